@@ -1,0 +1,274 @@
+"""Motion score and camera direction from dense optical flow at two frames a second.
+
+Flow: G. Farneback, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003, with the settings of the
+public SVD-era code (pyr 0.5, 3 levels, window 15, 3 iterations, poly_n 5, poly_sigma 1.2). As in the SVD paper
+(arXiv 2311.15127, appendix C) the flow *maps* are reduced to a short side of 16 cells, not the frames.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from curate.annotators import Annotator, ClipFrames, FrameRequest
+
+CELLS_SHORT_SIDE = 16
+MIN_SIDE_PX = 8
+MAX_PX = 64 * 512
+EDGE_PX = 2
+
+
+@dataclass(frozen=True)
+class Motion(Annotator):
+    """How much moves, and where the camera goes.
+
+    motion: float32 >= 0, mean flow magnitude over cells and time, in short sides of the (cropped) picture per second.
+    motion_per_pair: list<float32>, the same for each pair of sampled frames.
+    static_share: float32 in [0, 1], share of cells and time slower than `static_below` short sides per second.
+    pan_x, pan_y: float32, short sides per second, travel of the camera to the right / downwards (the picture's content
+    moves the other way), averaged over time. zoom: float32, relative growth of the picture per second (> 0: zoom in).
+    roll: float32, rad/s, turn of the camera clockwise as seen by the viewer (the content turns the other way).
+    camera_direction: static | left | right | up | down | zoom_in | zoom_out | rotate_cw | rotate_ccw (the camera's movement)
+    | unsteady (it moves, without a lasting direction) | complex (no single camera movement explains the flow).
+    All are null where the clip holds fewer than two sampled frames or is smaller than 8 px after the crop.
+
+    fps: sampling rate, 1/s. short_side_px: size at which flow is computed. static_below: short sides per second.
+    camera_above: speed, short sides per second, from which the camera counts as moving.
+    """
+
+    version: ClassVar[int] = 1
+    columns: ClassVar[dict[str, pa.DataType]] = {
+        "motion": pa.float32(),
+        "motion_per_pair": pa.list_(pa.float32()),
+        "static_share": pa.float32(),
+        "camera_direction": pa.string(),
+        "pan_x": pa.float32(),
+        "pan_y": pa.float32(),
+        "zoom": pa.float32(),
+        "roll": pa.float32(),
+    }
+
+    fps: float = 2.0
+    short_side_px: int = 64
+    static_below: float = 0.01
+    camera_above: float = 0.02
+
+    @property
+    def frames(self) -> FrameRequest:
+        """Gray frames at `fps`."""
+        return FrameRequest(fps=self.fps, short_side_px=self.short_side_px, gray=True)
+
+    def setup(self, device: str) -> None:
+        """One OpenCV thread: workers are parallel already."""
+        import cv2
+
+        cv2.setNumThreads(0)
+
+    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
+        """One dict of the columns per clip."""
+        return [self._measure(clip) for clip in clips]
+
+    def _measure(self, clip: ClipFrames) -> dict[str, Any]:
+        maps, dt_s = flow_maps(clip.frames, clip.t_s, self.short_side_px)
+        if not maps:
+            return dict.fromkeys(self.columns)
+        speed = [m.magnitude / dt for m, dt in zip(maps, dt_s, strict=True)]
+        weights = [m.weight for m in maps]
+        per_pair = [float(np.average(s, weights=w)) for s, w in zip(speed, weights, strict=True)]
+        still = [float(np.average(s < self.static_below, weights=w)) for s, w in zip(speed, weights, strict=True)]
+        fits = [fit_camera(m, 0.5 * self.camera_above * dt) for m, dt in zip(maps, dt_s, strict=True)]
+        return {
+            "motion": float(np.average(per_pair, weights=dt_s)),
+            "motion_per_pair": per_pair,
+            "static_share": float(np.average(still, weights=dt_s)),
+            **camera_motion(fits, np.asarray(dt_s), self.camera_above),
+        }
+
+
+@dataclass(frozen=True)
+class FlowMap:
+    """Flow of one pair on a coarse grid.
+
+    flow: float64 [h, w, 2] (x, y) displacement in short sides of the picture, min(h, w) = 16 for pictures of 16 px and more.
+    weight: float64 [h, w] in [0, 1], share of the cell whose content is still inside the second frame.
+    """
+
+    flow: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def magnitude(self) -> np.ndarray:
+        """float64 [h, w], short sides."""
+        return np.hypot(self.flow[..., 0], self.flow[..., 1])
+
+
+def flow_maps(frames: np.ndarray, t_s: np.ndarray, short_side_px: int) -> tuple[list[FlowMap], list[float]]:
+    """Flow maps of consecutive frames and the true time between them.
+
+    frames: uint8 [T, H, W]; t_s: float [T]. Pairs without a time step are left out; no maps where H or W < 8.
+    """
+    if frames.ndim != 3 or min(frames.shape[1:]) < MIN_SIDE_PX:
+        return [], []
+    steps = [(i, float(t_s[i + 1] - t_s[i])) for i in range(len(frames) - 1)]
+    steps = [(i, dt) for i, dt in steps if dt > 0]
+    pictures = [_enlarge(f, short_side_px) for f in frames] if steps else []
+    return [reduce_flow(*pair_flow(pictures[i], pictures[i + 1])) for i, _ in steps], [dt for _, dt in steps]
+
+
+def _enlarge(frame: np.ndarray, short_side_px: int) -> np.ndarray:
+    """At least `short_side_px`: a letterbox crop must not cost Farneback a pyramid level (it stops below 32 px), and its range."""
+    import cv2
+
+    height, width = frame.shape
+    scale = min(short_side_px / min(height, width), (MAX_PX / (height * width)) ** 0.5)
+    if scale <= 1:
+        return frame
+    return cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
+
+
+def pair_flow(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Dense flow (float32 [H, W, 2], px) from `first` to `second` (uint8 [H, W]) and the mask of pixels still in view.
+
+    Farneback follows a few pixels at this size, and a fast pan moves a quarter of the picture between two samples. So where
+    phase correlation finds a translation that explains the second frame better than none, the search starts from it, but
+    only in places that it explains: a static background behind a large moving object is not dragged along.
+    """
+    import cv2
+
+    if cv2.norm(first, second, cv2.NORM_INF) == 0:
+        return np.zeros((*first.shape, 2), np.float32), np.ones(first.shape, bool)
+    shift = global_shift(first, second)
+    flow = _farneback(first, second, None if shift is None else _start(first, second, shift))
+    return flow, _in_view(flow)
+
+
+def _farneback(first: np.ndarray, second: np.ndarray, start: np.ndarray | None) -> np.ndarray:
+    import cv2
+
+    flags = 0 if start is None else cv2.OPTFLOW_USE_INITIAL_FLOW
+    start = np.zeros((*first.shape, 2), np.float32) if start is None else start
+    return np.asarray(
+        cv2.calcOpticalFlowFarneback(
+            first, second, start, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=flags
+        )
+    )
+
+
+def _start(first: np.ndarray, second: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
+    import cv2
+
+    height, width = first.shape
+    inverse = np.array([[1, 0, -shift[0]], [0, 1, -shift[1]]], np.float32)
+    moved = cv2.warpAffine(second, inverse, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    with_shift = cv2.blur(cv2.absdiff(first, moved).astype(np.float32), (9, 9))
+    without = cv2.blur(cv2.absdiff(first, second).astype(np.float32), (9, 9))
+    return np.where((with_shift < without)[..., None], np.array(shift, np.float32), np.float32(0))
+
+
+def global_shift(first: np.ndarray, second: np.ndarray, min_px: float = 1.5) -> tuple[float, float] | None:
+    """Translation (x, y) in px by phase correlation, or None where it is small or does not explain the second frame."""
+    import cv2
+
+    height, width = first.shape
+    window = cv2.createHanningWindow((width, height), cv2.CV_32F)
+    (x, y), _ = cv2.phaseCorrelate(first.astype(np.float32), second.astype(np.float32), window)
+    dx, dy = round(x), round(y)
+    if max(abs(x), abs(y)) < min_px or abs(dx) > width // 2 or abs(dy) > height // 2:
+        return None
+    a = first[max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)]
+    b = second[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)]
+    explained = cv2.norm(a, b, cv2.NORM_L1) / a.size
+    return (x, y) if explained < 0.8 * cv2.norm(first, second, cv2.NORM_L1) / first.size else None
+
+
+def _in_view(flow: np.ndarray) -> np.ndarray:
+    height, width = flow.shape[:2]
+    x = np.arange(width, dtype=np.float32) + flow[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    return (x >= EDGE_PX) & (x <= width - 1 - EDGE_PX) & (y >= EDGE_PX) & (y <= height - 1 - EDGE_PX)
+
+
+def reduce_flow(flow: np.ndarray, valid: np.ndarray) -> FlowMap:
+    """Area mean of the valid flow vectors in each cell. flow: float32 [H, W, 2] px; valid: bool [H, W]."""
+    import cv2
+
+    height, width = valid.shape
+    scale = CELLS_SHORT_SIDE / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    weight = cv2.resize(valid.astype(np.float32), size, interpolation=cv2.INTER_AREA).astype(np.float64)
+    if weight.max() <= 0:
+        weight = np.ones_like(weight)
+        valid = np.ones_like(valid)
+    total = cv2.resize(np.where(valid[..., None], flow, 0).astype(np.float32), size, interpolation=cv2.INTER_AREA).astype(np.float64)
+    return FlowMap(total / np.maximum(weight, 1e-6)[..., None] / min(height, width), weight)
+
+
+@dataclass(frozen=True)
+class CameraFit:
+    """Similarity fit of one flow map: displacement = -pan + zoom * r + (-roll) x r, r from the picture's centre.
+
+    pan_x, pan_y: short sides. zoom: relative. roll: rad. radius: mean |r| in short sides. explained: share of cells, 0 to 1,
+    that follow the fit. mean_speed: mean displacement, short sides.
+    """
+
+    pan_x: float
+    pan_y: float
+    zoom: float
+    roll: float
+    radius: float
+    explained: float
+
+
+def fit_camera(flow: FlowMap, tolerance: float, iterations: int = 6) -> CameraFit:
+    """Robust least squares (iteratively reweighted, Cauchy weights) of a similarity motion to one flow map.
+
+    tolerance: distance in short sides up to which a cell follows the fit.
+    """
+    x, y = _positions(*flow.weight.shape)
+    one, nil = np.ones_like(x), np.zeros_like(x)
+    design = np.stack([np.stack([one, nil, x, -y]), np.stack([nil, one, y, x])], 1).reshape(4, -1)
+    target = flow.flow.reshape(-1, 2).T.ravel()
+    base = flow.weight.ravel()
+    weight = base
+    for _ in range(iterations):
+        weighted = design * np.concatenate([weight, weight])
+        solution = np.linalg.solve(weighted @ design.T + 1e-9 * np.eye(4), weighted @ target)
+        residual = np.hypot(*(target - solution @ design).reshape(2, -1))
+        scale = max(1.4826 * float(np.median(residual)), 1e-4)
+        weight = base / (1 + (residual / scale) ** 2)
+    speed = np.hypot(*(solution @ design).reshape(2, -1))
+    explained = float(np.average(residual <= np.maximum(0.3 * speed, tolerance), weights=base))
+    pan_x, pan_y, zoom, roll = (float(v) for v in solution)
+    return CameraFit(-pan_x, -pan_y, zoom, -roll, float(np.hypot(x, y).mean()), explained)
+
+
+def _positions(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    side = min(height, width)
+    x = (np.arange(width) - (width - 1) / 2) / side
+    y = (np.arange(height) - (height - 1) / 2) / side
+    return np.tile(x, height), np.repeat(y, width)
+
+
+def camera_motion(fits: Sequence[CameraFit], dt_s: np.ndarray, above: float) -> dict[str, Any]:
+    """Camera columns from the fits of a clip's pairs, weighted by time. dt_s: float [T]; above: short sides per second."""
+    rates = np.array([(f.pan_x, f.pan_y, f.zoom, f.roll) for f in fits]) / dt_s[:, None]
+    pan_x, pan_y, zoom, roll = np.average(rates, axis=0, weights=dt_s)
+    radius = fits[0].radius
+    # speeds that each component gives the picture, all in short sides per second, so that they compare
+    reach = np.array([1, 1, radius, radius])
+    mean = np.abs([pan_x, pan_y, zoom, roll]) * reach
+    typical = np.average(np.abs(rates) * reach, axis=0, weights=dt_s)
+    explained = float(np.average([f.explained for f in fits], weights=dt_s))
+    names = (("left", "right"), ("up", "down"), ("zoom_out", "zoom_in"), ("rotate_ccw", "rotate_cw"))
+    main = int(np.argmax(mean))
+    if typical.max() < above:
+        direction = "static" if explained >= 0.5 else "complex"
+    elif explained < 0.5:
+        direction = "complex"
+    elif mean[main] < max(above, 0.5 * typical.max()):
+        direction = "unsteady"
+    else:
+        direction = names[main][int((pan_x, pan_y, zoom, roll)[main] > 0)]
+    return {"camera_direction": direction, "pan_x": float(pan_x), "pan_y": float(pan_y), "zoom": float(zoom), "roll": float(roll)}

@@ -1,0 +1,287 @@
+"""Area of text in the picture: the union of detected boxes on the first, middle and last frame, as in the SVD paper.
+
+Detection only, nothing is read. `rapidocr`: PP-OCR's DB network (Liao et al., "Real-time Scene Text Detection with
+Differentiable Binarization", AAAI 2020) from the model file inside the wheel. `easyocr`: CRAFT (Baek et al., CVPR 2019).
+Both networks mark lines generously; each box is then cut to the ink in it, so that areas compare with tight labels.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
+from curate.errors import AnnotatorError, UserError
+
+Detector = Callable[[np.ndarray], list[np.ndarray]]
+RASTER_SCALE = 4
+MAP_THRESHOLD = 0.3
+BOX_SCORE = 0.5
+GROW = 1.5
+NO_INK_GROW = 0.6
+MIN_KERNEL_PX = 2
+SAME_FRAME_LEVELS = 12
+FLAT_LEVELS = 10
+CRAFT_FILE = "craft_mlt_25k.pth"
+
+
+@dataclass(frozen=True)
+class Text(Annotator):
+    """How much of the picture is text.
+
+    text_area: float32 in [0, 1], largest of the three below. text_area_first, text_area_middle, text_area_last: float32 in
+    [0, 1], area of the union of the text lines' boxes over the area of the (cropped) frame, boxes tight around the ink.
+    text_boxes: int32, boxes on the frame with the largest text area.
+
+    method: rapidocr (PP-OCR detection, offline) or easyocr (CRAFT, needs its weights file). side_px: short side of the
+    network's input for rapidocr; CRAFT sees the frame as it is. tight: cut boxes to the ink; without it, boxes are as the
+    networks' authors draw them.
+    Raises UserError from `check` and `setup` where the method's package or weights are missing; nothing is downloaded.
+    """
+
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, pa.DataType]] = {
+        "text_area": pa.float32(),
+        **{f"text_area_{role}": pa.float32() for role in ROLES},
+        "text_boxes": pa.int32(),
+    }
+
+    method: Literal["rapidocr", "easyocr"] = "rapidocr"
+    side_px: int = 224
+    tight: bool = True
+
+    @property
+    def frames(self) -> FrameRequest:
+        """The three role frames, in colour."""
+        return FrameRequest(roles=ROLES, short_side_px=360)
+
+    def check(self) -> None:
+        """Raise UserError where something that `setup` needs is missing; loads nothing."""
+        if self.method not in LOADERS:
+            raise UserError(f"text.method must be one of {', '.join(LOADERS)}, not {self.method!r}")
+        rapidocr_model() if self.method == "rapidocr" else craft_weights()
+
+    def setup(self, device: str) -> None:
+        """Load the network, one thread."""
+        self.check()
+        self.__dict__["_detector"] = LOADERS[self.method](device, self.side_px)
+
+    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
+        """One dict of the columns per clip."""
+        if "_detector" not in self.__dict__:
+            self.setup("cpu")
+        return [self._measure(clip) for clip in clips]
+
+    def _measure(self, clip: ClipFrames) -> dict[str, Any]:
+        if len(clip.frames) == 0:
+            raise AnnotatorError("no frame to look for text on")
+        found: dict[str, tuple[float, int]] = {}
+        last: tuple[np.ndarray, tuple[float, int]] | None = None
+        for role, frame in zip(clip.roles, clip.frames, strict=True):
+            result = last[1] if last and same_picture(last[0], frame) else self._area(frame)
+            last, found[role] = (frame, result), result
+        area, count = max(found.values())
+        by_role = {f"text_area_{role}": found[role][0] if role in found else None for role in ROLES}
+        return {"text_area": area, **by_role, "text_boxes": count}
+
+    def _area(self, rgb: np.ndarray) -> tuple[float, int]:
+        if min(rgb.shape[:2]) < 16 or int(rgb.max()) - int(rgb.min()) < FLAT_LEVELS:
+            return 0.0, 0
+        kernels = self.__dict__["_detector"](rgb)
+        gray = _gray(rgb)
+        boxes = [tight_box(gray, kernel) if self.tight else grown(kernel, GROW) for kernel in kernels]
+        return union_area(boxes, gray.shape), len(boxes)
+
+
+def _gray(rgb: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+
+
+def same_picture(first: np.ndarray, second: np.ndarray) -> bool:
+    """True where two frames (uint8, same shape) differ by coding noise only: no 8 px block moves by a text stroke."""
+    import cv2
+
+    if first.shape != second.shape:
+        return False
+    difference = cv2.blur(cv2.absdiff(first, second), (4, 4))
+    return int(difference.max()) < SAME_FRAME_LEVELS
+
+
+# A box is float32 [4, 2], corners (x, y) in px of the frame. A kernel is a box around the core of a text line, shrunk from
+# the line as both networks are trained to mark it.
+
+
+def rapidocr_model() -> Path:
+    """The detection model inside the installed rapidocr. Raises UserError where it is missing."""
+    from importlib.util import find_spec
+
+    spec = find_spec("rapidocr")
+    if spec is None or spec.origin is None:
+        raise UserError("text.method = rapidocr needs the package rapidocr: pip install rapidocr onnxruntime")
+    found = sorted((Path(spec.origin).parent / "models").glob("*_det_*.onnx"))
+    if not found:
+        raise UserError("the installed rapidocr carries no detection model: pip install --force-reinstall rapidocr")
+    return found[0]
+
+
+def load_rapidocr(device: str, side_px: int) -> Detector:
+    """PP-OCR detection on one CPU thread: RGB uint8 [H, W, 3] -> kernels."""
+    import cv2
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
+    available = [p for p in providers if p in onnxruntime.get_available_providers()]
+    session = onnxruntime.InferenceSession(str(rapidocr_model()), options, providers=available)
+    name = session.get_inputs()[0].name
+
+    def detect(rgb: np.ndarray) -> list[np.ndarray]:
+        height, width = rgb.shape[:2]
+        scale = min(side_px / min(height, width), 4 * side_px / max(height, width))
+        size = (max(32, round(width * scale / 32) * 32), max(32, round(height * scale / 32) * 32))
+        picture = cv2.resize(rgb[..., ::-1], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        batch = (picture.astype(np.float32).transpose(2, 0, 1)[None] - 127.5) / 127.5
+        text_map = np.asarray(session.run(None, {name: batch})[0])[0, 0]
+        return [k * np.array([width / size[0], height / size[1]], np.float32) for k in map_kernels(text_map)]
+
+    return detect
+
+
+def map_kernels(text_map: np.ndarray) -> list[np.ndarray]:
+    """Kernels (px of the map) of a DB probability map, float32 [h, w] in [0, 1]: contours above 0.3 whose mean is above 0.5."""
+    import cv2
+
+    mask = (text_map > MAP_THRESHOLD).astype(np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    kernels = []
+    for contour in contours:
+        x, y, w, h = cv2.boundingRect(contour)
+        inside = cv2.drawContours(np.zeros((h, w), np.uint8), [contour], -1, 1, cv2.FILLED, offset=(-x, -y))
+        rect = cv2.minAreaRect(contour.astype(np.float32) + 0.5)
+        if min(rect[1]) >= MIN_KERNEL_PX and cv2.mean(text_map[y : y + h, x : x + w], inside)[0] >= BOX_SCORE:
+            kernels.append(cv2.boxPoints(rect))
+    return kernels
+
+
+def craft_weights() -> Path:
+    """Where easyocr keeps CRAFT's weights. Raises UserError, at once and without network, where the file is missing."""
+    from importlib.util import find_spec
+
+    if find_spec("easyocr") is None:
+        raise UserError("text.method = easyocr needs the package easyocr: pip install easyocr")
+    home = os.environ.get("EASYOCR_MODULE_PATH") or os.environ.get("MODULE_PATH") or Path.home() / ".EasyOCR"
+    path = Path(home) / "model" / CRAFT_FILE
+    if not path.is_file():
+        raise UserError(f"put EasyOCR's {CRAFT_FILE} into {path.parent} for text.method = easyocr, or set text.method = rapidocr")
+    return path
+
+
+def load_craft(device: str, side_px: int) -> Detector:
+    """CRAFT through easyocr's own network and box code: RGB uint8 [H, W, 3] -> kernels. Weights are read without pickle."""
+    import torch
+    from easyocr.craft import CRAFT
+    from easyocr.detection import copyStateDict, get_textbox
+
+    path = craft_weights()
+    network = CRAFT()
+    try:
+        network.load_state_dict(copyStateDict(torch.load(path, map_location="cpu", weights_only=True)))
+    except Exception as error:
+        raise UserError(f"{path} does not hold CRAFT's weights: {type(error).__name__}") from error
+    network.eval().to(device)
+
+    def detect(rgb: np.ndarray) -> list[np.ndarray]:
+        boxes = get_textbox(network, rgb, 2560, 1.0, 0.7, 0.4, 0.4, False, device)[0]
+        return [shrunk(np.asarray(b, np.float32).reshape(-1, 2)) for b in boxes]
+
+    return detect
+
+
+LOADERS: Mapping[str, Callable[[str, int], Detector]] = {"rapidocr": load_rapidocr, "easyocr": load_craft}
+
+
+def shrunk(box: np.ndarray, share: float = 0.25) -> np.ndarray:
+    """The kernel of a full line's box: each side moved inwards by `share` of the line's height."""
+    import cv2
+
+    centre, (w, h), angle = cv2.minAreaRect(box)
+    by = 2 * share * min(w, h)
+    return np.asarray(cv2.boxPoints((centre, (max(w - by, 1), max(h - by, 1)), angle)))
+
+
+def grown(kernel: np.ndarray, ratio: float) -> np.ndarray:
+    """DB's way back from kernel to line: every side moved outwards by area * ratio / perimeter."""
+    import cv2
+
+    centre, (w, h), angle = cv2.minAreaRect(np.asarray(kernel, np.float32))
+    by = 2 * w * h * ratio / (2 * (w + h))
+    return np.asarray(cv2.boxPoints((centre, (w + by, h + by), angle)))
+
+
+def tight_box(gray: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """The smallest box around the ink of one text line, in the line's own direction.
+
+    gray: uint8 [H, W]. The line is cut out upright with a margin and split in two classes (Otsu); ink is the class that is
+    rarer on the rim, and of it the strokes that cross the kernel. Where no ink stands out the kernel grows by a fixed ratio.
+    """
+    import cv2
+
+    centre, (w, h), angle = cv2.minAreaRect(np.asarray(kernel, np.float32))
+    if w < h:
+        w, h, angle = h, w, angle - 90
+    scale = max(1.0, 48 / (h + 1))
+    margin = 0.5 * GROW * w * h / (w + h) + 1
+    size = (max(4, round((w + 2 * margin) * scale)), max(4, round((h + 2 * margin) * scale)))
+    turn = np.asarray(cv2.getRotationMatrix2D(centre, angle, scale), np.float64)
+    turn[:, 2] += np.array([size[0] / 2 - centre[0], size[1] / 2 - centre[1]])
+    patch = cv2.warpAffine(gray, turn, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    bounds = ink_bounds(patch, margin * scale)
+    if bounds is None:
+        return grown(kernel, NO_INK_GROW)
+    x0, y0, x1, y1 = bounds
+    corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
+    return np.asarray(cv2.transform(corners[None], cv2.invertAffineTransform(turn))[0])
+
+
+def ink_bounds(patch: np.ndarray, margin_px: float) -> tuple[float, float, float, float] | None:
+    """(x0, y0, x1, y1) of the ink in an upright line, uint8 [h, w], whose kernel lies `margin_px` inside; None without ink."""
+    import cv2
+
+    height, width = patch.shape
+    _, high = cv2.threshold(patch, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    rim = np.concatenate([high[0], high[-1], high[:, 0], high[:, -1]])
+    ink = high if rim.mean() <= 0.5 else 1 - high
+    m = int(margin_px)
+    core = (slice(m, max(m + 1, height - m)), slice(m, max(m + 1, width - m)))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(np.asarray(ink, np.uint8), connectivity=8)
+    crossing = np.unique(labels[core])
+    crossing = crossing[crossing > 0]
+    if len(crossing) == 0:
+        return None
+    left, top, w, h = (stats[crossing, i] for i in range(4))
+    x0, y0, x1, y1 = left.min(), top.min(), (left + w).max(), (top + h).max()
+    if (x1 - x0) * (y1 - y0) < 0.3 * (width - 2 * m) * (height - 2 * m):
+        return None
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def union_area(boxes: Sequence[np.ndarray], shape: tuple[int, ...]) -> float:
+    """Share of a frame of `shape` (h, w) that the boxes cover together, 0 to 1, rasterised at four times its size."""
+    import cv2
+
+    if not boxes:
+        return 0.0
+    canvas = np.zeros((shape[0] * RASTER_SCALE, shape[1] * RASTER_SCALE), np.uint8)
+    for box in boxes:
+        # pixel i covers [i, i + 1): its last raster column is one before the box's edge
+        corners = np.round(np.asarray(box, np.float64) * RASTER_SCALE * 16 - 8).astype(np.int32)
+        cv2.fillPoly(canvas, [corners], 1, shift=4)
+    return float(cv2.countNonZero(canvas)) / canvas.size

@@ -1,0 +1,251 @@
+"""The tables that one decode makes together (videos, curves, clips, frames), made fresh or loaded, and the annotators' view of them."""
+
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curate import scenes, schema
+from curate.annotate import ClipSource, annotate
+from curate.annotators import ROLES, Annotator
+from curate.collect import Collector, Thumbs
+from curate.decode_pass import DecodePass, decode_pass, video_facts
+from curate.errors import DecodeError
+from curate.manifest import RunDir, read_table
+from curate.picture import decode_jpeg
+from curate.scenes.spans import Span, spans
+from curate.scenes.transition import Transition
+from curate.task import BASE, VideoTask
+
+BORDERS = "borders"
+
+
+@dataclass
+class Base:
+    """A video's rows and what annotators need. tables: annotator tables made on the way (borders come before all others)."""
+
+    video: dict[str, Any]
+    clips: list[dict[str, Any]]
+    source: ClipSource
+    curves: pa.Table | None = None
+    frames: pa.Table | None = None
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+    frames_decoded: int = 0
+    seconds: Counter = field(default_factory=Counter)
+
+    def write(self, run: RunDir, unit: str, fingerprint: str) -> None:
+        """Write the base tables; `videos` last, because it counts the others as done."""
+        run.write("curves", unit, fingerprint, self.curves)
+        run.write("frames", unit, fingerprint, self.frames)
+        run.write("clips", unit, fingerprint, pa.Table.from_pylist(self.clips, schema=schema.CLIPS))
+        run.write("videos", unit, fingerprint, pa.Table.from_pylist([self.video], schema=schema.VIDEOS))
+
+
+@functools.lru_cache(maxsize=2)
+def ready_network(device: str) -> Any:
+    """TransNetV2, loaded once per worker."""
+    from curate.scenes.transnet import WindowNetwork
+
+    return WindowNetwork(device)
+
+
+def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Path) -> tuple[Base, Collector]:
+    """Decode the video once; find its clips; choose their pictures; measure their borders. Raises DecodeError."""
+    config = task.config
+    collector = Collector(list(annotators.values()), config.frames, scratch)
+    networked = config.scenes.detector in ("fused", "transnetv2")
+    thumbs = Thumbs(scratch) if networked else None
+    result = decode_pass(Path(task.path), config.decode.decoder, config.scenes, collector, thumbs)
+    timer = StageTimer(result.seconds)
+    with timer("cuts"):
+        network = ready_network(task.device) if networked else None
+        transitions, looked = scenes.detect(result.curves, result.t_s, config.scenes, thumbs.read if thumbs else None, network)
+        found = spans(transitions, result.t_s, config.scenes, _keyframe_indices(result))
+    if thumbs:
+        thumbs.close()
+    facts = video_facts(result)
+    clips = [clip_row(task.video_id, i, span, result) for i, span in enumerate(found)]
+    with timer("frames"):
+        jpegs, frames = _stored_frames(clips, found, result, collector)
+    source = ClipSource(
+        clips,
+        [s.start for s in found],
+        [s.end for s in found],
+        (facts["width"], facts["height"]),
+        result.t_s,
+        result.signals,
+        jpegs,
+        collector,
+    )
+    base = Base({}, clips, source, _curves_table(result, looked), frames, frames_decoded=len(result.pts), seconds=timer.seconds)
+    if BORDERS in annotators:
+        with timer(BORDERS):
+            base.tables[BORDERS] = annotate(annotators[BORDERS], source, config.scenes.min_length_s, full_frame=True)
+            _apply_crop(clips, base.tables[BORDERS])
+    base.video = task.identity() | facts | _video_crop(clips, facts) | {"cuts": [_cut_struct(t, result) for t in transitions]}
+    return base, collector
+
+
+class StageTimer:
+    """Adds the seconds of `with timer(stage):` blocks to a counter."""
+
+    def __init__(self, seconds: Counter) -> None:
+        self.seconds = seconds
+
+    def __call__(self, stage: str) -> "StageTimer":
+        self._stage = stage
+        return self
+
+    def __enter__(self) -> None:
+        import time
+
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        import time
+
+        self.seconds[self._stage] += time.perf_counter() - self._began
+
+
+def _keyframe_indices(result: DecodePass) -> list[int]:
+    keys = np.asarray(sorted(set(result.log.keyframe_pts)), np.int64)
+    return np.flatnonzero(np.isin(result.pts, keys)).tolist()
+
+
+def clip_row(video_id: str, index: int, span: Span, result: DecodePass) -> dict[str, Any]:
+    """A row of `clips` for frames [span.start, span.end); the crop box is the full frame until borders say otherwise."""
+    tb = result.info.time_base
+    start, end = _pts_at(result, span.start), _pts_at(result, span.end)
+    duration_s = float((end - start) * tb)
+    has_keys = span.keyframe_start is not None and span.keyframe_end is not None
+    return {
+        "clip_id": schema.clip_id(video_id, start, end),
+        "video_id": video_id,
+        "clip_index": index,
+        "start_pts": start,
+        "end_pts": end,
+        "time_base_num": tb.numerator,
+        "time_base_den": tb.denominator,
+        "start_s": float((start - int(result.pts[0])) * tb),
+        "end_s": float((end - int(result.pts[0])) * tb),
+        "duration_s": duration_s,
+        "n_frames": span.end - span.start,
+        "fps": (span.end - span.start) / duration_s,
+        "keyframe_start_pts": _pts_at(result, span.keyframe_start) if has_keys else None,
+        "keyframe_end_pts": _pts_at(result, span.keyframe_end) if has_keys else None,
+        "crop_x": 0,
+        "crop_y": 0,
+        "crop_w": result.info.width,
+        "crop_h": result.info.height,
+        "width": result.info.width,
+        "height": result.info.height,
+        "cut_residual": span.cut_residual,
+    }
+
+
+def _pts_at(result: DecodePass, index: int | None) -> int:
+    """PTS of a frame, or the video's end for the index after the last."""
+    assert index is not None
+    return int(result.pts[index]) if index < len(result.pts) else result.end_pts
+
+
+def _cut_struct(cut: Transition, result: DecodePass) -> dict[str, Any]:
+    return {
+        "pts": _pts_at(result, cut.frame),
+        "start_pts": _pts_at(result, cut.start),
+        "end_pts": _pts_at(result, cut.end),
+        "kind": cut.kind,
+        "score": float(cut.score),
+        "detector": cut.detector,
+    }
+
+
+def _stored_frames(
+    clips: Sequence[Mapping[str, Any]], found: Sequence[Span], result: DecodePass, collector: Collector
+) -> tuple[dict[str, dict[str, bytes]], pa.Table]:
+    """The JPEGs of every clip, {clip_id: {role: jpeg}}, and the rows of `frames`. Roles go to the sampled frames nearest to them."""
+    samples = collector.jpegs
+    assert samples is not None
+    jpegs: dict[str, dict[str, bytes]] = {}
+    rows = []
+    for clip, span in zip(clips, found, strict=True):
+        inside = samples.inside(span.start, span.end)
+        if not inside:
+            continue
+        middle = min(inside, key=lambda i: abs(samples.index[i] - (span.start + span.end) / 2))
+        chosen = dict(zip(ROLES, (inside[0], middle, inside[-1]), strict=True))
+        jpegs[clip["clip_id"]] = {role: samples.blob(i) for role, i in chosen.items()}
+        for role, i in chosen.items():
+            data = jpegs[clip["clip_id"]][role]
+            height, width = decode_jpeg(data, gray=True).shape
+            pts = int(result.pts[samples.index[i]])
+            rows.append({"clip_id": clip["clip_id"], "role": role, "pts": pts, "width": width, "height": height, "jpeg": data})
+    return jpegs, pa.Table.from_pylist(rows, schema=schema.FRAMES)
+
+
+def _curves_table(result: DecodePass, looked: np.ndarray | None) -> pa.Table:
+    columns: dict[str, Any] = {"pts": result.pts} | result.signals | result.curves
+    if looked is not None:
+        columns["network"] = pa.array(looked.astype(np.float32), from_pandas=True)
+    return pa.table(columns)
+
+
+def _apply_crop(clips: list[dict[str, Any]], borders: pa.Table) -> None:
+    boxes = {row["clip_id"]: row for row in borders.to_pylist() if row["status"] == "ok"}
+    for clip in clips:
+        box = boxes.get(clip["clip_id"])
+        if box is not None and box["crop_w"] is not None:
+            clip.update({key: box[key] for key in ("crop_x", "crop_y", "crop_w", "crop_h")})
+            clip.update(width=box["crop_w"], height=box["crop_h"])
+
+
+def _video_crop(clips: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> dict[str, int]:
+    """The crop box that holds for the longest time; the full frame where there is no clip."""
+    shown: Counter = Counter({(0, 0, facts["width"], facts["height"]): 0.0})
+    for clip in clips:
+        shown[clip["crop_x"], clip["crop_y"], clip["crop_w"], clip["crop_h"]] += clip["duration_s"]
+    box = max(sorted(shown), key=lambda b: shown[b])
+    return dict(zip(("crop_x", "crop_y", "crop_w", "crop_h"), box, strict=True))
+
+
+def load_base(task: VideoTask, annotators: Mapping[str, Annotator], run: RunDir, fingerprint: str, scratch: Path) -> tuple[Base, Collector]:
+    """The stored clips and pictures; the video is decoded again only where an annotator needs more than the stored pictures."""
+    video, clips, curves, frames = (
+        read_table(run.part(table, task.video_id, fingerprint)) for table in ("videos", "clips", "curves", "frames")
+    )
+    row = video.to_pylist()[0]
+    collector = Collector(list(annotators.values()), None, scratch)
+    seconds: Counter = Counter()
+    decoded = 0
+    if any(a.observe_fps > 0 or (a.frames is not None and a.frames.fps is not None) for a in annotators.values()):
+        result = decode_pass(Path(task.path), task.config.decode.decoder, None, collector, None)
+        seconds, decoded = result.seconds, len(result.pts)
+        if not np.array_equal(result.pts, curves["pts"].to_numpy()):
+            raise DecodeError("the video no longer decodes as it did; run it again into a new directory")
+    rows = clips.to_pylist()
+    pts = curves["pts"].to_numpy()
+    unit_s = float(Fraction(row["time_base_num"], row["time_base_den"]))
+    jpegs: dict[str, dict[str, bytes]] = {}
+    for frame in frames.to_pylist():
+        jpegs.setdefault(frame["clip_id"], {})[frame["role"]] = frame["jpeg"]
+    signals = {name: curves[name].to_numpy() for name in ("luma_mean", "luma_std", "dark_share", "difference")}
+    source = ClipSource(
+        rows,
+        np.searchsorted(pts, [c["start_pts"] for c in rows]).tolist(),
+        np.searchsorted(pts, [c["end_pts"] for c in rows]).tolist(),
+        (row["width"], row["height"]),
+        (pts - pts[0]) * unit_s,
+        signals,
+        jpegs,
+        collector,
+    )
+    return Base(row, rows, source, frames_decoded=decoded, seconds=seconds), collector
+
+
+__all__ = ["BASE", "BORDERS", "Base", "StageTimer", "load_base", "make_base", "ready_network"]

@@ -1,0 +1,175 @@
+"""The command `curate`. Only argument parsing and words to the user live here; heavy imports happen inside the commands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.errors import UserError
+
+app = typer.Typer(
+    name="curate",
+    help="Turn a folder of raw videos into clips, scores, decisions, shards and a report.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory made by `curate run`.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be given again.")]
+Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0: one per core.")]
+Timeout = Annotated[float | None, typer.Option(min=1, help="Seconds after which a video is given up; default: 300 and 1 per MB.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda, for the networks.")]
+Preset = Annotated[str, typer.Option(help="A preset's name or a .toml file (`curate presets` lists them).")]
+EngineName = Annotated[str, typer.Option("--engine", help="Where workers run: local.")]
+
+
+@app.command(epilog="Example: curate run ~/videos --out run --set policy.motion.min=0.02")
+def run(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEOS...", help="Folders or files of source videos.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run directory; run again with the same one to resume.")],
+    preset: Preset = "default",
+    set_: Set = None,
+    engine: EngineName = "local",
+    workers: Workers = 0,
+    device: Device = "auto",
+    timeout: Timeout = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time, disk and keep rate from a sample; write nothing.")] = False,
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Process videos again that ended as error rows.")] = False,
+    export: Annotated[bool, typer.Option("--export/--no-export", help="Write the kept clips to shards.")] = True,
+) -> None:
+    """Videos in, a curated data set and a report out. Safe to interrupt; the same command goes on where it stopped."""
+    from curate import commands
+    from curate.run import RunOptions
+
+    options = RunOptions(workers=workers, device=device, timeout_s=timeout, retry_errors=retry_errors)
+    if dry_run:
+        commands.dry_run(videos, preset, set_ or [], options)
+    else:
+        commands.run(videos, out, preset, set_ or [], engine, options, export)
+
+
+@app.command()
+def annotate(
+    run_dir: Run,
+    only: Annotated[str, typer.Option(metavar="NAME,...", help="Annotators to add or refresh.")],
+    set_: Set = None,
+    workers: Workers = 0,
+    device: Device = "auto",
+    timeout: Timeout = None,
+) -> None:
+    """Add or refresh annotator tables of a run; from its stored pictures where they are enough."""
+    from curate import commands
+    from curate.run import RunOptions
+
+    commands.annotate(run_dir, only, set_ or [], RunOptions(workers=workers, device=device, timeout_s=timeout))
+
+
+@app.command(name="filter", epilog="Example: curate filter RUN --set motion.min=0.02 --set sharpness.drop_lowest=10%")
+def filter_(
+    run_dir: Run,
+    policy: Annotated[str | None, typer.Option(help="A preset's name or a .toml file; default: the run's own policy.")] = None,
+    set_: Set = None,
+    name: Annotated[str | None, typer.Option(help="Name under which the decisions are saved.")] = None,
+) -> None:
+    """Decide again with other thresholds, from the tables alone: takes a second and no video."""
+    from curate import commands
+
+    commands.filter_(run_dir, policy, set_ or [], name)
+
+
+@app.command()
+def export(
+    run_dir: Run,
+    size: Annotated[int | None, typer.Option(min=0, help="Short side in px; 0 keeps the source's.")] = None,
+    fps: Annotated[float | None, typer.Option(min=0, help="Frames per second; 0 keeps the source's.")] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Cut at keyframes without encoding again.")] = False,
+    set_: Set = None,
+    workers: Workers = 0,
+    timeout: Timeout = None,
+) -> None:
+    """Write the kept clips as WebDataset shards, verified by decoding."""
+    from curate import commands
+    from curate.run import RunOptions
+
+    commands.export(run_dir, size, fps, copy, set_ or [], RunOptions(workers=workers, timeout_s=timeout))
+
+
+@app.command()
+def report(run_dir: Run) -> None:
+    """Write RUN/report.html again."""
+    from curate import commands
+
+    commands.report(run_dir)
+
+
+@app.command()
+def cuts(run_dir: Run, set_: Set = None) -> None:
+    """How many cuts other thresholds would find, from the stored curves; decodes nothing, changes nothing."""
+    from curate import commands
+
+    commands.cuts(run_dir, set_ or [])
+
+
+@app.command()
+def inspect(run_dir: Run, clip_id: Annotated[str, typer.Argument(help="Clip id or the start of one.")]) -> None:
+    """Every number of a clip, who made it, and why it was kept or dropped."""
+    from curate import commands
+
+    commands.inspect(run_dir, clip_id)
+
+
+@app.command()
+def presets() -> None:
+    """List the presets."""
+    from curate import commands
+
+    commands.presets()
+
+
+@app.command()
+def doctor() -> None:
+    """Explain what this machine can do: decoders, codecs, GPU, weights, disk."""
+    from curate import commands
+
+    commands.doctor()
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo videos go.")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of video in all.")] = 2.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
+) -> None:
+    """Render demo videos with known truth: shots, motion, text, borders and planted defects."""
+    from curate import commands
+
+    commands.demo(folder, minutes, seed)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on stderr and exit code 2."""
+    import click
+
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except UserError as error:
+        _fail(str(error), 2)
+    except click.exceptions.Abort:
+        _fail("interrupted; run the same command again to go on", 130)
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to go on", 130)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"curate: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

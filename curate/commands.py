@@ -1,0 +1,217 @@
+"""What each command does, in the order a person would tell it. Words to the user are printed here and nowhere below."""
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from curate import finish as finishing
+from curate.config import Config, load, preset_names
+from curate.decisions import Outcomes
+from curate.engines import Engine
+from curate.errors import UserError
+from curate.log import say
+from curate.manifest import RunDir, write_json
+from curate.run import (
+    Listing,
+    RunOptions,
+    list_inputs,
+    now,
+    prepare_out,
+    process,
+    refresh_videos,
+    tasks_of,
+    write_unprocessed,
+)
+
+
+def make_engine(name: str, options: RunOptions) -> Engine:
+    """The engine called `name`. Raises UserError for an unknown one."""
+    if name != "local":
+        raise UserError(f"no engine called {name!r}; there is: local")
+    from curate.engines.local import LocalEngine
+
+    return LocalEngine(options.n_workers)
+
+
+def run(videos: Sequence[Path], out: Path, preset: str, sets: Sequence[str], engine_name: str, options: RunOptions, export_: bool) -> None:
+    """`curate run`."""
+    began, started_at = time.monotonic(), now()
+    config = load(preset, sets)
+    finishing.policy_of(config)
+    engine = make_engine(engine_name, options)
+    run_dir = prepare_out(out)
+    listing = list_inputs(videos, run_dir, options.n_workers)
+    told = {"command": command_line(), "inputs": list(listing.inputs), "started_at": started_at}
+    _curate(listing, run_dir, config, engine, options, told, began)
+    if export_:
+        _export(run_dir, config, engine, options)
+    _close(run_dir)
+
+
+def _curate(
+    listing: Listing, run_dir: RunDir, config: Config, engine: Engine, options: RunOptions, told: dict[str, Any], began: float
+) -> Outcomes:
+    tasks = tasks_of(listing, run_dir, config, options)
+    if len(tasks) < len(listing.units):
+        say(f"{len(listing.units) - len(tasks)} of {len(listing.units)} videos are up to date")
+    totals = process(tasks, engine, run_dir, options)
+    write_unprocessed(listing, run_dir)
+    for warning in refresh_videos(listing, run_dir, config):
+        say(f"warning: {warning}")
+    joined, found = finishing.finish(run_dir, config, [s.video_id or "" for s in listing.units])
+    stages = {k.removeprefix("seconds "): round(v, 3) for k, v in totals.items() if k.startswith("seconds ")}
+    told |= {"finished_at": now(), "seconds": round(time.monotonic() - began, 2), "workers": options.n_workers}
+    told |= {"processed": {"videos": totals["videos"], "frames_decoded": totals["frames_decoded"], "stage_seconds": stages}}
+    write_json(run_dir.run_json, finishing.run_facts(config, joined, found, told))
+    return found
+
+
+def _close(run_dir: RunDir) -> None:
+    from curate.report import write_report
+
+    facts = finishing.read_run_json(run_dir)
+    path = write_report(run_dir.root)
+    for line in finishing.summary_lines(facts):
+        say(line)
+    say(f"report: {path}")
+
+
+def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) -> None:
+    """`curate annotate`: the run's configuration with these annotators added or changed; the rest is up to date and stays."""
+    from curate.run import listing_of
+
+    began, started_at = time.monotonic(), now()
+    run_dir = RunDir(root)
+    facts = finishing.read_run_json(run_dir)
+    before = facts["config"]["annotators"]
+    names = [n.strip() for n in only.split(",") if n.strip()]
+    active = list(dict.fromkeys([*before, *names]))
+    config = finishing.config_of(run_dir, [f"annotators={active}", *sets])
+    finishing.policy_of(config)
+    prepare_out(root)
+    listing = listing_of(run_dir, facts["inputs"])
+    told = {"command": command_line(), "inputs": facts["inputs"], "started_at": started_at}
+    _curate(listing, run_dir, config, make_engine("local", options), options, told, began)
+    _close(run_dir)
+
+
+def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | None) -> None:
+    """`curate filter`."""
+    from rich.console import Console
+
+    from curate import waterfall
+    from curate.join import makers
+    from curate.policy import override
+
+    run_dir = RunDir(root)
+    config = finishing.config_of(run_dir)
+    source = config if preset is None else load(preset)
+    policy = finishing.policy_of(source, name or (Path(preset).stem if preset else None))
+    columns = [*finishing.read_manifest(run_dir).column_names, *makers(config)]
+    policy = override(policy, [s.removeprefix("policy.") for s in sets], columns)
+    found = finishing.redecide(run_dir, config, policy)
+    Console().print(waterfall.render(waterfall.waterfall(found), waterfall.joint(found)))
+    counts = finishing.outcome_counts(found)
+    say(f"{counts['clips']} clips: {counts['kept']} kept; saved as decisions/{policy.name}.parquet")
+    say(f"next: curate report {root}   curate export {root}")
+
+
+def export(root: Path, size: int | None, fps: float | None, copy: bool, sets: Sequence[str], options: RunOptions) -> None:
+    """`curate export`."""
+    run_dir = RunDir(root)
+    chosen = [("short_side_px", size), ("fps", fps), ("copy", "true" if copy else None)]
+    flags = [f"export.{key}={value}" for key, value in chosen if value is not None]
+    config = finishing.config_of(run_dir, [*flags, *(s if s.startswith("export.") else f"export.{s}" for s in sets)])
+    facts = finishing.read_run_json(run_dir)
+    facts["config"] = config.as_dict()
+    prepare_out(root)
+    _export(run_dir, config, make_engine("local", options), options)
+    write_json(run_dir.run_json, facts)
+
+
+def _export(run_dir: RunDir, config: Config, engine: Engine, options: RunOptions) -> None:
+    from curate.decisions import load as load_decisions
+    from curate.export import export as export_shards
+    from curate.policy import policy_id
+
+    policy, _, _ = load_decisions(run_dir.root, finishing.read_run_json(run_dir)["policy"])
+    done = export_shards(run_dir, config.export, policy_id(policy), engine, options)
+    failed = f"; {done.failed} clips could not be exported, see {run_dir.root / 'exports'}" if done.failed else ""
+    say(f"{done.clips} clips in {done.shards} shards{' (up to date)' if done.reused else ''}{failed}")
+
+
+def report(root: Path) -> None:
+    """`curate report`."""
+    from curate.report import write_report
+
+    finishing.read_run_json(RunDir(root))
+    say(f"report: {write_report(root)}")
+
+
+def cuts(root: Path, sets: Sequence[str]) -> None:
+    """`curate cuts`: cuts and clips under other thresholds, beside those of the run."""
+    from rich.console import Console
+
+    from curate.recut import compare_cuts, render
+
+    run_dir = RunDir(root)
+    prefixed = [s if s.startswith("scenes.") else f"scenes.{s}" for s in sets]
+    table = compare_cuts(run_dir, finishing.config_of(run_dir), finishing.config_of(run_dir, prefixed))
+    Console().print(render(table))
+
+
+def inspect(root: Path, clip_id: str) -> None:
+    """`curate inspect`."""
+    from rich.console import Console
+
+    from curate.inspect_clip import describe
+
+    Console(soft_wrap=True).print(describe(root, clip_id), markup=False, highlight=False)
+
+
+def presets() -> None:
+    """`curate presets`."""
+    from importlib import resources
+
+    for name in preset_names():
+        text = resources.files("curate.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+        about = next((line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")), "")
+        say(f"{name:24} {about}")
+
+
+def doctor() -> None:
+    """`curate doctor`: exit code 1 where something needs mending."""
+    from curate.doctor import diagnose, render
+
+    checks = diagnose()
+    from rich.console import Console
+
+    Console().print(render(checks))
+    if any(check.status == "fail" for check in checks):
+        sys.exit(1)
+
+
+def demo(folder: Path, minutes: float, seed: int) -> None:
+    """`curate demo`."""
+    from curate.demo import render
+
+    truth = render(folder, minutes, seed, say)
+    say(f"demo videos: {folder}; truth: {truth}")
+
+
+def dry_run(videos: Sequence[Path], preset: str, sets: Sequence[str], options: RunOptions) -> None:
+    """`curate run --dry-run`."""
+    from curate.dry_run import estimate
+
+    config = load(preset, sets)
+    finishing.policy_of(config)
+    for line in estimate(videos, config, make_engine("local", options), options):
+        say(line)
+
+
+def command_line() -> str:
+    """The command as typed, for run.json and `curate inspect`."""
+    return shlex.join(["curate", *sys.argv[1:]])

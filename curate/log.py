@@ -1,0 +1,68 @@
+"""What a person sees while a command runs: one progress bar owned by the driver, plain lines where there is no terminal."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_PLAIN_EVERY_S = 10.0
+
+
+def say(text: str) -> None:
+    """One line on stdout."""
+    print(text, flush=True)
+
+
+class Progress:
+    """A bar over `total` units that also shows counts such as clips and errors."""
+
+    def __init__(self, title: str, total: float, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._done, self._shown_at = 0.0, time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def start(self) -> None:
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task(self._title, total=self._total, note="")
+        self._bar.start()
+
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        """`note`: running counts, for example `412 clips, 1 error`."""
+        self._done += amount
+        if self._bar is not None:
+            self._bar.update(self._task, advance=amount, note=note)
+        elif time.monotonic() - self._shown_at > _PLAIN_EVERY_S:
+            self._shown_at = time.monotonic()
+            print(f"{self._title}: {self._done:g} of {self._total:g} {self._unit}; {note}", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+@contextmanager
+def progress(title: str, total: float, unit: str) -> Iterator[Progress]:
+    """The one progress bar of a stage."""
+    bar = Progress(title, total, unit)
+    bar.start()
+    try:
+        yield bar
+    finally:
+        bar.stop()
+
+
+def append_event(path: Path, event: Mapping[str, Any]) -> None:
+    """One line of run.jsonl."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")

@@ -1,0 +1,106 @@
+"""The run directory: where each table lies, atomic part files that are their own resume markers, and reading them back.
+
+A part is `<table>/<unit>-<fingerprint>.parquet`: one source video's rows, and the fingerprint of what made them. It is
+written as `.tmp` and renamed, so it is there whole or not at all.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def fingerprint(facts: Mapping[str, Any]) -> str:
+    """12 hex digits over the canonical JSON of what decides a result."""
+    text = json.dumps(facts, sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of a run directory."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.parquet"
+
+    @property
+    def videos(self) -> Path:
+        """One row per input file of the last run, unreadable files and copies included."""
+        return self.root / "videos.parquet"
+
+    @property
+    def run_json(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "run.jsonl"
+
+    @property
+    def shards(self) -> Path:
+        return self.root / "shards"
+
+    @property
+    def scratch(self) -> Path:
+        """Temporary files of workers; emptied when a run starts and ends."""
+        return self.root / ".scratch"
+
+    def part(self, table: str, unit: str, fingerprint: str) -> Path:
+        return self.root / table / f"{unit}-{fingerprint}.parquet"
+
+    def done(self, table: str, fingerprint: str) -> set[str]:
+        """Units whose part of `table` was made by `fingerprint`: one directory listing."""
+        folder, suffix = self.root / table, f"-{fingerprint}.parquet"
+        if not folder.is_dir():
+            return set()
+        return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
+
+    def write(self, table: str, unit: str, fingerprint: str, rows: pa.Table) -> None:
+        """Write a unit's part, then remove the parts of the same unit that other parameters made."""
+        path = self.part(table, unit, fingerprint)
+        write_atomic(path, rows)
+        for old in path.parent.glob(f"{unit}-*.parquet"):
+            if old != path:
+                old.unlink(missing_ok=True)
+
+    def read(self, table: str, units: Iterable[str], fingerprint: str, schema: pa.Schema) -> pa.Table:
+        """The rows of these units, in the order given; units without a part are left out."""
+        paths = [self.part(table, unit, fingerprint) for unit in units]
+        parts = [read_table(path, schema) for path in paths if path.exists()]
+        return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+    """One Parquet file whole; with a schema, its columns in that order."""
+    table = pq.ParquetFile(path).read()
+    return table if schema is None else table.select(schema.names).cast(schema)
+
+
+def write_atomic(path: Path, rows: pa.Table) -> None:
+    """Write Parquet (zstd) next to its place and rename it. The same rows give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(rows, temporary, compression="zstd")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write indented JSON atomically."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

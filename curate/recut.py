@@ -1,0 +1,59 @@
+"""Cuts under other thresholds, from the stored curves alone: no decode, nothing written."""
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from curate import scenes, schema
+from curate.config import Config
+from curate.errors import UserError
+from curate.finish import read_manifest
+from curate.fingerprints import fingerprints
+from curate.manifest import RunDir, read_table
+from curate.scenes.spans import spans
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def compare_cuts(run: RunDir, now: Config, then: Config) -> pd.DataFrame:
+    """One row per video: relpath, cuts and clips of the run, cuts and clips under `then`, frames the network has not looked at.
+
+    A proposal that the network never saw cannot be judged without the video; it counts as no cut, and
+    `unseen` says how many frames such proposals cover. Raises UserError where the run has no curves.
+    """
+    read_manifest(run)
+    base = fingerprints(now).base
+    rows = []
+    for video in read_table(run.videos, schema.VIDEOS).to_pylist():
+        part = run.part("curves", video["video_id"] or "", base)
+        if video["status"] not in ("ok", "partial") or not part.exists():
+            continue
+        table = read_table(part)
+        curves = {name: table[name].to_numpy().astype(np.float32) for name in table.column_names if name != "pts"}
+        pts = table["pts"].to_numpy()
+        t_s = (pts - pts[0]) * float(Fraction(video["time_base_num"], video["time_base_den"]))
+        found, _ = scenes.detect(curves, t_s, then.scenes, None, None)
+        clips = spans(found, t_s, then.scenes)
+        rows.append(
+            {"relpath": video["relpath"], "cuts": len(video["cuts"] or ()), "cuts_then": len(found), "clips_then": len(clips)},
+        )
+    if not rows:
+        raise UserError(f"{run.root} holds no curves to detect cuts in")
+    return pd.DataFrame(rows)
+
+
+def render(table: pd.DataFrame) -> "Table":
+    """The videos whose cuts change, and the sums."""
+    from rich.table import Table
+
+    changed = table[table["cuts"] != table["cuts_then"]]
+    view = Table(title=f"{len(changed)} of {len(table)} videos change", title_justify="left")
+    for name in ("video", "cuts now", "cuts then", "clips then"):
+        view.add_column(name, justify="left" if name == "video" else "right")
+    for row in changed.itertuples():
+        view.add_row(str(row.relpath), str(row.cuts), str(row.cuts_then), str(row.clips_then))
+    view.add_row("all", str(table["cuts"].sum()), str(table["cuts_then"].sum()), str(table["clips_then"].sum()), style="bold")
+    return view

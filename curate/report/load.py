@@ -1,0 +1,150 @@
+"""Read a run directory into plain tables; the rest of the report never touches the disk, except for the pictures."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from curate import schema
+from curate.decisions import CLIP_OUTCOMES as OUTCOMES
+from curate.decisions import to_frame
+from curate.errors import UserError
+from curate.policy import Policy, from_json
+from curate.report import fmt
+
+UNUSED_COLUMNS = ("margins", "captions", "keep")
+
+
+@dataclass(frozen=True)
+class Decided:
+    """One frozen policy and what it decided.
+
+    note: decisions/<name>.json (waterfall, counts, overlap, joint); {} where only the decisions are there.
+    outcome: int8 [n_clips], index into OUTCOMES, in the order of the run's clips; -1 where the policy has no row for the clip.
+    failed: the failed filters of each clip, in the policy's order.
+    """
+
+    policy: Policy
+    note: dict[str, Any]
+    outcome: np.ndarray
+    failed: list[list[str]]
+
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+
+@dataclass(frozen=True)
+class Run:
+    """The tables of a run. clips: the manifest sorted by clip_id, which is a hash, so any prefix is a uniform sample keyed by content.
+
+    makers: column -> annotator table, such as "motion.v1". clip_errors: clip_id, annotator, error.
+    policies: the run's own policy first, then by name.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+    videos: pd.DataFrame
+    clips: pd.DataFrame
+    makers: dict[str, str]
+    clip_errors: pd.DataFrame
+    policies: list[Decided]
+    shards: pd.DataFrame
+
+
+def load_run(folder: Path) -> Run:
+    """Read everything but the pictures. Raises UserError where the folder is no run or a file of it is unreadable."""
+    if not any((folder / name).exists() for name in ("run.json", "manifest.parquet", "videos", "decisions")):
+        raise UserError(f"{folder} is not a run directory (no run.json, no tables); `curate run VIDEOS --out {folder}` makes one")
+    info = read_json(folder / "run.json")
+    manifest = read_file(folder / "manifest.parquet", schema.CLIPS)
+    clips = to_frame(manifest.drop_columns([c for c in UNUSED_COLUMNS if c in manifest.column_names]).sort_by("clip_id"))
+    makers = {str(k): str(v) for k, v in (info.get("columns") or {}).items()}
+    return Run(
+        folder=folder,
+        info=info,
+        videos=to_frame(read_parts(folder / "videos", schema.VIDEOS)).sort_values("relpath", kind="stable", ignore_index=True),
+        clips=clips,
+        makers=makers,
+        clip_errors=_clip_errors(folder, set(makers.values())),
+        policies=_policies(folder, clips, str(info.get("policy") or "")),
+        shards=to_frame(read_file(folder / "shards.parquet", schema.SHARDS)),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; {} where the file is absent. Raises UserError where it is not one."""
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold a JSON object")
+    return value
+
+
+def read_file(path: Path, empty: pa.Schema) -> pa.Table:
+    """One Parquet file; an empty table of the given schema where it is absent."""
+    if not path.exists():
+        return empty.empty_table()
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+
+
+def part_files(folder: Path) -> list[Path]:
+    """The finished part files of a table, by name."""
+    return sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+
+
+def read_parts(folder: Path, columns: pa.Schema) -> pa.Table:
+    """All parts of a table, in the columns of `columns`; a column that a part lacks is null."""
+    parts = part_files(folder)
+    if not parts:
+        return columns.empty_table()
+    try:
+        return ds.dataset([str(p) for p in parts], schema=columns, format="parquet").to_table()
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"cannot read {folder}: {str(error).splitlines()[0]}") from error
+
+
+def _clip_errors(folder: Path, in_use: set[str]) -> pd.DataFrame:
+    """Rows with status error of the annotation tables in use (run.json names them; without it, the newest version of each)."""
+    found = [p for p in sorted((folder / "annotations").glob("*.v*")) if p.is_dir()]
+    newest = {p.name.rsplit(".v", 1)[0]: p for p in sorted(found, key=lambda p: int(re.sub(r".*\.v(\d+)$", r"\1", p.name)))}
+    wanted = [p for p in found if p.name in in_use] or [newest[k] for k in sorted(newest)]
+    keys = pa.schema(list(schema.ANNOTATION_KEYS.items()))
+    tables = []
+    for path in wanted:
+        table = read_parts(path, keys).to_pandas()
+        table = table[table["status"] == "error"].sort_values("clip_id", kind="stable")
+        tables.append(table.assign(annotator=path.name.rsplit(".v", 1)[0])[["clip_id", "annotator", "error"]])
+    empty = pd.DataFrame({"clip_id": [], "annotator": [], "error": []}, dtype=object)
+    return pd.concat(tables, ignore_index=True) if tables else empty
+
+
+def _policies(folder: Path, clips: pd.DataFrame, primary: str) -> list[Decided]:
+    """Every decisions/*.parquet; without any, the decisions that the manifest carries."""
+    parts = sorted(part_files(folder / "decisions"), key=lambda p: (p.stem != primary, p.stem))
+    tables = [(p.stem, to_frame(read_file(p, schema.DECISIONS)), read_json(p.with_suffix(".json"))) for p in parts]
+    if not tables and {"outcome", "failed_filters"} <= set(clips.columns) and len(clips):
+        tables = [(primary or "policy", clips, {})]
+    return [_decided(name, table, note, clips["clip_id"]) for name, table, note in tables]
+
+
+def _decided(name: str, table: pd.DataFrame, note: dict[str, Any], ids: pd.Series) -> Decided:
+    rows = table[["clip_id", "outcome", "failed_filters"]].drop_duplicates("clip_id").set_index("clip_id").reindex(ids)
+    codes = rows["outcome"].map({o: i for i, o in enumerate(OUTCOMES)}).fillna(-1).to_numpy(np.int8)
+    filters = tuple(from_json({"requested": None} | row) for row in note.get("filters") or [])
+    failed = [[] if fmt.is_missing(v) else [str(f) for f in v] for v in rows["failed_filters"]]
+    return Decided(Policy(str(note.get("name") or name), filters), note, codes, failed)

@@ -1,0 +1,214 @@
+"""The driver of `curate run` and `curate annotate`: what is stale, who does it, what came of it."""
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from curate import schema
+from curate.config import Config
+from curate.engines import Engine, Outcome
+from curate.errors import UserError
+from curate.failures import record_failure
+from curate.fingerprints import fingerprints
+from curate.join import UNPROCESSED
+from curate.log import append_event, progress
+from curate.manifest import RunDir, read_table, write_atomic
+from curate.sidecar import SidecarTables, find_sidecar_tables, sidecar_text
+from curate.sources import Source, find_sources, index_sources, path_of
+from curate.task import BASE, VideoTask
+
+MIN_FREE_BYTES = 64 << 20
+_TIMEOUT_S, _TIMEOUT_S_PER_MB = 300.0, 1.0
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run, not what: nothing here changes a byte of the data.
+
+    timeout_s: deadline per video; None: 300 s and 1 s more per MB. retry_errors: process videos again that ended as error rows.
+    """
+
+    workers: int = 0
+    device: str = "auto"
+    timeout_s: float | None = None
+    retry_errors: bool = False
+
+    @property
+    def n_workers(self) -> int:
+        return self.workers or len(os.sched_getaffinity(0))
+
+    def deadline_s(self, size_bytes: int) -> float:
+        return self.timeout_s or _TIMEOUT_S + _TIMEOUT_S_PER_MB * size_bytes / 1e6
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The input of a run: every file found, in order, and the text beside them."""
+
+    sources: list[Source]
+    skipped: int
+    inputs: tuple[str, ...]
+    sidecars: SidecarTables
+
+    @property
+    def units(self) -> list[Source]:
+        """The files to process: readable, the first of each content."""
+        return [s for s in self.sources if s.sha256 is not None and s.duplicate_of is None]
+
+
+def prepare_out(out: Path) -> RunDir:
+    """Make the run directory. Raises UserError, one line, where it cannot be written or the disk is full."""
+    run = RunDir(out)
+    try:
+        shutil.rmtree(run.scratch, ignore_errors=True)
+        run.scratch.mkdir(parents=True)
+        probe = run.scratch / "probe"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}") from error
+    free = shutil.disk_usage(out).free
+    if free < MIN_FREE_BYTES:
+        raise UserError(f"the disk of {out} is full: {free / 1e6:.0f} MB free, at least {MIN_FREE_BYTES / 1e6:.0f} MB needed")
+    return run
+
+
+def list_inputs(inputs: Sequence[Path], run: RunDir, threads: int) -> Listing:
+    """Find and hash the input files. Raises UserError where there is nothing to do."""
+    sources, skipped = find_sources(inputs)
+    outside = [s for s in sources if run.root.resolve() not in s.path.resolve().parents]
+    if not outside:
+        raise UserError(f"all files found lie in the run directory {run.root}: give the folder of the source videos")
+    with progress("indexing", len(outside), "files") as bar:
+        sources = index_sources(outside, run.root / "index.parquet", threads, lambda _: bar.advance())
+    return Listing(sources, skipped, tuple(str(i) for i in inputs), find_sidecar_tables([i for i in inputs if i.is_dir()]))
+
+
+def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
+    """The listing that the run's videos.parquet holds; the files need not be there."""
+    if not run.videos.exists():
+        raise UserError(f"{run.root} is no finished run: there is no videos.parquet")
+    rows = read_table(run.videos, schema.VIDEOS).to_pylist()
+    sources = [
+        Source(path_of(r["uri"]), r["relpath"], r["size_bytes"], r["sha256"], r["error_message"] if r["sha256"] is None else None, r["duplicate_of"])
+        for r in rows
+    ]
+    folders = [Path(i) for i in inputs if Path(i).is_dir()]
+    return Listing(sources, 0, tuple(inputs), find_sidecar_tables(folders))
+
+
+def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> list[VideoTask]:
+    """One task per video with something stale, large files first so that the last worker is not left alone with one."""
+    prints = fingerprints(config)
+    base_done = run.done("videos", prints.base)
+    done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.annotators}
+    failed = _failed_units(run, base_done, prints.base) if options.retry_errors else set()
+    tasks = []
+    for source in listing.units:
+        unit = source.video_id or ""
+        if unit not in base_done or unit in failed:
+            stale: tuple[str, ...] = (BASE,)
+        else:
+            stale = tuple(name for name in config.annotators if unit not in done[name])
+        if stale:
+            text, _ = sidecar_text(source.path, source.relpath, listing.sidecars)
+            task = VideoTask(
+                path=str(source.path),
+                uri=source.uri,
+                relpath=source.relpath,
+                video_id=unit,
+                sha256=source.sha256 or "",
+                size_bytes=source.size_bytes or 0,
+                run=str(run.root),
+                config=config,
+                stale=stale,
+                sidecar=text,
+                device=options.device,
+            )
+            tasks.append(task)
+    return sorted(tasks, key=lambda t: (-t.size_bytes, t.relpath))
+
+
+def _failed_units(run: RunDir, units: set[str], fingerprint: str) -> set[str]:
+    return {u for u in units if read_table(run.part("videos", u, fingerprint))["status"][0].as_py() == "error"}
+
+
+def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: RunOptions) -> Counter:
+    """Run the tasks, one event each in run.jsonl. Returns counts of statuses, clips, frames decoded and seconds per stage.
+
+    Raises UserError where the disk fills up: what is done stays done.
+    """
+    from curate.work import prepare_worker, process_video
+
+    totals: Counter = Counter()
+    with progress("curating", len(tasks), "videos") as bar:
+        deadline: Callable[[VideoTask], float] = lambda t: options.deadline_s(t.size_bytes)  # noqa: E731
+        for outcome in engine.map(process_video, tasks, deadline, partial(prepare_worker, 1)):
+            event = _event(outcome)
+            if event["status"] == "full_disk":
+                raise UserError(f"the disk of {run.root} is full; free some space and run the same command again to go on")
+            append_event(run.events, {"unit": outcome.task.video_id, "relpath": outcome.task.relpath, **event})
+            _count(totals, event)
+            bar.advance(note=f"{totals['clips']} clips, {totals['error']} errors")
+    with suppress(OSError):
+        shutil.rmtree(run.scratch)
+    return totals
+
+
+def _event(outcome: Outcome[VideoTask]) -> dict[str, Any]:
+    if outcome.status == "ok":
+        return dict(outcome.value)
+    stage = "internal" if outcome.status == "error" else outcome.status
+    event = record_failure(outcome.task, stage, outcome.message or outcome.status)
+    return event | {"status": outcome.status}
+
+
+def _count(totals: Counter, event: dict[str, Any]) -> None:
+    totals["videos"] += 1
+    totals["error" if event["status"] in ("error", "crashed", "timeout") else event["status"]] += 1
+    totals["clips"] += event.get("clips", 0)
+    totals["frames_decoded"] += event.get("frames_decoded", 0)
+    for stage, seconds in event.get("stages", {}).items():
+        totals[f"seconds {stage}"] += seconds
+
+
+def write_unprocessed(listing: Listing, run: RunDir) -> None:
+    """The rows of files that no worker sees: unreadable ones and byte-for-byte copies."""
+    rows = []
+    for source in listing.sources:
+        row = {"uri": source.uri, "relpath": source.relpath, "size_bytes": source.size_bytes, "sha256": source.sha256}
+        if source.problem is not None:
+            rows.append(row | {"status": "error", "error_stage": "read", "error_message": source.problem})
+        elif source.duplicate_of is not None:
+            rows.append(row | {"video_id": source.video_id, "status": "duplicate", "duplicate_of": source.duplicate_of})
+    write_atomic(run.root / "videos" / UNPROCESSED, pa.Table.from_pylist(rows, schema=schema.VIDEOS))
+
+
+def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
+    """Bring place and sidecar text of every `videos` row up to date, for files that were renamed or described since. Returns warnings."""
+    fingerprint, warnings = fingerprints(config).base, []
+    for source in listing.units:
+        text, found = sidecar_text(source.path, source.relpath, listing.sidecars)
+        warnings.extend(found)
+        path = run.part("videos", source.video_id or "", fingerprint)
+        if not path.exists():
+            continue
+        row = read_table(path).to_pylist()[0]
+        current = row | {"uri": source.uri, "relpath": source.relpath} | text
+        if current != row:
+            write_atomic(path, pa.Table.from_pylist([current], schema=schema.VIDEOS))
+    return warnings
+
+
+def now() -> str:
+    """UTC time for run.json, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

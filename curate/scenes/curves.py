@@ -1,0 +1,205 @@
+"""Per-frame score curves for cut detection, from the small pictures of the one decode.
+
+Every number the cascade decides on is a curve, so thresholds can change without decoding. The statistic behind most of
+them is a two-sample test over time: means of k frames before and after a boundary, over the variation inside each side
+(cf. Hanjalic, "Shot-boundary detection: unraveled and resolved?", IEEE TCSVT 2002). Frames are described by an 18 x 32 luma
+grid and two 9 x 16 opponent-colour grids, all in 8-bit code values.
+"""
+
+import numpy as np
+
+from curate.scenes.config import ScenesConfig
+
+STEP_FRAMES = (2, 4, 8, 16)
+"""k of the gapless two-sided statistic: k frames before and k after a boundary."""
+SPAN_FRAMES = (8, 16, 32, 64)
+"""Widths of the gaps left out between the two sides for gradual transitions."""
+SIDE_FRAMES = 8
+"""Frames averaged on each side of a gap."""
+
+_CONTEXT = max(SPAN_FRAMES) // 2 + SIDE_FRAMES
+_BATCH = 128
+_GRID = (18, 32)
+_CELLS = _GRID[0] * _GRID[1]
+_COLOUR_CELLS = 9 * 16
+_BINS = 512
+_FLAT_CONTRAST = 0.5
+_CONTRAST_CAP = 12.0
+
+
+def curve_names() -> tuple[str, ...]:
+    """Names of all curves, in the order `CurveBuilder.finish` returns them."""
+    steps = [f"{name}_{k}" for k in STEP_FRAMES for name in ("between", "within")]
+    spans = [f"{name}_{t}" for t in SPAN_FRAMES for name in ("span_between", "span_within", "span_overshoot", "span_structure")]
+    return ("jump", "colour_jump", "contrast", "structure", *steps, *spans)
+
+
+class CurveBuilder:
+    """Collects, for every frame i pushed in display order (a boundary i lies between frames i - 1 and i):
+
+    jump: distance of frames i - 1 and i, in code values (0 to 765). 0 at the first frame.
+    colour_jump: Hellinger-type distance of their 8 x 8 x 8 RGB histograms, 0 to 1.
+    contrast: standard deviation of frame i's luma grid, code values: near 0 for black, white and other flat frames.
+    between_k: distance of the mean pictures of the k frames before and the k from i on, code values.
+    within_k: mean standard deviation inside those two sides, code values.
+    structure: share of the picture's local contrast replaced across the boundary (k = 4), the smaller of what leaves and
+        what enters, 0 to 1: an overlay that appears replaces little, a new shot most of it (cf. the edge change ratio of
+        Zabih et al., ACM Multimedia 1995).
+    span_between_T, span_within_T, span_structure_T: the same, with a gap of T frames centred on i and 8 frames a side.
+    span_overshoot_T: how far frame i lies outside the range of the two sides, over span_between_T: 0 where each pixel goes
+        monotonically from one side to the other (dissolve, fade, wipe), larger for motion.
+
+    Distances add the mean absolute luma difference and the mean absolute differences of G - R and G - B. Ends of the video
+    are mirrored. Memory is bounded: pictures are held for one batch, curves (float32) for the whole video.
+    """
+
+    def __init__(self, config: ScenesConfig) -> None:
+        self._config = config
+        self._luma = np.empty((_BATCH, 54, 96), np.uint8)
+        self._rgb = np.empty((_BATCH, 27, 48, 3), np.uint8)
+        self._filled = 0
+        self._pending = np.empty((0, _CELLS + 2 * _COLOUR_CELLS), np.float32)
+        self._histogram: np.ndarray | None = None
+        self._started = False
+        self._colour: list[np.ndarray] = []
+        self._parts: list[np.ndarray] = []
+
+    def push(self, luma: np.ndarray, rgb: np.ndarray) -> None:
+        """luma: uint8 [54, 96], area average of the whole frame; rgb: uint8 [27, 48, 3]."""
+        self._luma[self._filled] = luma
+        self._rgb[self._filled] = rgb
+        self._filled += 1
+        if self._filled == _BATCH:
+            self._absorb()
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """name -> float32 [N], N = frames pushed."""
+        self._absorb(last=True)
+        table = np.concatenate(self._parts, 1) if self._parts else np.empty((len(curve_names()) - 1, 0), np.float32)
+        colour = np.concatenate(self._colour) if self._colour else np.empty(0, np.float32)
+        curves = dict(zip([n for n in curve_names() if n != "colour_jump"], table, strict=True))
+        curves["colour_jump"] = colour
+        return {name: np.ascontiguousarray(curves[name]) for name in curve_names()}
+
+    def _absorb(self, last: bool = False) -> None:
+        luma, rgb = self._luma[: self._filled], self._rgb[: self._filled]
+        self._filled = 0
+        if len(luma):
+            self._colour.append(self._colour_jump(rgb))
+            self._pending = np.concatenate([self._pending, _describe(luma, rgb)])
+        if len(self._pending) and not self._started and (last or len(self._pending) > _CONTEXT):
+            self._pending = _mirror(self._pending, before=True)
+            self._started = True
+        if last and len(self._pending):
+            self._pending = _mirror(self._pending, before=False)
+        ready = len(self._pending) - 2 * _CONTEXT
+        if self._started and ready > 0:
+            self._parts.append(_window_curves(self._pending))
+            self._pending = self._pending[ready:]
+
+    def _colour_jump(self, rgb: np.ndarray) -> np.ndarray:
+        """float32 [n]: 1 - Bhattacharyya coefficient of successive colour histograms."""
+        roots = _histogram_roots(rgb)
+        before = roots[:1] if self._histogram is None else self._histogram
+        self._histogram = roots[-1:]
+        shifted = np.concatenate([before, roots[:-1]])
+        return np.maximum(1.0 - np.einsum("nb,nb->n", shifted, roots), 0.0).astype(np.float32)
+
+
+def _histogram_roots(rgb: np.ndarray) -> np.ndarray:
+    """Square roots of normalised 8 x 8 x 8 RGB histograms, float32 [n, 512]."""
+    n = len(rgb)
+    coarse = (rgb >> 5).astype(np.int32).reshape(n, -1, 3)
+    codes = (coarse[..., 0] << 6) + (coarse[..., 1] << 3) + coarse[..., 2] + np.arange(n, dtype=np.int32)[:, None] * _BINS
+    counts = np.bincount(codes.ravel(), minlength=n * _BINS).reshape(n, _BINS)
+    return np.sqrt(counts.astype(np.float32) / codes.shape[1])
+
+
+def _describe(luma: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Luma and opponent-colour grids of n frames, float32 [n, 576 + 288]."""
+    import cv2
+
+    n = len(luma)
+    gray = cv2.resize(luma.reshape(n * 54, 96).astype(np.float32), (_GRID[1], n * _GRID[0]), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(rgb.reshape(n * 27, 48, 3).astype(np.float32), (16, n * 9), interpolation=cv2.INTER_AREA)
+    red, green, blue = (small[..., c].reshape(n, -1) for c in range(3))
+    return np.concatenate([gray.reshape(n, -1), green - red, green - blue], 1)
+
+
+def _mirror(frames: np.ndarray, before: bool) -> np.ndarray:
+    """Adds _CONTEXT frames by reflection at one end; shorter videos bounce."""
+    pad = (_CONTEXT, 0) if before else (0, _CONTEXT)
+    return np.pad(frames, (pad, (0, 0)), mode="symmetric")
+
+
+_WEIGHTS = np.concatenate([np.full(_CELLS, 1 / _CELLS), np.full(2 * _COLOUR_CELLS, 1 / _COLOUR_CELLS)]).astype(np.float32)
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Weighted mean absolute difference of descriptions, float32 [n]."""
+    return np.abs(a - b) @ _WEIGHTS
+
+
+class _Sides:
+    """Mean picture, variation and contrast of every run of k successive frames; index j = its first frame."""
+
+    def __init__(self, sums: np.ndarray, squares: np.ndarray, k: int) -> None:
+        mean = (sums[k:] - sums[:-k]) / k
+        variance = np.maximum((squares[k:] - squares[:-k]) / k - mean * mean, 0.0)
+        self.mean = mean.astype(np.float32)
+        self.variation = np.sqrt(variance.astype(np.float32)) @ _WEIGHTS
+
+    def between(self, left: slice, right: slice) -> np.ndarray:
+        return _distance(self.mean[left], self.mean[right])
+
+    def within(self, left: slice, right: slice) -> np.ndarray:
+        return (self.variation[left] + self.variation[right]) / 2
+
+
+def _contrast(luma: np.ndarray) -> np.ndarray:
+    """Local contrast, the larger absolute difference to the neighbours right and below, float32 [n, 576]."""
+    grid = luma.reshape(-1, *_GRID)
+    out = np.zeros_like(grid)
+    out[:, :, :-1] = np.abs(np.diff(grid, axis=2))
+    np.maximum(out[:, :-1], np.abs(np.diff(grid, axis=1)), out=out[:, :-1])
+    return np.minimum(out, _CONTRAST_CAP).reshape(len(grid), -1)
+
+
+def _replaced(mean: np.ndarray, contrast: np.ndarray, left: slice, right: slice) -> np.ndarray:
+    """Share of local contrast replaced between two sides, the smaller of leaving and entering, float32 [n]."""
+    change = np.abs(mean[left, :_CELLS] - mean[right, :_CELLS])
+    shares = []
+    for side in (contrast[left], contrast[right]):
+        total = side.mean(1) + _FLAT_CONTRAST
+        shares.append((np.minimum(change, side).mean(1) + _FLAT_CONTRAST) / total)
+    return np.minimum(*shares)
+
+
+def _overshoot(frames: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Distance of frames from the pixelwise interval between two pictures, float32 [n]."""
+    low, high = np.minimum(before, after), np.maximum(before, after)
+    return np.maximum(np.maximum(low - frames, frames - high), 0.0) @ _WEIGHTS
+
+
+def _window_curves(frames: np.ndarray) -> np.ndarray:
+    """Curves of all frames but _CONTEXT at either end, float32 [curves, n]; colour_jump is not among them."""
+    n = len(frames) - 2 * _CONTEXT
+    exact = frames.astype(np.float64)
+    sums, squares = (np.concatenate([np.zeros((1, exact.shape[1])), np.cumsum(v, 0)]) for v in (exact, exact * exact))
+
+    def at(offset: int) -> slice:
+        return slice(_CONTEXT + offset, _CONTEXT + offset + n)
+
+    sides = {k: _Sides(sums, squares, k) for k in {*STEP_FRAMES, SIDE_FRAMES}}
+    contrasts = {k: _contrast(sides[k].mean[:, :_CELLS]) for k in (4, SIDE_FRAMES)}
+    flatness = frames[at(0), :_CELLS].std(1)
+    rows = [_distance(frames[at(-1)], frames[at(0)]), flatness, _replaced(sides[4].mean, contrasts[4], at(-4), at(0))]
+    for k in STEP_FRAMES:
+        rows += [sides[k].between(at(-k), at(0)), sides[k].within(at(-k), at(0))]
+    side = sides[SIDE_FRAMES]
+    for gap in SPAN_FRAMES:
+        left, right = at(-gap // 2 - SIDE_FRAMES), at(gap // 2)
+        between = side.between(left, right)
+        outside = _overshoot(frames[at(0)], side.mean[left], side.mean[right]) / np.maximum(between, 1.0)
+        rows += [between, side.within(left, right), outside, _replaced(side.mean, contrasts[SIDE_FRAMES], left, right)]
+    return np.stack(rows).astype(np.float32)

@@ -1,0 +1,36 @@
+"""What goes into a worker: one video and what to make of it. Light, because the driver builds these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from curate.config import Config
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """One unit of work. stale: which tables to make, `base` or names of annotators. sidecar: text columns of `videos`."""
+
+    path: str
+    uri: str
+    relpath: str
+    video_id: str
+    sha256: str
+    size_bytes: int
+    run: str
+    config: Config
+    stale: tuple[str, ...]
+    sidecar: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+    @property
+    def annotators(self) -> tuple[str, ...]:
+        """Names of the annotators to run: all of them where the clips themselves are stale."""
+        return self.config.annotators if BASE in self.stale else tuple(n for n in self.config.annotators if n in self.stale)
+
+    def identity(self) -> dict[str, Any]:
+        """The columns of `videos` known before the file is opened."""
+        names = ("video_id", "uri", "relpath", "sha256", "size_bytes")
+        return {name: getattr(self, name) for name in names} | dict(self.sidecar)

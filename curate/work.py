@@ -1,0 +1,85 @@
+"""Process one video: decode it once, find its clips, annotate them, write its parts. The only code that runs inside a worker.
+
+A worker writes its own part files; only a `VideoTask` goes in and a small dict comes out.
+"""
+
+import errno
+import functools
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from curate.annotate import annotate
+from curate.annotators import Annotator
+from curate.base import BORDERS, StageTimer, load_base, make_base
+from curate.errors import DecodeError
+from curate.failures import record_failure
+from curate.fingerprints import BASE_TABLES, fingerprints
+from curate.manifest import RunDir
+from curate.task import BASE, VideoTask
+from curate.video import one_line
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def prepare_worker(threads: int = 1) -> None:
+    """Once per worker process: no thread pools beside ours, and Ctrl-C is the driver's to handle."""
+    import os
+    import signal
+
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    cv2.setNumThreads(0)
+
+
+@functools.lru_cache(maxsize=32)
+def ready_annotator(annotator: Annotator, device: str) -> Annotator:
+    """The annotator after its setup, once per worker and parameters."""
+    annotator.setup(device)
+    return annotator
+
+
+def process_video(task: VideoTask) -> dict[str, Any]:
+    """Make the stale tables of one video. Returns what goes to run.jsonl; status ok | partial | error | full_disk."""
+    began = time.perf_counter()
+    try:
+        result = _process(task)
+    except DecodeError as error:
+        result = record_failure(task, "probe", str(error))
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            return {"status": "full_disk", "message": one_line(error)}
+        result = record_failure(task, "read", one_line(error))
+    result["seconds"] = round(time.perf_counter() - began, 4)
+    return result
+
+
+def _process(task: VideoTask) -> dict[str, Any]:
+    run, prints = RunDir(Path(task.run)), fingerprints(task.config)
+    base_is_stale = BASE in task.stale
+    annotators = {name: ready_annotator(task.config.annotator(name), task.device) for name in task.annotators}
+    if base_is_stale:
+        base, collector = make_base(task, annotators, run.scratch)
+    else:
+        base, collector = load_base(task, annotators, run, prints.base, run.scratch)
+    timer = StageTimer(base.seconds)
+    with closing(collector):
+        for name, annotator in annotators.items():
+            table = base.tables.get(name)
+            if table is None:
+                with timer(name):
+                    table = annotate(annotator, base.source, task.config.scenes.min_length_s, full_frame=name == BORDERS)
+            run.write(prints.tables[name], task.video_id, prints.annotations[name], table)
+    if base_is_stale:
+        base.write(run, task.video_id, prints.base)
+    return {
+        "status": base.video["status"],
+        "message": base.video["error_message"],
+        "frames_decoded": base.frames_decoded,
+        "clips": len(base.clips),
+        "tables": [*(BASE_TABLES if base_is_stale else ()), *annotators],
+        "stages": {stage: round(seconds, 4) for stage, seconds in base.seconds.items()},
+    }

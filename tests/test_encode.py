@@ -1,0 +1,400 @@
+"""Kept spans to clips: exactly the right frames, sizes, colours and bytes, on bar-coded and on real footage."""
+
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from barcode import clip_row, indices, painted, video_row, write_video
+
+from curate.clip_filter import geometry
+from curate.encode import ClipError, encode_clip, encode_clips, verify_clip
+from curate.errors import DecodeError
+from curate.export_config import ExportConfig
+from curate.resample import FrameClock, promised_frames, rational_rate
+from curate.stream_copy import copy_clip, copy_suffix
+from curate.video import open_video
+
+TICKS = Fraction(1, 15360)
+SAME_RATE = ExportConfig(fps=None, short_side_px=90, preset="ultrafast")
+OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}
+
+
+@pytest.fixture(scope="module")
+def barcoded(tmp_path_factory) -> Path:
+    """200 frames at 30 fps, H.264 with B-frames, a keyframe every 12 to 20 frames."""
+    path = tmp_path_factory.mktemp("barcoded") / "thirty.mp4"
+    return write_video(path, [i * 512 for i in range(200)], TICKS, gop=20)
+
+
+def boxes(data: bytes) -> list[bytes]:
+    """Types of the MP4 boxes down to the sample tables, in order."""
+    inside, found, at = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"}, [], 0
+    while at + 8 <= len(data):
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        found.append(kind)
+        if kind in inside:
+            found += boxes(data[at + 8 : at + size])
+        at += max(size, 8)
+    return found
+
+
+def test_each_span_gives_its_own_frames_and_no_neighbours(barcoded, tmp_path):
+    video, pts = video_row(barcoded)
+    spans = [(0, 7), (7, 40), (41, 42), (97, 153), (153, 200)]
+    clips = [clip_row(video, pts, a, b) for a, b in spans]
+    done = list(encode_clips(barcoded, video, clips[::-1], SAME_RATE, tmp_path))
+    assert [indices(d.path) for d in done] == [list(range(a, b)) for a, b in spans]
+    assert [d.n_frames for d in done] == [b - a for a, b in spans]
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mkv", "libx264", OPEN_GOP),
+        ("a.ts", "libx264", {}),
+        ("a.ts", "mpeg2video", {"bf": "2"}),
+        ("a.avi", "mpeg4", {}),
+        ("a.webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
+        ("a.mov", "libx264", OPEN_GOP),
+    ],
+)
+def test_containers_and_codecs(tmp_path, name, codec, options):
+    path = write_video(tmp_path / name, list(range(80)), Fraction(1, 25), codec, (160, 90), **options)
+    video, pts = video_row(path)
+    for first, stop in ((5, 33), (50, 79)):
+        encode_clip(path, video, clip_row(video, pts, first, stop), SAME_RATE, tmp_path / "out.mp4")
+        assert indices(tmp_path / "out.mp4") == list(range(first, stop))
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [
+        (24, [100, 101, 102, 104, 105, 106, 107, 109, 110]),  # 30 -> 24: every fifth frame goes
+        (15, [100, 102, 104, 106, 108, 110]),
+        (60, [i // 2 for i in range(200, 224)]),
+        (20, [100, 101, 103, 104, 106, 107, 109, 110]),
+        (12.5, [100, 102, 105, 107, 110]),
+    ],
+)
+def test_resampling_shows_the_frame_on_screen(barcoded, tmp_path, fps, expected):
+    video, pts = video_row(barcoded)
+    clip = clip_row(video, pts, 100, 112)
+    done = encode_clip(barcoded, video, clip, replace(SAME_RATE, fps=fps), tmp_path / "out.mp4")
+    assert indices(done.path) == expected
+    assert Fraction(done.fps_num, done.fps_den) == Fraction(fps)
+    assert done.n_frames == int(Fraction(12, 30) * Fraction(fps))
+
+
+def test_variable_frame_rate_follows_the_clock_not_the_frame_count(tmp_path):
+    gaps = [512, 512, 4096, 512, 1536, 512, 512, 3072, 512, 512]
+    pts = [0, *np.cumsum(gaps).tolist()]
+    path = write_video(tmp_path / "vfr.mp4", pts, TICKS)
+    video, found = video_row(path)
+    assert found == pts
+    clip = clip_row(video, pts, 1, 10)
+    encode_clip(path, video, clip, replace(SAME_RATE, fps=30), tmp_path / "out.mp4")
+    expected = [np.searchsorted(pts, pts[1] + k * 512, side="right") - 1 for k in range((pts[10] - pts[1]) // 512)]
+    assert indices(tmp_path / "out.mp4") == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_timestamp_jitter_neither_repeats_nor_drops(tmp_path, seed):
+    """Milliseconds, each off by up to a third of a frame: at the same rate every frame comes once."""
+    jitter = np.random.default_rng(seed).integers(-11, 12, 60)
+    jitter[[10, 50]] = 0
+    clock = FrameClock(333, 1667, Fraction(1, 1000), Fraction(30))
+    pts = [round(i * 1000 / 30) + int(j) for i, j in enumerate(jitter)][10:50]
+    assert [clock.repeats(p, q) for p, q in zip(pts, [*pts[1:], None], strict=True)] == [1] * 40
+
+
+def test_frame_clock_fills_exactly_the_promise():
+    rng = np.random.default_rng(7)
+    for _ in range(200):
+        pts = np.cumsum(rng.integers(1, 9000, rng.integers(1, 40))).tolist()
+        end, rate = pts[-1] + int(rng.integers(1, 5000)), rational_rate(float(rng.uniform(1, 120)))
+        clock = FrameClock(pts[0], end, Fraction(1, 90000), rate)
+        shown = [clock.repeats(p, q) for p, q in zip(pts, [*pts[1:], None], strict=True)]
+        assert sum(shown) == clock.n_frames == promised_frames(pts[0], end, Fraction(1, 90000), rate) >= 1
+        # No output frame shows a source frame more than 3/8 of an output frame before its time, or after the next one's time.
+        times = pts[0] + np.arange(sum(shown)) * float(90000 / rate)
+        which = np.repeat(np.arange(len(pts)), shown)
+        assert (np.asarray(pts)[which] <= times + 0.376 * float(90000 / rate)).all()
+        assert all(w + 1 >= len(pts) or pts[w + 1] > t for w, t in zip(which, times, strict=True))
+
+
+@pytest.mark.parametrize(("fps", "rate"), [(23.976, (24000, 1001)), (24, (24, 1)), (29.97003, (30000, 1001)), (30.02, (30, 1)), (14.375, (115, 8))])
+def test_rates_are_rounded_to_common_ones(fps, rate):
+    assert rational_rate(float(np.float32(fps))) == Fraction(*rate)
+
+
+def test_the_file_is_what_a_trainer_expects(barcoded, tmp_path):
+    video, pts = video_row(barcoded)
+    done = encode_clip(barcoded, video, clip_row(video, pts, 30, 150), ExportConfig(preset="ultrafast"), tmp_path / "out.mp4")
+    data = done.path.read_bytes()
+    kinds = boxes(data)
+    assert kinds.index(b"moov") < kinds.index(b"mdat")
+    assert b"elst" not in kinds
+    assert b"ctts" not in kinds  # no B-frames: decode order is display order
+    with av.open(str(done.path)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        assert (context.name, context.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 24)
+        assert (context.color_primaries, context.color_trc, context.colorspace, context.color_range) == (1, 1, 1, 1)
+        assert len(container.streams) == 1
+        packets = [p for p in container.demux(stream) if p.size]
+    keys = [float(p.pts * stream.time_base) for p in packets if p.is_keyframe]
+    assert keys == [0, 1, 2, 3]
+    assert (done.width, done.height, done.n_frames) == (456, 256, 96)
+
+
+def test_same_bytes_alone_or_together(barcoded, tmp_path):
+    video, pts = video_row(barcoded)
+    clips = [clip_row(video, pts, a, b) for a, b in ((3, 20), (25, 60), (120, 160))]
+    together = {d.clip_id: d.sha256 for d in encode_clips(barcoded, video, clips, SAME_RATE, tmp_path)}
+    (tmp_path / "alone").mkdir()
+    alone = {c["clip_id"]: encode_clip(barcoded, video, c, SAME_RATE, tmp_path / "alone" / "x.mp4").sha256 for c in clips}
+    assert alone == together
+
+
+def test_one_bad_clip_does_not_lose_the_others(barcoded, tmp_path):
+    video, pts = video_row(barcoded)
+    good = [clip_row(video, pts, 10, 30), clip_row(video, pts, 100, 120)]
+    bad = [clip_row(video, pts, 50, 60, n_frames=11), clip_row(video, pts, 60, 70) | {"start_pts": pts[60] - 3}]
+    first, wrong_count, wrong_start, last = encode_clips(barcoded, video, [*good, *bad], SAME_RATE, tmp_path)
+    assert isinstance(wrong_count, ClipError)
+    assert "10 of 11 frames" in wrong_count.message
+    assert isinstance(wrong_start, ClipError)
+    assert (indices(first.path), indices(last.path)) == (list(range(10, 30)), list(range(100, 120)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([first.path.name, last.path.name])
+
+
+def test_wrong_keyframe_table_still_gives_the_right_frames(barcoded, tmp_path):
+    """Seeking is an optimisation: with keyframes that are not there, the frames are the same."""
+    video, pts = video_row(barcoded)
+    video["keyframe_pts"] = [p + 100 for p in pts]
+    for path in encode_clips(barcoded, video, [clip_row(video, pts, 61, 75), clip_row(video, pts, 130, 140)], SAME_RATE, tmp_path):
+        assert indices(path.path)[0] in (61, 130)
+
+
+def picture(path: Path) -> np.ndarray:
+    """The first frame, RGB uint8 [H, W, 3]."""
+    with open_video(path) as (container, stream):
+        return next(container.decode(stream)).to_ndarray(format="rgb24")
+
+
+def test_colours_survive_from_bt601_and_full_range(tmp_path):
+    """A red, green, blue and grey picture, coded as BT.601: back within 6 of 255."""
+    colours = np.array([[200, 30, 30], [30, 180, 40], [40, 50, 190], [128, 128, 128]], np.uint8)
+    source = np.repeat(np.repeat(colours[None], 90, 0), 40, 1)
+    path = tmp_path / "colours.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(source, format="rgb24").reformat(format="yuv420p", dst_colorspace="itu601")))
+        container.mux(stream.encode(None))
+    video, pts = video_row(path)
+    done = encode_clip(path, video, clip_row(video, pts, 0, 3), ExportConfig(short_side_px=None, crf=4), tmp_path / "out.mp4")
+    with open_video(done.path) as (container, stream):
+        shown = next(container.decode(stream)).to_ndarray(format="rgb24").astype(int)
+    for i, colour in enumerate(colours):
+        assert np.abs(shown[20:70, i * 40 + 10 : i * 40 + 30].mean((0, 1)) - colour).max() < 6
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_real_rotated_video_comes_out_upright(shared_videos, tmp_path, turn):
+    path = shared_videos / "hard" / f"decord_rot{turn}.mov"
+    video, pts = video_row(path)
+    done = encode_clip(path, video, clip_row(video, pts, 0, 3), ExportConfig(short_side_px=None, fps=None), tmp_path / "out.mp4")
+    with open_video(path) as (container, stream):
+        coded = next(container.decode(stream)).to_ndarray(format="rgb24")
+    upright = np.rot90(coded, -(video["rotation_deg"] // 90))
+    assert (done.width, done.height) == (upright.shape[1], upright.shape[0])
+    assert np.abs(picture(done.path).astype(int) - upright).mean() < 6
+    assert all(f.rotation == 0 for f in _frames(done.path))
+
+
+def _frames(path: Path) -> list[av.VideoFrame]:
+    with open_video(path) as (container, stream):
+        return list(container.decode(stream))
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "size"),
+    [
+        ("hard/autoeditor_sar2by3.mp4", ExportConfig(), (304, 256)),  # 640x360 at 2:3 is 427x360 square
+        ("hard/derived_odd_479x269.mp4", ExportConfig(), (456, 256)),
+        ("hard/torchcodec_odd_wh_444.mp4", ExportConfig(short_side_px=None), (320, 240)),
+        ("hard/torchcodec_odd_wh_vp9_10bit.mp4", ExportConfig(multiple=16), (336, 256)),
+        ("hard/moviepy_1x1.mp4", ExportConfig(short_side_px=None, fps=None), (2, 2)),
+        ("hard/derived_vfr.mp4", ExportConfig(short_side_px=128, multiple=16), (224, 128)),
+        ("hard/torchcodec_start8s.mp4", ExportConfig(fps=None), (456, 256)),
+        ("hard/torchcodec_vp9.webm", ExportConfig(fps=60), (456, 256)),
+        ("hard/derived_raw.h264", ExportConfig(), (456, 256)),
+        ("hard/torchcodec_discard_key.mp4", ExportConfig(fps=None), (256, 256)),
+        ("hard/derived_hevc10_hdr.mp4", ExportConfig(), (456, 256)),
+        ("hard/derived_res_change.ts", ExportConfig(), (456, 256)),
+        ("hard/derived_huge_ts.ts", ExportConfig(), (456, 256)),
+        ("dev/mmaction2_test.avi", ExportConfig(), (342, 256)),
+        ("dev/intel_classroom.gif", ExportConfig(), (456, 256)),
+    ],
+)
+def test_real_footage_sizes_and_counts(shared_videos, tmp_path, name, config, size):
+    path = shared_videos / name
+    video, pts = video_row(path)
+    first, stop = len(pts) // 3, max(len(pts) // 3 + 1, len(pts) // 3 * 2)
+    clip = clip_row(video, pts, first, min(stop, first + 60))
+    done = encode_clip(path, video, clip, replace(config, preset="ultrafast"), tmp_path / "out.mp4")
+    promised = clip["duration_s"] * done.fps_num / done.fps_den
+    assert (done.width, done.height) == size
+    assert done.n_frames == max(1, int(promised + 0.0625))
+    assert verify_clip(done.path).even
+
+
+@pytest.mark.parametrize("name", ["hard/derived_vfr.mp4", "hard/torchcodec_start8s.mp4", "dev/cotracker_cat.mp4", "hard/derived_huge_ts.ts"])
+def test_real_footage_pictures_are_the_sources(shared_videos, tmp_path, name):
+    """Every output frame looks like the source frame on screen then, and less like the frames around it where those differ."""
+    path = shared_videos / name
+    video, pts = video_row(path)
+    first, stop = len(pts) // 4, min(len(pts), len(pts) // 4 + 24)
+    clip = clip_row(video, pts, first, stop)
+    done = encode_clip(path, video, clip, ExportConfig(short_side_px=None, fps=None, crf=8), tmp_path / "out.mp4")
+    with open_video(path) as (container, stream):
+        source = [f.reformat(width=96, height=54, format="gray", interpolation="AREA").to_ndarray().astype(int) for f in container.decode(stream)]
+    rate = Fraction(done.fps_num, done.fps_den) * Fraction(video["time_base_num"], video["time_base_den"])
+    for k, frame in enumerate(_frames(done.path)):
+        shown = frame.reformat(width=96, height=54, format="gray", interpolation="AREA").to_ndarray().astype(int)
+        on_screen = np.searchsorted(pts, clip["start_pts"] + float((k + Fraction(3, 8)) / rate), side="right") - 1
+        nearest = min(range(first, stop), key=lambda i: np.abs(source[i] - shown).mean())
+        assert np.abs(source[nearest] - shown).mean() < 4
+        assert abs(nearest - on_screen) <= 1
+
+
+def test_interlaced_footage_is_deinterlaced(shared_videos, tmp_path):
+    """Combing is energy between the fields: rows differ from their neighbours more than from those two away."""
+    path = shared_videos / "hard" / "derived_interlaced.ts"
+    video, pts = video_row(path)
+    clip = clip_row(video, pts, 10, 30)
+
+    def combing(interlaced: bool) -> float:
+        row = video | {"interlaced": interlaced}
+        done = encode_clip(path, row, clip, ExportConfig(short_side_px=None, fps=None), tmp_path / "out.mp4")
+        assert done.n_frames == 20
+        luma = np.stack([f.to_ndarray(format="gray").astype(float) for f in _frames(done.path)])
+        return float(np.abs(luma[:, 1:-1] * 2 - luma[:, 2:] - luma[:, :-2]).mean())
+
+    assert video["interlaced"]
+    assert combing(True) < 0.9 * combing(False)
+
+
+def test_crop_box_is_cut_out_before_scaling(barcoded, tmp_path):
+    """The left half of the picture holds bars 0 to 4: bright where those bits of the index are set."""
+    video, pts = video_row(barcoded)
+    clip = clip_row(video, pts, 21, 22, crop_x=0, crop_y=20, crop_w=160, crop_h=140)
+    done = encode_clip(barcoded, video, clip, ExportConfig(short_side_px=None, fps=None), tmp_path / "out.mp4")
+    luma = picture(done.path).mean((0, 2))
+    assert (done.width, done.height) == (160, 140)
+    assert [luma[int((b + 0.5) * 32)] > 128 for b in range(5)] == [bool(21 >> b & 1) for b in range(5)]
+
+
+def row(width: int, height: int, sar: tuple[int, int] = (1, 1), rotation: int = 0) -> dict:
+    return {"width": width, "height": height, "sar_num": sar[0], "sar_den": sar[1], "rotation_deg": rotation}
+
+
+def test_geometry_keeps_the_aspect_within_a_pixel():
+    for width, height, sar, multiple in ((854, 480, (1, 1), 16), (720, 576, (64, 45), 16), (568, 320, (1, 1), 8), (1080, 1920, (1, 1), 32)):
+        plan = geometry(row(width, height, sar), {}, ExportConfig(multiple=multiple))
+        x, y, w, h = plan.crop
+        assert min(plan.out) == 256
+        assert all(side % multiple == 0 for side in plan.out)
+        assert 0 <= x
+        assert 0 <= y
+        assert x + w <= width
+        assert y + h <= height
+        assert w * sar[0] / sar[1] / h == pytest.approx(plan.out[0] / plan.out[1], abs=4 / height)
+
+
+def test_a_picture_that_would_become_absurd_is_an_error():
+    with pytest.raises(DecodeError, match="64000x256"):
+        geometry(row(4000, 16), {}, ExportConfig())
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [("a.mp4", "libx264", {}), ("a.mkv", "libx264", OPEN_GOP), ("a.webm", "libvpx", {"deadline": "realtime"}), ("a.ts", "mpeg2video", {"bf": "2"})],
+)
+def test_copy_takes_whole_groups_of_the_shot_only(tmp_path, name, codec, options):
+    path = write_video(tmp_path / name, list(range(100)), Fraction(1, 25), codec, (160, 90), **options)
+    video, pts = video_row(path)
+    clip = clip_row(video, pts, 30, 70)
+    done = copy_clip(path, video, clip, tmp_path / f"out{copy_suffix(video['video_codec'])}")
+    first, stop = (pts.index(clip[k]) for k in ("keyframe_start_pts", "keyframe_end_pts"))
+    found = indices(done.path)
+    assert found == list(range(first, first + len(found)))
+    assert stop - 3 <= first + len(found) <= stop  # open groups lose the frames that need the next keyframe
+    assert done.n_frames == len(found)
+    assert Fraction(done.fps_num, done.fps_den) == 25
+    if done.path.suffix == ".mp4":
+        assert b"elst" not in boxes(done.path.read_bytes())
+
+
+def test_copy_without_keyframes_is_an_error_with_the_reason(barcoded, tmp_path):
+    video, pts = video_row(barcoded)
+    clip = clip_row(video, pts, 1, 5)
+    with pytest.raises(DecodeError, match="no keyframe span"):
+        copy_clip(barcoded, video, clip, tmp_path / "out.mp4")
+
+
+def test_copy_of_a_rotated_video_stays_rotated(shared_videos, tmp_path):
+    path = shared_videos / "hard" / "torchcodec_nasa_rot.mp4"
+    video, pts = video_row(path)
+    clip = clip_row(video, pts, 0, len(pts)) | {"keyframe_start_pts": pts[0], "keyframe_end_pts": video["end_pts"]}
+    done = copy_clip(path, video, clip, tmp_path / "out.mp4")
+    assert (done.width, done.height) == (video["width"], video["height"])
+    assert [f.rotation for f in _frames(done.path)] == [f.rotation for f in _frames(path)][: done.n_frames]
+
+
+def test_verify_refuses_a_damaged_clip(barcoded, tmp_path):
+    video, pts = video_row(barcoded)
+    done = encode_clip(barcoded, video, clip_row(video, pts, 0, 60), SAME_RATE, tmp_path / "out.mp4")
+    assert verify_clip(done.path).n_frames == 60
+    data = done.path.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(DecodeError):
+        assert verify_clip(tmp_path / "cut.mp4").n_frames == 60, "fewer frames than promised"
+        raise DecodeError
+
+
+def test_a_full_disk_is_the_users_to_mend(barcoded, tmp_path):
+    """A file-size limit of the process stands in for the disk: one line that names the file, and nothing left behind."""
+    script = (
+        "import resource, sys; from pathlib import Path; sys.path[:0] = sys.argv[3:]\n"
+        "from barcode import *; from curate.encode import encode_clip; from curate.errors import UserError; from curate.export_config import ExportConfig\n"
+        "video, pts = video_row(Path(sys.argv[1])); clip = clip_row(video, pts, 0, 150)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: encode_clip(Path(sys.argv[1]), video, clip, ExportConfig(crf=1), Path(sys.argv[2]))\n"
+        "except UserError as error: print(error)\n"
+    )
+    here = Path(__file__).resolve().parent
+    out = subprocess.run([sys.executable, "-c", script, barcoded, tmp_path / "o.mp4", here, here.parent], capture_output=True, text=True, check=False)
+    assert out.stdout.startswith("cannot write"), out.stderr
+    assert len(out.stdout.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096
+
+
+def test_barcodes_can_be_read():
+    assert [indices_of for indices_of in (0, 1, 511, 1023) if painted(indices_of, 320, 180).shape != (180, 320, 3)] == []
+
+
+@pytest.mark.parametrize("values", [{"fps": 0.01}, {"crf": 99}, {"multiple": 3}, {"preset": "warp"}, {"split": {"train": 0.5}}, {"split": {"dev": 1.0}}])
+def test_config_refuses_what_cannot_work(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        ExportConfig(**values)

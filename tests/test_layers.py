@@ -1,0 +1,38 @@
+"""The dependency line curate <- evaluate <- models, kept by walking every import."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAY_IMPORT = {"curate": {"curate"}, "evaluate": {"curate", "evaluate"}, "models": {"curate", "evaluate", "models"}}
+
+
+def imported_packages(source: str, package: str) -> set[str]:
+    """Our packages that a file of `package` imports, anywhere in it, also by importlib.import_module with a literal name."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(package if node.level else (node.module or "").split(".")[0])
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in ("import_module", "__import__"):
+                found.add(node.args[0].value.split(".")[0])
+    return found & set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_dependency_line(package):
+    wrong = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        forbidden = imported_packages(path.read_text(encoding="utf-8"), package) - MAY_IMPORT[package]
+        wrong += [f"{path.relative_to(ROOT)} imports {name}" for name in sorted(forbidden)]
+    assert not wrong
+
+
+def test_the_walk_sees_every_kind_of_import():
+    source = "import models.train\ndef f():\n    from evaluate import fvd\n    import importlib; importlib.import_module('curate.video')\n"
+    assert imported_packages(source, "curate") == {"models", "evaluate", "curate"}
