@@ -20,6 +20,7 @@ FILTERS: dict[str, frozenset[str]] = {
 }
 MIN_DECODABLE_S = 1.0  # of a truncated shot, below which nothing can be asked of it
 MIN_CROP_IOU = 0.9
+ROUNDING_S = 2e-3  # Matroska keeps time in milliseconds
 
 Key = tuple[str, int]  # file, shot_index
 Row = dict[str, Any]
@@ -75,13 +76,13 @@ def cut_scores(truth: pd.DataFrame, videos: pd.DataFrame) -> dict[str, float]:
     run has no row for has missed everything.
     """
     marks = truth[truth["row"] == "transition"]
-    found = {row.relpath: _cut_times(row) for row in videos.itertuples()}
+    found = {row["relpath"]: _cut_times(row) for row in _rows(videos)}
     counts = {kind: {"tp": 0, "fp": 0, "fn": 0} for kind in ("hard", "gradual")}
     agreed = 0
     for file in truth["file"].unique():
         left = list(found.get(file, []))
         for mark in marks[marks["file"] == file].sort_values("start_s").itertuples():
-            hit = next((c for c in left if mark.accept_start_s - 2e-3 <= c[0] <= mark.accept_end_s + 2e-3), None)
+            hit = next((c for c in left if mark.accept_start_s - ROUNDING_S <= c[0] <= mark.accept_end_s + ROUNDING_S), None)
             if hit is not None:
                 left.remove(hit)
             if mark.decodable_frames < max(1, mark.end_frame - mark.start_frame):
@@ -96,13 +97,12 @@ def cut_scores(truth: pd.DataFrame, videos: pd.DataFrame) -> dict[str, float]:
     return scores | {"kind_agreement": agreed / n_true if n_true else float("nan")}
 
 
-def _cut_times(video: object) -> list[tuple[float, str]]:
-    """(seconds from the first frame, hard or gradual) of a `videos` row (a named tuple), in order."""
-    cuts = getattr(video, "cuts", None)
-    if cuts is None or pd.isna(video.start_pts):
+def _cut_times(video: Row) -> list[tuple[float, str]]:
+    """(seconds from the first frame, hard or gradual) of a row of `videos`, in order."""
+    if video["cuts"] is None or pd.isna(video["start_pts"]):
         return []
-    tick_s = video.time_base_num / video.time_base_den
-    return sorted(((c["pts"] - video.start_pts) * tick_s, "hard" if c["kind"] == "hard" else "gradual") for c in cuts)
+    tick_s = video["time_base_num"] / video["time_base_den"]
+    return sorted(((c["pts"] - video["start_pts"]) * tick_s, "hard" if c["kind"] == "hard" else "gradual") for c in video["cuts"])
 
 
 def _rates(tp: int, fp: int, fn: int) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """The tables that one decode makes together (videos, curves, clips, frames), made fresh or loaded, and the annotators' view of them."""
 
 import functools
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,7 +20,8 @@ from curate.manifest import RunDir, read_table
 from curate.picture import decode_jpeg
 from curate.scenes.spans import Span, spans
 from curate.scenes.transition import Transition
-from curate.task import BASE, VideoTask
+from curate.stages import StageClock
+from curate.task import VideoTask
 
 BORDERS = "borders"
 
@@ -37,7 +37,7 @@ class Base:
     frames: pa.Table | None = None
     tables: dict[str, pa.Table] = field(default_factory=dict)
     frames_decoded: int = 0
-    seconds: Counter = field(default_factory=Counter)
+    clock: StageClock = field(default_factory=StageClock)
 
     def write(self, run: RunDir, unit: str, fingerprint: str) -> None:
         """Write the base tables; `videos` last, because it counts the others as done."""
@@ -62,8 +62,7 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
     networked = config.scenes.detector in ("fused", "transnetv2")
     thumbs = Thumbs(scratch) if networked else None
     result = decode_pass(Path(task.path), config.decode.decoder, config.scenes, collector, thumbs)
-    timer = StageTimer(result.seconds)
-    with timer("cuts"):
+    with result.clock("cuts"):
         network = ready_network(task.device) if networked else None
         transitions, looked = scenes.detect(result.curves, result.t_s, config.scenes, thumbs.read if thumbs else None, network)
         found = spans(transitions, result.t_s, config.scenes, _keyframe_indices(result))
@@ -71,7 +70,7 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
         thumbs.close()
     facts = video_facts(result)
     clips = [clip_row(task.video_id, i, span, result) for i, span in enumerate(found)]
-    with timer("frames"):
+    with result.clock("frames"):
         jpegs, frames = _stored_frames(clips, found, result, collector)
     source = ClipSource(
         clips,
@@ -83,34 +82,13 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
         jpegs,
         collector,
     )
-    base = Base({}, clips, source, _curves_table(result, looked), frames, frames_decoded=len(result.pts), seconds=timer.seconds)
+    base = Base({}, clips, source, _curves_table(result, looked), frames, frames_decoded=len(result.pts), clock=result.clock)
     if BORDERS in annotators:
-        with timer(BORDERS):
+        with result.clock(BORDERS):
             base.tables[BORDERS] = annotate(annotators[BORDERS], source, config.scenes.min_length_s, full_frame=True)
             _apply_crop(clips, base.tables[BORDERS])
     base.video = task.identity() | facts | _video_crop(clips, facts) | {"cuts": [_cut_struct(t, result) for t in transitions]}
     return base, collector
-
-
-class StageTimer:
-    """Adds the seconds of `with timer(stage):` blocks to a counter."""
-
-    def __init__(self, seconds: Counter) -> None:
-        self.seconds = seconds
-
-    def __call__(self, stage: str) -> "StageTimer":
-        self._stage = stage
-        return self
-
-    def __enter__(self) -> None:
-        import time
-
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        import time
-
-        self.seconds[self._stage] += time.perf_counter() - self._began
 
 
 def _keyframe_indices(result: DecodePass) -> list[int]:
@@ -207,9 +185,10 @@ def _apply_crop(clips: list[dict[str, Any]], borders: pa.Table) -> None:
 
 def _video_crop(clips: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> dict[str, int]:
     """The crop box that holds for the longest time; the full frame where there is no clip."""
-    shown: Counter = Counter({(0, 0, facts["width"], facts["height"]): 0.0})
+    shown = {(0, 0, facts["width"], facts["height"]): 0.0}
     for clip in clips:
-        shown[clip["crop_x"], clip["crop_y"], clip["crop_w"], clip["crop_h"]] += clip["duration_s"]
+        box = clip["crop_x"], clip["crop_y"], clip["crop_w"], clip["crop_h"]
+        shown[box] = shown.get(box, 0.0) + clip["duration_s"]
     box = max(sorted(shown), key=lambda b: shown[b])
     return dict(zip(("crop_x", "crop_y", "crop_w", "crop_h"), box, strict=True))
 
@@ -221,11 +200,10 @@ def load_base(task: VideoTask, annotators: Mapping[str, Annotator], run: RunDir,
     )
     row = video.to_pylist()[0]
     collector = Collector(list(annotators.values()), None, scratch)
-    seconds: Counter = Counter()
-    decoded = 0
+    clock, decoded = StageClock(), 0
     if any(a.observe_fps > 0 or (a.frames is not None and a.frames.fps is not None) for a in annotators.values()):
         result = decode_pass(Path(task.path), task.config.decode.decoder, None, collector, None)
-        seconds, decoded = result.seconds, len(result.pts)
+        clock, decoded = result.clock, len(result.pts)
         if not np.array_equal(result.pts, curves["pts"].to_numpy()):
             raise DecodeError("the video no longer decodes as it did; run it again into a new directory")
     rows = clips.to_pylist()
@@ -245,7 +223,5 @@ def load_base(task: VideoTask, annotators: Mapping[str, Annotator], run: RunDir,
         jpegs,
         collector,
     )
-    return Base(row, rows, source, frames_decoded=decoded, seconds=seconds), collector
+    return Base(row, rows, source, frames_decoded=decoded, clock=clock), collector
 
-
-__all__ = ["BASE", "BORDERS", "Base", "StageTimer", "load_base", "make_base", "ready_network"]

@@ -95,14 +95,14 @@ def _trim(box: tuple[int, int, int, int], aspect: Fraction) -> tuple[int, int, i
 
 
 class ClipFilter:
-    """One filter graph for one clip: pictures come out one for one, in order, also where deinterlacing holds one back.
+    """The filter graph of clips of one geometry: pictures come out one for one, in order, also where deinterlacing holds one back.
 
     A stream that changes its size or format in the middle gets a new graph; the new frames are first brought to the
     size of the video's row, so the clip keeps one size.
     """
 
     def __init__(self, geometry: Geometry, deinterlace: bool) -> None:
-        self._geometry, self._deinterlace = geometry, deinterlace
+        self._geometry, self.deinterlace = geometry, deinterlace
         self._key: tuple[Any, ...] | None = None
         self._graph: Graph | None = None
         self._source: FilterContext | None = None
@@ -113,7 +113,7 @@ class ClipFilter:
         """Put in one frame; yields the finished (picture, tag) pairs, tags in the order they were pushed."""
         key = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range))
         if key != self._key:
-            yield from self.flush()
+            yield from self._drain()
             self._build(frame)
             self._key = key
         self._tags.append(tag)
@@ -121,8 +121,12 @@ class ClipFilter:
         self._source.push(frame)
         yield from self._pull()
 
-    def flush(self) -> Iterator[tuple[VideoFrame, int]]:
-        """The pictures still inside."""
+    def end(self) -> Iterator[tuple[VideoFrame, int]]:
+        """The end of a clip: the pictures still inside. Deinterlacing must not look into the next clip, so its graph goes; others stay."""
+        if self.deinterlace:
+            yield from self._drain()
+
+    def _drain(self) -> Iterator[tuple[VideoFrame, int]]:
         if self._source is not None:
             self._source.push(None)
             yield from self._pull()
@@ -156,7 +160,7 @@ class ClipFilter:
         plan = self._geometry
         if (frame.width, frame.height) != plan.coded:
             yield "scale", f"{plan.coded[0]}:{plan.coded[1]}:flags={_SCALE_FLAGS}"
-        if self._deinterlace:
+        if self.deinterlace:
             yield "bwdif", "mode=send_frame:parity=auto:deint=interlaced"
         yield from _TURNS.get(plan.rotation_deg, ())
         x, y, w, h = plan.crop

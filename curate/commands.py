@@ -74,7 +74,7 @@ def _close(run_dir: RunDir) -> None:
 
     facts = finishing.read_run_json(run_dir)
     path = write_report(run_dir.root)
-    for line in finishing.summary_lines(facts):
+    for line in finishing.summary_lines(facts["counts"]):
         say(line)
     say(f"report: {path}")
 

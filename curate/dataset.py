@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +214,10 @@ def _words(clip_id: str) -> list[int]:
     return [int(word) for word in np.frombuffer(hashlib.sha256(clip_id.encode()).digest()[:16], "<u4")]
 
 
-def pick_caption(captions: Sequence[Mapping[str, Any]] | None, rng: np.random.Generator) -> str:
-    """One caption text, in proportion to `sample_weight`, among those whose status is ok; "" where there is none."""
-    usable = [c for c in ([] if captions is None else captions) if c["text"] and c.get("status", "ok") in ("ok", None)]
+def pick_caption(captions: Any, rng: np.random.Generator) -> str:
+    """One text of `captions` (list of schema.CAPTION, or null), by `sample_weight`, among those with status ok; "" where there is none."""
+    given = captions if isinstance(captions, list | np.ndarray) else []  # pandas has None or NaN for a missing list
+    usable = [c for c in given if c["text"] and c.get("status", "ok") in ("ok", None)]
     weights = np.array([1.0 if c.get("sample_weight") is None else c["sample_weight"] for c in usable], float)
     if not usable or not weights.sum() > 0:
         return ""
@@ -242,23 +243,27 @@ def decode_window(data: bytes, n_frames: int | None, stride: int, rng: np.random
                 raise DecodeError(f"a clip of {len(shown)} frames has no window of {span}")
             start = int(rng.integers(len(shown) - span + 1))
             wanted = shown[start : start + span : stride]
-            pictures = _decode(stream, packets, wanted)
-            return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(), float(stream.average_rate or 0) / stride, start
+            video = torch.from_numpy(_decode(stream, packets, wanted))
+            return video, float(stream.average_rate or 0) / stride, start
     except (av.error.FFmpegError, OSError, IndexError) as error:
         raise DecodeError(f"a clip of a shard does not decode: {error}") from error
 
 
 def _decode(stream: Any, packets: Sequence[Any], wanted: Sequence[int]) -> np.ndarray:
-    """uint8 [T, H, W, 3] of the frames at the PTS `wanted`, upright."""
-    keys = [i for i, p in enumerate(packets) if p.is_keyframe]
-    first = max((i for i in keys if packets[i].pts <= wanted[0]), default=0)
-    left = set(wanted)
-    pictures: list[np.ndarray] = []
+    """uint8 [T, 3, H, W] of the frames at the PTS `wanted`, upright."""
+    from av.video.reformatter import VideoReformatter
+
+    first = max((i for i, p in enumerate(packets) if p.is_keyframe and p.pts <= wanted[0]), default=0)
+    place, scaler = {pts: i for i, pts in enumerate(wanted)}, VideoReformatter()  # one scaler: setting it up costs more than a frame
+    video: np.ndarray | None = None
     for packet in [*packets[first:], None]:
         for frame in stream.codec_context.decode(packet):
-            if frame.pts in left:
-                left.discard(frame.pts)
-                pictures.append(np.rot90(frame.to_ndarray(format="rgb24", threads=1), frame.rotation // 90))
-        if not left:
-            return np.stack(pictures)
-    raise DecodeError(f"{len(left)} of {len(wanted)} frames of a clip do not decode")
+            if frame.pts not in place:
+                continue
+            picture = scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()
+            picture = np.rot90(picture, frame.rotation // 90).transpose(2, 0, 1)
+            video = np.empty((len(wanted), *picture.shape), np.uint8) if video is None else video
+            video[place.pop(frame.pts)] = picture
+        if video is not None and not place:
+            return video
+    raise DecodeError(f"{len(place)} of {len(wanted)} frames of a clip do not decode")

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from curate.decoders import open_frames
 from curate.scenes.config import ScenesConfig
 from curate.scenes.curves import CurveBuilder
 from curate.signals import SignalBuilder
+from curate.stages import StageClock
 from curate.video import DecodeLog, VideoInfo
 
 _SHORT_OF_DECLARED = 0.9
@@ -31,7 +32,7 @@ class DecodePass:
     last_duration_pts: int
     signals: dict[str, np.ndarray]
     curves: dict[str, np.ndarray]
-    seconds: Counter = field(default_factory=Counter)
+    clock: StageClock
 
     @property
     def end_pts(self) -> int:
@@ -46,36 +47,36 @@ class DecodePass:
 def decode_pass(path: Path, decoder: str, scenes: ScenesConfig | None, collector: Collector, thumbs: Thumbs | None) -> DecodePass:
     """Decode `path` once from start to end and feed everything. Raises DecodeError where no frame can be decoded.
 
-    `scenes` None: no cut curves (they are known already). The seconds of each stage are in `.seconds`.
+    `scenes` None: no cut curves (they are known already).
     """
     curves = CurveBuilder(scenes) if scenes is not None else None
-    signals, pts, durations = SignalBuilder(), [], Counter[int]()
-    seconds: Counter = Counter()
-    clock = time.perf_counter
+    signals, durations = SignalBuilder(), Counter[int]()
+    pts: list[int] = []
+    clock, now = StageClock(), time.perf_counter
     with open_frames(path, decoder) as source:
         unit_s = float(source.info.time_base)
-        began = clock()
+        began = now()
         for index, frame in enumerate(source):
-            decoded = clock()
+            decoded = now()
             pts.append(frame.pts)
             durations[frame.duration_pts] += 1
             t_s = (frame.pts - pts[0]) * unit_s
             if curves is not None:
                 luma, rgb = frame.small()
-                shrunk = clock()
+                shrunk = now()
                 signals.push(luma)
                 curves.push(luma, rgb)
                 if thumbs is not None:
                     thumbs.push(rgb)
-                seconds["small pictures"] += shrunk - decoded
+                clock.add("small pictures", shrunk - decoded)
             else:
                 shrunk = decoded
-            scored = clock()
+            scored = now()
             collector.push(index, t_s, frame)
-            sampled = clock()
-            seconds["decode"] += decoded - began
-            seconds["curves"] += scored - shrunk
-            seconds["samples"] += sampled - scored
+            sampled = now()
+            clock.add("decode", decoded - began)
+            clock.add("curves", scored - shrunk)
+            clock.add("samples", sampled - scored)
             began = sampled
         info, log = source.info, source.log
     times = np.asarray(pts, np.int64)
@@ -88,7 +89,7 @@ def decode_pass(path: Path, decoder: str, scenes: ScenesConfig | None, collector
         last_duration_pts=_last_duration(times, durations, info),
         signals=finished,
         curves={} if curves is None else curves.finish(),
-        seconds=seconds,
+        clock=clock,
     )
 
 

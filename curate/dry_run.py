@@ -51,8 +51,9 @@ def _report(run: RunDir, listing: Listing, sample: Listing, config: Config, engi
         f"{len(listing.units)} videos to process ({len(listing.sources) - len(listing.units)} unreadable or copies); "
         f"{len(sample.units)} of them tried, {100 * share:.0f} % of the bytes",
         f"time: about {_clock(seconds / share)} with {options.n_workers} workers ({_clock(curated_s / share)} without export)",
-        f"disk: about {_size(tables / share)} of tables and {_size(shards / share)} of shards",
-        f"clips: about {round(len(joined.clips) / share)}, {keep_rate(kept)}; {done.failed} of {done.clips + done.failed} could not be exported",
+        f"disk: about {_size(tables / share)} of tables and {_size(shards / share)} of shards"
+        + (f" ({done.failed} of {done.clips + done.failed} clips could not be exported)" if done.failed else ""),
+        f"clips: about {round(len(joined.clips) / share)}, {keep_rate(kept)}",
     ]
 
 

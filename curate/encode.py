@@ -29,7 +29,7 @@ from curate.video import Frame, one_line, open_video
 _BT709 = 1  # of AVCOL_SPC, AVCOL_TRC and AVCOL_PRI alike
 _LIMITED = 1  # AVCOL_RANGE_MPEG
 _MP4_OPTIONS = {"movflags": "+faststart", "use_editlist": "0", "fflags": "+bitexact"}
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def encode_clip(source: Path, video: Mapping[str, Any], clip: Mapping[str, Any],
     does not decode to the promised ones; UserError where the disk refuses.
     """
     with SpanReader(source, video["keyframe_pts"]) as reader:
-        return _encode_one(reader, video, clip, config, out)
+        return _VideoPass(reader, video, config).encode(clip, out)
 
 
 def encode_clips(
@@ -88,41 +88,46 @@ def encode_clips(
     """
     ordered = sorted(clips, key=lambda clip: (clip["start_pts"], clip["end_pts"]))
     with SpanReader(source, video["keyframe_pts"]) as reader:
+        one_pass = _VideoPass(reader, video, config)
         for clip in ordered:
             try:
-                yield _encode_one(reader, video, clip, config, folder / f"{clip['clip_id']}.mp4")
+                yield one_pass.encode(clip, folder / f"{clip['clip_id']}.mp4")
             except DecodeError as error:
-                reader.close()
                 yield ClipError(clip["clip_id"], one_line(error))
 
 
-def _encode_one(reader: SpanReader, video: Mapping[str, Any], clip: Mapping[str, Any], config: ExportConfig, out: Path) -> EncodedClip:
-    """Seek and encode; where the frames met are not those counted when the span was made, once more from the first packet."""
-    problem = _attempt(reader, video, clip, config, out, from_start=False)
-    if problem and not reader.sequential:
-        problem = _attempt(reader, video, clip, config, out, from_start=True)
-    if problem:
-        raise DecodeError(problem)
-    rate = clip_rate(clip, config)
-    return finish(clip["clip_id"], out, promised_frames(clip["start_pts"], clip["end_pts"], _time_base(clip), rate), rate)
+class _VideoPass:
+    """Clips of one video, one after another, over one reader. Clips of one size share their filter graph."""
 
+    def __init__(self, reader: SpanReader, video: Mapping[str, Any], config: ExportConfig) -> None:
+        self._reader, self._video, self._config = reader, video, config
+        self._filters: dict[Geometry, ClipFilter] = {}
 
-def _attempt(
-    reader: SpanReader, video: Mapping[str, Any], clip: Mapping[str, Any], config: ExportConfig, out: Path, from_start: bool
-) -> str | None:
-    """Write the clip to the partial file; the reason why it is not the promised one, None where it is."""
-    plan, rate = geometry(video, clip, config), clip_rate(clip, config)
-    clock = FrameClock(clip["start_pts"], clip["end_pts"], _time_base(clip), rate)
-    tally = _Tally(reader.frames(clip["start_pts"], clip["end_pts"], from_start))
-    pictures = _pictures(tally, clock, plan, bool(video["interlaced"]))
-    with writing(out), closing(pictures):
-        _write_mp4(partial_path(out), pictures, rate, plan, config)
-    found = tally.count, tally.first_pts
-    if found == (clip["n_frames"], clip["start_pts"]):
-        return None
-    partial_path(out).unlink(missing_ok=True)
-    reason = reader.problem()
-    return f"the source gives {tally.count} of {clip['n_frames']} frames from pts {tally.first_pts}" + (f": {reason}" if reason else "")
+    def encode(self, clip: Mapping[str, Any], out: Path) -> EncodedClip:
+        """Seek and encode; where the frames met are not those counted when the span was made, once more from the first packet."""
+        problem = self._attempt(clip, out, from_start=False)
+        if problem and not self._reader.sequential:
+            problem = self._attempt(clip, out, from_start=True)
+        if problem:
+            raise DecodeError(problem)
+        rate = clip_rate(clip, self._config)
+        return finish(clip["clip_id"], out, promised_frames(clip["start_pts"], clip["end_pts"], _time_base(clip), rate), rate)
+
+    def _attempt(self, clip: Mapping[str, Any], out: Path, from_start: bool) -> str | None:
+        """Write the clip to the partial file; the reason why it is not the promised one, None where it is."""
+        plan, rate = geometry(self._video, clip, self._config), clip_rate(clip, self._config)
+        clock = FrameClock(clip["start_pts"], clip["end_pts"], _time_base(clip), rate)
+        tally = _Tally(self._reader.frames(clip["start_pts"], clip["end_pts"], from_start))
+        chain = self._filters.pop(plan, None) or ClipFilter(plan, bool(self._video["interlaced"]))
+        with writing(out), closing(_pictures(tally, clock, chain)) as pictures:
+            _write_mp4(partial_path(out), pictures, rate, plan, self._config)
+        self._filters[plan] = chain  # only now: after an error its frames are not known
+        if (tally.count, tally.first_pts) == (clip["n_frames"], clip["start_pts"]):
+            return None
+        partial_path(out).unlink(missing_ok=True)
+        reason = self._reader.problem()
+        found = f"the source gives {tally.count} of {clip['n_frames']} frames from pts {tally.first_pts}"
+        return f"{found}: {reason}" if reason else found
 
 
 def _time_base(row: Mapping[str, Any]) -> Fraction:
@@ -149,16 +154,13 @@ class _Tally:
             yield frame
 
 
-def _pictures(
-    frames: Iterable[Frame], clock: FrameClock, plan: Geometry, deinterlace: bool
-) -> Generator[tuple[VideoFrame, int], None, None]:
+def _pictures(frames: Iterable[Frame], clock: FrameClock, chain: ClipFilter) -> Generator[tuple[VideoFrame, int], None, None]:
     """(picture, times shown), in order. Frames that are never shown are not filtered, but deinterlacing needs its neighbours."""
-    chain = ClipFilter(plan, deinterlace)
     for frame, next_pts in _with_next_pts(frames):
         times = clock.repeats(frame.pts, next_pts)
-        if times or deinterlace:
+        if times or chain.deinterlace:
             yield from chain.push(frame._av, times)
-    yield from chain.flush()
+    yield from chain.end()
 
 
 def _with_next_pts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, int | None]]:
@@ -252,7 +254,9 @@ def finish(clip_id: str, out: Path, promised: int, rate: Fraction | None) -> Enc
     except DecodeError:
         partial.unlink(missing_ok=True)
         raise
-    digest, size_bytes = hashlib.sha256(partial.read_bytes()).hexdigest(), partial.stat().st_size
+    with partial.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    size_bytes = partial.stat().st_size
     os.replace(partial, out)
     rate = rate or (promised / measured.duration_s).limit_denominator(100000)
     return EncodedClip(

@@ -19,8 +19,8 @@ def record_failure(task: VideoTask, stage: str, message: str) -> dict[str, Any]:
 
 def _failed_video(task: VideoTask, stage: str, message: str) -> list[str]:
     run, prints = RunDir(Path(task.run)), fingerprints(task.config)
-    empty = {"curves": pa.table({"pts": pa.array([], pa.int64())}), "clips": schema.CLIPS.empty_table(), "frames": schema.FRAMES.empty_table()}
-    for table, rows in empty.items():
+    no_curves = pa.table({"pts": pa.array([], pa.int64())})
+    for table, rows in (("curves", no_curves), ("clips", schema.CLIPS.empty_table()), ("frames", schema.FRAMES.empty_table())):
         run.write(table, task.video_id, prints.base, rows)
     for name in task.config.annotators:
         columns = task.config.annotator(name).columns

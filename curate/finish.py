@@ -116,13 +116,13 @@ def column_docs(config: Config) -> dict[str, str]:
     return docs
 
 
-def summary_lines(run: RunDir, facts: dict[str, Any]) -> list[str]:
-    """The last lines of a run: what came in, what was kept, and where to look."""
-    c = facts["counts"]
-    share = f" ({100 * c['kept'] / c['clips']:.0f} %)" if c["clips"] else ""
-    other = "".join(f", {c[key]} {text}" for key, text in (("error_clips", "with errors"), ("not_run", "not scored")) if c[key])
-    files = "".join(f", {c[key]} {text}" for key, text in (("error", "unreadable"), ("partial", "partly readable"), ("duplicate", "copies")) if c[key])
-    return [
-        f"{c['files']} files{files}",
-        f"{c['clips']} clips: {c['kept']} kept{share}, {c['dropped']} dropped{other}",
-    ]
+def summary_lines(counts: dict[str, int]) -> list[str]:
+    """The last lines of a run: what came in and what was kept."""
+    files = _also(counts, error="unreadable", partial="partly readable", duplicate="copies")
+    clips = _also(counts, error_clips="with errors", not_run="not scored")
+    share = f" ({100 * counts['kept'] / counts['clips']:.0f} %)" if counts["clips"] else ""
+    return [f"{counts['files']} files{files}", f"{counts['clips']} clips: {counts['kept']} kept{share}, {counts['dropped']} dropped{clips}"]
+
+
+def _also(counts: dict[str, int], **words: str) -> str:
+    return "".join(f", {counts[key]} {text}" for key, text in words.items() if counts[key])

@@ -2,8 +2,8 @@
 
 import cv2
 import numpy as np
-from av.plane import Plane
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
 from curate.signals import LUMA_SHAPE, THUMB_SHAPE
@@ -23,8 +23,8 @@ _LUMA_TO_FULL = np.clip((np.arange(256) - 16) * 255 / 219, 0, 255).round().astyp
 _CHROMA_TO_FULL = np.clip((np.arange(256) - 128) * 255 / 224 + 128, 0, 255).round().astype(np.uint8)
 
 
-def _view(plane: Plane, width: int, height: int) -> np.ndarray:
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+def _view(plane: VideoPlane, width: int, height: int) -> np.ndarray:
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return rows[:height, :width]
 
 

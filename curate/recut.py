@@ -9,8 +9,8 @@ import pandas as pd
 from curate import scenes, schema
 from curate.config import Config
 from curate.errors import UserError
-from curate.finish import read_manifest
 from curate.fingerprints import fingerprints
+from curate.finish import read_manifest
 from curate.manifest import RunDir, read_table
 from curate.scenes.spans import spans
 

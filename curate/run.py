@@ -99,8 +99,15 @@ def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
         raise UserError(f"{run.root} is no finished run: there is no videos.parquet")
     rows = read_table(run.videos, schema.VIDEOS).to_pylist()
     sources = [
-        Source(path_of(r["uri"]), r["relpath"], r["size_bytes"], r["sha256"], r["error_message"] if r["sha256"] is None else None, r["duplicate_of"])
-        for r in rows
+        Source(
+            path=path_of(row["uri"]),
+            relpath=row["relpath"],
+            size_bytes=row["size_bytes"],
+            sha256=row["sha256"],
+            problem=row["error_message"] if row["sha256"] is None else None,
+            duplicate_of=row["duplicate_of"],
+        )
+        for row in rows
     ]
     folders = [Path(i) for i in inputs if Path(i).is_dir()]
     return Listing(sources, 0, tuple(inputs), find_sidecar_tables(folders))

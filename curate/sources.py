@@ -16,8 +16,12 @@ from curate.schema import video_id
 
 # Files that lie beside videos and are never videos. Everything else is tried, whatever its name: names lie.
 NOT_VIDEOS = frozenset(
-    ".txt .json .jsonl .csv .tsv .parquet .md .rst .srt .vtt .ass .xml .yaml .yml .toml .html .htm .pdf .jpg .jpeg .png .webp .bmp .tif "
-    ".tiff .svg .npy .npz .zip .tar .gz .xz .zst .7z .py .ipynb .sh .log .wav .mp3 .flac .aac .m4a .opus .part .tmp .ini .db".split()
+    {
+        ".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".md", ".rst", ".srt", ".vtt", ".ass", ".xml", ".yaml", ".yml",
+        ".toml", ".html", ".htm", ".pdf", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".npy", ".npz",
+        ".zip", ".tar", ".gz", ".xz", ".zst", ".7z", ".py", ".ipynb", ".sh", ".log", ".wav", ".mp3", ".flac", ".aac", ".m4a",
+        ".opus", ".part", ".tmp", ".ini", ".db",
+    }
 )
 INDEX = pa.schema([("uri", pa.string()), ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())])
 
@@ -127,8 +131,8 @@ def index_sources(sources: Sequence[Source], cache: Path, threads: int, tick: Ca
 def _hash(source: Source, known: dict[tuple[str, int, int], str]) -> tuple[Source, dict | None]:
     try:
         facts = source.path.stat()
-        row = {"uri": source.uri, "size_bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns}
-        sha256 = known.get((row["uri"], row["size_bytes"], row["mtime_ns"]))
+        key = source.uri, facts.st_size, facts.st_mtime_ns
+        sha256 = known.get(key)
         if sha256 is None:
             if not source.path.is_file():
                 raise OSError(0, "not a regular file")
@@ -136,4 +140,4 @@ def _hash(source: Source, known: dict[tuple[str, int, int], str]) -> tuple[Sourc
                 sha256 = file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return Source(source.path, source.relpath, None, None, error.strerror or str(error)), None
-    return Source(source.path, source.relpath, facts.st_size, sha256), row | {"sha256": sha256}
+    return Source(source.path, source.relpath, facts.st_size, sha256), dict(zip(INDEX.names, (*key, sha256), strict=True))

@@ -27,7 +27,7 @@ class SpanReader:
         self._decoder: VideoDecoder | None = None
         self._frames: Iterator[Frame] = iter(())
         self._held: Frame | None = None
-        self._seekable = False
+        self._seekable = self._distrusted = False
         self.sequential = False
 
     def __enter__(self) -> "SpanReader":
@@ -42,7 +42,8 @@ class SpanReader:
         self._stack.close()
 
     def frames(self, start_pts: int, end_pts: int, from_start: bool = False) -> Iterator[Frame]:
-        """The frames with start_pts <= pts < end_pts. `from_start`: decode from the first packet, as the spans were made.
+        """The frames with start_pts <= pts < end_pts. `from_start`: decode from the first packet, as the spans were made, and never
+        seek in this video again.
 
         Afterwards `sequential` says whether everything since the first packet was decoded. Raises DecodeError where the
         file cannot be opened.
@@ -62,9 +63,10 @@ class SpanReader:
         return log.error_message or (f"{log.n_decode_errors} packets could not be decoded" if log.n_decode_errors else "")
 
     def _go_to(self, start_pts: int, from_start: bool) -> None:
-        if self._decoder is None or (from_start and not self.sequential):
+        self._distrusted = self._distrusted or from_start
+        if self._decoder is None or (self._distrusted and not self.sequential):
             self._restart()
-        keys = self._keys[: bisect_right(self._keys, start_pts)] if self._seekable and not from_start else []
+        keys = self._keys[: bisect_right(self._keys, start_pts)] if self._seekable and not self._distrusted else []
         if self._is_before(start_pts) and not (keys and self._held is not None and keys[-1] > self._held.pts):
             return
         if not any(self._seek(key) and self._is_before(start_pts) for key in keys[:-3:-1]):

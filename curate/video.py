@@ -222,7 +222,7 @@ def frames_at(path: Path, pts: Sequence[int], keyframe_pts: Sequence[int] | None
     keyframe where it is late, and scan from the start where the container cannot seek. `keyframe_pts` as stored in
     `videos`; without it the packets are indexed first, without decoding.
     """
-    wanted = sorted(set(int(p) for p in pts))
+    wanted = sorted({int(p) for p in pts})
     with open_video(path) as (container, stream):
         keys = sorted(keyframe_pts) if keyframe_pts is not None and len(keyframe_pts) else _keyframes(container, stream)
         position = 0

@@ -7,12 +7,13 @@ import errno
 import functools
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from curate.annotate import annotate
 from curate.annotators import Annotator
-from curate.base import BORDERS, StageTimer, load_base, make_base
+from curate.base import BORDERS, load_base, make_base
 from curate.errors import DecodeError
 from curate.failures import record_failure
 from curate.fingerprints import BASE_TABLES, fingerprints
@@ -42,11 +43,23 @@ def ready_annotator(annotator: Annotator, device: str) -> Annotator:
     return annotator
 
 
+@functools.lru_cache(maxsize=4)
+def resolve_device(name: str) -> str:
+    """auto -> cuda where there is a usable GPU, else cpu. torch, slow to import, is asked only where a driver is loaded."""
+    if name != "auto":
+        return name
+    if not Path("/proc/driver/nvidia/version").exists():
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def process_video(task: VideoTask) -> dict[str, Any]:
     """Make the stale tables of one video. Returns what goes to run.jsonl; status ok | partial | error | full_disk."""
     began = time.perf_counter()
     try:
-        result = _process(task)
+        result = _process(replace(task, device=resolve_device(task.device)))
     except DecodeError as error:
         result = record_failure(task, "probe", str(error))
     except OSError as error:
@@ -65,12 +78,11 @@ def _process(task: VideoTask) -> dict[str, Any]:
         base, collector = make_base(task, annotators, run.scratch)
     else:
         base, collector = load_base(task, annotators, run, prints.base, run.scratch)
-    timer = StageTimer(base.seconds)
     with closing(collector):
         for name, annotator in annotators.items():
             table = base.tables.get(name)
             if table is None:
-                with timer(name):
+                with base.clock(name):
                     table = annotate(annotator, base.source, task.config.scenes.min_length_s, full_frame=name == BORDERS)
             run.write(prints.tables[name], task.video_id, prints.annotations[name], table)
     if base_is_stale:
@@ -81,5 +93,5 @@ def _process(task: VideoTask) -> dict[str, Any]:
         "frames_decoded": base.frames_decoded,
         "clips": len(base.clips),
         "tables": [*(BASE_TABLES if base_is_stale else ()), *annotators],
-        "stages": {stage: round(seconds, 4) for stage, seconds in base.seconds.items()},
+        "stages": {stage: round(seconds, 4) for stage, seconds in base.clock.seconds.items()},
     }

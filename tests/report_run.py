@@ -1,4 +1,7 @@
-"""A synthetic run directory for the report's tests: correlated scores, failures, hostile names, drawn pictures; decided by the real policy code."""
+"""A synthetic run directory for the report's tests: correlated scores, failures, hostile names, drawn pictures.
+
+The real policy code decides; everything else is made up here.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,8 @@ from curate.policy import parse
 from curate.waterfall import summary
 
 HOSTILE = "<script>alert(1)</script>.mp4"
-NAMES = [HOSTILE, "ünïcødé/日本語 クリップ.mkv", '"quoted" & <b>bold</b>.mp4', "</script><img src=x onerror=alert(2)>.webm", "plain name.mp4"]
+BREAKOUT = "</script><img src=x onerror=alert(2)>.webm"
+NAMES = [HOSTILE, "ünïcødé/日本語 クリップ.mkv", '"quoted" & <b>bold</b>.mp4', BREAKOUT, "plain name.mp4"]
 MAKERS = {
     "motion": "motion.v1",
     "static_share": "motion.v1",
@@ -66,8 +70,12 @@ def make_run(folder: Path, shape: Shape = Shape()) -> Path:
     half = len(videos) // 2
     for i, rows in enumerate((videos[:half], videos[half:])):
         write_atomic(folder / "videos" / f"part-{i}.parquet", pa.Table.from_pylist(rows, schema.VIDEOS))
-    clips = pd.DataFrame([c for v in good for c in _clips(v, shape, rng)])
+    # At least one clip is made, so that an empty run has the same columns, and taken away again.
+    rows = [c for v in good or videos[:1] for c in _clips(v, max(shape.clips_per_video, 1), rng)]
+    clips = pd.DataFrame(rows)
     errors = _score(clips, rng)
+    if not good or not shape.clips_per_video:
+        clips, errors = clips.iloc[:0].copy(), []
     _annotations(folder, clips, errors)
     if shape.pictures:
         _frames(folder, clips)
@@ -111,15 +119,15 @@ def _row(relpath: str, status: str, rng: np.random.Generator) -> dict:
     return {"video_id": rng.bytes(16).hex(), "relpath": relpath, "status": status, "size_bytes": int(rng.integers(10**6, 10**8))}
 
 
-def _clips(video: dict, shape: Shape, rng: np.random.Generator) -> list[dict]:
+def _clips(video: dict, n: int, rng: np.random.Generator) -> list[dict]:
     rows = []
-    for k in range(shape.clips_per_video):
+    for k in range(n):
         start, length = 6.0 * k, float(rng.uniform(2, 6))
         clip = schema.clip_id(video["video_id"], int(start * 1000), int((start + length) * 1000))
         rows.append(
             {"clip_id": clip, "video_id": video["video_id"], "relpath": video["relpath"], "clip_index": k, "start_s": start}
             | {"end_s": start + length, "duration_s": length, "n_frames": int(length * 25), "fps": np.float32(25.0)}
-            | {"width": video["width"], "height": video["height"], "license": video["license"], "source_url": video["source_url"]}
+            | {k: video.get(k) for k in ("width", "height", "license", "source_url")}
             | {"cut_residual": np.float32(rng.beta(1, 8)), "caption": "A <i>sprite</i> & its shadow" if k == 0 else None}
         )
     return rows
@@ -160,7 +168,7 @@ def _annotations(folder: Path, clips: pd.DataFrame, errors: list[tuple[int, str,
         status = [dict(s)[annotator] for s in clips["score_status"]]
         rows = [{"clip_id": c, "status": s, "error": message.get(i)} for i, (c, s) in enumerate(zip(clips["clip_id"], status, strict=True))]
         write_atomic(folder / "annotations" / f"{annotator}.v1" / "all.parquet", pa.Table.from_pylist(rows, keys))
-    stale = [{"clip_id": clips["clip_id"][0], "status": "error", "error": "an older version's failure"}]
+    stale = [{"clip_id": "0" * 32, "status": "error", "error": "an older version's failure"}]
     write_atomic(folder / "annotations" / "motion.v0" / "all.parquet", pa.Table.from_pylist(stale, keys))
 
 

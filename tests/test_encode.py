@@ -1,6 +1,5 @@
 """Kept spans to clips: exactly the right frames, sizes, colours and bytes, on bar-coded and on real footage."""
 
-import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from barcode import clip_row, indices, painted, video_row, write_video
+from barcode import clip_row, indices, video_row, write_video
 
 from curate.clip_filter import geometry
 from curate.encode import ClipError, encode_clip, encode_clips, verify_clip
@@ -80,7 +79,7 @@ def test_containers_and_codecs(tmp_path, name, codec, options):
         (15, [100, 102, 104, 106, 108, 110]),
         (60, [i // 2 for i in range(200, 224)]),
         (20, [100, 101, 103, 104, 106, 107, 109, 110]),
-        (12.5, [100, 102, 105, 107, 110]),
+        (12.5, [100, 102, 105, 107, 109]),
     ],
 )
 def test_resampling_shows_the_frame_on_screen(barcoded, tmp_path, fps, expected):
@@ -129,7 +128,9 @@ def test_frame_clock_fills_exactly_the_promise():
         assert all(w + 1 >= len(pts) or pts[w + 1] > t for w, t in zip(which, times, strict=True))
 
 
-@pytest.mark.parametrize(("fps", "rate"), [(23.976, (24000, 1001)), (24, (24, 1)), (29.97003, (30000, 1001)), (30.02, (30, 1)), (14.375, (115, 8))])
+@pytest.mark.parametrize(
+    ("fps", "rate"), [(23.976, (24000, 1001)), (24, (24, 1)), (29.97003, (30000, 1001)), (30.02, (30, 1)), (14.375, (115, 8))]
+)
 def test_rates_are_rounded_to_common_ones(fps, rate):
     assert rational_rate(float(np.float32(fps))) == Fraction(*rate)
 
@@ -198,7 +199,9 @@ def test_colours_survive_from_bt601_and_full_range(tmp_path):
         stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
         stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
         for _ in range(3):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(source, format="rgb24").reformat(format="yuv420p", dst_colorspace="itu601")))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(source, format="rgb24").reformat(format="yuv420p", dst_colorspace="itu601"))
+            )
         container.mux(stream.encode(None))
     video, pts = video_row(path)
     done = encode_clip(path, video, clip_row(video, pts, 0, 3), ExportConfig(short_side_px=None, crf=4), tmp_path / "out.mp4")
@@ -258,40 +261,62 @@ def test_real_footage_sizes_and_counts(shared_videos, tmp_path, name, config, si
     assert verify_clip(done.path).even
 
 
-@pytest.mark.parametrize("name", ["hard/derived_vfr.mp4", "hard/torchcodec_start8s.mp4", "dev/cotracker_cat.mp4", "hard/derived_huge_ts.ts"])
+def small(frame: av.VideoFrame) -> np.ndarray:
+    """int [54, 96, 3] RGB: luma alone differs between BT.601 and BT.709."""
+    return frame.reformat(width=96, height=54, format="rgb24", interpolation="AREA", threads=1).to_ndarray().astype(int)
+
+
+@pytest.mark.parametrize(
+    "name", ["hard/derived_vfr.mp4", "hard/torchcodec_start8s.mp4", "dev/cotracker_cat.mp4", "hard/derived_huge_ts.ts"]
+)
 def test_real_footage_pictures_are_the_sources(shared_videos, tmp_path, name):
-    """Every output frame looks like the source frame on screen then, and less like the frames around it where those differ."""
+    """No source frame of the whole video is clearly nearer to an output frame than the one on screen then."""
     path = shared_videos / name
     video, pts = video_row(path)
-    first, stop = len(pts) // 4, min(len(pts), len(pts) // 4 + 24)
-    clip = clip_row(video, pts, first, stop)
-    done = encode_clip(path, video, clip, ExportConfig(short_side_px=None, fps=None, crf=8), tmp_path / "out.mp4")
-    with open_video(path) as (container, stream):
-        source = [f.reformat(width=96, height=54, format="gray", interpolation="AREA").to_ndarray().astype(int) for f in container.decode(stream)]
-    rate = Fraction(done.fps_num, done.fps_den) * Fraction(video["time_base_num"], video["time_base_den"])
+    first = len(pts) // 4
+    clip = clip_row(video, pts, first, min(len(pts), first + 20))
+    done = encode_clip(path, video, clip, ExportConfig(short_side_px=None, fps=None, crf=8, preset="ultrafast"), tmp_path / "out.mp4")
+    source = [small(frame) for frame in _frames(path)[: first + 40]]
+    period = Fraction(done.fps_den * video["time_base_den"], done.fps_num * video["time_base_num"])
     for k, frame in enumerate(_frames(done.path)):
-        shown = frame.reformat(width=96, height=54, format="gray", interpolation="AREA").to_ndarray().astype(int)
-        on_screen = np.searchsorted(pts, clip["start_pts"] + float((k + Fraction(3, 8)) / rate), side="right") - 1
-        nearest = min(range(first, stop), key=lambda i: np.abs(source[i] - shown).mean())
-        assert np.abs(source[nearest] - shown).mean() < 4
-        assert abs(nearest - on_screen) <= 1
+        errors = [np.abs(picture - small(frame)).mean() for picture in source]
+        earliest, latest = (np.searchsorted(pts, clip["start_pts"] + float((k + early) * period), side="right") - 1 for early in (0, 0.375))
+        on_screen = min(errors[earliest : latest + 1])
+        assert on_screen < 2.5
+        assert on_screen <= min(errors) + 0.1
 
 
 def test_interlaced_footage_is_deinterlaced(shared_videos, tmp_path):
-    """Combing is energy between the fields: rows differ from their neighbours more than from those two away."""
     path = shared_videos / "hard" / "derived_interlaced.ts"
     video, pts = video_row(path)
-    clip = clip_row(video, pts, 10, 30)
+    clips = [clip_row(video, pts, 10, 30), clip_row(video, pts, 30, 50)]
+    assert video["interlaced"]
+    assert [done.n_frames for done in encode_clips(path, video, clips, ExportConfig(short_side_px=None, fps=None), tmp_path)] == [20, 20]
+
+
+def test_deinterlacing_removes_the_comb(tmp_path):
+    """Fields 1/50 s apart of a bar that moves 8 px per frame: rows differ from their neighbours until they are deinterlaced."""
+    path = tmp_path / "fields.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "tff=1", "crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for index in range(30):
+            fields = np.full((180, 320, 3), 40, np.uint8)
+            fields[0::2, 20 + 8 * index : 60 + 8 * index] = 220
+            fields[1::2, 24 + 8 * index : 64 + 8 * index] = 220
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(fields, format="rgb24")))
+        container.mux(stream.encode(None))
+    video, pts = video_row(path)
 
     def combing(interlaced: bool) -> float:
-        row = video | {"interlaced": interlaced}
-        done = encode_clip(path, row, clip, ExportConfig(short_side_px=None, fps=None), tmp_path / "out.mp4")
-        assert done.n_frames == 20
+        config = ExportConfig(short_side_px=None, fps=None)
+        done = encode_clip(path, video | {"interlaced": interlaced}, clip_row(video, pts, 5, 25), config, tmp_path / "out.mp4")
         luma = np.stack([f.to_ndarray(format="gray").astype(float) for f in _frames(done.path)])
+        assert len(luma) == 20
         return float(np.abs(luma[:, 1:-1] * 2 - luma[:, 2:] - luma[:, :-2]).mean())
 
     assert video["interlaced"]
-    assert combing(True) < 0.9 * combing(False)
+    assert combing(True) < 0.2 * combing(False)
 
 
 def test_crop_box_is_cut_out_before_scaling(barcoded, tmp_path):
@@ -314,8 +339,7 @@ def test_geometry_keeps_the_aspect_within_a_pixel():
         x, y, w, h = plan.crop
         assert min(plan.out) == 256
         assert all(side % multiple == 0 for side in plan.out)
-        assert 0 <= x
-        assert 0 <= y
+        assert min(x, y) >= 0
         assert x + w <= width
         assert y + h <= height
         assert w * sar[0] / sar[1] / h == pytest.approx(plan.out[0] / plan.out[1], abs=4 / height)
@@ -328,7 +352,12 @@ def test_a_picture_that_would_become_absurd_is_an_error():
 
 @pytest.mark.parametrize(
     ("name", "codec", "options"),
-    [("a.mp4", "libx264", {}), ("a.mkv", "libx264", OPEN_GOP), ("a.webm", "libvpx", {"deadline": "realtime"}), ("a.ts", "mpeg2video", {"bf": "2"})],
+    [
+        ("a.mp4", "libx264", {}),
+        ("a.mkv", "libx264", OPEN_GOP),
+        ("a.webm", "libvpx", {"deadline": "realtime"}),
+        ("a.ts", "mpeg2video", {"bf": "2"}),
+    ],
 )
 def test_copy_takes_whole_groups_of_the_shot_only(tmp_path, name, codec, options):
     path = write_video(tmp_path / name, list(range(100)), Fraction(1, 25), codec, (160, 90), **options)
@@ -367,34 +396,33 @@ def test_verify_refuses_a_damaged_clip(barcoded, tmp_path):
     assert verify_clip(done.path).n_frames == 60
     data = done.path.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(DecodeError):
-        assert verify_clip(tmp_path / "cut.mp4").n_frames == 60, "fewer frames than promised"
-        raise DecodeError
+    with pytest.raises(DecodeError, match="does not decode"):
+        verify_clip(tmp_path / "cut.mp4")
 
 
 def test_a_full_disk_is_the_users_to_mend(barcoded, tmp_path):
     """A file-size limit of the process stands in for the disk: one line that names the file, and nothing left behind."""
     script = (
         "import resource, sys; from pathlib import Path; sys.path[:0] = sys.argv[3:]\n"
-        "from barcode import *; from curate.encode import encode_clip; from curate.errors import UserError; from curate.export_config import ExportConfig\n"
+        "from barcode import *; from curate.encode import encode_clip\n"
+        "from curate.errors import UserError; from curate.export_config import ExportConfig\n"
         "video, pts = video_row(Path(sys.argv[1])); clip = clip_row(video, pts, 0, 150)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try: encode_clip(Path(sys.argv[1]), video, clip, ExportConfig(crf=1), Path(sys.argv[2]))\n"
         "except UserError as error: print(error)\n"
     )
     here = Path(__file__).resolve().parent
-    out = subprocess.run([sys.executable, "-c", script, barcoded, tmp_path / "o.mp4", here, here.parent], capture_output=True, text=True, check=False)
+    out = subprocess.run(
+        [sys.executable, "-c", script, barcoded, tmp_path / "o.mp4", here, here.parent], capture_output=True, text=True, check=False
+    )
     assert out.stdout.startswith("cannot write"), out.stderr
     assert len(out.stdout.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096
 
 
-def test_barcodes_can_be_read():
-    assert [indices_of for indices_of in (0, 1, 511, 1023) if painted(indices_of, 320, 180).shape != (180, 320, 3)] == []
-
-
-@pytest.mark.parametrize("values", [{"fps": 0.01}, {"crf": 99}, {"multiple": 3}, {"preset": "warp"}, {"split": {"train": 0.5}}, {"split": {"dev": 1.0}}])
+@pytest.mark.parametrize(
+    "values", [{"fps": 0.01}, {"crf": 99}, {"multiple": 3}, {"preset": "warp"}, {"split": {"train": 0.5}}, {"split": {"dev": 1.0}}]
+)
 def test_config_refuses_what_cannot_work(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         ExportConfig(**values)

@@ -1,6 +1,7 @@
 """Exact PTS and exact frames: bar-coded videos in many containers, and real files with rotation, SAR, VFR and damage."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -156,7 +157,7 @@ def test_damaged_packets_are_counted_and_skipped(shared_videos):
     _, log, read = sequential(shared_videos / "hard" / "popcorn_theora.ogv")
     assert log.n_decode_errors > 50
     assert len(read) > 300
-    assert all(a < b for (a, _), (b, _) in zip(read, read[1:], strict=False))
+    assert all(a < b for (a, _), (b, _) in pairwise(read))
 
 
 def test_decord_agrees_with_pyav_where_it_can_be_trusted(shared_videos):
@@ -171,8 +172,9 @@ def test_decord_agrees_with_pyav_where_it_can_be_trusted(shared_videos):
 
 
 def test_decord_is_refused_where_it_is_wrong(shared_videos):
-    with pytest.raises(DecodeError, match="decord cannot be trusted"), open_frames(shared_videos / "hard" / "derived_av1.mp4", "decord") as s:
-        list(s)
+    path = shared_videos / "hard" / "derived_av1.mp4"
+    with pytest.raises(DecodeError, match="decord cannot be trusted"), open_frames(path, "decord") as source:
+        list(source)
 
 
 def test_unknown_decoder_is_a_user_error(shared_videos):

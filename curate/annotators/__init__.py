@@ -84,6 +84,9 @@ class Annotator:
         """The pictures this annotator needs; None where signals or observations are enough."""
         return None
 
+    def check(self) -> None:
+        """Raise UserError where something that `setup` needs is missing. For the preflight: quick, loads nothing."""
+
     def setup(self, device: str) -> None:
         """Load models; called once per worker process, before the first clip. `device` is cpu or cuda."""
 

@@ -13,6 +13,7 @@ WORK_SIDE_PX = 256
 TILES = 8
 BLOCK_TILES = 4
 BLOCK_PX = 8
+MIN_BLOCK_SIDE_PX = 48
 ROW_STEP = 8
 MIN_CONTRAST = 2.0
 BLOCK_FLOOR = 0.25
@@ -33,7 +34,7 @@ class Quality(Annotator):
     ordinary footage, 0.16 to 0.25 when blurred by 1 % of the short side. Null where nothing has contrast.
     blockiness: float32 >= 0, excess of luma steps on an 8 px grid over the steps beside it, at the worst of the 8 phases,
     smaller of both directions; 0 = no grid, 1 = steps twice as large on the grid. Measured at native size: a grid that was
-    rescaled after coding is not seen. Null for pictures under 32 px.
+    rescaled after coding is not seen. Null for pictures under 48 px.
     exposure: float32 in [0, 1], mean luma / 255. over_share, under_share: float32 in [0, 1], share of luma >= 235, <= 20.
     near_black: float32 in [0, 1], share of frames of which at least `black_area` has luma <= 32.
     flicker: float32 >= 0, 1/s: summed height of the up-and-down swings of mean luma, relative to it, per second. Only swings that turn
@@ -118,7 +119,7 @@ def step_phases(luma: np.ndarray) -> np.ndarray:
 
     Every eighth row (or column) is read; steps are capped, so that strong edges of the content do not decide.
     """
-    if min(luma.shape) < 4 * BLOCK_PX:
+    if min(luma.shape) < MIN_BLOCK_SIDE_PX:
         return np.full((2, BLOCK_TILES, BLOCK_TILES, BLOCK_PX), np.nan, np.float32)
     across = _phases(np.ascontiguousarray(luma[::ROW_STEP]))
     down = _phases(np.ascontiguousarray(luma[:, ::ROW_STEP].T)).swapaxes(0, 1)

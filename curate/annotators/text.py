@@ -51,7 +51,7 @@ class Text(Annotator):
     }
 
     method: Literal["rapidocr", "easyocr"] = "rapidocr"
-    side_px: int = 224
+    side_px: int = 192
     tight: bool = True
 
     @property
@@ -270,7 +270,14 @@ def ink_bounds(patch: np.ndarray, margin_px: float) -> tuple[float, float, float
     x0, y0, x1, y1 = left.min(), top.min(), (left + w).max(), (top + h).max()
     if (x1 - x0) * (y1 - y0) < 0.3 * (width - 2 * m) * (height - 2 * m):
         return None
-    return float(x0), float(y0), float(x1), float(y1)
+    # ink that runs to the rim has merged with the background there: that side takes the fixed margin
+    fixed = m * (1 - NO_INK_GROW / GROW)
+    return (
+        float(x0) if x0 > 0 else fixed,
+        float(y0) if y0 > 0 else fixed,
+        float(x1) if x1 < width else width - fixed,
+        float(y1) if y1 < height else height - fixed,
+    )
 
 
 def union_area(boxes: Sequence[np.ndarray], shape: tuple[int, ...]) -> float:

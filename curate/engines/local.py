@@ -9,6 +9,7 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from curate.engines import Outcome, Task
+from curate.errors import UserError
 
 # A worker that died may have been killed for its neighbour's memory: one more try on a fresh worker tells.
 _TRIES_AFTER_CRASH = 1
@@ -28,7 +29,10 @@ class LocalEngine:
         timeout_s: Callable[[Task], float],
         prepare: Callable[[], None],
     ) -> Iterator[Outcome[Task]]:
-        """See `Engine`. Leaving the iteration early (an exception, Ctrl-C) kills the workers at once."""
+        """See `Engine`. Leaving the iteration early (an exception, Ctrl-C) kills the workers at once.
+
+        A UserError in a worker (absent weights, say) is the same for every task: it ends the iteration.
+        """
         context = multiprocessing.get_context("spawn")
         waiting = iter(tasks)
         running: dict[Future, tuple[Task, int]] = {}
@@ -59,10 +63,12 @@ def _outcome(task: Task, future: Future) -> Outcome[Task]:
     try:
         return Outcome(task, "ok", future.result())
     except TimeoutError as error:
-        seconds = error.args[1] if len(error.args) > 1 else "its"
-        return Outcome(task, "timeout", message=f"killed at its deadline of {seconds:g} s" if isinstance(seconds, int | float) else "killed")
+        after = f" of {error.args[1]:g} s" if len(error.args) > 1 else ""
+        return Outcome(task, "timeout", message=f"killed at its deadline{after}")
     except ProcessExpired as error:
         return Outcome(task, "crashed", message=f"the worker process died ({_exit(error.exitcode)})")
+    except UserError:
+        raise
     except CancelledError:
         return Outcome(task, "error", message="cancelled")
     except Exception as error:

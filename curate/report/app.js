@@ -2,7 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const MAX_CHANGED = 48;
-const state = {policy: 0, limits: [], cards: []};
+const state = {policy: 0, limits: [], cards: [], pending: 0};
 const current = () => DATA.policies[state.policy];
 
 // ---- score cards
@@ -34,9 +34,9 @@ function scoreCard(column, filter, k) {
   const plot = el("div", {class: "plot"}, chart.svg);
   const lines = limits.map(() => plot.appendChild(el("i", {class: "line"})));
   const said = el("span", {class: "said"});
-  const node = el("article", {class: "score"}, el("header", {}, el("h4", {}, column.name), said), el("p", {class: "doc"}, column.doc), plot);
+  const node = el("article", {class: "score"}, el("header", {}, el("h4", {}, column.name), said), el("p", {class: "doc", title: column.doc}, column.doc), plot);
   if (chart.root) plot.append(el("span", {class: "scale"}, "height: √ of the count"));
-  const card = {node, filter, k, limits, axis, chart, lines, said, controls: []};
+  const card = {node, filter, k, limits, axis, chart, lines, said, controls: [], drawn: null};
   if (filter) {
     card.controls = limits.map((side) => control(card, side, column));
     node.append(...card.controls.map((c) => c.range), chart.labels, el("div", {class: "fields"}, ...card.controls.map((c) => c.field)));
@@ -84,7 +84,7 @@ function roundOut(value, toward) {
 
 function setLimit(card, side, value) {
   state.limits[card.k][side] = value;
-  update();
+  state.pending ||= requestAnimationFrame(() => { state.pending = 0; update(); });
 }
 
 function drawCard(card, found) {
@@ -96,8 +96,11 @@ function drawCard(card, found) {
     if (document.activeElement !== input) input.value = String(Number(limits[side].toPrecision(6)));
     card.lines[j].style.left = `${100 * share}%`;
   });
-  const column = DATA.columns[card.filter.column], low = column.cast(limits.min ?? -Infinity), high = column.cast(limits.max ?? Infinity);
-  colourBars(card.chart.bars, (i) => column.values[i] < low || column.values[i] > high);
+  if (card.drawn !== card.filter.key) {
+    const {states} = card.filter;
+    card.drawn = card.filter.key;
+    colourBars(card.chart.bars, (i) => states[i] === FAIL);
+  }
   const changed = card.limits.some((s) => limits[s] !== card.filter[s]);
   card.node.classList.toggle("moved", changed);
   card.said.replaceChildren(`${count(found.fails[card.k])} fail, ${count(found.only[card.k])} only this`);
@@ -138,7 +141,7 @@ function showChanged(incoming, outgoing) {
   const shownIn = pictures(incoming).slice(0, Math.max(half, MAX_CHANGED - outgoing.length));
   const shownOut = pictures(outgoing).slice(0, MAX_CHANGED - shownIn.length), all = [...shownIn, ...shownOut];
   const rest = incoming.length + outgoing.length - all.length;
-  $("changed").replaceChildren(...all.map((i, k) => clipCard(i, all, k, k < shownIn.length ? "comes in" : "goes out")));
+  $("changed").replaceChildren(...all.map((i, k) => clipCard(i, all, k, k < shownIn.length ? "comes in" : "goes out", "")));
   $("no-change").hidden = all.length > 0 && !rest;
   $("no-change").textContent = rest ? `${count(all.length)} of ${count(all.length + rest)} are shown.` : all.length ? "" : "Move a slider to see them here.";
 }
@@ -161,8 +164,10 @@ function buildGalleries() {
 }
 
 function galleryBlock(group, large) {
-  const heading = el(large ? "h3" : "h4", {}, group.title, " ", el("span", {class: "tag"}, count(group.total)));
-  const block = el("section", {class: group.key.startsWith("boundary:") ? "group half" : "group"}, heading);
+  const heading = el(large ? "h3" : "h4", {}, group.title, " ");
+  const near = group.key.startsWith("boundary:");
+  if (!near) heading.append(el("span", {class: "tag"}, count(group.total)));
+  const block = el("section", {class: near ? "group half" : "group"}, heading);
   if (group.note) block.append(el("p", {class: "note"}, group.note));
   const focus = group.key.split(":")[1];
   block.append(el("div", {class: "gallery"}, ...group.clips.map((i, k) => clipCard(i, group.clips, k, "", focus))));
@@ -174,7 +179,7 @@ function clipCard(i, list, k, badge, focus) {
   node.dataset.clip = DATA.ids[i];
   const name = DATA.videos[DATA.video[i]], span = `${seconds(DATA.start[i])} – ${seconds(DATA.end[i])}`;
   if (badge) node.append(el("span", {class: `badge ${badge === "comes in" ? "kept" : "dropped"}`}, badge));
-  node.append(el("span", {class: "name"}, el("bdi", {}, name)), el("span", {class: "span"}, span), el("span", {class: "why"}, reason(i, focus)));
+  node.append(el("span", {class: "name"}, el("bdi", {}, name)), el("span", {class: "span"}, span), el("span", {class: "why"}, reason(i, focus, badge === "goes out" ? state.limits : frozen(current()))));
   node.title = `${name}\n${span}\n${summary(i)}`;
   node.addEventListener("click", () => openViewer(list, k));
   return node;
@@ -186,7 +191,8 @@ function picture(i) {
   const [n, width, height, jpeg] = thumb, where = `${DATA.videos[DATA.video[i]]} at ${seconds(DATA.start[i])}`;
   const image = el("img", {alt: `Frame of ${where}`, width: String(width), height: String(height), src: `data:image/jpeg;base64,${jpeg}`});
   image.style.aspectRatio = `${width} / ${height}`;
-  if (width / height > 16 / 9) image.className = "wide";
+  const shape = width / height / (16 / 9);
+  image.className = Math.abs(shape - 1) < 0.03 ? "full" : shape > 1 ? "wide" : "";
   const show = (k) => { image.style.objectPosition = n > 1 ? `${100 * k / (n - 1)}% 0` : "0 0"; };
   show(Math.floor(n / 2));
   box.addEventListener("pointermove", (event) => {
@@ -199,13 +205,13 @@ function picture(i) {
 }
 
 // What a card says in one line: the score in focus, or else the first filter that fails.
-function reason(i, focus) {
-  const policy = current(), limits = frozen(policy);
+function reason(i, focus, limits) {
+  const policy = current();
   let k = policy.filters.findIndex((f) => f.name === focus);
   if (k < 0) k = policy.filters.findIndex((f, j) => filterState(f, limits[j], i) !== PASS);
   if (k < 0) return `${number(DATA.end[i] - DATA.start[i], 3)} s`;
   const more = policy.filters.filter((f, j) => j !== k && filterState(f, limits[j], i) === FAIL).length;
-  return `${policy.filters[k].name} ${shown(DATA.columns[policy.filters[k].column], i)}${more ? `, fails ${more} more` : ""}`;
+  return `${policy.filters[k].name} ${shown(DATA.columns[policy.filters[k].column], i)}${more ? ` · +${more} more` : ""}`;
 }
 
 function shown(column, i) {

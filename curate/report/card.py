@@ -32,6 +32,7 @@ def card(run: Run) -> dict[str, Any]:
         _bars("Frame rate of the videos", "fps", _fps(videos)),
         _bars("Length of the clips", "s", _numbers(run.clips, "duration_s")),
         _bars("Length of the kept clips", "s", _numbers(run.clips[kept], "duration_s")),
+        _stages(run.info),
     ]
     return {
         "tables": [t for t in tables if t["rows"]],
@@ -142,9 +143,19 @@ def _bars(title: str, unit: str, values: np.ndarray) -> dict[str, Any]:
     else:
         labels = [fmt.number(v) for v in distinct]
     top = max(counts, default=1)
-    bars = [{"label": f"{k} {unit}", "n": int(c), "percent": round(100 * int(c) / int(top), 1)} for k, c in zip(labels, counts, strict=True)]
+    sizes = zip(labels, map(int, counts), strict=True)
+    bars = [{"label": f"{label} {unit}", "n": fmt.count(n), "percent": round(100 * n / int(top), 1)} for label, n in sizes]
     median = f"median {fmt.number(np.median(values))} {unit}" if len(values) else ""
     return {"title": title, "bars": bars, "note": median}
+
+
+def _stages(info: dict[str, Any]) -> dict[str, Any]:
+    """Worker seconds per stage, the longest first."""
+    seconds = (info.get("processed") or {}).get("stage_seconds") or {}
+    order = sorted(seconds.items(), key=lambda kv: (-float(kv[1]), kv[0]))
+    top = max([float(v) for _, v in order], default=0.0) or 1.0
+    bars = [{"label": str(k), "n": fmt.span(v), "percent": round(100 * float(v) / top, 1)} for k, v in order]
+    return {"title": "Where the time went", "bars": bars, "note": "worker time by stage"}
 
 
 def _round_step(raw: float) -> float:
@@ -157,6 +168,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     info, policies = run.info, run.policies
     facts = [
         ("Inputs", ", ".join(map(str, info.get("inputs") or []))),
+        ("Command", str(info.get("command") or "")),
         ("Started", str(info.get("started_at") or "")),
         ("Finished", str(info.get("finished_at") or "")),
         ("Annotators", ", ".join(sorted({str(v) for v in (info.get("columns") or {}).values()}))),

@@ -98,7 +98,7 @@ function histogram(column, axis, bins, onPick) {
 
 function colourBars(bars, failsAt) {
   for (const {bin, passes, fails, height} of bars) {
-    const bad = bin.length ? height * bin.filter(failsAt).length / bin.length : 0;
+    const bad = bin.length ? height * (bin.filter(failsAt).length / bin.length) : 0;
     fails.setAttribute("y", String(100 - height));
     fails.setAttribute("height", String(bad));
     passes.setAttribute("y", String(100 - height + bad));

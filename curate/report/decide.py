@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from curate import schema
 from curate.decisions import ERROR, NOT_RUN, Outcomes, outcomes
 from curate.policy import Filter
 from curate.report.load import Decided, Run
@@ -38,13 +37,12 @@ def column(run: Run, name: str) -> Column:
 
 
 def _not_run(run: Run, name: str) -> np.ndarray:
-    """bool [n]: the column's annotator has not looked at the clip."""
+    """bool [n]: the column's annotator has not looked at the clip. A column nobody made is there or failed, as in `curate.decisions`."""
     maker = run.makers.get(name)
     if maker is None or "score_status" not in run.clips:
         return np.zeros(len(run.clips), bool)
-    short = maker.rpartition(".")[0] or maker
-    said = (dict(v) if not isinstance(v, float) and v is not None else {} for v in run.clips["score_status"])
-    return np.array([(s.get(maker) or s.get(short) or schema.STATUSES[2]) == schema.STATUSES[2] for s in said], bool)
+    never = np.zeros(len(run.clips), bool)
+    return ~run.looked.get(maker, run.looked.get(maker.rpartition(".")[0] or maker, never))
 
 
 def is_numeric(values: pd.Series) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 from curate import schema
 from curate.decisions import ERROR, NOT_RUN, PASS, Outcomes
 from curate.policy import Filter
-from curate.report import decide, fmt
+from curate.report import command, decide, fmt
 from curate.report.decide import Column
 from curate.report.load import OUTCOMES, Decided, Run
 
@@ -66,7 +66,7 @@ def groups(run: Run, decided: Decided, judged: Outcomes, n: int) -> list[Group]:
         if decide.has_limits(filter_):
             others = np.delete(judged.effective, i, axis=1)
             deciding = (others == PASS).all(axis=1)[:n]
-            found += _boundary(filter_.column, judged.margins[:n, i], decide.column(run, filter_.column).values, deciding, decided.outcome[:n])
+            found += _boundary(filter_, judged.margins[:n, i], decide.column(run, filter_.column).values, deciding, decided.outcome[:n])
     found.append(_pick("error", "Error: a score that the policy needs failed", "", _is(decided, "error"), order))
     found.append(_pick("not_run", "Not run: a score that the policy needs was not computed", "", _is(decided, "not_run"), order))
     return [g for g in found if g.clips]
@@ -96,7 +96,7 @@ def _dropped(decided: Decided, name: str, order: np.ndarray) -> Group:
     return _pick(f"dropped:{name}", f"Dropped by {name}", f"{int((member & alone).sum()):,} by it alone; these come first.", member, ranked)
 
 
-def _boundary(name: str, margin: np.ndarray, scores: np.ndarray, deciding: np.ndarray, outcome: np.ndarray) -> list[Group]:
+def _boundary(filter_: Filter, margin: np.ndarray, scores: np.ndarray, deciding: np.ndarray, outcome: np.ndarray) -> list[Group]:
     """The clips whose fate this one threshold decides, nearest first, on either side; within one interquartile range of it.
 
     A score with few different values (a rank, a count) has no clips near its threshold that differ from the others.
@@ -108,7 +108,7 @@ def _boundary(name: str, margin: np.ndarray, scores: np.ndarray, deciding: np.nd
     for side, member in (("kept", margin >= 0), ("dropped", margin < 0)):
         member = member & deciding & (distance < 1) & (outcome == OUTCOMES.index(side))
         clips = [int(i) for i in order if member[i]][: PER_GROUP // 2]
-        found.append(Group(f"boundary:{name}:{side}", f"{name}: just {side}", "", int(member.sum()), clips))
+        found.append(Group(f"boundary:{filter_.column}:{side}", f"Just {side} by {filter_.text}", "", len(clips), clips))
     return found
 
 
@@ -187,7 +187,7 @@ def pack(scores: Column, filters: list[Filter]) -> list[float | None]:
     return [float(str(v)) if k else None for v, k in zip(short, known, strict=True)]
 
 
-def policy_json(decided: Decided, judged: Outcomes, chosen: Sample, found: list[Group]) -> dict[str, Any]:
+def policy_json(run: Run, decided: Decided, judged: Outcomes, chosen: Sample, found: list[Group]) -> dict[str, Any]:
     """One policy. `pinned`: clips whose recorded outcome the rule does not give; the page leaves them as they are and says how many."""
     n, codes = chosen.n, judged.effective
     filters = []
@@ -205,6 +205,7 @@ def policy_json(decided: Decided, judged: Outcomes, chosen: Sample, found: list[
     return {
         "name": decided.name,
         "filters": filters,
+        "command": command.commands(run, decided),
         "outcome": _digits(np.where(decided.outcome[:n] < 0, len(OUTCOMES), decided.outcome[:n])),
         "pinned": np.flatnonzero(judged.clips[:n] != decided.outcome[:n]).tolist(),
         "groups": [group_json(g) for g in found],
@@ -214,7 +215,7 @@ def policy_json(decided: Decided, judged: Outcomes, chosen: Sample, found: list[
 def undecided_json(run: Run, n: int) -> dict[str, Any]:
     """Stands in where no policy has decided yet: every clip is undecided, and some of them are shown."""
     every = _pick("kept", "All clips", "No policy has decided on them yet.", np.ones(len(run.clips), bool), _spread_order(run, n))
-    return {"name": "", "filters": [], "outcome": str(len(OUTCOMES)) * n, "pinned": [], "groups": [group_json(every)]}
+    return {"name": "", "filters": [], "command": {}, "outcome": str(len(OUTCOMES)) * n, "pinned": [], "groups": [group_json(every)]}
 
 
 def group_json(group: Group) -> dict[str, Any]:
@@ -232,7 +233,7 @@ def _rounded(values: pd.Series) -> list[float | None]:
 def _texts(run: Run, row: int, chosen: Sample) -> dict[str, str]:
     """Everything else the manifest says of a clip, as short strings, and the messages of annotators that failed on it."""
     clip = run.clips.iloc[row]
-    hidden = {"clip_id", "relpath", "start_s", "end_s", "outcome", *chosen.columns}
+    hidden = {"clip_id", "relpath", "uri", "start_s", "end_s", "outcome", *chosen.columns}
     found = {str(k): fmt.text(v, 160) for k, v in clip.items() if k not in hidden and np.ndim(v) == 0 and not fmt.is_missing(v)}
     failed = run.clip_errors[run.clip_errors["clip_id"] == clip["clip_id"]]
     return found | {f"{r.annotator} failed": fmt.text(r.error, 300) for r in failed.itertuples()}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -19,7 +20,7 @@ from curate.errors import UserError
 from curate.policy import Policy, from_json
 from curate.report import fmt
 
-UNUSED_COLUMNS = ("margins", "captions", "keep")
+NESTED_COLUMNS = ("score_status", "failed_filters")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Decided:
 class Run:
     """The tables of a run. clips: the manifest sorted by clip_id, which is a hash, so any prefix is a uniform sample keyed by content.
 
-    makers: column -> annotator table, such as "motion.v1". clip_errors: clip_id, annotator, error.
+    makers: column -> annotator table, such as "motion.v1". looked: annotator -> bool [n_clips], it has a status for the clip other
+    than not_run; empty where the manifest has no statuses. clip_errors: clip_id, annotator, error.
     policies: the run's own policy first, then by name.
     """
 
@@ -54,6 +56,7 @@ class Run:
     videos: pd.DataFrame
     clips: pd.DataFrame
     makers: dict[str, str]
+    looked: dict[str, np.ndarray]
     clip_errors: pd.DataFrame
     policies: list[Decided]
     shards: pd.DataFrame
@@ -65,18 +68,26 @@ def load_run(folder: Path) -> Run:
         raise UserError(f"{folder} is not a run directory (no run.json, no tables); `curate run VIDEOS --out {folder}` makes one")
     info = read_json(folder / "run.json")
     manifest = read_file(folder / "manifest.parquet", schema.CLIPS)
-    clips = to_frame(manifest.drop_columns([c for c in UNUSED_COLUMNS if c in manifest.column_names]).sort_by("clip_id"))
+    manifest = manifest.select([f.name for f in manifest.schema if f.name in NESTED_COLUMNS or _is_scalar(f.type)])
+    manifest = manifest.take(pc.sort_indices(manifest["clip_id"]))
+    clips = to_frame(manifest)
     makers = {str(k): str(v) for k, v in (info.get("columns") or {}).items()}
     return Run(
         folder=folder,
         info=info,
-        videos=to_frame(read_parts(folder / "videos", schema.VIDEOS)).sort_values("relpath", kind="stable", ignore_index=True),
+        videos=to_frame(_videos(folder)).sort_values("relpath", kind="stable", ignore_index=True),
         clips=clips,
         makers=makers,
-        clip_errors=_clip_errors(folder, set(makers.values())),
+        looked=_looked(manifest),
+        clip_errors=_clip_errors(folder, set(makers.values()), set(clips["clip_id"])),
         policies=_policies(folder, clips, str(info.get("policy") or "")),
         shards=to_frame(read_file(folder / "shards.parquet", schema.SHARDS)),
     )
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    """A number, a truth value or a text; not a list or the bytes of a small picture."""
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -118,8 +129,28 @@ def read_parts(folder: Path, columns: pa.Schema) -> pa.Table:
         raise UserError(f"cannot read {folder}: {str(error).splitlines()[0]}") from error
 
 
-def _clip_errors(folder: Path, in_use: set[str]) -> pd.DataFrame:
-    """Rows with status error of the annotation tables in use (run.json names them; without it, the newest version of each)."""
+def _looked(manifest: pa.Table) -> dict[str, np.ndarray]:
+    """The map column score_status, one array per annotator, without a Python object per clip."""
+    if "score_status" not in manifest.column_names:
+        return {}
+    maps = manifest["score_status"].combine_chunks()
+    offsets = maps.offsets.to_numpy()
+    row, span = np.repeat(np.arange(len(maps)), np.diff(offsets)), slice(offsets[0], offsets[-1])
+    annotator, status = (part.to_numpy(zero_copy_only=False)[span] for part in (maps.keys, maps.items))
+    found = {str(name): np.zeros(len(maps), bool) for name in sorted(set(annotator))}
+    for name, looked in found.items():
+        looked[row[(annotator == name) & (status != "not_run")]] = True
+    return found
+
+
+def _videos(folder: Path) -> pa.Table:
+    """videos.parquet, the files of the last run; before a run is finished, the parts there are."""
+    joined = folder / "videos.parquet"
+    return read_file(joined, schema.VIDEOS).select(schema.VIDEOS.names) if joined.exists() else read_parts(folder / "videos", schema.VIDEOS)
+
+
+def _clip_errors(folder: Path, in_use: set[str], known: set[str]) -> pd.DataFrame:
+    """Failures on the manifest's clips, of the annotation tables in use (run.json names them; without it, the newest of each)."""
     found = [p for p in sorted((folder / "annotations").glob("*.v*")) if p.is_dir()]
     newest = {p.name.rsplit(".v", 1)[0]: p for p in sorted(found, key=lambda p: int(re.sub(r".*\.v(\d+)$", r"\1", p.name)))}
     wanted = [p for p in found if p.name in in_use] or [newest[k] for k in sorted(newest)]
@@ -127,7 +158,7 @@ def _clip_errors(folder: Path, in_use: set[str]) -> pd.DataFrame:
     tables = []
     for path in wanted:
         table = read_parts(path, keys).to_pandas()
-        table = table[table["status"] == "error"].sort_values("clip_id", kind="stable")
+        table = table[(table["status"] == "error") & table["clip_id"].isin(known)].sort_values("clip_id", kind="stable")
         tables.append(table.assign(annotator=path.name.rsplit(".v", 1)[0])[["clip_id", "annotator", "error"]])
     empty = pd.DataFrame({"clip_id": [], "annotator": [], "error": []}, dtype=object)
     return pd.concat(tables, ignore_index=True) if tables else empty

@@ -29,7 +29,7 @@ def render(run: Run) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
         data=safe_json(data),
         sampled=chosen.n if chosen.n < len(run.clips) else 0,
-        has_sliders=any(f["min"] is not None or f["max"] is not None for p in data["policies"] for f in p["filters"]),
+        has_sliders=chosen.n > 0 and any(f["min"] is not None or f["max"] is not None for p in data["policies"] for f in p["filters"]),
         head=overview.headline(run, funnels),
         funnels=funnels,
         notes=overview.notes(run, funnels),
@@ -45,7 +45,7 @@ def _data(run: Run, chosen: Sample) -> dict[str, Any]:
     found = [explore.groups(run, p, j, chosen.n) for p, j in zip(run.policies, judged, strict=True)]
     differ = explore.differing(run, chosen.n)
     pictured, whole = _pictured([*found, differ], chosen.n)
-    policies = [explore.policy_json(p, j, chosen, g) for p, j, g in zip(run.policies, judged, found, strict=True)]
+    policies = [explore.policy_json(run, p, j, chosen, g) for p, j, g in zip(run.policies, judged, found, strict=True)]
     data = explore.payload(run, chosen, policies or [explore.undecided_json(run, chosen.n)], pictured)
     data["differ"] = [explore.group_json(g) for g in differ]
     data["thumbs"] = {str(i): [t.n, t.width, t.height, t.jpeg] for i, t in thumbs(run, pictured, whole).items()}

@@ -33,22 +33,33 @@ function filterState(filter, limits, i) {
   if (filter.fixed) return Number(filter.fixed[i]);
   const column = DATA.columns[filter.column], missing = column.missing[i], v = column.values[i];
   if (missing === NOT_RUN) return NOT_RUN;
-  if (missing || Number.isNaN(v)) return {drop: FAIL, keep: PASS}[filter.on_error] ?? ERROR;
+  if (missing) return {drop: FAIL, keep: PASS}[filter.on_error] ?? ERROR;
   const low = limits.min !== null && v < column.cast(limits.min), high = limits.max !== null && v > column.cast(limits.max);
   return low || high ? FAIL : PASS;
 }
 
+// The state of every clip; kept until the limits change, so that a slider costs one filter's work.
+function filterStates(filter, limits) {
+  const key = `${limits.min} ${limits.max}`;
+  if (filter.key !== key) {
+    filter.key = key;
+    filter.states = Uint8Array.from({length: N}, (_, i) => filterState(filter, limits, i));
+  }
+  return filter.states;
+}
+
 // Outcome of every clip, and how many each filter fails, alone or not.
 function evaluate(policy, limits) {
-  const outcome = new Uint8Array(N), fails = new Array(policy.filters.length).fill(0), only = fails.slice();
+  const states = policy.filters.map((filter, k) => filterStates(filter, limits[k])), F = states.length;
+  const outcome = new Uint8Array(N), fails = new Array(F).fill(0), only = fails.slice();
   for (let i = 0; i < N; i++) {
     let failed = 0, which = -1, error = false, notRun = false;
-    policy.filters.forEach((filter, k) => {
-      const state = filterState(filter, limits[k], i);
+    for (let k = 0; k < F; k++) {
+      const state = states[k][i];
       if (state === FAIL) { failed++; which = k; fails[k]++; }
       error ||= state === ERROR;
       notRun ||= state === NOT_RUN;
-    });
+    }
     if (failed === 1) only[which]++;
     outcome[i] = policy.isPinned[i] ? policy.recorded[i] : failed ? 1 : error ? 2 : notRun ? 3 : 0;
   }
@@ -65,8 +76,10 @@ function margin(filter, limits, i) {
 
 function rule(filter, limits) {
   if (filter.one_of.length) return `${filter.name} ${filter.one_of.length > 1 ? "in" : "is"} ${filter.one_of.join(", ")}`;
-  const low = limits.min === null ? "" : `${number(limits.min, 6)} ≤ `, high = limits.max === null ? "" : ` ≤ ${number(limits.max, 6)}`;
-  return low || high ? low + filter.name + high : `${filter.name}: no threshold`;
+  const {min, max} = limits;
+  if (min !== null && max !== null) return `${number(min, 6)} ≤ ${filter.name} ≤ ${number(max, 6)}`;
+  if (min !== null) return `${filter.name} ≥ ${number(min, 6)}`;
+  return max === null ? `${filter.name}: no threshold` : `${filter.name} ≤ ${number(max, 6)}`;
 }
 
 // The folder of this file when it was opened from disk, so that commands can be pasted as they are.
@@ -76,11 +89,17 @@ function runFolder() {
   return /^[\w@%+=:,./-]+$/.test(folder) ? folder : `'${folder.replaceAll("'", "'\\''")}'`;
 }
 
+// All that differs from the run's configuration, because `curate filter` starts from that.
 function filterCommand(policy, limits) {
-  const settings = [];
-  policy.filters.forEach((filter, k) => ["min", "max"].forEach((side) => {
-    if (limits[k][side] !== filter[side]) settings.push(`--set ${filter.name}.${side}=${limits[k][side]}`);
-  }));
-  const named = policy === DATA.policies[0] ? [] : [`--policy ${policy.name}`];
-  return ["curate filter", runFolder(), ...named, ...settings].join(" ");
+  const {flags, settings, off} = policy.command;
+  const changed = policy.filters.flatMap((filter, k) => {
+    const own = {...settings[k]};
+    for (const [side, rival] of [["min", "drop_lowest"], ["max", "drop_highest"]]) {
+      if (limits[k][side] === filter[side]) continue;
+      delete own[rival];
+      own[side] = `${filter.name}.${side}=${limits[k][side]}`;
+    }
+    return Object.values(own);
+  });
+  return ["curate filter", runFolder(), flags, ...[...changed, ...off].map((s) => `--set ${s}`)].filter((s) => s).join(" ");
 }

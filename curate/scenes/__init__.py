@@ -1,1 +1,42 @@
 """Cut detection: cheap curves for every frame, a multi-rate cascade over them, a network where they are unsure."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from curate.errors import UserError
+from curate.scenes.config import DETECTORS, ScenesConfig
+from curate.scenes.transition import Transition
+
+if TYPE_CHECKING:
+    from curate.scenes.transnet import WindowNetwork
+
+
+def detect(
+    curves: Mapping[str, np.ndarray],
+    t_s: np.ndarray,
+    config: ScenesConfig,
+    read_thumbs: Callable[[int, int], np.ndarray] | None = None,
+    network: "WindowNetwork | None" = None,
+) -> tuple[list[Transition], np.ndarray | None]:
+    """Shot boundaries of one video with the configured detector, in order of time.
+
+    curves: name -> float32 [N] (CurveBuilder's, plus "network" where an earlier run stored it); t_s: float64 [N], s.
+    read_thumbs(start, stop) -> uint8 [stop - start, 27, 48, 3] and the network are needed by `fused` and `transnetv2` alone;
+    without them they decide on the stored "network" curve. The second value is the network's probability of every frame,
+    float32 [N], NaN where it did not look; None for detectors without it. Raises UserError for an unknown detector.
+    """
+    if config.detector == "cascade":
+        from curate.scenes import cascade
+
+        return cascade.detect(curves, t_s, config), None
+    if config.detector == "fused":
+        from curate.scenes import fused
+
+        return fused.detect(curves, t_s, config, read_thumbs, network)
+    if config.detector == "transnetv2":
+        from curate.scenes import transnet
+
+        return transnet.detect(curves, read_thumbs, len(t_s), config, network)
+    raise UserError(f"no cut detector called {config.detector!r}; there are: {', '.join(DETECTORS)}")

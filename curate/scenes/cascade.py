@@ -23,23 +23,66 @@ _NOISE = 1.5
 _COLOUR_NOISE = 0.01
 _PEAK_FRAMES = 3
 _DIP = 0.25
+_FLAT_CONTRAST = 6.0
+_FLAT_S = 2.0
+_END_S = 0.5
+_UNRELATED = 50.0
+_OVERSHOOT = 0.25
 
 
 def detect(curves: Mapping[str, np.ndarray], t_s: np.ndarray, config: ScenesConfig) -> list[Transition]:
     """Transitions in order of time. curves: name -> float32 [N] of CurveBuilder; t_s: float64 [N], s."""
-    hard = _hard(curves, config)
-    still = [t for t in _still(curves, config) if not _explained(t, hard)]
-    found = sorted(hard + still)
-    for candidate in sorted(gradual_candidates(curves, config), key=lambda c: -c.score):
-        if candidate.score >= 0.5 and not _explained(candidate, found):
-            found.append(candidate)
-    return sorted(found)
+    found = hard_candidates(curves, config.hard_evidence, config.hard_structure)
+    found += [t for t in still_screens(curves, config) if not explained(t, found, _PEAK_FRAMES)]
+    slow = gradual_candidates(curves, config.gradual_evidence, config.hard_structure)
+    return tidy(found + strongest(slow, found), curves, t_s)
 
 
-def _explained(candidate: Transition, found: list[Transition]) -> bool:
-    """Whether a boundary already found lies in the candidate's interval, sides included."""
-    low, high = candidate.start - SIDE_FRAMES // 2, candidate.end + SIDE_FRAMES // 2
-    return any(t.start <= high and t.end >= low for t in found)
+def obvious(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
+    """Changes between still screens, and hard cuts far above the threshold."""
+    found = still_screens(curves, config)
+    sharp = hard_candidates(curves, config.obvious_factor * config.hard_evidence, config.hard_structure)
+    return found + [t for t in sharp if not explained(t, found, _PEAK_FRAMES)]
+
+
+def explained(candidate: Transition, found: list[Transition], reach: int) -> bool:
+    """Whether a boundary already found lies within `reach` frames of the candidate's interval."""
+    return any(t.start <= candidate.end + reach and t.end >= candidate.start - reach for t in found)
+
+
+def strongest(candidates: list[Transition], found: list[Transition]) -> list[Transition]:
+    """Gradual candidates, the strongest first, that neither `found` nor a stronger one explains."""
+    chosen: list[Transition] = []
+    for candidate in sorted(candidates, key=lambda t: (-t.score, t.frame)):
+        if not explained(candidate, found + chosen, SIDE_FRAMES // 2):
+            chosen.append(candidate)
+    return chosen
+
+
+def tidy(found: list[Transition], curves: Mapping[str, np.ndarray], t_s: np.ndarray) -> list[Transition]:
+    """In order of time; a fade out, flat frames and a fade in become one; flat ends of the video are no shots."""
+    out: list[Transition] = []
+    for t in sorted(found):
+        last = out[-1] if out else None
+        if last and last.kind == t.kind == "gradual" and _flat(curves, last.end, t.start) and t_s[t.start] - t_s[last.end] <= _FLAT_S:
+            middle = (last.start + t.end) // 2
+            out[-1] = Transition(middle, last.start, t.end, "gradual", max(last.score, t.score), t.detector)
+        else:
+            out.append(t)
+    return [t for t in out if not (t.kind == "gradual" and _at_an_end(t, curves, t_s))]
+
+
+def _flat(curves: Mapping[str, np.ndarray], start: int, end: int) -> bool:
+    """Whether the frames between two fades hold no picture."""
+    low, high = min(start, end), max(start, end) + 1
+    return bool(curves["contrast"][low:high].min() < _FLAT_CONTRAST) and bool(np.median(curves["contrast"][low:high]) < 2 * _FLAT_CONTRAST)
+
+
+def _at_an_end(t: Transition, curves: Mapping[str, np.ndarray], t_s: np.ndarray) -> bool:
+    """Whether only flat frames precede the transition, or next to nothing follows it."""
+    opening = t.start <= 1 or curves["contrast"][: t.start].max() < _FLAT_CONTRAST
+    closing = t_s[-1] - t_s[min(t.end, len(t_s) - 1)] < _END_S
+    return bool(opening or closing)
 
 
 def contrast(curve: np.ndarray, floor: float) -> np.ndarray:
@@ -71,15 +114,21 @@ def _peaks(score: np.ndarray, threshold: float, reach: int) -> list[int]:
     return found
 
 
-def _hard(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
-    replaced = curves["structure"] >= config.hard_structure
-    changed = curves["between_4"] >= curves["within_4"]
-    score = np.where(replaced & changed, as_score(hard_evidence(curves), config.hard_evidence), 0.0)
+def replaced(curves: Mapping[str, np.ndarray], least: float) -> np.ndarray:
+    """Whether the picture was replaced at each frame, in structure or in colour, bool [N]; an overlay replaces little of either."""
+    return (curves["structure"] >= least) | (curves["colour_jump"] >= least)
+
+
+def hard_candidates(curves: Mapping[str, np.ndarray], evidence: float, structure: float) -> list[Transition]:
+    """Peaks of the hard evidence from `evidence` up (score 0.5 there) where at least `structure` of the picture is replaced."""
+    real = replaced(curves, structure) & (curves["between_4"] >= curves["within_4"])
+    score = np.where(real, as_score(hard_evidence(curves), evidence), 0.0)
     return [Transition(i, i, i, "hard", float(score[i]), "full rate") for i in _peaks(score, 0.5, _PEAK_FRAMES)]
 
 
-def _still(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
-    still = (curves["within_16"] <= config.still_within) & (curves["structure"] >= config.still_structure)
+def still_screens(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
+    """Changes between two stretches of 16 frames without motion."""
+    still = (curves["within_16"] <= config.still_within) & replaced(curves, config.still_structure)
     score = np.where(still, as_score(curves["between_16"], config.still_between), 0.0)
     return [Transition(i, i, i, "hard", float(score[i]), "still screens") for i in _peaks(score, 0.5, _PEAK_FRAMES)]
 
@@ -96,21 +145,22 @@ def gradual_evidence(curves: Mapping[str, np.ndarray], gap: int) -> np.ndarray:
     (a pan changes all the time), less where the middle lies outside the two sides (motion) unless it is flat (a fade).
     """
     between, within = curves[f"span_between_{gap}"], curves[f"span_within_{gap}"]
-    before, after = (_shifted(between, s * (gap + SIDE_FRAMES)) for s in (-1, 1))
-    excess = between / ((before + after) / 2 + _NOISE)
-    sides = np.minimum(_shifted(curves["contrast"], -gap // 2 - SIDE_FRAMES // 2), _shifted(curves["contrast"], gap // 2 + SIDE_FRAMES // 2))
-    dips = curves["contrast"] < _DIP * sides
-    monotone = np.where(dips, 1.0, np.clip(1.0 - 2.0 * curves[f"span_overshoot_{gap}"], 0.0, 1.0))
-    return between / (within + _NOISE) * np.minimum(excess, 3.0) * monotone
+    before, after = (_shifted(between, side * (gap + SIDE_FRAMES)) for side in (-1, 1))
+    excess = np.clip(between / (np.maximum(before, after) + _NOISE), 0.5, 2.0)
+    reach = gap // 2 + SIDE_FRAMES // 2
+    sides = np.minimum(_shifted(curves["contrast"], -reach), _shifted(curves["contrast"], reach))
+    outside = np.where(curves["contrast"] < _DIP * sides, 0.0, curves[f"span_overshoot_{gap}"])
+    size = between / _UNRELATED * np.sqrt(SPAN_FRAMES[0] / gap)
+    return between / (within + _NOISE) * size * np.sqrt(excess) * np.exp(-outside / _OVERSHOOT)
 
 
-def gradual_candidates(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
-    """Peaks of the evidence at every gap, not yet merged; score 0.5 at the threshold."""
+def gradual_candidates(curves: Mapping[str, np.ndarray], evidence: float, structure: float) -> list[Transition]:
+    """Peaks of the gradual evidence at every gap from `evidence` up (score 0.5 there), not yet merged."""
     found = []
     for gap in SPAN_FRAMES:
-        score = as_score(gradual_evidence(curves, gap), config.gradual_evidence)
-        score = np.where(curves[f"span_structure_{gap}"] >= config.hard_structure, score, 0.0)
-        for i in _peaks(score, 0.2, gap // 2):
+        score = as_score(gradual_evidence(curves, gap), evidence)
+        score = np.where(curves[f"span_structure_{gap}"] >= structure, score, 0.0)
+        for i in _peaks(score, 0.5, gap // 2):
             start, end = max(i - gap // 2, 0), min(i + gap // 2, len(score))
             found.append(Transition(i, start, end, "gradual", float(score[i]), f"gap {gap}"))
     return found

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-DETECTORS = ("fused", "cascade", "transnetv2", "adaptive", "content")
+DETECTORS = ("fused", "cascade", "transnetv2")
 SNAPS = ("exact", "keyframe")
 
 
@@ -10,7 +10,7 @@ SNAPS = ("exact", "keyframe")
 class ScenesConfig:
     """How videos are cut into spans. Thresholds apply to stored curves: changing one needs no decoding.
 
-    detector: fused | cascade | transnetv2 | adaptive | content (the last two are PySceneDetect's, on the small pictures).
+    detector: fused | cascade | transnetv2.
     snap: exact (every frame of the shot) | keyframe (spans start and end on keyframes, for stream copies).
     min_length_s: s; shorter spans stay rows, but annotators skip them.
     max_length_s: s; longer shots are split into equal parts no longer than this.
@@ -22,7 +22,11 @@ class ScenesConfig:
     still_between: code values, change between two static screens that makes a cut.
     still_structure: 0 to 1, as hard_structure, between static screens.
     gradual_evidence: evidence that makes a gradual transition, ratio (see `cascade`).
-    network_threshold: 0 to 1, probability from which the network's word counts.
+    obvious_factor: a hard cut this many times above hard_evidence needs no network (fused).
+    propose_share: 0 to 1, share of the evidence thresholds from which a change is shown to the network (fused).
+    propose_structure: 0 to 1, as hard_structure, for what is shown to the network and for what it finds (fused).
+    network_threshold: 0 to 1, probability from which the network alone makes a boundary (transnetv2, fused).
+    network_hesitation: 0 to 1, probability from which twice the gradual evidence makes a boundary (fused).
     """
 
     detector: str = "fused"
@@ -36,4 +40,8 @@ class ScenesConfig:
     still_between: float = 2.5
     still_structure: float = 0.25
     gradual_evidence: float = 6.0
-    network_threshold: float = 0.3
+    obvious_factor: float = 6.0
+    propose_share: float = 0.5
+    propose_structure: float = 0.5
+    network_threshold: float = 0.5
+    network_hesitation: float = 0.15

@@ -1,0 +1,103 @@
+"""The default detector: the curves propose, the network looks only there, both decide.
+
+What the network misses (changes between still screens) the curves see; what the curves cannot tell from motion (slow
+changes, whip pans, flashes) the network can. Obvious hard cuts need no second opinion.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from curate.scenes import cascade
+from curate.scenes.config import ScenesConfig
+from curate.scenes.transition import Transition
+from curate.scenes.transnet import CONTEXT_FRAMES, WINDOW_FRAMES, WindowNetwork, boundaries, look
+
+_REACH_FRAMES = 4
+_SAME_FRAMES = 2
+_SLOW_FRAMES = 16
+_JOIN_FRAMES = 2 * CONTEXT_FRAMES
+
+
+def detect(
+    curves: Mapping[str, np.ndarray],
+    t_s: np.ndarray,
+    config: ScenesConfig,
+    read_thumbs: Callable[[int, int], np.ndarray] | None,
+    network: WindowNetwork | None,
+) -> tuple[list[Transition], np.ndarray]:
+    """Transitions in order of time, and the network's probability of every frame, float32 [N], NaN where it did not look.
+
+    curves: of CurveBuilder, with an optional "network" curve from an earlier run, which is used where it is known.
+    read_thumbs(start, stop) -> uint8 [stop - start, 27, 48, 3]; None (or no network): only what is known already.
+    """
+    probability = curves.get("network", np.full(len(t_s), np.nan)).astype(np.float32)
+    if network is not None and read_thumbs is not None:
+        for start, stop in windows(proposals(curves, config), probability):
+            probability[start:stop] = look(read_thumbs, start, stop, len(t_s), network)
+    return decide(curves, probability, t_s, config), probability
+
+
+def proposals(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[tuple[int, int]]:
+    """Stretches [start, stop) of frames that may hold a boundary and are not obvious, in order of time."""
+    settled = cascade.obvious(curves, config)
+    n = len(curves["jump"])
+    generous = cascade.hard_candidates(curves, config.propose_share * config.hard_evidence, config.propose_structure)
+    slow = cascade.gradual_candidates(curves, config.propose_share * config.gradual_evidence, config.hard_structure)
+    found = [t for t in generous if not cascade.explained(t, settled, 1)] + cascade.strongest(slow, settled)
+    cores = [(max(t.start, t.frame - _SLOW_FRAMES), min(t.end, t.frame + _SLOW_FRAMES)) for t in found]
+    return sorted((max(start - _REACH_FRAMES, 0), min(end + _REACH_FRAMES, n)) for start, end in cores)
+
+
+def windows(stretches: list[tuple[int, int]], probability: np.ndarray) -> list[tuple[int, int]]:
+    """Stretches to look at: known ones left out, near ones joined where that saves context, long ones divided."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in stretches:
+        if not np.isnan(probability[start:stop]).any():
+            continue
+        if joined and start - joined[-1][1] <= _JOIN_FRAMES:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        else:
+            joined.append((start, stop))
+    step = WINDOW_FRAMES - 2 * CONTEXT_FRAMES
+    parts = [(start, stop, -(-(stop - start) // step)) for start, stop in joined]
+    return [(start + (stop - start) * k // m, start + (stop - start) * (k + 1) // m) for start, stop, m in parts for k in range(m)]
+
+
+def decide(curves: Mapping[str, np.ndarray], probability: np.ndarray, t_s: np.ndarray, config: ScenesConfig) -> list[Transition]:
+    """Transitions from the curves and what the network said, in order of time; no decoding, no network."""
+    found = cascade.obvious(curves, config)
+    sharp = cascade.hard_candidates(curves, config.propose_share * config.hard_evidence, config.propose_structure)
+    slow = cascade.gradual_candidates(curves, config.propose_share * config.gradual_evidence, config.hard_structure)
+    replaced = cascade.replaced(curves, config.propose_structure)
+    for seen in boundaries(probability, config.network_threshold):
+        real = replaced[max(seen.start - 1, 0) : seen.end + 2].any()
+        if real and not cascade.explained(seen, found, _SAME_FRAMES):
+            found.append(_localised(seen, sharp, slow))
+    strong = cascade.gradual_candidates(curves, 2 * config.gradual_evidence, config.hard_structure)
+    supported = [_at_peak(t, probability) for t in strong if _highest(probability, t) >= config.network_hesitation]
+    return cascade.tidy(found + cascade.strongest(supported, found), curves, t_s)
+
+
+def _highest(probability: np.ndarray, transition: Transition) -> float:
+    """The highest known probability inside a transition; 0 where the network did not look."""
+    return float(np.nan_to_num(probability[transition.start : transition.end]).max(initial=0.0))
+
+
+def _at_peak(t: Transition, probability: np.ndarray) -> Transition:
+    """The transition with its frame where the network's probability is highest."""
+    frame = t.start + int(np.nanargmax(probability[t.start : t.end])) + 1
+    return Transition(min(frame, t.end), t.start, t.end, t.kind, t.score, t.detector)
+
+
+def _localised(seen: Transition, sharp: list[Transition], slow: list[Transition]) -> Transition:
+    """A boundary of the network at the sharp change beside it, or with the interval of the strongest slow change around it."""
+    beside = [t for t in sharp if abs(t.frame - seen.frame) <= _SAME_FRAMES]
+    if beside:
+        frame = max(beside, key=lambda t: t.score).frame
+        return Transition(frame, frame, frame, "hard", seen.score, seen.detector)
+    around = [t for t in slow if t.start <= seen.frame <= t.end]
+    if not around:
+        return seen
+    best = max(around, key=lambda t: t.score)
+    return Transition(seen.frame, min(seen.start, best.start), max(seen.end, best.end), "gradual", seen.score, seen.detector)

