@@ -63,6 +63,8 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
     columns["captions"] = _captions(columns["caption"])
     joined = pa.table(columns)
     frame = joined.drop_columns(["score_status", "captions", "tags"]).to_pandas()
+    # Binary signatures serve the search for duplicates alone; people read the manifest.
+    joined = joined.drop_columns([field.name for field in joined.schema if pa.types.is_binary(field.type)])
     for name, values in _duplicates(frame, config).items():
         joined = joined.append_column(name, values)
     joined = joined.append_column("split", _splits(joined, config))

@@ -202,7 +202,7 @@ def write_unprocessed(listing: Listing, run: RunDir) -> None:
 
 def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
     """Bring place and sidecar text of every `videos` row up to date, for files that were renamed or described since. Returns warnings."""
-    fingerprint, warnings = fingerprints(config).base, []
+    fingerprint, warnings = fingerprints(config).base, list(listing.sidecars.warnings)
     for source in listing.units:
         text, found = sidecar_text(source.path, source.relpath, listing.sidecars)
         warnings.extend(found)

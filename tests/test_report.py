@@ -62,7 +62,7 @@ def words(html: str) -> str:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    return make_run(tmp_path_factory.mktemp("report") / "run", Shape(32, 8))
+    return make_run(tmp_path_factory.mktemp("report") / "run", Shape(24, 8))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_headline_reconciles(html, manifest):
     n = manifest["outcome"].value_counts()
     line = f"{len(manifest)} clips = {n['kept']} kept + {n['dropped']} dropped + {n['error']} error + {n['not_run']} not run"
     assert line in words(html)
-    assert "37 files = 32 read + 1 read in part + 3 unreadable + 1 byte-identical copies" in words(html)
+    assert "29 files = 24 read + 1 read in part + 3 unreadable + 1 byte-identical copies" in words(html)
     assert n["kept"] == kept_by_pandas(manifest).sum()
     assert 'role="note"' not in html, "a sound run needs no warning"
 
@@ -222,7 +222,7 @@ def test_a_sample_is_stated(run, monkeypatch, html):
     monkeypatch.setattr(explore, "MAX_CLIPS", 50)
     sampled = write_report(run).read_text(encoding="utf-8")
     (run / "report.html").write_text(html, encoding="utf-8")
-    assert "uniform sample of 50 of 256 clips" in words(sampled)
+    assert "uniform sample of 50 of 192 clips" in words(sampled)
     assert "uniform sample" not in words(html)
     assert page_data(sampled)["ids"] == page_data(html)["ids"][:50]
 

@@ -20,9 +20,11 @@ from curate.errors import AnnotatorError, UserError
 Detector = Callable[[np.ndarray], list[np.ndarray]]
 RASTER_SCALE = 4
 MAP_THRESHOLD = 0.3
-BOX_SCORE = 0.5
+BOX_SCORE = 0.6
+MAX_KERNEL_HEIGHT = 0.2
 GROW = 1.5
 NO_INK_GROW = 0.6
+SPREAD_PX = 0.35
 MIN_KERNEL_PX = 2
 SAME_FRAME_LEVELS = 12
 FLAT_LEVELS = 10
@@ -156,7 +158,10 @@ def load_rapidocr(device: str, side_px: int) -> Detector:
 
 
 def map_kernels(text_map: np.ndarray) -> list[np.ndarray]:
-    """Kernels (px of the map) of a DB probability map, float32 [h, w] in [0, 1]: contours above 0.3 whose mean is above 0.5."""
+    """Kernels (px of the map) of a DB probability map, float32 [h, w] in [0, 1]: contours above 0.3 whose mean is above 0.6.
+
+    A kernel higher than a fifth of the short side (a line of about 0.4) is left out: at that size the network marks objects.
+    """
     import cv2
 
     mask = (text_map > MAP_THRESHOLD).astype(np.uint8)
@@ -166,7 +171,9 @@ def map_kernels(text_map: np.ndarray) -> list[np.ndarray]:
         x, y, w, h = cv2.boundingRect(contour)
         inside = cv2.drawContours(np.zeros((h, w), np.uint8), [contour], -1, 1, cv2.FILLED, offset=(-x, -y))
         rect = cv2.minAreaRect(contour.astype(np.float32) + 0.5)
-        if min(rect[1]) >= MIN_KERNEL_PX and cv2.mean(text_map[y : y + h, x : x + w], inside)[0] >= BOX_SCORE:
+        if not MIN_KERNEL_PX <= min(rect[1]) <= MAX_KERNEL_HEIGHT * min(text_map.shape):
+            continue
+        if cv2.mean(text_map[y : y + h, x : x + w], inside)[0] >= BOX_SCORE:
             kernels.append(cv2.boxPoints(rect))
     return kernels
 
@@ -243,7 +250,7 @@ def tight_box(gray: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     turn = np.asarray(cv2.getRotationMatrix2D(centre, angle, scale), np.float64)
     turn[:, 2] += np.array([size[0] / 2 - centre[0], size[1] / 2 - centre[1]])
     patch = cv2.warpAffine(gray, turn, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    bounds = ink_bounds(patch, margin * scale)
+    bounds = ink_bounds(patch, margin * scale, SPREAD_PX * scale)
     if bounds is None:
         return grown(kernel, NO_INK_GROW)
     x0, y0, x1, y1 = bounds
@@ -251,8 +258,11 @@ def tight_box(gray: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.transform(corners[None], cv2.invertAffineTransform(turn))[0])
 
 
-def ink_bounds(patch: np.ndarray, margin_px: float) -> tuple[float, float, float, float] | None:
-    """(x0, y0, x1, y1) of the ink in an upright line, uint8 [h, w], whose kernel lies `margin_px` inside; None without ink."""
+def ink_bounds(patch: np.ndarray, margin_px: float, spread_px: float) -> tuple[float, float, float, float] | None:
+    """(x0, y0, x1, y1) of the ink in an upright line, uint8 [h, w], whose kernel lies `margin_px` inside; None without ink.
+
+    spread_px: how far scaling and coding smear the ink outwards on each side.
+    """
     import cv2
 
     height, width = patch.shape
@@ -273,10 +283,10 @@ def ink_bounds(patch: np.ndarray, margin_px: float) -> tuple[float, float, float
     # ink that runs to the rim has merged with the background there: that side takes the fixed margin
     fixed = m * (1 - NO_INK_GROW / GROW)
     return (
-        float(x0) if x0 > 0 else fixed,
-        float(y0) if y0 > 0 else fixed,
-        float(x1) if x1 < width else width - fixed,
-        float(y1) if y1 < height else height - fixed,
+        float(x0) + spread_px if x0 > 0 else fixed,
+        float(y0) + spread_px if y0 > 0 else fixed,
+        float(x1) - spread_px if x1 < width else width - fixed,
+        float(y1) - spread_px if y1 < height else height - fixed,
     )
 
 

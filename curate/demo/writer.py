@@ -19,7 +19,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "libx265": {"preset": "ultrafast", "crf": "20", "x265-params": "pools=none:frame-threads=1:log-level=error"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "24", "b": "0"},
     "libsvtav1": {"preset": "11", "crf": "22", "svtav1-params": "lp=1"},
-    "mpeg4": {"flags": "+qscale", "global_quality": str(3 * 118)},  # FF_QP2LAMBDA times quantiser 3
+    "mpeg4": {"flags": "+qscale", "global_quality": str(2 * 118)},  # FF_QP2LAMBDA times quantiser 2
 }
 
 

@@ -29,7 +29,7 @@ def card(run: Run) -> dict[str, Any]:
         _shards(run),
     ]
     charts = [
-        _bars("Frame rate of the videos", "fps", _fps(videos)),
+        _bars("Frame rate of the videos", "fps", np.round(_fps(videos), 2)),
         _bars("Length of the clips", "s", _numbers(run.clips, "duration_s")),
         _bars("Length of the kept clips", "s", _numbers(run.clips[kept], "duration_s")),
         _stages(run.info),
@@ -131,10 +131,9 @@ def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def _bars(title: str, unit: str, values: np.ndarray) -> dict[str, Any]:
-    """Bars of a histogram: a bar per value where there are few different ones, else about ten equal bins of round width."""
-    values = np.round(values, 3)
+    """Bars of a histogram: a bar per value where few values repeat (frame rates), else about ten equal bins of round width."""
     distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) > 10:
+    if len(distinct) > 10 or (len(distinct) > 1 and unit == "s"):
         step = _round_step((distinct[-1] - distinct[0]) / 9)
         start = np.floor(distinct[0] / step) * step
         edges = start + step * np.arange(np.ceil((distinct[-1] - start) / step + 1e-9) + 1)

@@ -46,7 +46,7 @@ function makeAxis(sorted, limits) {
   if (!(high > low)) { const pad = Math.abs(low) * 0.1 || 0.5; low -= pad; high += pad; }
   const span = log ? Math.log(high / low) : high - low;
   return {
-    low, high, log, least, most, whole: sorted.every(Number.isInteger),
+    low, high, log, least, most, whole: sorted.every(Number.isInteger) && limits.every(Number.isInteger),
     place: (v) => Math.min(1, Math.max(0, log ? (v > 0 ? Math.log(v / low) / span : 0) : (v - low) / span)),
     value: (share) => (log ? low * Math.exp(share * span) : low + share * span),
   };

@@ -1,5 +1,6 @@
 """What the page's sliders and galleries work on: scores of (a sample of) all clips, and the clips worth looking at."""
 
+import re
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
@@ -97,7 +98,8 @@ def _dropped(decided: Decided, name: str, order: np.ndarray) -> Group:
 
 
 def _boundary(filter_: Filter, margin: np.ndarray, scores: np.ndarray, deciding: np.ndarray, outcome: np.ndarray) -> list[Group]:
-    """The clips whose fate this one threshold decides, nearest first, on either side; within one interquartile range of it.
+    """The clips whose fate this one threshold decides, nearest first, on either side; within half an
+    interquartile range of it.
 
     A score with few different values (a rank, a count) has no clips near its threshold that differ from the others.
     """
@@ -106,7 +108,7 @@ def _boundary(filter_: Filter, margin: np.ndarray, scores: np.ndarray, deciding:
     distance = np.abs(margin) / decide.spread(scores)
     order, found = np.argsort(distance, kind="stable"), []
     for side, member in (("kept", margin >= 0), ("dropped", margin < 0)):
-        member = member & deciding & (distance < 1) & (outcome == OUTCOMES.index(side))
+        member = member & deciding & (distance < 0.5) & (outcome == OUTCOMES.index(side))
         clips = [int(i) for i in order if member[i]][: PER_GROUP // 2]
         found.append(Group(f"boundary:{filter_.column}:{side}", f"Just {side} by {filter_.text}", "", len(clips), clips))
     return found
@@ -137,7 +139,7 @@ def payload(run: Run, chosen: Sample, policies: list[dict[str, Any]], pictured: 
         "end": _rounded(clips["end_s"].iloc[:n]),
         "columns": [_column_json(run, name, n) for name in chosen.columns],
         "policies": policies,
-        "texts": {str(i): _texts(run, i, chosen) for i in pictured},
+        "texts": _texts(run, pictured, chosen),
     }
 
 
@@ -163,7 +165,7 @@ def _doc(run: Run, name: str) -> str:
     stated = (run.info.get("column_docs") or {}).get(name)
     if stated is None and name in schema.CLIPS.names:
         stated = (schema.CLIPS.field(name).metadata or {}).get(b"doc", b"").decode()
-    return fmt.text(stated)
+    return re.sub(r"^(float|int|bool)\d* ", "", fmt.text(stated))
 
 
 def pack(scores: Column, filters: list[Filter]) -> list[float | None]:
@@ -230,10 +232,20 @@ def _rounded(values: pd.Series) -> list[float | None]:
     return [None if fmt.is_missing(v) else round(float(v), 3) for v in values]
 
 
-def _texts(run: Run, row: int, chosen: Sample) -> dict[str, str]:
-    """Everything else the manifest says of a clip, as short strings, and the messages of annotators that failed on it."""
-    clip = run.clips.iloc[row]
-    hidden = {"clip_id", "relpath", "uri", "start_s", "end_s", "outcome", *chosen.columns}
-    found = {str(k): fmt.text(v, 160) for k, v in clip.items() if k not in hidden and np.ndim(v) == 0 and not fmt.is_missing(v)}
-    failed = run.clip_errors[run.clip_errors["clip_id"] == clip["clip_id"]]
-    return found | {f"{r.annotator} failed": fmt.text(r.error, 300) for r in failed.itertuples()}
+def _texts(run: Run, rows: list[int], chosen: Sample) -> dict[str, dict[str, str]]:
+    """Everything else the manifest says of these clips, as short strings, and the messages of annotators that failed on them."""
+    hidden = {"relpath", "uri", "start_s", "end_s", "outcome", "failed_filters", "score_status", "keep", *chosen.columns}
+    clips = run.clips[[c for c in run.clips if c not in hidden]].iloc[rows]
+    failed: dict[str, dict[str, str]] = {}
+    for error in run.clip_errors[run.clip_errors["clip_id"].isin(clips["clip_id"])].itertuples():
+        failed.setdefault(str(error.clip_id), {})[f"{error.annotator} failed"] = fmt.text(error.error, 300)
+    found = {}
+    for row, clip in zip(rows, clips.to_dict("records"), strict=True):
+        own = failed.get(str(clip.pop("clip_id")), {})
+        found[str(row)] = {str(k): fmt.text(_plain(v), 160) for k, v in clip.items() if not fmt.is_missing(v)} | own
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Whole numbers without a point: pandas reads an integer column with nulls as floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -87,7 +87,8 @@ def load_run(folder: Path) -> Run:
 
 def _is_scalar(kind: pa.DataType) -> bool:
     """A number, a truth value or a text; not a list or the bytes of a small picture."""
-    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return not (binary or pa.types.is_nested(kind))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -40,3 +40,19 @@ def detect(
 
         return transnet.detect(curves, read_thumbs, len(t_s), config, network)
     raise UserError(f"no cut detector called {config.detector!r}; there are: {', '.join(DETECTORS)}")
+
+
+def scores(curves: Mapping[str, np.ndarray], config: ScenesConfig, looked: np.ndarray | None = None) -> np.ndarray:
+    """Cut score of every frame, float32 [N], 0 to 1: how strongly a boundary before this frame is suspected.
+
+    The network's probability where it looked (`looked`, as `detect` returned it), else the score of the cascade's hard cuts,
+    0.5 at its threshold. Its highest value inside a span is the span's `cut_residual`.
+    """
+    from curate.scenes import cascade
+
+    real = cascade.replaced(curves, config.hard_structure)
+    score = np.where(real, cascade.as_score(cascade.hard_evidence(curves), config.hard_evidence), 0.0).astype(np.float32)
+    if looked is not None and len(looked):
+        before = np.concatenate([[np.nan], looked[:-1]])
+        score = np.where(np.isnan(before), score, before).astype(np.float32)
+    return score

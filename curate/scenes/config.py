@@ -35,13 +35,13 @@ class ScenesConfig:
     max_length_s: float = 20.0
     guard_s: float = 0.04
     hard_evidence: float = 5.0
-    hard_structure: float = 0.75
+    hard_structure: float = 0.7
     still_within: float = 0.25
     still_between: float = 2.5
     still_structure: float = 0.25
-    gradual_evidence: float = 6.0
+    gradual_evidence: float = 7.0
     obvious_factor: float = 6.0
-    propose_share: float = 0.5
+    propose_share: float = 0.6
     propose_structure: float = 0.5
     network_threshold: float = 0.5
     network_hesitation: float = 0.15

@@ -6,6 +6,8 @@ them is a two-sample test over time: means of k frames before and after a bounda
 grid and two 9 x 16 opponent-colour grids, all in 8-bit code values.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from curate.scenes.config import ScenesConfig
@@ -18,7 +20,7 @@ SIDE_FRAMES = 8
 """Frames averaged on each side of a gap."""
 
 _CONTEXT = max(SPAN_FRAMES) // 2 + SIDE_FRAMES
-_BATCH = 128
+_BATCH = 256
 _GRID = (18, 32)
 _CELLS = _GRID[0] * _GRID[1]
 _COLOUR_CELLS = 9 * 16
@@ -107,10 +109,10 @@ class CurveBuilder:
 
 
 def _histogram_roots(rgb: np.ndarray) -> np.ndarray:
-    """Square roots of normalised 8 x 8 x 8 RGB histograms, float32 [n, 512]."""
+    """Square roots of normalised 8 x 8 x 8 RGB histograms of every other row, float32 [n, 512]."""
     n = len(rgb)
-    coarse = (rgb >> 5).astype(np.int32).reshape(n, -1, 3)
-    codes = (coarse[..., 0] << 6) + (coarse[..., 1] << 3) + coarse[..., 2] + np.arange(n, dtype=np.int32)[:, None] * _BINS
+    coarse = (rgb[:, ::2] >> 5).reshape(n, -1, 3).astype(np.intp)
+    codes = coarse @ np.array([64, 8, 1], np.intp) + np.arange(n, dtype=np.intp)[:, None] * _BINS
     counts = np.bincount(codes.ravel(), minlength=n * _BINS).reshape(n, _BINS)
     return np.sqrt(counts.astype(np.float32) / codes.shape[1])
 
@@ -120,10 +122,14 @@ def _describe(luma: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     import cv2
 
     n = len(luma)
-    gray = cv2.resize(luma.reshape(n * 54, 96).astype(np.float32), (_GRID[1], n * _GRID[0]), interpolation=cv2.INTER_AREA)
-    small = cv2.resize(rgb.reshape(n * 27, 48, 3).astype(np.float32), (16, n * 9), interpolation=cv2.INTER_AREA)
-    red, green, blue = (small[..., c].reshape(n, -1) for c in range(3))
-    return np.concatenate([gray.reshape(n, -1), green - red, green - blue], 1)
+    gray = cv2.resize(luma.reshape(n * 54, 96), (_GRID[1], n * _GRID[0]), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(rgb.reshape(n * 27, 48, 3), (16, n * 9), interpolation=cv2.INTER_AREA).reshape(n, _COLOUR_CELLS, 3)
+    out = np.empty((n, _CELLS + 2 * _COLOUR_CELLS), np.float32)
+    out[:, :_CELLS] = gray.reshape(n, -1)
+    green = small[..., 1].astype(np.float32)
+    np.subtract(green, small[..., 0], out=out[:, _CELLS : _CELLS + _COLOUR_CELLS])
+    np.subtract(green, small[..., 2], out=out[:, _CELLS + _COLOUR_CELLS :])
+    return out
 
 
 def _mirror(frames: np.ndarray, before: bool) -> np.ndarray:
@@ -133,21 +139,37 @@ def _mirror(frames: np.ndarray, before: bool) -> np.ndarray:
 
 
 _WEIGHTS = np.concatenate([np.full(_CELLS, 1 / _CELLS), np.full(2 * _COLOUR_CELLS, 1 / _COLOUR_CELLS)]).astype(np.float32)
+_MEAN = np.full(_CELLS, 1 / _CELLS, np.float32)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Weighted mean absolute difference of descriptions, float32 [n]."""
-    return np.abs(a - b) @ _WEIGHTS
+    import cv2
+
+    return cv2.absdiff(a, b) @ _WEIGHTS
 
 
-class _Sides:
-    """Mean picture, variation and contrast of every run of k successive frames; index j = its first frame."""
+@dataclass(frozen=True)
+class _Runs:
+    """Every run of k successive frames, by its first frame: sums, scatters (sums of squared deviations), variation (mean deviation)."""
 
-    def __init__(self, sums: np.ndarray, squares: np.ndarray, k: int) -> None:
-        mean = (sums[k:] - sums[:-k]) / k
-        variance = np.maximum((squares[k:] - squares[:-k]) / k - mean * mean, 0.0)
-        self.mean = mean.astype(np.float32)
-        self.variation = np.sqrt(variance.astype(np.float32)) @ _WEIGHTS
+    k: int
+    mean: np.ndarray
+    scatter: np.ndarray
+    variation: np.ndarray
+
+    def doubled(self) -> "_Runs":
+        """Runs of 2k frames from pairs of runs of k (Chan, Golub and LeVeque, 1979: exact in float32, unlike sums of squares)."""
+        first, second = self.mean[: -self.k], self.mean[self.k :]
+        scatter = second - first
+        scatter *= scatter
+        scatter *= self.k / 2
+        scatter += self.scatter[: -self.k]
+        scatter += self.scatter[self.k :]
+        deviation = np.sqrt(scatter) @ _WEIGHTS / np.float32(np.sqrt(2 * self.k))
+        mean = first + second
+        mean *= 0.5
+        return _Runs(2 * self.k, mean, scatter, deviation)
 
     def between(self, left: slice, right: slice) -> np.ndarray:
         return _distance(self.mean[left], self.mean[right])
@@ -157,49 +179,56 @@ class _Sides:
 
 
 def _contrast(luma: np.ndarray) -> np.ndarray:
-    """Local contrast, the larger absolute difference to the neighbours right and below, float32 [n, 576]."""
-    grid = luma.reshape(-1, *_GRID)
-    out = np.zeros_like(grid)
-    out[:, :, :-1] = np.abs(np.diff(grid, axis=2))
-    np.maximum(out[:, :-1], np.abs(np.diff(grid, axis=1)), out=out[:, :-1])
-    return np.minimum(out, _CONTRAST_CAP).reshape(len(grid), -1)
+    """Local contrast, the larger absolute difference to the neighbours right and below, capped, float32 [n, 576]."""
+    import cv2
+
+    n, (height, width) = len(luma), _GRID
+    rows = np.ascontiguousarray(luma).reshape(n * height, width)
+    out = np.zeros((n, height, width), np.float32)
+    flat = out.reshape(n * height, width)
+    flat[:, :-1] = cv2.absdiff(rows[:, 1:], rows[:, :-1])
+    grid = rows.reshape(n, height * width)
+    below = cv2.absdiff(grid[:, width:], grid[:, :-width]).reshape(n, height - 1, width)
+    np.maximum(out[:, :-1], below, out=out[:, :-1])
+    return np.minimum(out, _CONTRAST_CAP, out=out).reshape(n, -1)
 
 
-def _replaced(mean: np.ndarray, contrast: np.ndarray, left: slice, right: slice) -> np.ndarray:
-    """Share of local contrast replaced between two sides, the smaller of leaving and entering, float32 [n]."""
-    change = np.abs(mean[left, :_CELLS] - mean[right, :_CELLS])
-    shares = []
-    for side in (contrast[left], contrast[right]):
-        total = side.mean(1) + _FLAT_CONTRAST
-        shares.append((np.minimum(change, side).mean(1) + _FLAT_CONTRAST) / total)
-    return np.minimum(*shares)
+class _Structure:
+    """Local contrast of run means, to ask how much of it a boundary replaces."""
 
+    def __init__(self, mean: np.ndarray) -> None:
+        self._luma = np.ascontiguousarray(mean[:, :_CELLS])
+        self._contrast = _contrast(self._luma)
+        self._total = self._contrast @ _MEAN + _FLAT_CONTRAST
 
-def _overshoot(frames: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Distance of frames from the pixelwise interval between two pictures, float32 [n]."""
-    low, high = np.minimum(before, after), np.maximum(before, after)
-    return np.maximum(np.maximum(low - frames, frames - high), 0.0) @ _WEIGHTS
+    def replaced(self, left: slice, right: slice) -> np.ndarray:
+        """Share of local contrast replaced between two runs, the smaller of leaving and entering, float32 [n]."""
+        import cv2
+
+        change = cv2.absdiff(self._luma[left], self._luma[right])
+        shares = [(cv2.min(change, self._contrast[s]) @ _MEAN + _FLAT_CONTRAST) / self._total[s] for s in (left, right)]
+        return np.minimum(*shares)
 
 
 def _window_curves(frames: np.ndarray) -> np.ndarray:
     """Curves of all frames but _CONTEXT at either end, float32 [curves, n]; colour_jump is not among them."""
     n = len(frames) - 2 * _CONTEXT
-    exact = frames.astype(np.float64)
-    sums, squares = (np.concatenate([np.zeros((1, exact.shape[1])), np.cumsum(v, 0)]) for v in (exact, exact * exact))
 
     def at(offset: int) -> slice:
         return slice(_CONTEXT + offset, _CONTEXT + offset + n)
 
-    sides = {k: _Sides(sums, squares, k) for k in {*STEP_FRAMES, SIDE_FRAMES}}
-    contrasts = {k: _contrast(sides[k].mean[:, :_CELLS]) for k in (4, SIDE_FRAMES)}
-    flatness = frames[at(0), :_CELLS].std(1)
-    rows = [_distance(frames[at(-1)], frames[at(0)]), flatness, _replaced(sides[4].mean, contrasts[4], at(-4), at(0))]
+    runs = {1: _Runs(1, frames, np.zeros_like(frames), np.zeros(len(frames), np.float32))}
     for k in STEP_FRAMES:
-        rows += [sides[k].between(at(-k), at(0)), sides[k].within(at(-k), at(0))]
-    side = sides[SIDE_FRAMES]
+        runs[k] = runs[k // 2].doubled()
+    structure = {k: _Structure(runs[k].mean) for k in (4, SIDE_FRAMES)}
+    current = frames[at(0)]
+    rows = [_distance(frames[at(-1)], current), current[:, :_CELLS].std(1), structure[4].replaced(at(-4), at(0))]
+    for k in STEP_FRAMES:
+        rows += [runs[k].between(at(-k), at(0)), runs[k].within(at(-k), at(0))]
+    side = runs[SIDE_FRAMES]
     for gap in SPAN_FRAMES:
         left, right = at(-gap // 2 - SIDE_FRAMES), at(gap // 2)
         between = side.between(left, right)
-        outside = _overshoot(frames[at(0)], side.mean[left], side.mean[right]) / np.maximum(between, 1.0)
-        rows += [between, side.within(left, right), outside, _replaced(side.mean, contrasts[SIDE_FRAMES], left, right)]
+        detour = (_distance(current, side.mean[left]) + _distance(current, side.mean[right]) - between) / 2
+        rows += [between, side.within(left, right), detour / np.maximum(between, 1.0), structure[SIDE_FRAMES].replaced(left, right)]
     return np.stack(rows).astype(np.float32)

@@ -9,6 +9,8 @@ import numpy as np
 from curate.scenes.config import ScenesConfig
 from curate.scenes.transition import Transition
 
+_BESIDE_FRAMES = 3
+
 
 @dataclass(frozen=True)
 class Span:
@@ -91,7 +93,6 @@ def _keyframe_part(start: int, end: int, n: int, keyframes: Sequence[int]) -> tu
 
 
 def _residual(scores: np.ndarray | None, start: int, end: int) -> float:
-    """Highest score at the boundaries inside a span; the span's own first frame is a boundary by right."""
-    if scores is None or end - start < 2:
-        return 0.0
-    return float(np.nan_to_num(scores[start + 1 : end]).max())
+    """Highest score inside a span, its first and last frames left out: they stand beside a boundary by right."""
+    inside = np.empty(0) if scores is None else scores[start + _BESIDE_FRAMES : end - _BESIDE_FRAMES + 1]
+    return float(np.nan_to_num(inside).max(initial=0.0))

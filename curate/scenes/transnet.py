@@ -17,7 +17,7 @@ from curate.scenes.config import ScenesConfig
 from curate.scenes.transition import Transition
 from curate.scenes.transnet_cpu import ArrangedNetwork
 
-CONTEXT_FRAMES = 25
+CONTEXT_FRAMES = 20
 """Frames on either side that the network sees but does not judge, as in its training."""
 WINDOW_FRAMES = 100
 """Length of its training windows; longer stretches are cut into windows of this length that overlap by the context."""
