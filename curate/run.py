@@ -34,7 +34,7 @@ _TIMEOUT_S, _TIMEOUT_S_PER_MB = 300.0, 1.0
 class RunOptions:
     """How to run, not what: nothing here changes a byte of the data.
 
-    timeout_s: deadline per video; None: 300 s and 1 s more per MB. retry_errors: process videos again that ended as error rows.
+    timeout_s: deadline per video; None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row.
     """
 
     workers: int = 0
@@ -118,7 +118,10 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     prints = fingerprints(config)
     base_done = run.done("videos", prints.base)
     done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.annotators}
-    failed = _failed_units(run, base_done, prints.base) if options.retry_errors else set()
+    failed: set[str] = set()
+    if options.retry_errors:
+        failed = _with_errors(run, "videos", prints.base, base_done)
+        done = {n: units - _with_errors(run, prints.tables[n], prints.annotations[n], units) for n, units in done.items()}
     tasks = []
     for source in listing.units:
         unit = source.video_id or ""
@@ -145,8 +148,9 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     return sorted(tasks, key=lambda t: (-t.size_bytes, t.relpath))
 
 
-def _failed_units(run: RunDir, units: set[str], fingerprint: str) -> set[str]:
-    return {u for u in units if read_table(run.part("videos", u, fingerprint))["status"][0].as_py() == "error"}
+def _with_errors(run: RunDir, table: str, fingerprint: str, units: set[str]) -> set[str]:
+    """The units whose part of this table holds an error row."""
+    return {u for u in units if "error" in read_table(run.part(table, u, fingerprint))["status"].to_pylist()}
 
 
 def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: RunOptions) -> Counter:

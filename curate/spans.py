@@ -27,6 +27,7 @@ class SpanReader:
         self._decoder: VideoDecoder | None = None
         self._frames: Iterator[Frame] = iter(())
         self._held: Frame | None = None
+        self._passed_pts: int | None = None
         self._seekable = self._distrusted = False
         self.sequential = False
 
@@ -51,7 +52,7 @@ class SpanReader:
         self._go_to(start_pts, from_start)
         while self._held is not None and self._held.pts < end_pts:
             frame = self._held
-            self._held = next(self._frames, None)
+            self._held, self._passed_pts = next(self._frames, None), frame.pts
             if frame.pts >= start_pts:
                 yield frame
 
@@ -73,8 +74,10 @@ class SpanReader:
             self._restart()
 
     def _is_before(self, start_pts: int) -> bool:
-        """The wanted frame is still ahead. At the end of a sequential decode there is nothing more to look for."""
-        return self._held.pts <= start_pts if self._held is not None else self.sequential
+        """The wanted frame is still ahead, or would be after the end of a sequential decode, where looking further is no use."""
+        if self._held is not None:
+            return self._held.pts <= start_pts
+        return self.sequential and (self._passed_pts is None or self._passed_pts < start_pts)
 
     def _restart(self) -> None:
         self.close()
@@ -95,4 +98,4 @@ class SpanReader:
     def _decode_on(self) -> None:
         self._decoder = VideoDecoder(self._container, self._stream)
         self._frames = iter(self._decoder)
-        self._held = next(self._frames, None)
+        self._held, self._passed_pts = next(self._frames, None), None

@@ -1,17 +1,18 @@
 """Kept spans to clips without encoding: the packets between two keyframes, times moved to 0, in a container that suits the codec."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from curate.encode import EncodedClip, finish, partial_path, writing
 from curate.errors import DecodeError
-from curate.video import open_video
+from curate.video import one_line, open_video
 
 _MP4_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 _MP4_OPTIONS = {"movflags": "+faststart+negative_cts_offsets", "use_editlist": "0", "fflags": "+bitexact"}
@@ -41,16 +42,16 @@ def copy_clip(source: Path, video: Mapping[str, Any], clip: Mapping[str, Any], o
     start_pts, end_pts = clip["keyframe_start_pts"], clip["keyframe_end_pts"]
     if start_pts is None or end_pts is None or end_pts <= start_pts:
         raise DecodeError("no keyframe span in the clip: a stream copy needs a keyframe to start at; export without --copy")
-    with writing(out), open_video(source) as (container, stream):
-        packets = _span_packets(container, stream, int(start_pts), int(end_pts))
-        promised = _write(partial_path(out), stream, packets, int(start_pts), out.suffix)
+    with writing(out), ExitStack() as files:
+        stream, packets = _from_keyframe(files, source, int(start_pts))
+        promised = _write(partial_path(out), stream, _span_packets(packets, int(start_pts), int(end_pts)), int(start_pts), out.suffix)
     return finish(clip["clip_id"], out, promised, rate=None)
 
 
-def _span_packets(container: InputContainer, stream: VideoStream, start_pts: int, end_pts: int) -> Iterator[Packet]:
+def _span_packets(packets: Iterable[Packet], start_pts: int, end_pts: int) -> Iterator[Packet]:
     """Packets from the keyframe at `start_pts` to the first one shown at or after `end_pts`, in the order of the file."""
     started = False
-    for packet in _from_keyframe(container, stream, start_pts):
+    for packet in packets:
         if packet.pts is None or packet.size == 0:
             continue
         started = started or (packet.is_keyframe and packet.pts == start_pts)
@@ -60,17 +61,19 @@ def _span_packets(container: InputContainer, stream: VideoStream, start_pts: int
             yield packet
 
 
-def _from_keyframe(container: InputContainer, stream: VideoStream, start_pts: int) -> Iterator[Packet]:
+def _from_keyframe(files: ExitStack, source: Path, start_pts: int) -> tuple[VideoStream, Iterable[Packet]]:
     """Packets from a place at or before the keyframe: by seeking where that lands right, else from the start of the file."""
-    container.seek(start_pts, stream=stream, backward=True, any_frame=False)
-    packets = container.demux(stream)
-    first = next(packets, None)
-    if first is None or first.pts is None or first.pts > start_pts:
-        container.seek(min(stream.start_time or 0, 0), stream=stream, backward=True, any_frame=False)
-        packets, first = container.demux(stream), None
-    if first is not None:
-        yield first
-    yield from packets
+    container, stream = files.enter_context(open_video(source))
+    try:
+        container.seek(start_pts, stream=stream, backward=True, any_frame=False)
+        packets = container.demux(stream)
+        first = next(packets, None)
+        if first is not None and first.pts is not None and first.pts <= start_pts:
+            return stream, chain([first], packets)
+    except (av.error.FFmpegError, OSError):
+        pass
+    container, stream = files.enter_context(open_video(source))
+    return stream, container.demux(stream)
 
 
 def _write(path: Path, stream: VideoStream, packets: Iterator[Packet], start_pts: int, suffix: str) -> int:
@@ -78,7 +81,10 @@ def _write(path: Path, stream: VideoStream, packets: Iterator[Packet], start_pts
     kind, options = ("mp4", _MP4_OPTIONS) if suffix == ".mp4" else ("matroska", _MKV_OPTIONS)
     count = 0
     with av.open(str(path), "w", format=kind, options=options) as container:
-        target = container.add_stream_from_template(stream)
+        try:
+            target = container.add_stream_from_template(stream, opaque=True)
+        except ValueError as error:
+            raise DecodeError(f"{one_line(error)}: export without --copy") from error
         for packet in packets:
             packet.pts = (packet.pts or 0) - start_pts
             packet.dts = packet.dts - start_pts if packet.dts is not None else None

@@ -25,7 +25,10 @@ MAX_ERRORS_IN_A_ROW = 200
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Facts from the container and the first frame. `width`, `height` and the sample aspect ratio are after rotation."""
+    """Facts from the container and the first frame. `width`, `height` and the sample aspect ratio are after rotation.
+
+    n_packets_beyond_end: packets that the container's index places behind the end of the file; over 0: it was truncated.
+    """
 
     container: str
     video_codec: str
@@ -38,6 +41,7 @@ class VideoInfo:
     declared_fps: Fraction
     declared_duration_s: float | None
     has_audio: bool
+    n_packets_beyond_end: int
 
 
 @dataclass
@@ -152,6 +156,7 @@ def describe(container: InputContainer, stream: VideoStream, first: VideoFrame) 
         declared_fps=next(rates, Fraction(25)),
         declared_duration_s=container.duration / av.time_base if container.duration else None,
         has_audio=bool(container.streams.audio),
+        n_packets_beyond_end=sum(entry.pos + entry.size > container.size for entry in stream.index_entries),
     )
 
 

@@ -61,7 +61,8 @@ def test_every_hard_file_is_accounted_for(shared_videos, hard_run):
         ("moviepy_1x1.mp4", "ok", None),
         ("derived_8k.mp4", "ok", None),
         ("derived_odd_479x269.mp4", "ok", None),
-        ("derived_no_extension", "ok", None),
+        ("copy_name_odd.mp4", "ok", None),
+        ("derived_no_extension", "duplicate", None),
         ("derived_strip_4000x16.mp4", "ok", None),
     ],
 )

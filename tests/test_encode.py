@@ -16,6 +16,7 @@ from curate.encode import ClipError, encode_clip, encode_clips, verify_clip
 from curate.errors import DecodeError
 from curate.export_config import ExportConfig
 from curate.resample import FrameClock, promised_frames, rational_rate
+from curate.spans import SpanReader
 from curate.stream_copy import copy_clip, copy_suffix
 from curate.video import open_video
 
@@ -379,6 +380,33 @@ def test_copy_without_keyframes_is_an_error_with_the_reason(barcoded, tmp_path):
     clip = clip_row(video, pts, 1, 5)
     with pytest.raises(DecodeError, match="no keyframe span"):
         copy_clip(barcoded, video, clip, tmp_path / "out.mp4")
+
+
+def test_copy_from_the_first_packet_of_a_stream_that_cannot_seek_there(shared_videos, tmp_path):
+    """MPEG-TS whose clock wraps: seeking to the first keyframe lands behind it."""
+    path = shared_videos / "hard" / "derived_huge_ts.ts"
+    video, pts = video_row(path)
+    clip = clip_row(video, pts, 0, len(pts)) | {"keyframe_start_pts": pts[0], "keyframe_end_pts": video["end_pts"]}
+    assert copy_clip(path, video, clip, tmp_path / "out.mp4").n_frames == len(pts)
+
+
+def test_copy_of_a_codec_without_a_home_is_an_error(shared_videos, tmp_path):
+    path = shared_videos / "dev" / "intel_classroom.gif"
+    video, pts = video_row(path)
+    clip = clip_row(video, pts, 0, len(pts)) | {"keyframe_start_pts": pts[0], "keyframe_end_pts": pts[-1]}
+    with pytest.raises(DecodeError, match=r"gif.*without --copy"):
+        copy_clip(path, video, clip, tmp_path / f"out{copy_suffix(video['video_codec'])}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_spans_in_any_order_and_overlapping(barcoded):
+    """The reader never loses a frame, also after the end of the file was reached, with and without seeking."""
+    video, pts = video_row(barcoded)
+    ends = [*pts, video["end_pts"]]
+    for keys in (video["keyframe_pts"], []):
+        with SpanReader(barcoded, keys) as reader:
+            for first, stop in ((150, 200), (100, 160), (0, 200), (199, 200), (30, 31), (31, 50), (45, 200), (0, 1)):
+                assert [f.pts for f in reader.frames(ends[first], ends[stop])] == pts[first:stop]
 
 
 def test_copy_of_a_rotated_video_stays_rotated(shared_videos, tmp_path):

@@ -137,7 +137,6 @@ def test_kernels_of_a_probability_map():
 
 @pytest.mark.parametrize("degrees", [0, 25, 90])
 def test_tight_box_follows_the_line(degrees):
-    gray, _ = written(np.full((400, 400, 3), 60, np.uint8)[:, :, :], ["Hx"], 10)
     gray = np.full((400, 400), 60, np.uint8)
     cv2.rectangle(gray, (100, 180), (300, 220), 230, -1)
     turn = cv2.getRotationMatrix2D((200, 200), degrees, 1)
@@ -190,7 +189,7 @@ def test_craft_loads_and_runs(tmp_path, monkeypatch):
     weights.parent.mkdir()
     monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path))
     torch.save({f"module.{k}": v for k, v in craft.CRAFT().state_dict().items()}, weights)
-    picture, _ = written(np.full((160, 320, 3), 60, np.uint8)[:, :, :], ["Hx"], 40)
+    picture = cv2.cvtColor(texture(0)[:64, :96], cv2.COLOR_GRAY2RGB)
     text = Text(method="easyocr")
     text.setup("cpu")
     row = text([clip([picture], [0.0], roles=("first",))])[0]

@@ -35,7 +35,8 @@ class Quality(Annotator):
     blockiness: float32 >= 0, excess of luma steps on an 8 px grid over the steps beside it, at the worst of the 8 phases,
     smaller of both directions; 0 = no grid, 1 = steps twice as large on the grid. Measured at native size: a grid that was
     rescaled after coding is not seen. Null for pictures under 48 px.
-    exposure: float32 in [0, 1], mean luma / 255. over_share, under_share: float32 in [0, 1], share of luma >= 235, <= 20.
+    exposure: float32 in [0, 1], mean luma / 255. over_share: float32 in [0, 1], share of luma >= 235.
+    under_share: float32 in [0, 1], share of luma <= 20.
     near_black: float32 in [0, 1], share of frames of which at least `black_area` has luma <= 32.
     flicker: float32 >= 0, 1/s: summed height of the up-and-down swings of mean luma, relative to it, per second. Only swings that turn
     within 0.25 s count, fades and cuts do not; a step counts only as far as the whole picture shares it (|change of the mean| over

@@ -48,7 +48,7 @@ FORMATS = (
     Format("meadow_hevc.mp4", "mp4", "libx265", 512, 288, Fraction(25)),
     Format("lagoon_vp9.webm", "webm", "libvpx-vp9", 480, 272, Fraction(30)),
     Format("dunes_av1.mkv", "matroska", "libsvtav1", 512, 288, Fraction(30)),
-    Format("café terrace mpeg4.avi", "avi", "mpeg4", 384, 288, Fraction(25)),
+    Format("café terrace mpeg4.avi", "avi", "mpeg4", 320, 240, Fraction(25)),
     Format("arcade_60fps.ts", "mpegts", "libx264", 384, 216, Fraction(60)),
     Format("phone_vfr.mp4", "mp4", "libx264", 512, 288, Fraction(30), variable_rate=True),
     Format("phone_portrait.mp4", "mp4", "libx264", 288, 512, Fraction(30), rotate_deg=90),

@@ -18,8 +18,8 @@ BLUR_SIGMA = 0.012  # of the short side
 BLACK_GAIN = 0.045  # the brightest pixel is about 11 of 255
 FLICKER = 0.16  # change of gain, at most; each frame goes the other way
 JPEG_QUALITY = 5
-DIAMETERS = {"pan": (0.18, 0.36), "zoom": (0.18, 0.36), "linear": (0.42, 0.58), "bounce": (0.40, 0.52), "rotate": (0.50, 0.70)}
-COUNTS = {"pan": 9, "zoom": 6, "linear": 3, "bounce": 3, "rotate": 2}
+DIAMETERS = {"pan": (0.40, 0.56), "zoom": (0.40, 0.56), "linear": (0.42, 0.58), "bounce": (0.40, 0.52), "rotate": (0.50, 0.70)}
+COUNTS = {"pan": 5, "zoom": 4, "linear": 3, "bounce": 3, "rotate": 2}
 
 
 def _pair(v: np.ndarray) -> tuple[float, float]:

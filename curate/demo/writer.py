@@ -19,7 +19,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "libx265": {"preset": "ultrafast", "crf": "20", "x265-params": "pools=none:frame-threads=1:log-level=error"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "24", "b": "0"},
     "libsvtav1": {"preset": "11", "crf": "22", "svtav1-params": "lp=1"},
-    "mpeg4": {"flags": "+qscale", "global_quality": str(2 * 118)},  # FF_QP2LAMBDA times quantiser 2
+    "mpeg4": {"flags": "+qscale", "global_quality": "118", "qmin": "1"},  # quantiser 1: at 2 its own blocks can be measured
 }
 
 

@@ -11,6 +11,7 @@ earlier ones cannot explain:
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +26,7 @@ _PEAK_FRAMES = 3
 _DIP = 0.25
 _FLAT_CONTRAST = 6.0
 _FLAT_S = 2.0
+_LASTING = 0.3
 _END_S = 0.5
 _UNRELATED = 50.0
 _OVERSHOOT = 0.25
@@ -60,7 +62,7 @@ def strongest(candidates: list[Transition], found: list[Transition]) -> list[Tra
 
 
 def tidy(found: list[Transition], curves: Mapping[str, np.ndarray], t_s: np.ndarray) -> list[Transition]:
-    """In order of time; a fade out, flat frames and a fade in become one; flat ends of the video are no shots."""
+    """In order of time; a fade out, flat frames and a fade in become one; flat ends of the video are no shots; intervals widened."""
     out: list[Transition] = []
     for t in sorted(found):
         last = out[-1] if out else None
@@ -69,7 +71,19 @@ def tidy(found: list[Transition], curves: Mapping[str, np.ndarray], t_s: np.ndar
             out[-1] = Transition(middle, last.start, t.end, "gradual", max(last.score, t.score), t.detector)
         else:
             out.append(t)
-    return [t for t in out if not (t.kind == "gradual" and _at_an_end(t, curves, t_s))]
+    return _widened([t for t in out if not (t.kind == "gradual" and _at_an_end(t, curves, t_s))], len(t_s))
+
+
+def _widened(found: list[Transition], n: int) -> list[Transition]:
+    """Gradual intervals with a quarter of their length more on each side (a gap may be shorter than the change), up to their neighbours."""
+    out = []
+    for i, t in enumerate(found):
+        more = 0 if t.kind == "hard" else max(1, (t.end - t.start) // 4)
+        low = found[i - 1].end if i else 0
+        high = found[i + 1].start if i + 1 < len(found) else n
+        start, end = max(t.start - more, min(low, t.start)), min(t.end + more, max(high, t.end))
+        out.append(replace(t, start=start, end=end))
+    return out
 
 
 def _flat(curves: Mapping[str, np.ndarray], start: int, end: int) -> bool:
@@ -87,6 +101,8 @@ def _at_an_end(t: Transition, curves: Mapping[str, np.ndarray], t_s: np.ndarray)
 
 def contrast(curve: np.ndarray, floor: float) -> np.ndarray:
     """Ratio of each value to the mean of its 4 neighbours on either side (itself left out) plus `floor`, float64 [N]."""
+    if len(curve) == 0:
+        return curve.astype(np.float64)
     padded = np.pad(curve.astype(np.float64), _NEIGHBOURS, mode="reflect" if len(curve) > _NEIGHBOURS else "edge")
     sums = np.concatenate([[0.0], np.cumsum(padded)])
     window = 2 * _NEIGHBOURS + 1
@@ -120,10 +136,21 @@ def replaced(curves: Mapping[str, np.ndarray], least: float) -> np.ndarray:
 
 
 def hard_candidates(curves: Mapping[str, np.ndarray], evidence: float, structure: float) -> list[Transition]:
-    """Peaks of the hard evidence from `evidence` up (score 0.5 there) where at least `structure` of the picture is replaced."""
-    real = replaced(curves, structure) & (curves["between_4"] >= curves["within_4"])
+    """Peaks of the hard evidence from `evidence` up (score 0.5 there) where at least `structure` of the picture is replaced for good."""
+    real = replaced(curves, structure) & (curves["between_4"] >= curves["within_4"]) & _lasting(curves)
     score = np.where(real, as_score(hard_evidence(curves), evidence), 0.0)
     return [Transition(i, i, i, "hard", float(score[i]), "full rate") for i in _peaks(score, 0.5, _PEAK_FRAMES)]
+
+
+def _lasting(curves: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whether the change is still there 4 to 12 frames on, against the same before: not so after a flash. bool [N].
+
+    The ends of the video cannot tell and count as lasting.
+    """
+    lasting = curves["span_between_8"] >= _LASTING * curves["jump"]
+    reach = SPAN_FRAMES[0] // 2 + SIDE_FRAMES
+    lasting[:reach] = lasting[-reach:] = True
+    return lasting
 
 
 def still_screens(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
@@ -138,6 +165,11 @@ def _shifted(curve: np.ndarray, frames: int) -> np.ndarray:
     return curve[np.clip(np.arange(len(curve)) + frames, 0, len(curve) - 1)]
 
 
+def _box_mean(curve: np.ndarray, radius: int) -> np.ndarray:
+    """Mean of each value and its `radius` neighbours on either side; the ends repeat."""
+    return np.mean([_shifted(curve, k) for k in range(-radius, radius + 1)], axis=0)
+
+
 def gradual_evidence(curves: Mapping[str, np.ndarray], gap: int) -> np.ndarray:
     """Evidence for a gradual transition no longer than `gap` frames centred on each frame, float64 [N].
 
@@ -149,7 +181,8 @@ def gradual_evidence(curves: Mapping[str, np.ndarray], gap: int) -> np.ndarray:
     excess = np.clip(between / (np.maximum(before, after) + _NOISE), 0.5, 2.0)
     reach = gap // 2 + SIDE_FRAMES // 2
     sides = np.minimum(_shifted(curves["contrast"], -reach), _shifted(curves["contrast"], reach))
-    outside = np.where(curves["contrast"] < _DIP * sides, 0.0, curves[f"span_overshoot_{gap}"])
+    flat = _box_mean(curves["contrast"], gap // 8) < _DIP * sides
+    outside = np.where(flat, 0.0, curves[f"span_overshoot_{gap}"])
     size = between / _UNRELATED * np.sqrt(SPAN_FRAMES[0] / gap)
     return between / (within + _NOISE) * size * np.sqrt(excess) * np.exp(-outside / _OVERSHOOT)
 

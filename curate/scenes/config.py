@@ -26,7 +26,8 @@ class ScenesConfig:
     propose_share: 0 to 1, share of the evidence thresholds from which a change is shown to the network (fused).
     propose_structure: 0 to 1, as hard_structure, for what is shown to the network and for what it finds (fused).
     network_threshold: 0 to 1, probability from which the network alone makes a boundary (transnetv2, fused).
-    network_hesitation: 0 to 1, probability from which twice the gradual evidence makes a boundary (fused).
+    network_hesitation: 0 to 1, probability from which strong gradual evidence makes a boundary (fused).
+    support_factor: how many times above gradual_evidence that is (fused).
     """
 
     detector: str = "fused"
@@ -41,7 +42,8 @@ class ScenesConfig:
     still_structure: float = 0.25
     gradual_evidence: float = 7.0
     obvious_factor: float = 6.0
-    propose_share: float = 0.6
+    propose_share: float = 0.5
     propose_structure: float = 0.5
     network_threshold: float = 0.5
     network_hesitation: float = 0.15
+    support_factor: float = 1.5

@@ -25,6 +25,7 @@ _GRID = (18, 32)
 _CELLS = _GRID[0] * _GRID[1]
 _COLOUR_CELLS = 9 * 16
 _BINS = 512
+_SHARP_FRAMES = 2
 _FLAT_CONTRAST = 0.5
 _CONTRAST_CAP = 12.0
 
@@ -44,7 +45,7 @@ class CurveBuilder:
     contrast: standard deviation of frame i's luma grid, code values: near 0 for black, white and other flat frames.
     between_k: distance of the mean pictures of the k frames before and the k from i on, code values.
     within_k: mean standard deviation inside those two sides, code values.
-    structure: share of the picture's local contrast replaced across the boundary (k = 4), the smaller of what leaves and
+    structure: share of the picture's local contrast replaced across the boundary (k = 2), the smaller of what leaves and
         what enters, 0 to 1: an overlay that appears replaces little, a new shot most of it (cf. the edge change ratio of
         Zabih et al., ACM Multimedia 1995).
     span_between_T, span_within_T, span_structure_T: the same, with a gap of T frames centred on i and 8 frames a side.
@@ -220,9 +221,9 @@ def _window_curves(frames: np.ndarray) -> np.ndarray:
     runs = {1: _Runs(1, frames, np.zeros_like(frames), np.zeros(len(frames), np.float32))}
     for k in STEP_FRAMES:
         runs[k] = runs[k // 2].doubled()
-    structure = {k: _Structure(runs[k].mean) for k in (4, SIDE_FRAMES)}
+    structure = {k: _Structure(runs[k].mean) for k in (_SHARP_FRAMES, SIDE_FRAMES)}
     current = frames[at(0)]
-    rows = [_distance(frames[at(-1)], current), current[:, :_CELLS].std(1), structure[4].replaced(at(-4), at(0))]
+    rows = [_distance(frames[at(-1)], current), current[:, :_CELLS].std(1), structure[_SHARP_FRAMES].replaced(at(-_SHARP_FRAMES), at(0))]
     for k in STEP_FRAMES:
         rows += [runs[k].between(at(-k), at(0)), runs[k].within(at(-k), at(0))]
     side = runs[SIDE_FRAMES]

@@ -71,10 +71,10 @@ def decide(curves: Mapping[str, np.ndarray], probability: np.ndarray, t_s: np.nd
     slow = cascade.gradual_candidates(curves, config.propose_share * config.gradual_evidence, config.hard_structure)
     replaced = cascade.replaced(curves, config.propose_structure)
     for seen in boundaries(probability, config.network_threshold):
-        real = replaced[max(seen.start - 1, 0) : seen.end + 2].any()
+        real = replaced[max(seen.start - 1, 0) : seen.end + 2].any() or any(t.start <= seen.frame <= t.end for t in slow)
         if real and not cascade.explained(seen, found, _SAME_FRAMES):
             found.append(_localised(seen, sharp, slow))
-    strong = cascade.gradual_candidates(curves, 2 * config.gradual_evidence, config.hard_structure)
+    strong = cascade.gradual_candidates(curves, config.support_factor * config.gradual_evidence, config.hard_structure)
     supported = [_at_peak(t, probability) for t in strong if _highest(probability, t) >= config.network_hesitation]
     return cascade.tidy(found + cascade.strongest(supported, found), curves, t_s)
 

@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -57,19 +58,23 @@ def _shots(transitions: Sequence[Transition], t_s: np.ndarray, config: ScenesCon
     """Stretches between transitions, the guard taken off beside gradual ones."""
     n, low, shots = len(t_s), 0, []
     for t in sorted(transitions):
-        end = t.start
-        if t.kind == "gradual" and end > 0:
-            end = int(np.searchsorted(t_s, t_s[min(end, n - 1)] - config.guard_s, side="right"))
-            end = min(end, t.start)
+        end, begin = t.start, t.end
+        if t.kind == "gradual":
+            end, begin = _guarded(t, t_s, config.guard_s)
         if end > low:
             shots.append((low, end))
-        begin = t.end
-        if t.kind == "gradual" and begin < n:
-            begin = max(begin, int(np.searchsorted(t_s, t_s[begin] + config.guard_s, side="left")))
         low = max(low, begin)
     if low < n:
         shots.append((low, n))
     return shots
+
+
+def _guarded(t: Transition, t_s: np.ndarray, guard_s: float) -> tuple[int, int]:
+    """The transition widened by the guard: the frame before ends, and the frame after begins, at least that far from it."""
+    n, tiny_s = len(t_s), 1e-6
+    end = int(np.searchsorted(t_s, t_s[min(t.start, n - 1)] - guard_s + tiny_s, side="right")) - 1
+    begin = n if t.end >= n else int(np.searchsorted(t_s, t_s[t.end] + guard_s - tiny_s, side="left"))
+    return min(max(end, 0), t.start), max(begin, t.end)
 
 
 def _split(start: int, end: int, t_s: np.ndarray, longest_s: float) -> list[tuple[int, int]]:
@@ -79,7 +84,7 @@ def _split(start: int, end: int, t_s: np.ndarray, longest_s: float) -> list[tupl
     length_s = stop_s - float(t_s[start])
     parts = max(1, int(np.ceil(length_s / longest_s - 1e-9)))
     marks = [start, *(int(np.searchsorted(t_s, t_s[start] + length_s * k / parts - 1e-9)) for k in range(1, parts)), end]
-    return [(a, b) for a, b in zip(marks, marks[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(marks) if b > a]
 
 
 def _keyframe_part(start: int, end: int, n: int, keyframes: Sequence[int]) -> tuple[int | None, int | None]:

