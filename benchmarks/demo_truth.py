@@ -27,9 +27,10 @@ def report(videos, run):
         "",
         "| found in the demo | instances | precision | recall |",
         "|---|---|---|---|",
-        f"| hard cuts (F1 {cuts['hard_f1']:.3f}) | {cuts['hard_tp'] + cuts['hard_fn']} | {cuts['hard_precision']:.3f} | {cuts['hard_recall']:.3f} |",
-        f"| gradual transitions | {cuts['gradual_tp'] + cuts['gradual_fn']} | {cuts['gradual_precision']:.3f} | {cuts['gradual_recall']:.3f} |",
     ]
+    for kind, title in (("hard", f"hard cuts (F1 {cuts['hard_f1']:.3f})"), ("gradual", "gradual transitions")):
+        instances = cuts[f"{kind}_tp"] + cuts[f"{kind}_fn"]
+        lines.append(f"| {title} | {instances} | {cuts[f'{kind}_precision']:.3f} | {cuts[f'{kind}_recall']:.3f} |")
     for name, row in _truth.defect_scores(truth, manifest, manifest).iterrows():
         lines.append(f"| {name.replace('_', ' ')} | {row['tp'] + row['fn']:.0f} | {row['precision']:.3f} | {row['recall']:.3f} |")
     return "\n".join(lines)

@@ -42,7 +42,8 @@ def main():
     options = parser.parse_args()
     commands = scripts(options.videos)
     for name in options.only.split(",") if options.only else commands:
-        done = subprocess.run([sys.executable, str(HERE / commands[name][0]), *commands[name][1:]], stdout=subprocess.PIPE, text=True, check=True)
+        script, *arguments = commands[name]
+        done = subprocess.run([sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True, check=True)
         README.write_text(replace_table(README.read_text(encoding="utf-8"), name, done.stdout), encoding="utf-8")
         print(f"{name}\n{done.stdout}")
 

@@ -65,11 +65,12 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
     with result.clock("cuts"):
         network = ready_network(task.device) if networked else None
         transitions, looked = scenes.detect(result.curves, result.t_s, config.scenes, thumbs.read if thumbs else None, network)
-        found = spans(transitions, result.t_s, config.scenes, _keyframe_indices(result))
+        scores = scenes.scores(result.curves, config.scenes, looked)
+        found = spans(transitions, result.t_s, config.scenes, _keyframe_indices(result), scores)
     if thumbs:
         thumbs.close()
     facts = video_facts(result)
-    clips = [clip_row(task.video_id, i, span, result) for i, span in enumerate(found)]
+    clips = [clip_row(task.video_id, i, span, result, config.scenes.max_length_s) for i, span in enumerate(found)]
     with result.clock("frames"):
         jpegs, frames = _stored_frames(clips, found, result, collector)
     source = ClipSource(
@@ -96,10 +97,10 @@ def _keyframe_indices(result: DecodePass) -> list[int]:
     return np.flatnonzero(np.isin(result.pts, keys)).tolist()
 
 
-def clip_row(video_id: str, index: int, span: Span, result: DecodePass) -> dict[str, Any]:
+def clip_row(video_id: str, index: int, span: Span, result: DecodePass, longest_s: float) -> dict[str, Any]:
     """A row of `clips` for frames [span.start, span.end); the crop box is the full frame until borders say otherwise."""
     tb = result.info.time_base
-    start, end = _pts_at(result, span.start), _pts_at(result, span.end)
+    start, end = _pts_at(result, span.start), _end_pts(result, span.end, longest_s)
     duration_s = float((end - start) * tb)
     has_keys = span.keyframe_start is not None and span.keyframe_end is not None
     return {
@@ -131,6 +132,12 @@ def _pts_at(result: DecodePass, index: int | None) -> int:
     """PTS of a frame, or the video's end for the index after the last."""
     assert index is not None
     return int(result.pts[index]) if index < len(result.pts) else result.end_pts
+
+
+def _end_pts(result: DecodePass, index: int, longest_s: float) -> int:
+    """Where a clip ends whose last frame is `index` - 1: at the next frame, but no frame counts as shown for longer than `longest_s`."""
+    held = int(result.pts[index - 1]) + max(1, round(longest_s / result.info.time_base))
+    return min(_pts_at(result, index), held)
 
 
 def _cut_struct(cut: Transition, result: DecodePass) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -152,7 +152,7 @@ def demo(
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit code 2."""
-    usage_error = typer.BadParameter.__bases__[0]  # typer carries its own click, whose error classes it does not export
+    usage_error: Any = typer.BadParameter.__bases__[0]  # typer carries its own click, whose error classes it does not export
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UserError as error:

@@ -62,6 +62,8 @@ def _curate(
     for warning in refresh_videos(listing, run_dir, config):
         say(f"warning: {warning}")
     joined, found = finishing.finish(run_dir, config, [s.video_id or "" for s in listing.units])
+    for message in joined.messages:
+        say(message)
     stages = {k.removeprefix("seconds "): round(v, 3) for k, v in totals.items() if k.startswith("seconds ")}
     told |= {"finished_at": now(), "seconds": round(time.monotonic() - began, 2), "workers": options.n_workers}
     told |= {"processed": {"videos": totals["videos"], "frames_decoded": totals["frames_decoded"], "stage_seconds": stages}}

@@ -100,7 +100,7 @@ def _keyframe_pts(path: Path) -> list[int]:
 
 
 def _decord(path: Path, info: VideoInfo, packets: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    if any(name in info.container.split(",") for name in _DECORD_REFUSES) or info.video_codec in ("libdav1d", "av1", "libaom-av1"):
+    if any(name in info.container.split(",") for name in _DECORD_REFUSES) or info.video_codec == "av1":
         raise DecodeError(f"decord cannot be trusted with {info.video_codec} in {info.container}: use decoder = 'pyav'")
     try:
         import decord

@@ -159,7 +159,7 @@ def _pictures(frames: Iterable[Frame], clock: FrameClock, chain: ClipFilter) -> 
     for frame, next_pts in _with_next_pts(frames):
         times = clock.repeats(frame.pts, next_pts)
         if times or chain.deinterlace:
-            yield from chain.push(frame._av, times)
+            yield from chain.push(frame.native, times)
     yield from chain.end()
 
 

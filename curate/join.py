@@ -19,11 +19,13 @@ from curate.splits import assign_splits
 SIDECAR = ("caption", "title", "tags", "license", "source_url")
 @dataclass(frozen=True)
 class Joined:
-    """clips: the joined view without decisions. videos: all rows of `videos`. makers: column -> `motion.v1`. docs: column -> text."""
+    """clips: the joined view without decisions. videos: all rows of `videos`. makers: column -> `motion.v1`. messages: what
+    the user should know of the splits."""
 
     clips: pa.Table
     videos: pa.Table
     makers: dict[str, str]
+    messages: list[str]
 
 
 def read_videos(run: RunDir, units: Sequence[str], prints: Fingerprints) -> pa.Table:
@@ -67,9 +69,10 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
     joined = joined.drop_columns([field.name for field in joined.schema if pa.types.is_binary(field.type)])
     for name, values in _duplicates(frame, config).items():
         joined = joined.append_column(name, values)
-    joined = joined.append_column("split", _splits(joined, config))
+    splits, messages = _splits(joined, config)
+    joined = joined.append_column("split", splits)
     joined = _with_shards(joined, run)
-    return Joined(joined.sort_by([("relpath", "ascending"), ("clip_index", "ascending")]), videos, makers(config))
+    return Joined(joined.sort_by([("relpath", "ascending"), ("clip_index", "ascending")]), videos, makers(config), messages)
 
 
 def _of_video(clips: pa.Table, videos: pa.Table) -> dict[str, pa.ChunkedArray]:
@@ -99,12 +102,12 @@ def _duplicates(frame: pd.DataFrame, config: Config) -> dict[str, pa.Array]:
     return {name: pa.array(groups[name], kind, from_pandas=True) for name, kind in kinds.items()}
 
 
-def _splits(joined: pa.Table, config: Config) -> pa.Array:
+def _splits(joined: pa.Table, config: Config) -> tuple[pa.Array, list[str]]:
     frame = joined.select(["clip_id", "video_id", "dup_group_id"]).to_pandas()
     if frame.empty:
-        return pa.nulls(0, pa.string())
-    splits, _ = assign_splits(frame, config.export.split)
-    return pa.array(frame["video_id"].map(splits), pa.string(), from_pandas=True)
+        return pa.nulls(0, pa.string()), []
+    splits, info = assign_splits(frame, config.export.split)
+    return pa.array(frame["video_id"].map(splits), pa.string(), from_pandas=True), info.messages()
 
 
 def _with_shards(joined: pa.Table, run: RunDir) -> pa.Table:

@@ -76,6 +76,11 @@ class Frame:
             self._planes = to_planes(self._av, self._scaler)
         return self._planes
 
+    @property
+    def native(self) -> VideoFrame:
+        """The decoded frame as PyAV gives it, for libav filter graphs."""
+        return self._av
+
     def luma(self) -> np.ndarray:
         """uint8 [H, W], full resolution, upright, as coded (limited or full range). A view where the format allows."""
         return upright(self._yuv()[0], self.rotation_deg)
@@ -146,7 +151,7 @@ def describe(container: InputContainer, stream: VideoStream, first: VideoFrame) 
     rates = (r for r in (stream.average_rate, stream.guessed_rate, stream.base_rate) if r)
     return VideoInfo(
         container=container.format.name,
-        video_codec=stream.codec_context.name,
+        video_codec=stream.codec_context.codec.canonical_name,
         pix_fmt=first.format.name,
         width=width,
         height=height,
@@ -180,8 +185,10 @@ class VideoDecoder:
         scaler = VideoReformatter()
         step = max(1, round(1 / (self.info.declared_fps * self.info.time_base)))
         last: int | None = None
+        # AVI stores no presentation times: libav guesses them from the packet order, wrongly beside B-frames; the dts counts frames.
+        stamps_lie = "avi" in self.info.container.split(",")
         for raw in self._with_first():
-            pts = raw.pts if raw.pts is not None else raw.dts
+            pts = raw.dts if raw.pts is None or (stamps_lie and raw.dts is not None) else raw.pts
             if pts is None or (last is not None and pts <= last):
                 pts = 0 if last is None else last + (step if pts is None else 1)
             last = pts

@@ -91,3 +91,21 @@ def indices(path: Path) -> list[int]:
     """The painted indices of all frames of a clip, as decoded."""
     with open_video(path) as (container, stream):
         return [read(f.to_ndarray(format="gray")) for f in container.decode(stream)]
+
+
+def decoded(path: Path) -> list[av.VideoFrame]:
+    """All frames of a video."""
+    with open_video(path) as (container, stream):
+        return list(container.decode(stream))
+
+
+def boxes(data: bytes) -> list[bytes]:
+    """Types of the MP4 boxes down to the sample tables, in order."""
+    inside, found, at = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"}, [], 0
+    while at + 8 <= len(data):
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        found.append(kind)
+        if kind in inside:
+            found += boxes(data[at + 8 : at + size])
+        at += max(size, 8)
+    return found

@@ -9,15 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from barcode import clip_row, indices, video_row, write_video
+from barcode import boxes, clip_row, decoded, indices, video_row, write_video
 
 from curate.clip_filter import geometry
 from curate.encode import ClipError, encode_clip, encode_clips, verify_clip
 from curate.errors import DecodeError
 from curate.export_config import ExportConfig
-from curate.resample import FrameClock, promised_frames, rational_rate
 from curate.spans import SpanReader
-from curate.stream_copy import copy_clip, copy_suffix
 from curate.video import open_video
 
 TICKS = Fraction(1, 15360)
@@ -30,18 +28,6 @@ def barcoded(tmp_path_factory) -> Path:
     """200 frames at 30 fps, H.264 with B-frames, a keyframe every 12 to 20 frames."""
     path = tmp_path_factory.mktemp("barcoded") / "thirty.mp4"
     return write_video(path, [i * 512 for i in range(200)], TICKS, gop=20)
-
-
-def boxes(data: bytes) -> list[bytes]:
-    """Types of the MP4 boxes down to the sample tables, in order."""
-    inside, found, at = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"}, [], 0
-    while at + 8 <= len(data):
-        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        found.append(kind)
-        if kind in inside:
-            found += boxes(data[at + 8 : at + size])
-        at += max(size, 8)
-    return found
 
 
 def test_each_span_gives_its_own_frames_and_no_neighbours(barcoded, tmp_path):
@@ -104,38 +90,6 @@ def test_variable_frame_rate_follows_the_clock_not_the_frame_count(tmp_path):
     assert indices(tmp_path / "out.mp4") == expected
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_timestamp_jitter_neither_repeats_nor_drops(tmp_path, seed):
-    """Milliseconds, each off by up to a third of a frame: at the same rate every frame comes once."""
-    jitter = np.random.default_rng(seed).integers(-11, 12, 60)
-    jitter[[10, 50]] = 0
-    clock = FrameClock(333, 1667, Fraction(1, 1000), Fraction(30))
-    pts = [round(i * 1000 / 30) + int(j) for i, j in enumerate(jitter)][10:50]
-    assert [clock.repeats(p, q) for p, q in zip(pts, [*pts[1:], None], strict=True)] == [1] * 40
-
-
-def test_frame_clock_fills_exactly_the_promise():
-    rng = np.random.default_rng(7)
-    for _ in range(200):
-        pts = np.cumsum(rng.integers(1, 9000, rng.integers(1, 40))).tolist()
-        end, rate = pts[-1] + int(rng.integers(1, 5000)), rational_rate(float(rng.uniform(1, 120)))
-        clock = FrameClock(pts[0], end, Fraction(1, 90000), rate)
-        shown = [clock.repeats(p, q) for p, q in zip(pts, [*pts[1:], None], strict=True)]
-        assert sum(shown) == clock.n_frames == promised_frames(pts[0], end, Fraction(1, 90000), rate) >= 1
-        # No output frame shows a source frame more than 3/8 of an output frame before its time, or after the next one's time.
-        times = pts[0] + np.arange(sum(shown)) * float(90000 / rate)
-        which = np.repeat(np.arange(len(pts)), shown)
-        assert (np.asarray(pts)[which] <= times + 0.376 * float(90000 / rate)).all()
-        assert all(w + 1 >= len(pts) or pts[w + 1] > t for w, t in zip(which, times, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("fps", "rate"), [(23.976, (24000, 1001)), (24, (24, 1)), (29.97003, (30000, 1001)), (30.02, (30, 1)), (14.375, (115, 8))]
-)
-def test_rates_are_rounded_to_common_ones(fps, rate):
-    assert rational_rate(float(np.float32(fps))) == Fraction(*rate)
-
-
 def test_the_file_is_what_a_trainer_expects(barcoded, tmp_path):
     video, pts = video_row(barcoded)
     done = encode_clip(barcoded, video, clip_row(video, pts, 30, 150), ExportConfig(preset="ultrafast"), tmp_path / "out.mp4")
@@ -177,7 +131,7 @@ def test_one_bad_clip_does_not_lose_the_others(barcoded, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([first.path.name, last.path.name])
 
 
-def test_wrong_keyframe_table_still_gives_the_right_frames(barcoded, tmp_path):
+def test_wrong_keyframe_table_still_gives_the_rightdecoded(barcoded, tmp_path):
     """Seeking is an optimisation: with keyframes that are not there, the frames are the same."""
     video, pts = video_row(barcoded)
     video["keyframe_pts"] = [p + 100 for p in pts]
@@ -222,12 +176,7 @@ def test_real_rotated_video_comes_out_upright(shared_videos, tmp_path, turn):
     upright = np.rot90(coded, -(video["rotation_deg"] // 90))
     assert (done.width, done.height) == (upright.shape[1], upright.shape[0])
     assert np.abs(picture(done.path).astype(int) - upright).mean() < 6
-    assert all(f.rotation == 0 for f in _frames(done.path))
-
-
-def _frames(path: Path) -> list[av.VideoFrame]:
-    with open_video(path) as (container, stream):
-        return list(container.decode(stream))
+    assert all(f.rotation == 0 for f in decoded(done.path))
 
 
 @pytest.mark.parametrize(
@@ -277,9 +226,9 @@ def test_real_footage_pictures_are_the_sources(shared_videos, tmp_path, name):
     first = len(pts) // 4
     clip = clip_row(video, pts, first, min(len(pts), first + 20))
     done = encode_clip(path, video, clip, ExportConfig(short_side_px=None, fps=None, crf=8, preset="ultrafast"), tmp_path / "out.mp4")
-    source = [small(frame) for frame in _frames(path)[: first + 40]]
+    source = [small(frame) for frame in decoded(path)[: first + 40]]
     period = Fraction(done.fps_den * video["time_base_den"], done.fps_num * video["time_base_num"])
-    for k, frame in enumerate(_frames(done.path)):
+    for k, frame in enumerate(decoded(done.path)):
         errors = [np.abs(picture - small(frame)).mean() for picture in source]
         earliest, latest = (np.searchsorted(pts, clip["start_pts"] + float((k + early) * period), side="right") - 1 for early in (0, 0.375))
         on_screen = min(errors[earliest : latest + 1])
@@ -312,7 +261,7 @@ def test_deinterlacing_removes_the_comb(tmp_path):
     def combing(interlaced: bool) -> float:
         config = ExportConfig(short_side_px=None, fps=None)
         done = encode_clip(path, video | {"interlaced": interlaced}, clip_row(video, pts, 5, 25), config, tmp_path / "out.mp4")
-        luma = np.stack([f.to_ndarray(format="gray").astype(float) for f in _frames(done.path)])
+        luma = np.stack([f.to_ndarray(format="gray").astype(float) for f in decoded(done.path)])
         assert len(luma) == 20
         return float(np.abs(luma[:, 1:-1] * 2 - luma[:, 2:] - luma[:, :-2]).mean())
 
@@ -351,54 +300,6 @@ def test_a_picture_that_would_become_absurd_is_an_error():
         geometry(row(4000, 16), {}, ExportConfig())
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [
-        ("a.mp4", "libx264", {}),
-        ("a.mkv", "libx264", OPEN_GOP),
-        ("a.webm", "libvpx", {"deadline": "realtime"}),
-        ("a.ts", "mpeg2video", {"bf": "2"}),
-    ],
-)
-def test_copy_takes_whole_groups_of_the_shot_only(tmp_path, name, codec, options):
-    path = write_video(tmp_path / name, list(range(100)), Fraction(1, 25), codec, (160, 90), **options)
-    video, pts = video_row(path)
-    clip = clip_row(video, pts, 30, 70)
-    done = copy_clip(path, video, clip, tmp_path / f"out{copy_suffix(video['video_codec'])}")
-    first, stop = (pts.index(clip[k]) for k in ("keyframe_start_pts", "keyframe_end_pts"))
-    found = indices(done.path)
-    assert found == list(range(first, first + len(found)))
-    assert stop - 3 <= first + len(found) <= stop  # open groups lose the frames that need the next keyframe
-    assert done.n_frames == len(found)
-    assert Fraction(done.fps_num, done.fps_den) == 25
-    if done.path.suffix == ".mp4":
-        assert b"elst" not in boxes(done.path.read_bytes())
-
-
-def test_copy_without_keyframes_is_an_error_with_the_reason(barcoded, tmp_path):
-    video, pts = video_row(barcoded)
-    clip = clip_row(video, pts, 1, 5)
-    with pytest.raises(DecodeError, match="no keyframe span"):
-        copy_clip(barcoded, video, clip, tmp_path / "out.mp4")
-
-
-def test_copy_from_the_first_packet_of_a_stream_that_cannot_seek_there(shared_videos, tmp_path):
-    """MPEG-TS whose clock wraps: seeking to the first keyframe lands behind it."""
-    path = shared_videos / "hard" / "derived_huge_ts.ts"
-    video, pts = video_row(path)
-    clip = clip_row(video, pts, 0, len(pts)) | {"keyframe_start_pts": pts[0], "keyframe_end_pts": video["end_pts"]}
-    assert copy_clip(path, video, clip, tmp_path / "out.mp4").n_frames == len(pts)
-
-
-def test_copy_of_a_codec_without_a_home_is_an_error(shared_videos, tmp_path):
-    path = shared_videos / "dev" / "intel_classroom.gif"
-    video, pts = video_row(path)
-    clip = clip_row(video, pts, 0, len(pts)) | {"keyframe_start_pts": pts[0], "keyframe_end_pts": pts[-1]}
-    with pytest.raises(DecodeError, match=r"gif.*without --copy"):
-        copy_clip(path, video, clip, tmp_path / f"out{copy_suffix(video['video_codec'])}")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_spans_in_any_order_and_overlapping(barcoded):
     """The reader never loses a frame, also after the end of the file was reached, with and without seeking."""
     video, pts = video_row(barcoded)
@@ -407,15 +308,6 @@ def test_spans_in_any_order_and_overlapping(barcoded):
         with SpanReader(barcoded, keys) as reader:
             for first, stop in ((150, 200), (100, 160), (0, 200), (199, 200), (30, 31), (31, 50), (45, 200), (0, 1)):
                 assert [f.pts for f in reader.frames(ends[first], ends[stop])] == pts[first:stop]
-
-
-def test_copy_of_a_rotated_video_stays_rotated(shared_videos, tmp_path):
-    path = shared_videos / "hard" / "torchcodec_nasa_rot.mp4"
-    video, pts = video_row(path)
-    clip = clip_row(video, pts, 0, len(pts)) | {"keyframe_start_pts": pts[0], "keyframe_end_pts": video["end_pts"]}
-    done = copy_clip(path, video, clip, tmp_path / "out.mp4")
-    assert (done.width, done.height) == (video["width"], video["height"])
-    assert [f.rotation for f in _frames(done.path)] == [f.rotation for f in _frames(path)][: done.n_frames]
 
 
 def test_verify_refuses_a_damaged_clip(barcoded, tmp_path):

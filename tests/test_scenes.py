@@ -158,7 +158,7 @@ def test_flash_near_black_and_slow_light_are_no_cuts():
     flash[60:62] = 250
     assert cut(flash) == []
     assert cut(frames * 0.05) == []
-    drift = frames * (0.7 + 0.3 * np.sin(np.arange(160) / 50))[:, None, None, None]
+    drift = frames * (0.85 + 0.15 * np.sin(np.arange(160) / 50))[:, None, None, None]
     assert cut(drift.astype(np.float32)) == []
 
 

@@ -221,7 +221,7 @@ class CameraFit:
     explained: float
 
 
-def fit_camera(flow: FlowMap, tolerance: float, iterations: int = 6) -> CameraFit:
+def fit_camera(flow: FlowMap, tolerance: float, iterations: int = 4) -> CameraFit:
     """Robust least squares (iteratively reweighted, Cauchy weights) of a similarity motion to one flow map.
 
     tolerance: distance in short sides up to which a cell follows the fit.

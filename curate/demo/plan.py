@@ -11,7 +11,7 @@ import numpy as np
 LAWS = ("linear", "bounce", "rotate", "zoom", "pan")
 PLANTED = ("static", "text", "blur", "blockiness", "flicker", "near_black", "duplicate")
 DEFECTS = (*PLANTED, "letterbox")
-GRADUAL_SHARE = 0.5  # of the boundaries where a gradual transition can be told from the shots around it
+GRADUAL_SHARE = 0.8  # of the boundaries where a gradual transition can be told from the shots around it
 SHOT_S = (2.2, 3.2)
 DISSOLVE_S = (0.4, 1.2)
 FADE_S = (0.7, 1.2)
@@ -171,19 +171,24 @@ def _add_second_defects(shots: dict[Slot, ShotPlan]) -> None:
 
 
 def _choose_transitions(shots: dict[Slot, ShotPlan], rng: np.random.Generator) -> None:
-    """Hard cuts everywhere, then about half of the unambiguous boundaries become gradual, fades and dissolves in turn.
+    """Hard cuts everywhere, then most of the unambiguous boundaries become gradual, one fade for two dissolves.
 
-    Next to black, flicker or a change of borders a gradual transition has no clear extent, so those stay hard.
+    Next to black, flicker or a change of borders a gradual transition has no clear extent, so those stay hard; so do the
+    ends of a shot that appears twice, or the two would show different parts of it once the transition is cut off.
     """
     inner = [s for s in sorted(shots) if s[1] > 0]
     for slot in inner:
         shots[slot] = replace(shots[slot], entry="hard")
-    unclear = {"near_black", "flicker"}
-    gentle = [s for s in inner if not any(unclear & set(shots[n].defects) or shots[n].pillars_px for n in (s, (s[0], s[1] - 1)))]
+    firm = {s.original for s in shots.values()} | {s for s, shot in shots.items() if _needs_hard_ends(shot)}
+    gentle = [s for s in inner if s not in firm and (s[0], s[1] - 1) not in firm]
     picked = rng.permutation(np.array(gentle)).tolist()[: round(GRADUAL_SHARE * len(gentle))] if gentle else []
     for i, slot in enumerate(map(tuple, picked)):
         kind, span = ("fade", FADE_S) if i % 3 == 2 else ("dissolve", DISSOLVE_S)
         shots[slot] = replace(shots[slot], entry=kind, entry_s=float(rng.uniform(*span)))
+
+
+def _needs_hard_ends(shot: ShotPlan) -> bool:
+    return bool({"near_black", "flicker", "duplicate"} & set(shot.defects)) or shot.pillars_px > 0
 
 
 def _finish(shots: dict[Slot, ShotPlan], formats: list[Format], rng: np.random.Generator) -> None:

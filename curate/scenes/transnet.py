@@ -26,12 +26,16 @@ _THUMB = (27, 48, 3)
 
 
 class WindowNetwork:
-    """TransNetV2 on one device (cpu or cuda), in evaluation mode, with the threads that torch was given."""
+    """TransNetV2 on one device (cpu or cuda), in evaluation mode, with the threads that torch was given.
+
+    frames_seen: frames that went through it so far, context included.
+    """
 
     def __init__(self, device: str = "cpu") -> None:
         import torch
 
         self._torch = torch
+        self.frames_seen = 0
         self._device = torch.device(device)
         network = _load(torch).to(self._device)
         self._network = ArrangedNetwork(network) if self._device.type == "cpu" else network
@@ -54,6 +58,7 @@ class WindowNetwork:
 
     def window(self, rgb: np.ndarray) -> np.ndarray:
         """One forward pass over uint8 [n, 27, 48, 3], float32 [n]; the first and last CONTEXT_FRAMES are not to be trusted."""
+        self.frames_seen += len(rgb)
         frames = self._torch.from_numpy(np.ascontiguousarray(rgb)[None]).to(self._device)
         with self._torch.inference_mode():
             single, _ = self._network(frames)
