@@ -1,6 +1,6 @@
 """Cut detection on labelled real videos: accuracy and time of every detector, as a Markdown table.
 
-    python benchmarks/cuts.py [--videos FOLDER] [--checks FOLDER] [--runs 3] [--sweep]
+    python benchmarks/cuts.py [--videos FOLDER] [--checks FOLDER] [--runs 3] [--sweep] [--mistakes]
 
 Every detector gets its own pass over the files in two fresh processes, decoding and loading the network included, through
 the product's own reader; PySceneDetect runs with its defaults in the same call. Times are medians of the runs. Labels and
@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import importlib.util
 import multiprocessing
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from curate.scenes.curves import CurveBuilder
 OURS = ("cascade", "fused", "transnetv2")
 THEIRS = ("PySceneDetect Adaptive", "PySceneDetect Content")
 PROCESSES = 2
+TOLERANCE = 2
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 STEPS = (0.8, 0.9, 1.0, 1.1, 1.25)
 
 
@@ -132,6 +135,20 @@ def row(detector: str, result: dict, seconds: float, base_s: float, share: float
     return "| " + " | ".join(cells) + " |"
 
 
+def mistakes(found: list[Found], truth: dict) -> None:
+    """Every certain boundary that was missed and every false one, for people."""
+    for f in sorted(found, key=lambda f: f.file):
+        left = sorted(f.frames)
+        for start, end, kind, certain in sorted(truth.get(f.file, [])):
+            hit = next((i for i in left if start - TOLERANCE <= i <= end + TOLERANCE), None)
+            if hit is not None:
+                left.remove(hit)
+            elif certain:
+                print(f"  missed {f.file} {kind} {start}-{end}")
+        if f.file in truth and left:
+            print(f"  false {f.file} {left}")
+
+
 def sweep(found: list[Found], detector: str, truth: dict, module: ModuleType) -> None:
     """F1 with each threshold moved, decided again on the stored curves."""
     print(f"\nF1 of {detector} with one threshold moved\n\n| threshold | " + " | ".join(f"x {s:g}" for s in STEPS) + " |")
@@ -159,7 +176,9 @@ def main() -> None:
     parser.add_argument("--detectors", nargs="+", choices=OURS + THEIRS, default=OURS + THEIRS)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--mistakes", action="store_true", help="list what was missed and what was false")
     args = parser.parse_args()
+    os.environ.update(ONE_THREAD)
     module = scorer(args.checks)
     truth = module.labels(args.videos.name)
     files = sorted((f for f in args.videos.iterdir() if f.is_file()), key=lambda f: -f.stat().st_size)
@@ -174,6 +193,8 @@ def main() -> None:
         frames = sum(f.n for f in found)
         share = sum(f.seen for f in found) / max(frames, 1) if detector in ("fused", "transnetv2") else None
         print(row(detector, result, seconds, base_s, share), flush=True)
+        if args.mistakes:
+            mistakes(found, truth)
     for detector in [d for d in args.detectors if args.sweep and d in ("cascade", "fused")]:
         sweep(kept[detector], detector, truth, module)
 

@@ -40,7 +40,7 @@ def run(videos: Sequence[Path], out: Path, preset: str, sets: Sequence[str], eng
     """`curate run`."""
     began, started_at = time.monotonic(), now()
     config = load(preset, sets)
-    finishing.policy_of(config)
+    finishing.preflight(config)
     engine = make_engine(engine_name, options)
     run_dir = prepare_out(out)
     listing = list_inputs(videos, run_dir, options.n_workers)
@@ -92,7 +92,7 @@ def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) ->
     names = [n.strip() for n in only.split(",") if n.strip()]
     active = list(dict.fromkeys([*before, *names]))
     config = finishing.config_of(run_dir, [f"annotators={active}", *sets])
-    finishing.policy_of(config)
+    finishing.preflight(config)
     prepare_out(root)
     listing = listing_of(run_dir, facts["inputs"])
     told = {"command": command_line(), "inputs": facts["inputs"], "started_at": started_at}
@@ -209,7 +209,7 @@ def dry_run(videos: Sequence[Path], preset: str, sets: Sequence[str], options: R
     from curate.dry_run import estimate
 
     config = load(preset, sets)
-    finishing.policy_of(config)
+    finishing.preflight(config)
     for line in estimate(videos, config, make_engine("local", options), options):
         say(line)
 

@@ -2,7 +2,8 @@
 
 Candidates are pairs with a role frame within a Hamming radius of the perceptual hashes (exact search, all pairs, in blocks).
 Each is then verified on the 32 x 32 thumbs: an affine alignment (enhanced correlation coefficient, Evangelidis and Psarakis,
-PAMI 2008) absorbs crops, and the pixels that disagree in every role, an overlay's, are left out up to a share.
+PAMI 2008) absorbs crops, and the pixels that disagree in every role, an overlay's, are left out up to a share. A copy whose
+ends were cut on other frames is found without alignment, by its frames around the same time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,7 +54,8 @@ def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) ->
 class Fingerprints:
     """Columns of N clips as arrays.
 
-    bits: float32 [3, N, 64] of -1 and 1 per role, 0 where there is no hash. thumbs: [3][N] uint8 [32, 32] or None.
+    bits: float32 [3, N, 64] of -1 and 1 per role, 0 where there is no hash. thumbs: [3][N] uint8 [k, 32, 32] or None: the
+    role's own frame first, then its neighbours in time.
     video: N video ids. duration_s: float64 [N], NaN where unknown.
     """
 
@@ -70,12 +72,20 @@ class Fingerprints:
     def same_roles(self, i: int, j: int) -> bool:
         """False where a role is flat in one clip and clearly a picture in the other."""
         one = (a if b is None else b for a, b in ((role[i], role[j]) for role in self.thumbs) if (a is None) != (b is None))
-        return all(thumb is not None and float(thumb.std()) < _FLAT_STD for thumb in one)
+        return all(thumb is not None and float(thumb[0].std()) < _FLAT_STD for thumb in one)
 
-    def pictures(self, i: int, j: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Thumb pairs, float32, of the roles that both clips have, softened so that interpolation in an alignment costs nothing."""
+    def pictures(self, i: int, j: int, shifted: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Thumb pairs, float32, of the roles that both clips have, softened so that interpolation in an alignment costs nothing.
+
+        With `shifted` each role's frame is paired with the frame of the other clip, near that role in time, that it is most like.
+        """
         both = ((role[i], role[j]) for role in self.thumbs)
-        return [(_soft(a), _soft(b)) for a, b in both if a is not None and b is not None]
+        return [_nearest_in_time(a, b) if shifted else (_soft(a[0]), _soft(b[0])) for a, b in both if a is not None and b is not None]
+
+
+def _nearest_in_time(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [*((a[0], thumb) for thumb in b), *((thumb, b[0]) for thumb in a[1:])]
+    return max(((_soft(one), _soft(other)) for one, other in pairs), key=lambda pair: correlation(*pair))
 
 
 def _soft(thumb: np.ndarray) -> np.ndarray:
@@ -93,8 +103,8 @@ def _fingerprints(clips: "pd.DataFrame") -> Fingerprints:
             if isinstance(value, str):
                 bits[r, i] = np.unpackbits(np.frombuffer(bytes.fromhex(value), np.uint8)).astype(np.float32) * 2 - 1
         for i, value in enumerate(clips.get(f"thumb_{role}", ())):
-            if isinstance(value, bytes) and len(value) == _SIDE_PX**2:
-                thumbs[r][i] = np.frombuffer(value, np.uint8).reshape(_SIDE_PX, _SIDE_PX)
+            if isinstance(value, bytes) and value:
+                thumbs[r][i] = np.frombuffer(value, np.uint8).reshape(-1, _SIDE_PX, _SIDE_PX)
     duration = clips["duration_s"].to_numpy(np.float64) if "duration_s" in clips else np.full(n, np.nan)
     return Fingerprints(bits, thumbs, clips["video_id"].tolist(), duration)
 
@@ -126,13 +136,18 @@ def candidate_pairs(bits: np.ndarray, radius_bits: int, duration_s: np.ndarray, 
 def same_footage(prints: Fingerprints, i: int, j: int, config: DedupConfig) -> bool:
     """Whether clips i and j show the same footage."""
     short, long = sorted((prints.duration_s[i], prints.duration_s[j]))
-    pairs, hamming = prints.pictures(i, j), prints.hamming(i, j)
-    if short < config.duration_ratio * long or not pairs or not prints.same_roles(i, j):
+    same_video = prints.video[i] == prints.video[j]
+    if short < config.duration_ratio * long or not prints.same_roles(i, j):
+        return False
+    pairs = prints.pictures(i, j)
+    if not pairs:
         return False
     plain = min(correlation(a, b) for a, b in pairs)
-    if prints.video[i] == prints.video[j]:
-        return bool(hamming.max() <= config.same_video_bits) and plain >= config.same_video_similarity
-    return plain >= config.same_video_similarity or aligned_similarity(pairs, config.overlay, config.similarity) >= config.similarity
+    if same_video:
+        return bool(prints.hamming(i, j).max() <= config.same_video_bits) and plain >= config.same_video_similarity
+    if plain >= config.same_video_similarity or aligned_similarity(pairs, config.overlay, config.similarity) >= config.similarity:
+        return True
+    return min(correlation(a, b) for a, b in prints.pictures(i, j, shifted=True)) >= config.similarity
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

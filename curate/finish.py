@@ -34,6 +34,13 @@ def policy_of(config: Config, name: str | None = None) -> Policy:
     return parse(title, config.policy, columns=[*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS])
 
 
+def preflight(config: Config) -> None:
+    """Everything that can be known before any work: the policy's columns exist, what annotators load is there. Raises UserError."""
+    policy_of(config)
+    for name in config.annotators:
+        config.annotator(name).check()
+
+
 def decide(run: RunDir, joined: pa.Table, config: Config, policy: Policy) -> decisions.Outcomes:
     """Freeze the policy on this table, decide every clip, save decisions/<policy>.parquet and .json."""
     scores = decisions.to_frame(joined)

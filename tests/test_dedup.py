@@ -1,5 +1,7 @@
 """Near-duplicate groups: planted copies of real and rendered clips are found, other footage of the same scene is not."""
 
+from dataclasses import replace
+
 import cv2
 import imagehash
 import numpy as np
@@ -16,11 +18,24 @@ ROLES = ("first", "middle", "last")
 PHASH = PHash()
 
 
-def row(clip_id, frames, video=None, duration_s=4.0, sharpness=1.0):
-    prints = PHASH([clip(frames, np.arange(len(frames)), roles=ROLES)])[0]
+class Large(PHash):
+    """The fingerprints' frames before they are made small, so that copies can be damaged at their real size."""
+
+    @property
+    def frames(self):
+        return replace(super().frames, short_side_px=360)
+
+
+def row(clip_id, frames, video=None, duration_s=4.0, sharpness=1.0, step_s=1 / PHASH.fps):
+    prints = PHASH([clip([small(f) for f in frames], np.arange(len(frames)) * step_s)])[0]
     height, width = frames[0].shape
     size = {"width": width, "height": height, "duration_s": duration_s, "sharpness": sharpness}
     return {"clip_id": clip_id, "video_id": video or f"video of {clip_id}", **size, **prints}
+
+
+def small(gray):
+    scale = min(1.0, PHASH.frames.short_side_px / min(gray.shape))
+    return cv2.resize(gray, (round(gray.shape[1] * scale), round(gray.shape[0] * scale)), interpolation=cv2.INTER_AREA)
 
 
 def table(*rows):
@@ -69,8 +84,8 @@ SHOTS = (
 
 @pytest.fixture(scope="module")
 def shots(shared_videos):
-    """name -> three role frames, gray, of the first 60 frames of a file."""
-    return {name: list(of_file(PHASH, shared_videos / "dev" / name, last=60).frames) for name in SHOTS}
+    """name -> gray frames at 8 fps of the first 60 frames of a file."""
+    return {name: list(of_file(Large(), shared_videos / "dev" / name, last=60).frames) for name in SHOTS}
 
 
 @pytest.mark.parametrize("kind", COPIES)
@@ -100,14 +115,14 @@ def test_planted_copies_are_found_and_nothing_else(shots, kind):
 )
 def test_real_pairs(shared_videos, names, together):
     """Whole files, equal durations given to all; the black sides of some are part of the picture here."""
-    clips = {name: of_file(PHASH, shared_videos / "dev" / name, last=240) for name in names}
+    clips = {name: of_file(Large(), shared_videos / "dev" / name, last=240) for name in names}
     found = groups_of(table(*(row(name, list(c.frames)) for name, c in clips.items())))
     assert found == ({frozenset(names)} if together else set())
 
 
 def test_slides_of_one_video_are_different_clips(shared_videos):
     path = shared_videos / "dev" / "video2dataset_slides.mp4"
-    slides = [list(of_file(PHASH, path, first=start, last=start + 3).frames) for start in (0, 250)]
+    slides = [list(of_file(Large(), path, first=start, last=start + 3).frames) for start in (0, 250)]
     assert groups_of(table(*(row(f"slide {k}", frames, video="talk") for k, frames in enumerate(slides)))) == set()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.annotators import Annotator, ClipFrames, FrameRequest
+from curate.errors import AnnotatorError
 
 CELLS_SHORT_SIDE = 16
 MIN_SIDE_PX = 8
@@ -32,10 +33,12 @@ class Motion(Annotator):
     roll: float32, rad/s, turn of the camera clockwise as seen by the viewer (the content turns the other way).
     camera_direction: static | left | right | up | down | zoom_in | zoom_out | rotate_cw | rotate_ccw (the camera's movement)
     | unsteady (it moves, without a lasting direction) | complex (no single camera movement explains the flow).
-    All are null where the clip holds fewer than two sampled frames or is smaller than 8 px after the crop.
+    All are null where the clip holds fewer than two sampled frames or is smaller than 8 px after the crop, and an error where
+    the picture is so flat (black, say) that nothing could be seen to move: a number would read as "static".
 
     fps: sampling rate, 1/s. short_side_px: size at which flow is computed. static_below: short sides per second.
     camera_above: speed, short sides per second, from which the camera counts as moving.
+    min_contrast: standard deviation of luma, levels of 255, below which the picture counts as flat.
     """
 
     version: ClassVar[int] = 1
@@ -54,6 +57,7 @@ class Motion(Annotator):
     short_side_px: int = 64
     static_below: float = 0.01
     camera_above: float = 0.02
+    min_contrast: float = 4.0
 
     @property
     def frames(self) -> FrameRequest:
@@ -71,6 +75,8 @@ class Motion(Annotator):
         return [self._measure(clip) for clip in clips]
 
     def _measure(self, clip: ClipFrames) -> dict[str, Any]:
+        if len(clip.frames) and float(np.median([f.std() for f in clip.frames])) < self.min_contrast:
+            raise AnnotatorError("too little contrast to see what moves")
         maps, dt_s = flow_maps(clip.frames, clip.t_s, self.short_side_px)
         if not maps:
             return dict.fromkeys(self.columns)

@@ -1,4 +1,4 @@
-"""Fingerprints of the role frames for near-duplicate search (see `curate.dedup`)."""
+"""Fingerprints of the first, middle and last frames for near-duplicate search (see `curate.dedup`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ class PHash(Annotator):
 
     phash_first, phash_middle, phash_last: string of 16 hex digits, `imagehash.phash` (signs of the 8 x 8 lowest DCT
     coefficients of the 32 x 32 luma against their median). A string, because a table with nulls would read integers as floats.
-    thumb_first, thumb_middle, thumb_last: binary, 32 x 32 uint8 luma, row by row, the frame squeezed to a square.
-    Null for frames without structure (luma standard deviation below `min_std` of 255): black, white, near-uniform.
+    thumb_first, thumb_middle, thumb_last: binary, 32 x 32 uint8 lumas, row by row, each frame squeezed to a square: the role's
+    own frame, then its neighbours within `tolerance_s` inside the clip, because the two ends of a copy are seldom cut on the
+    same frame. Null for frames without structure (luma standard deviation below `min_std` of 255): black, white, near-uniform.
 
-    min_std: luma levels of 255, measured on the 32 x 32 thumb.
+    fps: sampling rate, 1/s. tolerance_s: s. min_std: luma levels of 255, measured on the 32 x 32 thumb.
     """
 
     version: ClassVar[int] = 1
@@ -31,12 +32,14 @@ class PHash(Annotator):
         **{f"thumb_{role}": pa.binary() for role in ROLES},
     }
 
+    fps: float = 8.0
+    tolerance_s: float = 0.5
     min_std: float = MIN_STD
 
     @property
     def frames(self) -> FrameRequest:
-        """The three role frames in gray."""
-        return FrameRequest(roles=ROLES, short_side_px=360, gray=True)
+        """Small gray frames at `fps`."""
+        return FrameRequest(fps=self.fps, short_side_px=48, gray=True)
 
     def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
         """One dict of the columns per clip."""
@@ -44,10 +47,17 @@ class PHash(Annotator):
 
     def _fingerprints(self, clip: ClipFrames) -> dict[str, Any]:
         row: dict[str, Any] = dict.fromkeys(self.columns)
-        for role, frame in zip(clip.roles, clip.frames, strict=True):
-            thumb = square_thumb(frame)
-            if float(thumb.std()) >= self.min_std:
-                row[f"phash_{role}"], row[f"thumb_{role}"] = phash64(frame), thumb.tobytes()
+        n = len(clip.frames)
+        if n == 0:
+            return row
+        middle = int(np.argmin(np.abs(clip.t_s - (clip.t_s[0] + clip.t_s[-1]) / 2)))
+        # The ends reach inwards only; the middle of a copy moves half as far as its ends.
+        for role, own, reach_s in zip(ROLES, (0, middle, n - 1), (1.0, 0.5, 1.0), strict=True):
+            near = np.abs(clip.t_s - clip.t_s[own]) <= self.tolerance_s * reach_s + 1e-6
+            thumbs = [square_thumb(clip.frames[i]) for i in (own, *(int(i) for i in np.flatnonzero(near) if i != own))]
+            if float(thumbs[0].std()) >= self.min_std:
+                row[f"phash_{role}"] = phash64(clip.frames[own])
+                row[f"thumb_{role}"] = b"".join(t.tobytes() for t in thumbs)
         return row
 
 

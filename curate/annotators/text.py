@@ -21,7 +21,8 @@ Detector = Callable[[np.ndarray], list[np.ndarray]]
 RASTER_SCALE = 4
 MAP_THRESHOLD = 0.3
 BOX_SCORE = 0.6
-MAX_KERNEL_HEIGHT = 0.2
+MAX_KERNEL_HEIGHT = 0.13
+LARGE_KERNEL_HEIGHT, LARGE_KERNEL_ASPECT = 0.08, 2.0
 GROW = 1.5
 NO_INK_GROW = 0.6
 SPREAD_PX = 0.25
@@ -160,7 +161,8 @@ def load_rapidocr(device: str, side_px: int) -> Detector:
 def map_kernels(text_map: np.ndarray) -> list[np.ndarray]:
     """Kernels (px of the map) of a DB probability map, float32 [h, w] in [0, 1]: contours above 0.3 whose mean is above 0.6.
 
-    A kernel higher than a fifth of the short side (a line of about 0.4) is left out: at that size the network marks objects.
+    A kernel higher than 0.13 of the short side (letters of about a quarter) is left out: at that size the network marks objects.
+    So is a large kernel that is no wider than twice its height: objects are compact, large words are not.
     """
     import cv2
 
@@ -171,7 +173,10 @@ def map_kernels(text_map: np.ndarray) -> list[np.ndarray]:
         x, y, w, h = cv2.boundingRect(contour)
         inside = cv2.drawContours(np.zeros((h, w), np.uint8), [contour], -1, 1, cv2.FILLED, offset=(-x, -y))
         rect = cv2.minAreaRect(contour.astype(np.float32) + 0.5)
-        if not MIN_KERNEL_PX <= min(rect[1]) <= MAX_KERNEL_HEIGHT * min(text_map.shape):
+        height, length = sorted(rect[1])
+        if not MIN_KERNEL_PX <= height <= MAX_KERNEL_HEIGHT * min(text_map.shape):
+            continue
+        if height > LARGE_KERNEL_HEIGHT * min(text_map.shape) and length < LARGE_KERNEL_ASPECT * height:
             continue
         if cv2.mean(text_map[y : y + h, x : x + w], inside)[0] >= BOX_SCORE:
             kernels.append(cv2.boxPoints(rect))

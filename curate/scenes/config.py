@@ -26,6 +26,7 @@ class ScenesConfig:
     propose_share: 0 to 1, share of the evidence thresholds from which a change is shown to the network (fused).
     propose_structure: 0 to 1, as hard_structure, for what is shown to the network and for what it finds (fused).
     network_threshold: 0 to 1, probability from which the network alone makes a boundary (transnetv2, fused).
+    network_agreement: 0 to 1, probability from which a hard cut that the cascade finds too is one (fused).
     network_hesitation: 0 to 1, probability from which strong gradual evidence makes a boundary (fused).
     support_factor: how many times above gradual_evidence that is (fused).
     """
@@ -42,8 +43,9 @@ class ScenesConfig:
     still_structure: float = 0.25
     gradual_evidence: float = 7.0
     obvious_factor: float = 6.0
-    propose_share: float = 0.5
+    propose_share: float = 0.6
     propose_structure: float = 0.5
     network_threshold: float = 0.5
+    network_agreement: float = 0.35
     network_hesitation: float = 0.15
     support_factor: float = 1.5

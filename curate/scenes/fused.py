@@ -59,7 +59,7 @@ def windows(stretches: list[tuple[int, int]], probability: np.ndarray) -> list[t
             joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
         else:
             joined.append((start, stop))
-    step = WINDOW_FRAMES - 2 * CONTEXT_FRAMES
+    step = WINDOW_FRAMES - _JOIN_FRAMES
     parts = [(start, stop, -(-(stop - start) // step)) for start, stop in joined]
     return [(start + (stop - start) * k // m, start + (stop - start) * (k + 1) // m) for start, stop, m in parts for k in range(m)]
 
@@ -70,6 +70,9 @@ def decide(curves: Mapping[str, np.ndarray], probability: np.ndarray, t_s: np.nd
     sharp = cascade.hard_candidates(curves, config.propose_share * config.hard_evidence, config.propose_structure)
     slow = cascade.gradual_candidates(curves, config.propose_share * config.gradual_evidence, config.hard_structure)
     replaced = cascade.replaced(curves, config.propose_structure)
+    certain = cascade.hard_candidates(curves, config.hard_evidence, config.hard_structure)
+    agreed = [t for t in certain if _beside(probability, t.frame) >= config.network_agreement]
+    found += [t for t in agreed if not cascade.explained(t, found, _SAME_FRAMES)]
     for seen in boundaries(probability, config.network_threshold):
         real = replaced[max(seen.start - 1, 0) : seen.end + 2].any() or any(t.start <= seen.frame <= t.end for t in slow)
         if real and not cascade.explained(seen, found, _SAME_FRAMES):
@@ -77,6 +80,11 @@ def decide(curves: Mapping[str, np.ndarray], probability: np.ndarray, t_s: np.nd
     strong = cascade.gradual_candidates(curves, config.support_factor * config.gradual_evidence, config.hard_structure)
     supported = [_at_peak(t, probability) for t in strong if _highest(probability, t) >= config.network_hesitation]
     return cascade.tidy(found + cascade.strongest(supported, found), curves, t_s)
+
+
+def _beside(probability: np.ndarray, frame: int) -> float:
+    """The highest known probability next to a hard cut; the network marks the frame before it."""
+    return float(np.nan_to_num(probability[max(frame - 2, 0) : frame + 1]).max(initial=0.0))
 
 
 def _highest(probability: np.ndarray, transition: Transition) -> float:
