@@ -6,6 +6,7 @@ import pytest
 from annotator_clips import clip, of_file, texture
 
 from curate.annotators.motion import Motion
+from curate.errors import AnnotatorError
 
 MOTION = Motion()
 HEIGHT, WIDTH = 360, 640
@@ -118,6 +119,13 @@ def test_what_cannot_be_measured_is_null():
         row = MOTION([clip(frames, times)])[0]
         assert set(row) == set(MOTION.columns)
         assert all(v is None for v in row.values())
+
+
+def test_a_flat_picture_is_not_static():
+    rng = np.random.default_rng(0)
+    black = rng.integers(0, 6, (3, 64, 114), np.uint8)
+    with pytest.raises(AnnotatorError, match="too little contrast"):
+        MOTION([clip(black, [0.0, 0.5, 1.0])])
 
 
 def test_strip_of_extreme_aspect_is_bounded():

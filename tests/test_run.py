@@ -28,7 +28,7 @@ def data_bytes(run, patterns=(*DATA, *JOINED[:-1])):
 
 
 def sources(folder):
-    return [p for p in folder.iterdir() if p.suffix not in (".parquet", ".txt", ".json", ".csv")]
+    return [p for p in folder.rglob("*") if p.is_file() and p.suffix not in (".parquet", ".txt", ".json", ".csv")]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_every_input_is_a_row_and_counts_reconcile(demo_videos, demo_run):
     facts = json.loads((demo_run / "run.json").read_text())
     counts = facts["counts"]
     videos = pd.read_parquet(demo_run / "videos.parquet")
-    assert sorted(videos["relpath"]) == sorted(p.name for p in sources(demo_videos))
+    assert sorted(videos["relpath"]) == sorted(p.relative_to(demo_videos).as_posix() for p in sources(demo_videos))
     assert counts["files"] == counts["ok"] + counts["partial"] + counts["error"] + counts["duplicate"] == len(videos)
     manifest = pd.read_parquet(demo_run / "manifest.parquet")
     assert counts["clips"] == counts["kept"] + counts["dropped"] + counts["error_clips"] + counts["not_run"] == len(manifest)

@@ -226,13 +226,21 @@ def test_arranged_network_agrees_with_the_package_and_disturbs_no_generator(netw
     assert (np.random.get_state()[1] == before[1]).all()
     assert torch.equal(torch.get_rng_state(), before[2])
     assert not torch.are_deterministic_algorithms_enabled()
-    _, rgb = pictures(np.concatenate([shot(1, 31), shot(2, 32)]))
+    _, rgb = pictures(np.concatenate([shot(1, 52), shot(2, 54)]))
     with torch.inference_mode():
         expected = torch.sigmoid(reference(torch.from_numpy(rgb[None]))[0])[0, :, 0].numpy()
-    found = network.window(rgb)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert found[20:43].argmax() + 20 == 30
-    assert found[30] > 0.5
+    found = network.window(np.concatenate([rgb[:1].repeat(50, 0), rgb, rgb[-1:].repeat(50, 0)]))
+    np.testing.assert_allclose(found[50:56], expected[50:56], atol=1e-5)
+    assert found[20:86].argmax() + 20 == 51
+    assert found[51] > 0.5
+
+
+def test_a_short_look_agrees_with_a_look_at_everything(network):
+    from curate.scenes.transnet import look
+
+    _, rgb = pictures(np.concatenate([shot(1, 80, (2, 1)), shot(2, 80, (1, 0))]))
+    whole = network.window(rgb[np.clip(np.arange(-50, 210), 0, 159)])
+    np.testing.assert_allclose(look(lambda a, b: rgb[a:b], 74, 86, 160, network), whole[74:86], atol=0.05)
 
 
 def edited():

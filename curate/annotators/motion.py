@@ -75,11 +75,11 @@ class Motion(Annotator):
         return [self._measure(clip) for clip in clips]
 
     def _measure(self, clip: ClipFrames) -> dict[str, Any]:
-        if len(clip.frames) and float(np.median([f.std() for f in clip.frames])) < self.min_contrast:
-            raise AnnotatorError("too little contrast to see what moves")
         maps, dt_s = flow_maps(clip.frames, clip.t_s, self.short_side_px)
         if not maps:
             return dict.fromkeys(self.columns)
+        if float(np.median([f.std() for f in clip.frames])) < self.min_contrast:
+            raise AnnotatorError("too little contrast to see what moves")
         speed = [m.magnitude / dt for m, dt in zip(maps, dt_s, strict=True)]
         weights = [m.weight for m in maps]
         per_pair = [float(np.average(s, weights=w)) for s, w in zip(speed, weights, strict=True)]

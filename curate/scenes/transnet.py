@@ -13,23 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from curate.scenes.arranged import LOOKUP_FRAMES, ArrangedNetwork
 from curate.scenes.config import ScenesConfig
 from curate.scenes.transition import Transition
-from curate.scenes.transnet_cpu import ArrangedNetwork
 
 WINDOW_FRAMES = 100
-"""Length of the published windows, of which the middle half is judged."""
-CONTEXT_FRAMES = 16
-"""Frames that the network sees on either side of a stretch looked at alone. More (25, 32) changes probabilities by under 0.05."""
-_MARGIN_FRAMES = 25
-
-_THUMB = (27, 48, 3)
+"""Length of the published windows; longer stretches are divided."""
+CONTEXT_FRAMES = 25
+"""Frames on either side of a stretch that are convolved but not judged, as published."""
 
 
 class WindowNetwork:
     """TransNetV2 on one device (cpu or cuda), in evaluation mode, with the threads that torch was given.
 
-    frames_seen: frames that went through it so far, context included.
+    frames_seen: frames convolved so far, context included.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -38,8 +35,7 @@ class WindowNetwork:
         self._torch = torch
         self.frames_seen = 0
         self._device = torch.device(device)
-        network = _load(torch).to(self._device)
-        self._network = ArrangedNetwork(network) if self._device.type == "cpu" else network
+        self._network = ArrangedNetwork(_load(torch).to(self._device))
 
     def probabilities(self, rgb: np.ndarray) -> np.ndarray:
         """Probability that a boundary lies between frame i and i + 1, float32 [n], for all frames of a video, uint8 [n, 27, 48, 3].
@@ -49,12 +45,12 @@ class WindowNetwork:
         return everywhere(lambda start, stop: rgb[start:stop], len(rgb), self)
 
     def window(self, rgb: np.ndarray) -> np.ndarray:
-        """One forward pass over uint8 [n, 27, 48, 3], float32 [n]; the outermost frames lack context."""
-        self.frames_seen += len(rgb)
-        frames = self._torch.from_numpy(np.ascontiguousarray(rgb)[None]).to(self._device)
+        """One forward pass: probabilities float32 [n] for uint8 [n + 100, 27, 48, 3]; the outer 50 frames at either end are
+        compared by colour alone, and the outermost of the n lack context."""
+        self.frames_seen += len(rgb) - 2 * LOOKUP_FRAMES
         with self._torch.inference_mode():
-            single, _ = self._network(frames)
-            return self._torch.sigmoid(single)[0, :, 0].float().cpu().numpy()
+            logits = self._network(self._torch.from_numpy(np.ascontiguousarray(rgb)).to(self._device))
+            return self._torch.sigmoid(logits).cpu().numpy()
 
 
 def _load(torch: Any) -> Any:
@@ -82,24 +78,18 @@ def _undisturbed(torch: Any) -> Iterator[None]:
 
 
 def everywhere(read_thumbs: Callable[[int, int], np.ndarray], n: int, network: WindowNetwork) -> np.ndarray:
-    """Probabilities of all n frames, float32 [n], reading one window at a time."""
-    step = WINDOW_FRAMES - 2 * _MARGIN_FRAMES
-    parts = [_judged(read_thumbs, start, start + step, n, _MARGIN_FRAMES, network) for start in range(0, n, step)]
-    return np.concatenate(parts)[:n] if parts else np.empty(0, np.float32)
+    """Probabilities of all n frames, float32 [n], in windows of 100 that overlap by half, as published."""
+    step = WINDOW_FRAMES - 2 * CONTEXT_FRAMES
+    parts = [look(read_thumbs, start, min(start + step, n), n, network) for start in range(0, n, step)]
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
 def look(read_thumbs: Callable[[int, int], np.ndarray], start: int, stop: int, n: int, network: WindowNetwork) -> np.ndarray:
-    """Probabilities of frames [start, stop) alone, float32, of a video of n frames."""
-    return _judged(read_thumbs, start, stop, n, CONTEXT_FRAMES, network)
-
-
-def _judged(
-    read_thumbs: Callable[[int, int], np.ndarray], start: int, stop: int, n: int, context: int, network: WindowNetwork
-) -> np.ndarray:
-    """Probabilities of frames [start, stop) with `context` frames on either side; beyond the video its end frames are repeated."""
-    low, high = max(start - context, 0), min(stop + context, n)
-    index = np.clip(np.arange(start - context, stop + context), low, high - 1) - low
-    return network.window(read_thumbs(low, high)[index])[context : context + stop - start]
+    """Probabilities of frames [start, stop) of a video of n frames, float32; beyond the video its end frames are repeated."""
+    reach = CONTEXT_FRAMES + LOOKUP_FRAMES
+    low, high = max(start - reach, 0), min(stop + reach, n)
+    index = np.clip(np.arange(start - reach, stop + reach), low, high - 1) - low
+    return network.window(read_thumbs(low, high)[index])[CONTEXT_FRAMES : CONTEXT_FRAMES + stop - start]
 
 
 def regions(probability: np.ndarray, threshold: float) -> list[tuple[int, int]]:
