@@ -35,30 +35,34 @@ _OVERSHOOT = 0.25
 def detect(curves: Mapping[str, np.ndarray], t_s: np.ndarray, config: ScenesConfig) -> list[Transition]:
     """Transitions in order of time. curves: name -> float32 [N] of CurveBuilder; t_s: float64 [N], s."""
     found = hard_candidates(curves, config.hard_evidence, config.hard_structure)
-    found += [t for t in still_screens(curves, config) if not explained(t, found, _PEAK_FRAMES)]
+    found += unexplained(still_screens(curves, config), found, len(t_s), _PEAK_FRAMES)
     slow = gradual_candidates(curves, config.gradual_evidence, config.hard_structure)
-    return tidy(found + strongest(slow, found), curves, t_s)
+    return tidy(found + strongest(slow, found, len(t_s)), curves, t_s)
 
 
 def obvious(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
     """Changes between still screens, and hard cuts far above the threshold."""
     found = still_screens(curves, config)
     sharp = hard_candidates(curves, config.obvious_factor * config.hard_evidence, config.hard_structure)
-    return found + [t for t in sharp if not explained(t, found, _PEAK_FRAMES)]
+    return found + unexplained(sharp, found, len(curves["jump"]), _PEAK_FRAMES)
 
 
-def explained(candidate: Transition, found: list[Transition], reach: int) -> bool:
-    """Whether a boundary already found lies within `reach` frames of the candidate's interval."""
-    return any(t.start <= candidate.end + reach and t.end >= candidate.start - reach for t in found)
-
-
-def strongest(candidates: list[Transition], found: list[Transition]) -> list[Transition]:
-    """Gradual candidates, the strongest first, that neither `found` nor a stronger one explains."""
-    chosen: list[Transition] = []
-    for candidate in sorted(candidates, key=lambda t: (-t.score, t.frame)):
-        if not explained(candidate, found + chosen, SIDE_FRAMES // 2):
-            chosen.append(candidate)
+def unexplained(candidates: list[Transition], found: list[Transition], n: int, reach: int) -> list[Transition]:
+    """Candidates whose intervals, `reach` frames either side included, hold no boundary of `found` nor an earlier candidate."""
+    taken = np.zeros(n + 1, bool)
+    for t in found:
+        taken[t.start : t.end + 1] = True
+    chosen = []
+    for t in candidates:
+        if not taken[max(t.start - reach, 0) : t.end + reach + 1].any():
+            taken[t.start : t.end + 1] = True
+            chosen.append(t)
     return chosen
+
+
+def strongest(candidates: list[Transition], found: list[Transition], n: int) -> list[Transition]:
+    """Gradual candidates, the strongest first, that neither `found` nor a stronger one explains."""
+    return unexplained(sorted(candidates, key=lambda t: (-t.score, t.frame)), found, n, SIDE_FRAMES // 2)
 
 
 def tidy(found: list[Transition], curves: Mapping[str, np.ndarray], t_s: np.ndarray) -> list[Transition]:
@@ -66,12 +70,14 @@ def tidy(found: list[Transition], curves: Mapping[str, np.ndarray], t_s: np.ndar
     out: list[Transition] = []
     for t in sorted(found):
         last = out[-1] if out else None
-        if last and last.kind == t.kind == "gradual" and _flat(curves, last.end, t.start) and t_s[t.start] - t_s[last.end] <= _FLAT_S:
+        if last and last.kind == t.kind == "gradual" and _blank_between(last, t, curves, t_s):
             middle = (last.start + t.end) // 2
             out[-1] = Transition(middle, last.start, t.end, "gradual", max(last.score, t.score), t.detector)
         else:
             out.append(t)
-    return _widened([t for t in out if not (t.kind == "gradual" and _at_an_end(t, curves, t_s))], len(t_s))
+    picture = np.flatnonzero(curves["contrast"] >= _FLAT_CONTRAST)
+    first = int(picture[0]) if len(picture) else len(t_s)
+    return _widened([t for t in out if t.kind == "hard" or not _at_an_end(t, first, t_s)], len(t_s))
 
 
 def _widened(found: list[Transition], n: int) -> list[Transition]:
@@ -86,17 +92,17 @@ def _widened(found: list[Transition], n: int) -> list[Transition]:
     return out
 
 
-def _flat(curves: Mapping[str, np.ndarray], start: int, end: int) -> bool:
-    """Whether the frames between two fades hold no picture."""
-    low, high = min(start, end), max(start, end) + 1
-    return bool(curves["contrast"][low:high].min() < _FLAT_CONTRAST) and bool(np.median(curves["contrast"][low:high]) < 2 * _FLAT_CONTRAST)
+def _blank_between(last: Transition, t: Transition, curves: Mapping[str, np.ndarray], t_s: np.ndarray) -> bool:
+    """Whether the frames between two fades hold no picture and are too few for a shot of their own."""
+    low, high = min(last.end, t.start, len(t_s) - 1), max(last.end, t.start) + 1
+    between = curves["contrast"][low:high]
+    blank = between.min() < _FLAT_CONTRAST and np.median(between) < 2 * _FLAT_CONTRAST
+    return bool(blank) and t_s[t.start] - t_s[low] <= _FLAT_S
 
 
-def _at_an_end(t: Transition, curves: Mapping[str, np.ndarray], t_s: np.ndarray) -> bool:
+def _at_an_end(t: Transition, first_picture: int, t_s: np.ndarray) -> bool:
     """Whether only flat frames precede the transition, or next to nothing follows it."""
-    opening = t.start <= 1 or curves["contrast"][: t.start].max() < _FLAT_CONTRAST
-    closing = t_s[-1] - t_s[min(t.end, len(t_s) - 1)] < _END_S
-    return bool(opening or closing)
+    return max(first_picture, 1) >= t.start or t_s[-1] - t_s[min(t.end, len(t_s) - 1)] < _END_S
 
 
 def contrast(curve: np.ndarray, floor: float) -> np.ndarray:
@@ -188,7 +194,7 @@ def gradual_evidence(curves: Mapping[str, np.ndarray], gap: int) -> np.ndarray:
 
 
 def gradual_candidates(curves: Mapping[str, np.ndarray], evidence: float, structure: float) -> list[Transition]:
-    """Peaks of the gradual evidence at every gap from `evidence` up (score 0.5 there), not yet merged."""
+    """Peaks of the gradual evidence at every gap from `evidence` up (score 0.5 there), not yet merged, in order of time."""
     found = []
     for gap in SPAN_FRAMES:
         score = as_score(gradual_evidence(curves, gap), evidence)
@@ -196,4 +202,4 @@ def gradual_candidates(curves: Mapping[str, np.ndarray], evidence: float, struct
         for i in _peaks(score, 0.5, gap // 2):
             start, end = max(i - gap // 2, 0), min(i + gap // 2, len(score))
             found.append(Transition(i, start, end, "gradual", float(score[i]), f"gap {gap}"))
-    return found
+    return sorted(found)

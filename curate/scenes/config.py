@@ -43,9 +43,9 @@ class ScenesConfig:
     still_structure: float = 0.25
     gradual_evidence: float = 7.0
     obvious_factor: float = 6.0
-    propose_share: float = 0.5
+    propose_share: float = 0.6
     propose_structure: float = 0.5
     network_threshold: float = 0.5
-    network_agreement: float = 0.35
+    network_agreement: float = 0.45
     network_hesitation: float = 0.15
     support_factor: float = 1.5

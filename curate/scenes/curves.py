@@ -41,7 +41,7 @@ class CurveBuilder:
     """Collects, for every frame i pushed in display order (a boundary i lies between frames i - 1 and i):
 
     jump: distance of frames i - 1 and i, in code values (0 to 765). 0 at the first frame.
-    colour_jump: Hellinger-type distance of their 8 x 8 x 8 RGB histograms, 0 to 1.
+    colour_jump: 1 - Bhattacharyya coefficient of their 8 x 8 x 8 RGB histograms, 0 to 1.
     contrast: standard deviation of frame i's luma grid, code values: near 0 for black, white and other flat frames.
     between_k: distance of the mean pictures of the k frames before and the k from i on, code values.
     within_k: mean standard deviation inside those two sides, code values.

@@ -4,12 +4,14 @@ What the network misses (changes between still screens) the curves see; what the
 changes, whip pans, flashes) the network can. Obvious hard cuts need no second opinion.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from curate.scenes import cascade
 from curate.scenes.config import ScenesConfig
+from curate.scenes.curves import SPAN_FRAMES
 from curate.scenes.transition import Transition
 from curate.scenes.transnet import CONTEXT_FRAMES, WINDOW_FRAMES, WindowNetwork, boundaries, look
 
@@ -44,7 +46,7 @@ def proposals(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[tu
     n = len(curves["jump"])
     generous = cascade.hard_candidates(curves, config.propose_share * config.hard_evidence, config.propose_structure)
     slow = cascade.gradual_candidates(curves, config.propose_share * config.gradual_evidence, config.hard_structure)
-    found = [t for t in generous if not cascade.explained(t, settled, 1)] + cascade.strongest(slow, settled)
+    found = cascade.unexplained(generous, settled, n, 1) + cascade.strongest(slow, settled, n)
     cores = [(max(t.start, t.frame - _SLOW_FRAMES), min(t.end, t.frame + _SLOW_FRAMES)) for t in found]
     return sorted((max(start - _REACH_FRAMES, 0), min(end + _REACH_FRAMES, n)) for start, end in cores)
 
@@ -66,20 +68,35 @@ def windows(stretches: list[tuple[int, int]], probability: np.ndarray) -> list[t
 
 def decide(curves: Mapping[str, np.ndarray], probability: np.ndarray, t_s: np.ndarray, config: ScenesConfig) -> list[Transition]:
     """Transitions from the curves and what the network said, in order of time; no decoding, no network."""
-    found = cascade.obvious(curves, config)
+    n, found = len(t_s), cascade.obvious(curves, config)
+    certain = cascade.hard_candidates(curves, config.hard_evidence, config.hard_structure)
+    agreed = [t for t in certain if _beside(probability, t.frame) >= config.network_agreement]
+    found += cascade.unexplained(agreed, found, n, _SAME_FRAMES)
+    seen = cascade.unexplained(boundaries(probability, config.network_threshold), found, n, _SAME_FRAMES)
+    found += _placed(seen, curves, config)
+    strong = cascade.gradual_candidates(curves, config.support_factor * config.gradual_evidence, config.hard_structure)
+    supported = [_at_peak(t, probability) for t in strong if _highest(probability, t) >= config.network_hesitation]
+    return cascade.tidy(found + cascade.strongest(supported, found, n), curves, t_s)
+
+
+def _placed(seen: list[Transition], curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
+    """The network's boundaries at the sharp or slow changes beside them; those left out where hardly any picture is replaced."""
     sharp = cascade.hard_candidates(curves, config.propose_share * config.hard_evidence, config.propose_structure)
     slow = cascade.gradual_candidates(curves, config.propose_share * config.gradual_evidence, config.hard_structure)
     replaced = cascade.replaced(curves, config.propose_structure)
-    certain = cascade.hard_candidates(curves, config.hard_evidence, config.hard_structure)
-    agreed = [t for t in certain if _beside(probability, t.frame) >= config.network_agreement]
-    found += [t for t in agreed if not cascade.explained(t, found, _SAME_FRAMES)]
-    for seen in boundaries(probability, config.network_threshold):
-        real = replaced[max(seen.start - 1, 0) : seen.end + 2].any() or any(t.start <= seen.frame <= t.end for t in slow)
-        if real and not cascade.explained(seen, found, _SAME_FRAMES):
-            found.append(_localised(seen, sharp, slow))
-    strong = cascade.gradual_candidates(curves, config.support_factor * config.gradual_evidence, config.hard_structure)
-    supported = [_at_peak(t, probability) for t in strong if _highest(probability, t) >= config.network_hesitation]
-    return cascade.tidy(found + cascade.strongest(supported, found), curves, t_s)
+    out = []
+    for t in seen:
+        beside = _around(sharp, t.frame, _SAME_FRAMES)
+        within = [s for s in _around(slow, t.frame, max(SPAN_FRAMES)) if s.start <= t.frame <= s.end]
+        if within or replaced[max(t.start - 1, 0) : t.end + 2].any():
+            out.append(_localised(t, beside, within))
+    return out
+
+
+def _around(found: list[Transition], frame: int, reach: int) -> list[Transition]:
+    """Those of `found` (in order of time) whose frame lies within `reach` of `frame`."""
+    low = bisect_left(found, frame - reach, key=lambda t: t.frame)
+    return found[low : bisect_right(found, frame + reach, key=lambda t: t.frame)]
 
 
 def _beside(probability: np.ndarray, frame: int) -> float:
@@ -99,13 +116,11 @@ def _at_peak(t: Transition, probability: np.ndarray) -> Transition:
 
 
 def _localised(seen: Transition, sharp: list[Transition], slow: list[Transition]) -> Transition:
-    """A boundary of the network at the sharp change beside it, or with the interval of the strongest slow change around it."""
-    beside = [t for t in sharp if abs(t.frame - seen.frame) <= _SAME_FRAMES]
-    if beside:
-        frame = max(beside, key=lambda t: t.score).frame
+    """A boundary of the network at the sharpest change beside it, or else with the interval of the strongest slow change around it."""
+    if sharp:
+        frame = max(sharp, key=lambda t: t.score).frame
         return Transition(frame, frame, frame, "hard", seen.score, seen.detector)
-    around = [t for t in slow if t.start <= seen.frame <= t.end]
-    if not around:
+    if not slow:
         return seen
-    best = max(around, key=lambda t: t.score)
+    best = max(slow, key=lambda t: t.score)
     return Transition(seen.frame, min(seen.start, best.start), max(seen.end, best.end), "gradual", seen.score, seen.detector)

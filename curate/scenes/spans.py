@@ -55,17 +55,13 @@ def spans(
 
 
 def _shots(transitions: Sequence[Transition], t_s: np.ndarray, config: ScenesConfig) -> list[tuple[int, int]]:
-    """Stretches between transitions, the guard taken off beside gradual ones."""
-    n, low, shots = len(t_s), 0, []
-    for t in sorted(transitions):
-        end, begin = t.start, t.end
-        if t.kind == "gradual":
-            end, begin = _guarded(t, t_s, config.guard_s)
+    """Stretches outside all transitions, the guard taken off beside gradual ones. Transitions may overlap."""
+    bounds = sorted(_guarded(t, t_s, config.guard_s) if t.kind == "gradual" else (t.start, t.end) for t in transitions)
+    low, shots = 0, []
+    for end, begin in [*bounds, (len(t_s), len(t_s))]:
         if end > low:
             shots.append((low, end))
         low = max(low, begin)
-    if low < n:
-        shots.append((low, n))
     return shots
 
 
