@@ -127,7 +127,7 @@ def export(run: RunDir, config: ExportConfig, policy_id: str, engine: Engine, op
     todo = [t for t in tasks if not _unit_is_done(run, t)]
     deadline = partial(_deadline_s, options)
     with progress("exporting", len(todo), "videos") as bar:
-        for outcome in engine.map(export_video, todo, deadline, partial(prepare_worker, 1)):
+        for outcome in engine.map(export_video, todo, deadline, prepare_worker):
             if outcome.status != "ok":
                 _record_failure(run, outcome.task, outcome.message or outcome.status)
             event = {"unit": outcome.task.unit, "stage": "export", "status": outcome.status, "message": outcome.message}

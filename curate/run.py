@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: Ru
     totals: Counter = Counter()
     with progress("curating", len(tasks), "videos") as bar:
         deadline: Callable[[VideoTask], float] = lambda t: options.deadline_s(t.size_bytes)  # noqa: E731
-        for outcome in engine.map(process_video, tasks, deadline, partial(prepare_worker, 1)):
+        for outcome in engine.map(process_video, tasks, deadline, prepare_worker):
             event = _event(outcome)
             if event["status"] == "full_disk":
                 raise UserError(f"the disk of {run.root} is full; free some space and run the same command again to go on")

@@ -24,15 +24,13 @@ from curate.video import one_line
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
-def prepare_worker(threads: int = 1) -> None:
+def prepare_worker() -> None:
     """Once per worker process: no thread pools beside ours, and Ctrl-C is the driver's to handle."""
-    import os
     import signal
 
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
     cv2.setNumThreads(0)
 
 

@@ -1,6 +1,7 @@
 """Worker processes on this machine, each killed at its task's deadline. Built on pebble's process pool, always spawned."""
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from curate.errors import UserError
 
 # A worker that died may have been killed for its neighbour's memory: one more try on a fresh worker tells.
 _TRIES_AFTER_CRASH = 1
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class LocalEngine:
 
         A UserError in a worker (absent weights, say) is the same for every task: it ends the iteration.
         """
+        # Parallel by process: thread pools must know before their libraries load, so the workers inherit it.
+        os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))
         context = multiprocessing.get_context("spawn")
         waiting = iter(tasks)
         running: dict[Future, tuple[Task, int]] = {}
