@@ -117,11 +117,12 @@ def _with_shards(joined: pa.Table, run: RunDir) -> pa.Table:
 
 def append_shards(manifest: pa.Table, index: pa.Table) -> pa.Table:
     """The manifest with where each exported clip lies: shard, offset, size, sha256 and the facts of the written file; null elsewhere."""
-    names = [n for n in INDEX.names if n not in ("clip_id", "split")]
-    manifest = manifest.drop_columns([n for n in names if n in manifest.column_names])
     rows = index.take(pc.index_in(manifest["clip_id"], index["clip_id"].combine_chunks()))
-    for name in names:
-        manifest = manifest.append_column(name, rows[name])
+    for name in (n for n in INDEX.names if n not in ("clip_id", "split")):
+        # In place where the column is there already: a manifest exported twice has the same bytes.
+        at = manifest.column_names.index(name) if name in manifest.column_names else len(manifest.column_names)
+        manifest = manifest.remove_column(at) if at < len(manifest.column_names) else manifest
+        manifest = manifest.add_column(at, INDEX.field(name), rows[name])
     return manifest
 
 
