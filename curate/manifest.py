@@ -90,10 +90,18 @@ def write_atomic(path: Path, rows: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        pq.write_table(rows, temporary, compression="zstd")
+        # One chunk per column, types as a reader gets them: how the rows came together must not show in the bytes.
+        pq.write_table(rows.cast(_as_read(rows.schema)).combine_chunks(), temporary, compression="zstd")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _as_read(schema: pa.Schema) -> pa.Schema:
+    """The schema that comes back from a file: Parquet renames the inner fields of lists and maps."""
+    file = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), file)
+    return pq.read_schema(pa.BufferReader(file.getvalue()))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
