@@ -91,7 +91,7 @@ def test_worker_count_changes_no_byte(few_videos, few_run, tmp_path):
 
 def test_kill_and_resume_changes_no_byte(few_videos, few_run, tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "curate.cli", "run", str(few_videos), "--out", str(run), "--workers", "4"]
+    command = [sys.executable, "-m", "curate.cli", "run", str(few_videos), "--out", str(run), "--workers", "2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 300
     while not list(run.glob("videos/*-*.parquet")) and time.monotonic() < deadline and process.poll() is None:
@@ -99,7 +99,7 @@ def test_kill_and_resume_changes_no_byte(few_videos, few_run, tmp_path):
     kill_group(process)
     done = len(list(run.glob("videos/*-*.parquet")))
     assert 0 < done < 4, "killed in the middle"
-    out = curate("run", few_videos, "--out", run, "--workers", 2).stdout
+    out = curate("run", few_videos, "--out", run, "--workers", 4).stdout
     assert "videos are up to date" in out
     assert data_bytes(run) == data_bytes(few_run)
 
