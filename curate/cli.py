@@ -1,5 +1,6 @@
 """The command `curate`. Only argument parsing and words to the user live here; heavy imports happen inside the commands."""
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,6 +158,10 @@ def main() -> None:
         sys.exit(app(standalone_mode=False) or 0)
     except UserError as error:
         _fail(str(error), 2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail("the disk is full; free some space and run the same command again to go on", 2)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted; run the same command again to go on", 130)
     except usage_error as error:

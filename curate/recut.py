@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def compare_cuts(run: RunDir, now: Config, then: Config) -> pd.DataFrame:
-    """One row per video: relpath, cuts and clips of the run, cuts and clips under `then`, frames the network has not looked at.
+    """One row per video: relpath, cuts of the run, cuts and clips under `then` (cuts_then, clips_then).
 
-    A proposal that the network never saw cannot be judged without the video; it counts as no cut, and
-    `unseen` says how many frames such proposals cover. Raises UserError where the run has no curves.
+    A proposal that the network never saw cannot be judged without the video: there `fused` counts only what the curves alone
+    make obvious. Raises UserError where the run has no curves.
     """
     read_manifest(run)
     base = fingerprints(now).base

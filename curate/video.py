@@ -48,7 +48,7 @@ class VideoInfo:
 class DecodeLog:
     """What a sequential decode met; filled while it runs.
 
-    packet_pts/keyframe_pts: PTS of all packets and of keyframe packets, in the order of the file.
+    keyframe_pts: PTS of keyframe packets, in the order of the file. n_decode_errors: packets that could not be decoded.
     error_message: the error that ended the decode early, None at a clean end of file.
     """
 
