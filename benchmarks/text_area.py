@@ -66,7 +66,7 @@ def render(seed: int, kind: str, em_px: int, face: str) -> tuple[np.ndarray, flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--side-px", type=int, default=Text.side_px)
     args = parser.parse_args()
     text, none = Text(side_px=args.side_px), np.zeros(0)

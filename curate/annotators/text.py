@@ -24,6 +24,7 @@ BOX_SCORE = 0.6
 MAX_KERNEL_HEIGHT = 0.13
 LARGE_KERNEL_HEIGHT, LARGE_KERNEL_ASPECT = 0.08, 2.0
 GROW = 1.5
+CUT_GROW = 2.1
 NO_INK_GROW = 0.6
 SPREAD_PX = 0.25
 MIN_KERNEL_PX = 2
@@ -46,7 +47,7 @@ class Text(Annotator):
     Raises UserError from `check` and `setup` where the method's package or weights are missing; nothing is downloaded.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, pa.DataType]] = {
         "text_area": pa.float32(),
         **{f"text_area_{role}": pa.float32() for role in ROLES},
@@ -250,7 +251,7 @@ def tight_box(gray: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     if w < h:
         w, h, angle = h, w, angle - 90
     scale = max(1.0, 48 / (h + 1))
-    margin = 0.5 * GROW * w * h / (w + h) + 1
+    margin = 0.5 * CUT_GROW * w * h / (w + h) + 1
     size = (max(4, round((w + 2 * margin) * scale)), max(4, round((h + 2 * margin) * scale)))
     turn = np.asarray(cv2.getRotationMatrix2D(centre, angle, scale), np.float64)
     turn[:, 2] += np.array([size[0] / 2 - centre[0], size[1] / 2 - centre[1]])
@@ -286,7 +287,7 @@ def ink_bounds(patch: np.ndarray, margin_px: float, spread_px: float) -> tuple[f
     if (x1 - x0) * (y1 - y0) < 0.3 * (width - 2 * m) * (height - 2 * m):
         return None
     # ink that runs to the rim has merged with the background there: that side takes the fixed margin
-    fixed = m * (1 - NO_INK_GROW / GROW)
+    fixed = m * (1 - NO_INK_GROW / CUT_GROW)
     return (
         float(x0) + spread_px if x0 > 0 else fixed,
         float(y0) + spread_px if y0 > 0 else fixed,
