@@ -18,7 +18,7 @@ README = HERE.parent / "README.md"
 def scripts(videos):
     """table name -> command."""
     return {
-        "cuts": ["cuts.py", "--videos", str(videos)],
+        "cuts": ["cuts.py", "--videos", str(videos / "dev")],
         "demo": ["demo_truth.py"],
         "motion": ["motion.py"],
         "text": ["text_area.py"],

@@ -12,6 +12,7 @@ from curate.annotators import Annotator, ClipFrames, FrameRequest
 from curate.collect import Collector
 from curate.errors import AnnotatorError
 from curate.picture import decode_jpeg
+from curate.scenes.config import ScenesConfig
 from curate.schema import annotation_schema
 from curate.video import one_line
 
@@ -109,12 +110,12 @@ def _cut(picture: np.ndarray, crop: tuple[float, float, float, float]) -> np.nda
     return picture[y0:y1, x0:x1]
 
 
-def annotate(annotator: Annotator, source: ClipSource, min_length_s: float, full_frame: bool = False) -> pa.Table:
-    """The annotator's table for a video's clips: one row per clip, with status ok, error (one line says why) or not_run (too short)."""
+def annotate(annotator: Annotator, source: ClipSource, scenes: ScenesConfig, full_frame: bool = False) -> pa.Table:
+    """One row per clip of the video: status ok, error or not_run, the last two with the reason in one line."""
     rows: list[dict[str, Any]] = []
     for position, clip in enumerate(source.rows):
-        if clip["duration_s"] + 1e-9 < min_length_s:
-            rows.append(_row(annotator, clip, "not_run", f"shorter than scenes.min_length_s = {min_length_s:g}"))
+        if reason := _unusable(clip, scenes):
+            rows.append(_row(annotator, clip, "not_run", reason))
             continue
         try:
             view = source.view(annotator, position, full_frame)
@@ -124,6 +125,15 @@ def annotate(annotator: Annotator, source: ClipSource, min_length_s: float, full
             kind = "" if isinstance(error, AnnotatorError) else f"{type(error).__name__}: "
             rows.append(_row(annotator, clip, "error", kind + one_line(error)))
     return pa.Table.from_pylist(rows, schema=annotation_schema(annotator.columns))
+
+
+def _unusable(clip: Mapping[str, Any], scenes: ScenesConfig) -> str | None:
+    """Why a span is listed but never scored, None where it is a clip."""
+    if clip["duration_s"] + 1e-9 < scenes.min_length_s:
+        return f"shorter than scenes.min_length_s = {scenes.min_length_s:g}"
+    if scenes.snap == "keyframe" and clip["keyframe_start_pts"] is None:
+        return "no keyframe to start at: scenes.snap = keyframe"
+    return None
 
 
 def _row(annotator: Annotator, clip: Mapping[str, Any], status: str, error: str | None) -> dict[str, Any]:

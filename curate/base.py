@@ -86,7 +86,7 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
     base = Base({}, clips, source, _curves_table(result, looked), frames, frames_decoded=len(result.pts), clock=result.clock)
     if BORDERS in annotators:
         with result.clock(BORDERS):
-            base.tables[BORDERS] = annotate(annotators[BORDERS], source, config.scenes.min_length_s, full_frame=True)
+            base.tables[BORDERS] = annotate(annotators[BORDERS], source, config.scenes, full_frame=True)
             _apply_crop(clips, base.tables[BORDERS])
     base.video = task.identity() | facts | _video_crop(clips, facts) | {"cuts": [_cut_struct(t, result) for t in transitions]}
     return base, collector

@@ -81,7 +81,7 @@ def _process(task: VideoTask) -> dict[str, Any]:
             table = base.tables.get(name)
             if table is None:
                 with base.clock(name):
-                    table = annotate(annotator, base.source, task.config.scenes.min_length_s, full_frame=name == BORDERS)
+                    table = annotate(annotator, base.source, task.config.scenes, full_frame=name == BORDERS)
             run.write(prints.tables[name], task.video_id, prints.annotations[name], table)
     if base_is_stale:
         base.write(run, task.video_id, prints.base)

@@ -315,6 +315,8 @@ def test_keyframe_part_never_leaves_the_shot():
     snapped = spans(found, times(90), dataclasses.replace(CONFIG, snap="keyframe"), keys)
     assert [(c.start, c.end) for c in snapped] == [(0, 48), (60, 90)]
     assert spans(found, times(90), CONFIG, [55])[0].keyframe_start is None
+    without = spans(found, times(90), dataclasses.replace(CONFIG, snap="keyframe"), [60, 72, 84])
+    assert [(c.start, c.end, c.keyframe_start) for c in without] == [(0, 50, None), (60, 90, 60)]
 
 
 def test_residual_shows_a_missed_cut():

@@ -73,6 +73,7 @@ def headline(run: Run, funnels: list[Funnel]) -> dict[str, Any]:
     files, clips_s = file_counts(run.videos), _seconds(run.clips)
     usable = run.videos[run.videos["status"].isin(["ok", "partial"])]
     seconds, videos_s = run.info.get("seconds"), _seconds(usable)
+    whole = (run.info.get("processed") or {}).get("videos", 0) >= len(usable)  # a resumed run's time covers a part only
     return {
         "files": files,
         "n_files": len(run.videos),
@@ -83,7 +84,7 @@ def headline(run: Run, funnels: list[Funnel]) -> dict[str, Any]:
         "started_at": run.info.get("started_at"),
         "finished_at": run.info.get("finished_at"),
         "seconds": seconds,
-        "speed": videos_s / float(seconds) if seconds and videos_s else None,
+        "speed": videos_s / float(seconds) if seconds and videos_s and whole else None,
     }
 
 

@@ -40,15 +40,13 @@ def spans(
 
     t_s: float64 [N], s, increasing. keyframes: indices of keyframes, increasing. scores: float32 [N], the cut score of
     every frame (`scenes.scores`); without it cut_residual is 0. With `snap = "keyframe"` a span shrinks to its
-    keyframe-aligned part, and one without such a part is left out.
+    keyframe-aligned part; one without such a part stays as it is, its keyframes None, so that nothing is lost.
     """
     found = []
     for start, end in _shots(transitions, t_s, config):
         for low, high in _split(start, end, t_s, config.max_length_s):
             first, last = _keyframe_part(low, high, len(t_s), keyframes or ())
-            if config.snap == "keyframe":
-                if first is None or last is None:
-                    continue
+            if config.snap == "keyframe" and first is not None and last is not None:
                 low, high = first, last
             found.append(Span(low, high, _residual(scores, low, high), first, last))
     return found
