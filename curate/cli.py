@@ -1,13 +1,11 @@
 """The command `curate`. Only argument parsing and words to the user live here; heavy imports happen inside the commands."""
 
-import errno
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from curate.errors import UserError
+from curate.console import run_app
 
 app = typer.Typer(
     name="curate",
@@ -153,24 +151,7 @@ def demo(
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit code 2."""
-    usage_error: Any = typer.BadParameter.__bases__[0]  # typer carries its own click, whose error classes it does not export
-    try:
-        sys.exit(app(standalone_mode=False) or 0)
-    except UserError as error:
-        _fail(str(error), 2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _fail("the disk is full; free some space and run the same command again to go on", 2)
-    except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted; run the same command again to go on", 130)
-    except usage_error as error:
-        _fail(" ".join(error.format_message().split()), 2)
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"curate: {message}", file=sys.stderr)
-    sys.exit(code)
+    run_app(app, "curate")
 
 
 if __name__ == "__main__":

@@ -164,6 +164,10 @@ def _coerce(value: Any, kind: Any, where: str) -> Any:
         if value is None or value == "none":
             return None
         return _coerce(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise UserError(f"{where} is one of {', '.join(map(str, arguments))}, not {value!r}")
+        return value
     if origin is tuple and isinstance(value, list):
         return tuple(_coerce(v, arguments[0], where) for v in value)
     if origin is not None and isinstance(value, Mapping):

@@ -22,7 +22,16 @@ def shared_videos() -> Path:
 
 def curate(*arguments: object, cwd: Path | None = None, check: bool = True, timeout_s: float = 900) -> subprocess.CompletedProcess:
     """Run the real command in its own process, as a user does."""
-    command = [sys.executable, "-m", "curate.cli", *map(str, arguments)]
+    return _command("curate", arguments, cwd, check, timeout_s)
+
+
+def evaluate(*arguments: object, cwd: Path | None = None, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess:
+    """Run the real command in its own process, as a user does."""
+    return _command("evaluate", arguments, cwd, check, timeout_s)
+
+
+def _command(name: str, arguments: tuple, cwd: Path | None, check: bool, timeout_s: float) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"{name}.cli", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s)
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")

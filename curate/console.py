@@ -1,0 +1,31 @@
+"""How every command of clipmill ends: a user's mistake is one line on stderr and exit code 2, never a traceback."""
+
+import errno
+import sys
+from typing import Any, NoReturn
+
+import typer
+
+from curate.errors import UserError
+
+
+def run_app(app: typer.Typer, name: str) -> NoReturn:
+    """Run a command line and exit. name: of the command, before the colon of an error."""
+    usage_error: Any = typer.BadParameter.__bases__[0]  # typer carries its own click, whose error classes it does not export
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except UserError as error:
+        _fail(name, str(error), 2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(name, "the disk is full; free some space and run the same command again to go on", 2)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail(name, "interrupted; run the same command again to go on", 130)
+    except usage_error as error:
+        _fail(name, " ".join(error.format_message().split()), 2)
+
+
+def _fail(name: str, message: str, code: int) -> NoReturn:
+    print(f"{name}: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,199 @@
+"""What each command does. Words to the user are printed here and nowhere below."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.config import parse_override
+from curate.errors import UserError
+from curate.log import say
+from evaluate.extract import Settings
+from evaluate.parallel import is_first
+from evaluate.protocol import Protocol, load
+from evaluate.protocol import names as protocol_names
+from evaluate.scores import ScoreRow
+from evaluate.scoring import Evaluation, Spec
+from evaluate.store import default_cache
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that the scoring commands share."""
+
+    protocol: str
+    features: str | None
+    sets: Sequence[str]
+    weights: Path | None
+    where: str | None
+    out: Path | None
+    device: str
+    batch: int
+    workers: int
+    cache: Path | None
+
+    def evaluation(self, real: Spec | None, fake: Spec, needs_network: bool = True) -> Evaluation:
+        """Raises UserError for unknown names and settings; missing weights are named before any video is opened."""
+        protocol, parameters = self._resolved()
+        settings = Settings(self.device, self.batch, self.workers, self.cache or default_cache())
+        evaluation = Evaluation(real, fake, protocol, settings, self.weights, self.where, parameters)
+        if needs_network:
+            evaluation.network(protocol.features)
+        return evaluation
+
+    def _resolved(self) -> tuple[Protocol, dict[str, dict[str, Any]]]:
+        """The protocol with its changed fields, and the fields of metrics: `--set fvd.draws=5` has a dot, a protocol's field has none."""
+        changes: dict[str, Any] = {"features": self.features} if self.features else {}
+        parameters: dict[str, dict[str, Any]] = {}
+        for text in self.sets:
+            for key, value in parse_override(text).items():
+                if isinstance(value, dict):
+                    parameters.setdefault(key, {}).update(value)
+                else:
+                    changes[key] = value
+        return load(self.protocol, changes), parameters
+
+
+def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> None:
+    """`evaluate fvd`, `kvd`, `run`."""
+    from evaluate import scores
+    from evaluate.metrics import FeatureMetric, metric_class
+
+    kinds = [metric_class(name) for name in metrics]
+    if not kinds:
+        raise UserError("--metrics names none; `evaluate metrics` lists them")
+    uses_protocol = any(issubclass(kind, FeatureMetric) and kind.features is None for kind in kinds)
+    evaluation = options.evaluation(real, fake, uses_protocol)
+    rows = [evaluation.score(name) for name in metrics]
+    if not is_first():
+        return
+    for row in rows:
+        _say_row(row)
+    for line in dict.fromkeys(w for row in rows for w in row.warnings):
+        say(f"warning: {line}")
+    if options.out is not None:
+        scores.append(options.out, rows)
+        say(f"added to {options.out}")
+
+
+def _say_row(row: ScoreRow) -> None:
+    details = ", ".join(f"{k} {v:.6g}" for k, v in row.details.items() if k not in ("n_real", "n_fake"))
+    counts = f"{row.n_fake} clips" if row.n_real == 0 else f"{row.n_real} real, {row.n_fake} fake"
+    say(f"{row}  ({row.protocol}; {counts}; fingerprint {row.fingerprint})" + (f"\n  {details}" if details else ""))
+
+
+def stats(videos: str, out: Path, options: Options) -> None:
+    """`evaluate stats`."""
+    from evaluate import stats as files
+
+    evaluation = options.evaluation(videos, videos)
+    measured = evaluation.features("real")
+    if not is_first():
+        return
+    files.save(out, measured, evaluation.feature_facts(evaluation.protocol.features))
+    say(f"{len(measured.clip_ids)} clips, {len(measured.skipped)} skipped: {out}")
+    for skip in measured.skipped[:20]:
+        say(f"  skipped {skip.video_id}: {skip.reason}")
+
+
+def compare(path: Path, force: bool) -> None:
+    """`evaluate compare`. Raises UserError where numbers of one metric were made in different ways, unless forced."""
+    from evaluate.scores import comparable_groups, differing_fields, read
+
+    groups = comparable_groups(read(path))
+    by_metric: dict[str, list[list[ScoreRow]]] = {}
+    for group in groups:
+        by_metric.setdefault(group[0].metric, []).append(group)
+    refused = []
+    for metric, several in by_metric.items():
+        say(f"{metric}")
+        for k, group in enumerate(several):
+            if k:
+                fields = differing_fields(several[0][0].facts, group[0].facts)
+                say(f"  not comparable with the above: {'; '.join(fields)}")
+                refused.append(metric)
+            for row in sorted(group, key=lambda r: r.value):
+                say(f"  {row}  {row.fake}  ({row.protocol}, {row.n_fake} clips, {row.fingerprint})")
+        if force and len(several) > 1:
+            say("  forced, in one order:")
+            for row in sorted((r for g in several for r in g), key=lambda r: r.value):
+                say(f"  {row}  {row.fake}  ({row.protocol}, {row.fingerprint})")
+    if refused and not force:
+        raise UserError(f"{', '.join(dict.fromkeys(refused))}: fingerprints differ, so they are not put in one order; --force does it")
+
+
+def degrade(videos: str, out: Path, clips: int, options: Options) -> None:
+    """`evaluate degrade`."""
+    import numpy as np
+    import torch
+
+    from evaluate import degrade as study
+    from evaluate.resize import preprocess
+
+    evaluation = options.evaluation(None, videos)
+    protocol, network = evaluation.protocol, evaluation.network(evaluation.protocol.features)
+    pixels = evaluation.pixels(clips)
+
+    def features(batch: Sequence[np.ndarray]) -> np.ndarray:
+        parts = []
+        for at in range(0, len(batch), options.batch):
+            ready = [preprocess(clip, protocol, network.side_px) for clip in batch[at : at + options.batch]]
+            with torch.inference_mode():
+                parts.append(network(torch.stack(ready)).cpu().numpy())
+        return np.concatenate(parts)
+
+    rows = study.study(pixels, features)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "degrade.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    study.plot(rows, out / "degrade.png", network.label)
+    for row in rows:
+        say(f"{row['corruption']:16} {row['level']:>10}  {row['distance']:.4g}")
+    say(f"{network.label} of {len(pixels)} clips against their corrupted copies: {out / 'degrade.png'}")
+
+
+def check_weights(path: Path) -> None:
+    """`evaluate check-weights`. Raises UserError where the file is not the network that FVD is defined on."""
+    from evaluate.i3d_weights import check
+
+    report = check(path)
+    for line in report.lines():
+        say(line)
+    if not report.proven:
+        raise UserError(report.verdict)
+
+
+def selftest(weights: Path | None) -> None:
+    """`evaluate selftest`. Raises UserError where a number is not what it should be."""
+    from evaluate.selftest import cases
+
+    wrong = 0
+    for case in cases(weights):
+        ok = abs(case.found - case.expected) <= case.tolerance * max(abs(case.expected), 1e-12)
+        wrong += not ok
+        say(f"{'ok  ' if ok else 'WRONG'} {case.name}: {case.found:.10g} (expected {case.expected:.10g} within {case.tolerance:g})")
+    if wrong:
+        raise UserError(f"{wrong} of the numbers are wrong: do not trust scores made here")
+    say("all numbers are right" + ("" if weights else "; with --weights the trained network is tested too"))
+
+
+def protocols() -> None:
+    """`evaluate protocols`."""
+    for name in protocol_names():
+        p = load(name)
+        say(f"{name} v{p.version}: {p.summary}\n    {p.source}")
+        say(
+            f"    {p.clip_frames} frames, stride {p.stride}, start {p.clip_choice}; {p.n_real or 'all'} real, {p.n_fake or 'all'} fake, "
+            f"{p.choose}; {p.resize}, {p.geometry}; {p.features}, bn eps {p.bn_eps:g}; ddof {p.ddof}, {p.dtype}"
+        )
+
+
+def metrics() -> None:
+    """`evaluate metrics`."""
+    from evaluate import features
+    from evaluate import metrics as all_metrics
+
+    for name in all_metrics.names():
+        kind = all_metrics.metric_class(name)
+        say(f"{name:20} {kind.__base__.__name__}: {(kind.__doc__ or '').strip().splitlines()[0]}")
+    say("feature networks: " + ", ".join(features.names()))

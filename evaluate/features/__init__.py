@@ -1,0 +1,49 @@
+"""Feature networks, one per file: videos in, one vector each out. A new one is a new file, found by its name."""
+
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from evaluate.finding import names as _names
+from evaluate.finding import plugin
+
+
+class FeatureNetwork:
+    """Base of all feature networks. A subclass sets the class attributes, `__init__` and `__call__`.
+
+    side_px: the size of the square pictures it takes. min_frames: shortest clip it can see. dim: length of a feature.
+    per_frame: True where the features are one row per frame, [B, T, D], for metrics on pictures (FID, KID, Inception Score).
+    label: how a Fréchet distance on these features is called, for example "FVD"; every other name says which features it is of.
+    """
+
+    side_px: ClassVar[int] = 224
+    min_frames: ClassVar[int] = 1
+    dim: ClassVar[int]
+    per_frame: ClassVar[bool] = False
+    label: str = "Fréchet distance"
+
+    def __init__(self, device: str = "cpu", weights: Path | None = None, **options: Any) -> None:
+        """Load the network. weights: a local file, else the cache folder's. options: what a protocol fixes of the network itself,
+        such as `bn_eps`. Raises UserError, in one line and within two seconds, where weights are missing or wrong.
+        """
+
+    @property
+    def identity(self) -> str:
+        """What decides the features besides their input, for the fingerprint: the network, its variant, a checksum of its weights."""
+        raise NotImplementedError
+
+    def __call__(self, videos: torch.Tensor) -> torch.Tensor:
+        """float32 [B, T, 3, side_px, side_px] in [-1, 1], RGB -> float32 [B, D], or [B, T, D] where `per_frame`."""
+        raise NotImplementedError
+
+
+def names() -> list[str]:
+    """Every feature network of this folder."""
+    return _names(sys.modules[__name__])
+
+
+def network_class(name: str) -> type[FeatureNetwork]:
+    """The class in `evaluate/features/<name>.py`. Raises UserError with the known names where there is none."""
+    return plugin(sys.modules[__name__], name, FeatureNetwork, "feature network")

@@ -1,0 +1,83 @@
+"""Metrics, one per file. A new one is a new file, found by its name. What a metric looks at decides its base class."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from evaluate.finding import names as _names
+from evaluate.finding import plugin
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number. standard_error: null where it cannot be estimated. details: further numbers of the same computation, such as
+    `fvd_infinity`. warnings: one line each, for the reader of the number."""
+
+    value: float
+    standard_error: float | None = None
+    details: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Base of all metrics. A subclass is a frozen dataclass: its fields are its parameters, settable as `--set name.field=value`.
+
+    title: how a person calls it; `{features}` stands for the label of the feature network. unit: of the value, empty for none.
+    higher_is_better: None where neither is.
+    """
+
+    title: ClassVar[str] = ""
+    unit: ClassVar[str] = ""
+    higher_is_better: ClassVar[bool | None] = None
+
+
+@dataclass(frozen=True)
+class FeatureMetric(Metric):
+    """Compares two sets by their features. features: the network it is defined on, None: the protocol's."""
+
+    features: ClassVar[str | None] = None
+
+    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
+        """float [N, D] and [M, D] of finite numbers -> Score. seed: of the error bar's subsampling. Raises UserError for sets too small."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class VideoMetric(Metric):
+    """Measures single videos, without a network and without a reference; a set's score is the mean over its clips."""
+
+    def __call__(self, video: np.ndarray, fps: float) -> float:
+        """uint8 [T, H, W, 3] RGB at `fps` -> value; NaN where nothing can be said (one frame, say), which is counted, not averaged."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PairMetric(Metric):
+    """Compares a reconstruction with its original; a set's score is the mean over pairs, matched by clip id."""
+
+    def __call__(self, real: np.ndarray, fake: np.ndarray) -> float:
+        """uint8 [T, H, W, 3] twice, same shape -> value. Raises UserError where the shapes differ."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TextMetric(Metric):
+    """Measures videos against their captions (CLIP similarity)."""
+
+    def __call__(self, video: np.ndarray, caption: str) -> float:
+        """uint8 [T, H, W, 3] RGB and its text -> value."""
+        raise NotImplementedError
+
+
+def names() -> list[str]:
+    """Every metric of this folder."""
+    return _names(sys.modules[__name__])
+
+
+def metric_class(name: str) -> type[Metric]:
+    """The class in `evaluate/metrics/<name>.py`. Raises UserError with the known names where there is none."""
+    return plugin(sys.modules[__name__], name, Metric, "metric")

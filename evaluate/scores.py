@@ -1,0 +1,128 @@
+"""Scores with everything that made them: rows of a Parquet file, and the question whether two of them may be compared."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.errors import UserError
+from curate.manifest import fingerprint, write_atomic
+
+SCHEMA = pa.schema(
+    [
+        ("metric", pa.string()),
+        ("title", pa.string()),
+        ("value", pa.float64()),
+        ("standard_error", pa.float64()),
+        ("unit", pa.string()),
+        ("real", pa.string()),
+        ("fake", pa.string()),
+        ("n_real", pa.int64()),
+        ("n_fake", pa.int64()),
+        ("n_skipped", pa.int64()),
+        ("protocol", pa.string()),
+        ("fingerprint", pa.string()),
+        ("real_ids", pa.string()),
+        ("fake_ids", pa.string()),
+        ("details", pa.string()),
+        ("facts", pa.string()),
+        ("warnings", pa.list_(pa.string())),
+        ("skipped", pa.list_(pa.string())),
+        ("created_at", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One number. facts: every field that decides it besides the fake videos; rows with equal facts may be compared.
+
+    standard_error: None where none can be given. details: further numbers of the same computation. skipped: clips that gave nothing,
+    with the reason.
+    """
+
+    metric: str
+    title: str
+    value: float
+    standard_error: float | None
+    unit: str
+    real: str
+    fake: str
+    n_real: int
+    n_fake: int
+    protocol: str
+    facts: Mapping[str, Any]
+    real_ids: str
+    fake_ids: str
+    details: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    created_at: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the facts: equal where two numbers may be compared."""
+        return fingerprint(self.facts)
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
+        return f"{self.title} {self.value:.6g}{error}{' ' + self.unit if self.unit else ''}"
+
+
+def append(path: Path, rows: Sequence[ScoreRow]) -> None:
+    """Add rows to a Parquet file, which is made where it is not there. Raises UserError where it is no file of scores."""
+    new = pa.Table.from_pylist([_record(row) for row in rows], schema=SCHEMA)
+    write_atomic(path, pa.concat_tables([_table(path), new]) if path.exists() else new)
+
+
+def _record(row: ScoreRow) -> dict[str, Any]:
+    record = asdict(row) | {"fingerprint": row.fingerprint, "n_skipped": len(row.skipped)}
+    return record | {"details": json.dumps(dict(row.details)), "facts": json.dumps(row.facts, sort_keys=True)}
+
+
+def _table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path).cast(SCHEMA)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is no file of scores: {' '.join(str(error).split())[:200]}") from error
+
+
+def read(path: Path) -> list[ScoreRow]:
+    """The rows of a file of scores. Raises UserError where it is none."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    rows = []
+    for record in _table(path).to_pylist():
+        for name in ("fingerprint", "n_skipped"):
+            del record[name]
+        record |= {"details": json.loads(record["details"]), "facts": json.loads(record["facts"])}
+        rows.append(ScoreRow(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}))
+    return rows
+
+
+def differing_fields(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Fields whose values differ, nested ones with dots: `protocol.resize: bilinear | tf1-bilinear`."""
+    found = []
+    for name in sorted({*first, *second}):
+        a, b = first.get(name), second.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differing_fields(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append(f"{prefix}{name}: {a} | {b}")
+    return found
+
+
+def comparable_groups(rows: Sequence[ScoreRow]) -> list[list[ScoreRow]]:
+    """Rows of one metric and one fingerprint together, in the order of their first row."""
+    groups: dict[tuple[str, str], list[ScoreRow]] = {}
+    for row in rows:
+        groups.setdefault((row.metric, row.fingerprint), []).append(row)
+    return list(groups.values())

@@ -1,0 +1,97 @@
+"""Sets of videos, whatever they are stored as: an ordered list of videos, each with a name, a content key and a way to its frames."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from curate.errors import UserError
+
+VIDEO_KINDS = "a folder of videos or of frame folders, a curate run, a manifest.parquet, a glob of tars, an .npy or .npz of uint8 videos"
+
+
+class Frames(Protocol):
+    """One opened video."""
+
+    def times_s(self) -> np.ndarray:
+        """float64 [N], s, of every frame in display order; NaN where the storage knows no rate (frame folders, arrays)."""
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        """uint8 [T, H, W, 3] RGB, upright, square pixels, of the frames at increasing `index`. Raises DecodeError."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of a set. video_id: unique in the set. key: of its content; equal videos have equal keys. caption: may be empty."""
+
+    video_id: str
+    key: str
+    open: Callable[[], AbstractContextManager[Frames]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A video that could not be used, and why, in one line."""
+
+    video_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """videos: in natural order of their names (frame2 before frame10). skipped: those that cannot even be listed as videos."""
+
+    name: str
+    kind: str
+    videos: Sequence[Video]
+    skipped: tuple[Skip, ...] = field(default=())
+
+
+def open_set(spec: str | Path | np.ndarray, where: str | None = None, index: Path | None = None) -> VideoSet:
+    """The set that `spec` names.
+
+    where: an SQL-like condition on the manifest's columns, for runs and manifests. index: a file that remembers the hashes of video
+    files. Raises UserError, one line, where there is nothing, nothing matches, or the kind of set is unknown.
+    """
+    opened = _open(spec, where, index)
+    if not opened.videos:
+        reasons = f"; first: {opened.skipped[0].video_id}: {opened.skipped[0].reason}" if opened.skipped else ""
+        raise UserError(f"no video to use in {opened.name} ({len(opened.skipped)} skipped{reasons})")
+    return opened
+
+
+def _open(spec: str | Path | np.ndarray, where: str | None, index: Path | None) -> VideoSet:
+    from evaluate.sets import arrays, folders, runs, tars
+
+    if isinstance(spec, np.ndarray):
+        return _without_where(where, arrays.array_set, spec, "array")
+    text, path = str(spec), Path(spec)
+    if text.endswith(".tar"):
+        return _without_where(where, tars.tar_set, text)
+    if path.suffix in (".npy", ".npz") and path.is_file():
+        return _without_where(where, arrays.file_set, path)
+    if path.suffix == ".parquet" and path.is_file():
+        return runs.manifest_set(path, where)
+    if (path / "manifest.parquet").is_file():
+        return runs.manifest_set(path / "manifest.parquet", where)
+    if path.exists():
+        return _without_where(where, folders.folder_set, path, index)
+    raise UserError(f"there is no {text}; a set is {VIDEO_KINDS}")
+
+
+def _without_where(where: str | None, make: Callable[..., VideoSet], *arguments: Any) -> VideoSet:
+    if where is not None:
+        raise UserError("--where needs the columns of a manifest: give a curate run or a manifest.parquet")
+    return make(*arguments)
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sorts digits by value: frame2 before frame10 (stylegan-v issue 43: lexicographic order shuffles time)."""
+    import re
+
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(p), p) if p.isdigit() else (1, 0, p.lower()) for p in parts if p]

@@ -1,0 +1,58 @@
+"""Videos in arrays: .npy or .npz of uint8 [N, T, H, W, 3]."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from curate.errors import UserError
+from evaluate.sets import Video, VideoSet
+
+
+class ArrayFrames:
+    """One video of an array, uint8 [T, H, W, 3]; it has frames but no times."""
+
+    def __init__(self, video: np.ndarray) -> None:
+        self._video = video
+
+    def times_s(self) -> np.ndarray:
+        """See `Frames`: NaN."""
+        return np.full(len(self._video), np.nan)
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        """See `Frames`."""
+        return np.ascontiguousarray(self._video[index])
+
+
+def array_set(videos: np.ndarray, name: str) -> VideoSet:
+    """Raises UserError where the array is not uint8 [N, T, H, W, 3]: a float's range would have to be guessed."""
+    if videos.dtype != np.uint8:
+        raise UserError(f"{name} holds {videos.dtype}: videos are uint8, 0 to 255 (floats may mean 0..1, -1..1 or 0..255)")
+    if videos.ndim != 5 or videos.shape[-1] != 3:
+        raise UserError(f"{name} has shape {list(videos.shape)}: videos are [N, T, H, W, 3]")
+    return VideoSet(name, "array", [Video(f"{i:06d}", _key(v), partial(_opened, v)) for i, v in enumerate(videos)])
+
+
+def file_set(path: Path) -> VideoSet:
+    """The videos of an .npy file, or of the one array in an .npz file. Pickled arrays are refused."""
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            if len(loaded.files) != 1:
+                raise UserError(f"{path} holds {len(loaded.files)} arrays ({', '.join(loaded.files[:4])}), not one")
+            loaded = loaded[loaded.files[0]]
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    return array_set(loaded, str(path))
+
+
+def _key(video: np.ndarray) -> str:
+    return hashlib.sha256(f"{video.shape}".encode() + np.ascontiguousarray(video).tobytes()).hexdigest()[:32]
+
+
+@contextmanager
+def _opened(video: np.ndarray) -> Iterator[ArrayFrames]:
+    yield ArrayFrames(video)

@@ -1,0 +1,94 @@
+"""Frames of a video file, or of a span of one, by their exact times."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+
+from curate.errors import DecodeError
+from curate.video import Frame, VideoDecoder, frames_at, one_line, open_video
+
+# Containers that store the presentation time of every packet: their packets tell the frames without decoding.
+_TIMED = frozenset({"mov", "mp4", "matroska", "webm"})
+_NATIVE_PX = 1 << 20
+
+
+@dataclass
+class FileFrames:
+    """A video file. span_pts: [start, end) of it, None for all of it. crop_px: (x, y, w, h) in display px, None for the whole picture."""
+
+    path: Path
+    span_pts: tuple[int, int] | None = None
+    crop_px: tuple[int, int, int, int] | None = None
+    size_px: tuple[int, int] | None = None
+    _pts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    _keys: list[int] = field(default_factory=list)
+
+    def times_s(self) -> np.ndarray:
+        """See `Frames`. Raises DecodeError where the file cannot be read."""
+        with open_video(self.path) as (container, stream):
+            timed = bool(_TIMED & set(container.format.name.split(",")))
+            unit_s = float(stream.time_base or 0)
+            try:
+                pts = self._packets(container.demux(stream)) if timed else [f.pts for f in VideoDecoder(container, stream)]
+            except (av.error.FFmpegError, OSError) as error:
+                raise DecodeError(one_line(error)) from error
+        low, high = self.span_pts or (-(1 << 62), 1 << 62)
+        self._pts = np.asarray(sorted({p for p in pts if low <= p < high}), np.int64)
+        return self._pts * unit_s
+
+    def _packets(self, packets: Iterator[av.Packet]) -> list[int]:
+        shown = [(p.pts, p.is_keyframe) for p in packets if p.size and p.pts is not None and not p.is_discard]
+        self._keys = sorted(pts for pts, key in shown if key)
+        return [pts for pts, _ in shown]
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        """See `Frames`. Raises DecodeError where a frame that the container promises does not decode."""
+        if len(self._pts) == 0:
+            self.times_s()
+        wanted = self._pts[index].tolist()
+        distinct = sorted(set(wanted))
+        pictures = {}
+        for pts, frame in zip(distinct, frames_at(self.path, distinct, self._keys or None), strict=False):
+            if frame.pts != pts:
+                raise DecodeError(f"the frame at {pts} (pts) does not decode")
+            pictures[pts] = self._picture(frame)
+        if len(pictures) < len(distinct):
+            raise DecodeError(f"{len(distinct) - len(pictures)} of {len(distinct)} frames do not decode")
+        if len({p.shape for p in pictures.values()}) > 1:
+            raise DecodeError("the picture changes its size within the clip")
+        return np.stack([pictures[pts] for pts in wanted])
+
+    def _picture(self, frame: Frame) -> np.ndarray:
+        picture = frame.rgb(_NATIVE_PX)
+        if self.crop_px is None or self.size_px is None:
+            return picture
+        # The box counts coded pixels; anamorphic pictures were made square.
+        sx, sy = picture.shape[1] / self.size_px[0], picture.shape[0] / self.size_px[1]
+        x, y, w, h = self.crop_px
+        return picture[round(y * sy) : round((y + h) * sy), round(x * sx) : round((x + w) * sx)]
+
+
+@contextmanager
+def file_frames(
+    path: Path,
+    span_pts: tuple[int, int] | None = None,
+    crop_px: tuple[int, int, int, int] | None = None,
+    size_px: tuple[int, int] | None = None,
+) -> Iterator[FileFrames]:
+    """A video file opened as `Frames`. size_px: display width and height of the whole picture that `crop_px` counts in."""
+    yield FileFrames(path, span_pts, crop_px, size_px)
+
+
+@contextmanager
+def bytes_frames(data: bytes, suffix: str) -> Iterator[FileFrames]:
+    """A video file that is a member of an archive."""
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        file.write(data)
+        file.flush()
+        yield FileFrames(Path(file.name))

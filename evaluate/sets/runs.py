@@ -1,0 +1,90 @@
+"""Clips of a curate run or of any manifest: from its shards where they were exported, else from the source videos."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from curate.errors import UserError
+from curate.sources import path_of
+from evaluate.sets import Skip, Video, VideoSet
+from evaluate.sets.files import file_frames
+from evaluate.sets.tars import member_frames
+from evaluate.sets.where import matching
+
+_NEEDED = ("clip_id", "uri", "start_pts", "end_pts")
+
+
+def manifest_set(path: Path, where: str | None) -> VideoSet:
+    """The kept clips of a manifest (all of them where it has no column `keep`), those that match `where`.
+
+    A manifest with a column `path` (as `models sample` writes it) names files beside it. Raises UserError where the file is no
+    manifest or nothing matches.
+    """
+    try:
+        table = pq.read_table(path).to_pandas()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    n_all = len(table)
+    if "keep" in table:
+        table = table[table["keep"].fillna(False).astype(bool)]
+    table = matching(table, where)
+    if table.empty:
+        raise UserError(f"no clip of {path} is kept" + (f" and matches {where!r}" if where else "") + f" (of {n_all})")
+    missing = [name for name in ("clip_id", "path") if name not in table] if "path" in table else [n for n in _NEEDED if n not in table]
+    if missing:
+        raise UserError(f"{path} is no manifest: it has no column {missing[0]!r}")
+    sizes = _sizes(path.parent)
+    found = [_video(row, path.parent, sizes) for row in table.to_dict("records")]
+    videos = [v for v in found if isinstance(v, Video)]
+    skipped = [v for v in found if isinstance(v, Skip)]
+    name = f"{path.parent if path.name == 'manifest.parquet' else path}" + (f" where {where}" if where else "")
+    return VideoSet(name, "manifest", sorted(videos, key=lambda v: v.video_id), tuple(skipped))
+
+
+def _video(row: dict[str, Any], root: Path, sizes: dict[str, tuple[int, int]]) -> Video | Skip:
+    clip_id = str(row["clip_id"])
+    if isinstance(row.get("path"), str):
+        file = root / row["path"]
+        if not file.is_file():
+            return Skip(clip_id, f"there is no file {row['path']}")
+        return Video(clip_id, str(row.get("sha256") or clip_id), partial(file_frames, file), _caption(row))
+    if isinstance(row.get("shard"), str):
+        shard = root / "shards" / row["shard"]
+        if shard.is_file():
+            open_ = partial(member_frames, shard, int(row["offset"]), int(row["size"]), ".mp4")
+            return Video(clip_id, str(row["sha256"])[:32], open_, _caption(row))
+    source = path_of(row["uri"])
+    if not source.is_file():
+        return Skip(clip_id, f"its source {source.name} is not there and it was not exported")
+    # The key says which pixels: the same span of the same source, cropped or not, is another clip than its exported copy.
+    span, crop = (int(row["start_pts"]), int(row["end_pts"])), _crop(row)
+    size = sizes.get(str(row["video_id"])) if crop else None
+    if crop and size is None:
+        return Skip(clip_id, "it has borders, and videos.parquet, which knows the size of the whole picture, is not beside the manifest")
+    return Video(clip_id, f"{clip_id}:{crop}", partial(file_frames, source, span, crop, size), _caption(row))
+
+
+def _crop(row: dict[str, Any]) -> tuple[int, int, int, int] | None:
+    values = [row.get(f"crop_{name}") for name in "xywh"]
+    if any(v is None or pd.isna(v) for v in values) or not row.get("border_share"):
+        return None
+    x, y, w, h = (int(v) for v in values)  # type: ignore[arg-type]
+    return x, y, w, h
+
+
+def _sizes(root: Path) -> dict[str, tuple[int, int]]:
+    """video_id -> display width and height of the whole picture; the manifest's own `width` and `height` are those of the crop box."""
+    path = root / "videos.parquet"
+    if not path.is_file():
+        return {}
+    rows = pq.read_table(path, columns=["video_id", "width", "height"]).to_pylist()
+    return {r["video_id"]: (r["width"], r["height"]) for r in rows if r["video_id"] and r["width"]}
+
+
+def _caption(row: dict[str, Any]) -> str:
+    captions = row.get("captions")
+    texts = [c["text"] for c in captions if c.get("text")] if captions is not None and not isinstance(captions, float) else []
+    return str(texts[0]) if texts else str(row.get("caption") or "")
