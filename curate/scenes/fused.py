@@ -13,12 +13,14 @@ from curate.scenes import cascade
 from curate.scenes.config import ScenesConfig
 from curate.scenes.curves import SPAN_FRAMES
 from curate.scenes.transition import Transition
-from curate.scenes.transnet import CONTEXT_FRAMES, WINDOW_FRAMES, WindowNetwork, boundaries, look
+from curate.scenes.transnet import WINDOW_FRAMES, WindowNetwork, boundaries, look
 
 _REACH_FRAMES = 4
 _SAME_FRAMES = 2
 _SLOW_FRAMES = 16
-_JOIN_FRAMES = 2 * CONTEXT_FRAMES
+# Fewer than the published 25: most of what is looked at is context. On 35,506 labelled frames a third less work cost 0.01 of F1.
+_CONTEXT_FRAMES = 16
+_JOIN_FRAMES = 2 * _CONTEXT_FRAMES
 
 
 def detect(
@@ -36,7 +38,7 @@ def detect(
     probability = curves.get("network", np.full(len(t_s), np.nan)).astype(np.float32)
     if network is not None and read_thumbs is not None:
         for start, stop in windows(proposals(curves, config), probability):
-            probability[start:stop] = look(read_thumbs, start, stop, len(t_s), network)
+            probability[start:stop] = look(read_thumbs, start, stop, len(t_s), network, _CONTEXT_FRAMES)
     return decide(curves, probability, t_s, config), probability
 
 

@@ -84,12 +84,17 @@ def everywhere(read_thumbs: Callable[[int, int], np.ndarray], n: int, network: W
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
-def look(read_thumbs: Callable[[int, int], np.ndarray], start: int, stop: int, n: int, network: WindowNetwork) -> np.ndarray:
-    """Probabilities of frames [start, stop) of a video of n frames, float32; beyond the video its end frames are repeated."""
-    reach = CONTEXT_FRAMES + LOOKUP_FRAMES
+def look(
+    read_thumbs: Callable[[int, int], np.ndarray], start: int, stop: int, n: int, network: WindowNetwork, context: int = CONTEXT_FRAMES
+) -> np.ndarray:
+    """Probabilities of frames [start, stop) of a video of n frames, float32; beyond the video its end frames are repeated.
+
+    context: frames on either side that are convolved too.
+    """
+    reach = context + LOOKUP_FRAMES
     low, high = max(start - reach, 0), min(stop + reach, n)
     index = np.clip(np.arange(start - reach, stop + reach), low, high - 1) - low
-    return network.window(read_thumbs(low, high)[index])[CONTEXT_FRAMES : CONTEXT_FRAMES + stop - start]
+    return network.window(read_thumbs(low, high)[index])[context : context + stop - start]
 
 
 def regions(probability: np.ndarray, threshold: float) -> list[tuple[int, int]]:
