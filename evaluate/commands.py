@@ -1,6 +1,7 @@
 """What each command does. Words to the user are printed here and nowhere below."""
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,20 @@ from curate.config import parse_override
 from curate.errors import UserError
 from curate.log import say
 from evaluate.extract import Settings
+from evaluate.metrics import FeatureMetric, Metric, PairMetric, TextMetric, VideoMetric, metric_class
 from evaluate.parallel import is_first
 from evaluate.protocol import Protocol, load
 from evaluate.protocol import names as protocol_names
 from evaluate.scores import ScoreRow
 from evaluate.scoring import Evaluation, Spec
 from evaluate.store import default_cache
+
+_MEASURES: dict[type[Metric], str] = {
+    FeatureMetric: "compares two sets by features",
+    VideoMetric: "single videos",
+    PairMetric: "reconstructions against originals of the same names",
+    TextMetric: "videos against their captions",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,6 @@ class Options:
 def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> None:
     """`evaluate fvd`, `kvd`, `run`."""
     from evaluate import scores
-    from evaluate.metrics import FeatureMetric, metric_class
 
     kinds = [metric_class(name) for name in metrics]
     if not kinds:
@@ -195,5 +203,7 @@ def metrics() -> None:
 
     for name in all_metrics.names():
         kind = all_metrics.metric_class(name)
-        say(f"{name:20} {kind.__base__.__name__}: {(kind.__doc__ or '').strip().splitlines()[0]}")
+        of = next(words for base, words in _MEASURES.items() if issubclass(kind, base))
+        about = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+        say(textwrap.fill(f"{name} ({of}): {about}", 120, subsequent_indent="    "))
     say("feature networks: " + ", ".join(features.names()))

@@ -100,11 +100,13 @@ def read(path: Path) -> list[ScoreRow]:
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     rows = []
-    for record in _table(path).to_pylist():
+    records: list[dict[str, Any]] = _table(path).to_pylist()
+    for record in records:
         for name in ("fingerprint", "n_skipped"):
             del record[name]
         record |= {"details": json.loads(record["details"]), "facts": json.loads(record["facts"])}
-        rows.append(ScoreRow(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}))
+        record |= {name: tuple(record[name]) for name in ("warnings", "skipped")}
+        rows.append(ScoreRow(**record))
     return rows
 
 

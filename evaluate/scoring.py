@@ -105,7 +105,7 @@ class Evaluation:
 
         def combine(items: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
             with torch.inference_mode():
-                return network(torch.from_numpy(np.stack(items))).cpu().numpy()
+                return list(network(torch.from_numpy(np.stack(items))).cpu().numpy())
 
         return Measurement(load, combine, fingerprint(self.feature_facts(name)))
 

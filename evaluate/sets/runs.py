@@ -1,5 +1,6 @@
 """Clips of a curate run or of any manifest: from its shards where they were exported, else from the source videos."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def manifest_set(path: Path, where: str | None) -> VideoSet:
     return VideoSet(name, "manifest", sorted(videos, key=lambda v: v.video_id), tuple(skipped))
 
 
-def _video(row: dict[str, Any], root: Path, sizes: dict[str, tuple[int, int]]) -> Video | Skip:
+def _video(row: Mapping[Any, Any], root: Path, sizes: dict[str, tuple[int, int]]) -> Video | Skip:
     clip_id = str(row["clip_id"])
     if isinstance(row.get("path"), str):
         file = root / row["path"]
@@ -67,7 +68,7 @@ def _video(row: dict[str, Any], root: Path, sizes: dict[str, tuple[int, int]]) -
     return Video(clip_id, f"{clip_id}:{crop}", partial(file_frames, source, span, crop, size), _caption(row))
 
 
-def _crop(row: dict[str, Any]) -> tuple[int, int, int, int] | None:
+def _crop(row: Mapping[Any, Any]) -> tuple[int, int, int, int] | None:
     values = [row.get(f"crop_{name}") for name in "xywh"]
     if any(v is None or pd.isna(v) for v in values) or not row.get("border_share"):
         return None
@@ -84,7 +85,7 @@ def _sizes(root: Path) -> dict[str, tuple[int, int]]:
     return {r["video_id"]: (r["width"], r["height"]) for r in rows if r["video_id"] and r["width"]}
 
 
-def _caption(row: dict[str, Any]) -> str:
+def _caption(row: Mapping[Any, Any]) -> str:
     captions = row.get("captions")
     texts = [c["text"] for c in captions if c.get("text")] if captions is not None and not isinstance(captions, float) else []
     return str(texts[0]) if texts else str(row.get("caption") or "")
