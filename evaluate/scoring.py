@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class Evaluation:
 
     def score(self, name: str) -> ScoreRow:
         """The metric called `name`. Raises UserError where it cannot be computed."""
-        metric = build(metric_class(name), self.parameters.get(name, {}), name)
+        kind = metric_class(name)
+        metric = build(kind, self._fixed_by_protocol(kind) | dict(self.parameters.get(name, {})), name)
         if isinstance(metric, FeatureMetric):
             return self._by_features(name, metric)
         if isinstance(metric, VideoMetric):
@@ -54,6 +55,12 @@ class Evaluation:
             return self._by_pair(name, metric)
         assert isinstance(metric, TextMetric)
         return self._by_text(name, metric)
+
+    def _fixed_by_protocol(self, kind: type[Metric]) -> dict[str, Any]:
+        """Fields of a metric that the protocol decides, where the metric is on the protocol's own features."""
+        if not issubclass(kind, FeatureMetric) or kind.features is not None:
+            return {}
+        return {f.name: getattr(self.protocol, f.name) for f in fields(kind) if f.name in ("ddof", "dtype")}
 
     def features(self, role: str, network_name: str | None = None) -> Measured:
         """Features of the real or fake set by a network (the protocol's), float32 [N, D] or [N, T, D]."""

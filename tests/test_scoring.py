@@ -198,6 +198,15 @@ def test_protocols_are_data():
     assert Protocol(name="x", version=1).clip_frames == 16
 
 
+def test_the_protocol_decides_how_the_number_is_made():
+    a, b = moving(12, 1), moving(12, 2)
+    one = api.fvd(a, b, sets=ALL | {"features": "mini"})
+    other = api.fvd(a, b, sets=ALL | {"features": "mini", "ddof": 0})
+    assert other.value < one.value
+    assert one.facts["parameters"]["ddof"] == 1
+    assert differing_fields(one.facts, other.facts) == ["parameters.ddof: 1 | 0", "protocol.ddof: 1 | 0"]
+
+
 def test_few_clips_are_repeated_where_the_protocol_says_so():
     row = api.fvd(moving(9, 1), moving(9, 2), protocol="cd-fvd", sets={"features": "mini", "n_fake": 20})
     assert (row.n_real, row.n_fake) == (9, 20)

@@ -1,0 +1,41 @@
+"""What every metric on features asks of its two sets, and what the reader of its number must know about them."""
+
+import numpy as np
+
+from curate.errors import UserError
+
+TRUSTED_ROWS = 2048
+
+
+def check_features(real: np.ndarray, fake: np.ndarray, min_rows: int) -> None:
+    """Raises UserError where two sets are not finite float [N, D] and [M, D] with N, M >= min_rows."""
+    for role, rows in _named(real, fake):
+        if rows.ndim != 2:
+            raise UserError(f"{role} features have the shape {list(rows.shape)}, not [clips, dimensions]")
+        if len(rows) < min_rows:
+            raise UserError(f"{len(rows)} {role} clips, at least {min_rows} are needed")
+        if not np.isfinite(rows).all():
+            raise UserError(f"{role} features hold numbers that are not finite")
+    if real.shape[1] != fake.shape[1]:
+        raise UserError(f"real features have {real.shape[1]} dimensions, fake ones {fake.shape[1]}: two networks made them")
+
+
+def copy_warnings(real: np.ndarray, fake: np.ndarray) -> tuple[str, ...]:
+    """One line for each set that holds equal rows."""
+    copies = {role: len(rows) - len({row.tobytes() for row in np.ascontiguousarray(rows)}) for role, rows in _named(real, fake)}
+    return tuple(f"{copies[role]} of {len(rows)} {role} feature rows are copies of others" for role, rows in _named(real, fake) if copies[role])
+
+
+def frechet_warnings(real: np.ndarray, fake: np.ndarray) -> tuple[str, ...]:
+    """Copies, fewer rows than dimensions, fewer rows than published numbers rest on; one line each."""
+    found = list(copy_warnings(real, fake))
+    for role, rows in _named(real, fake):
+        if len(rows) < rows.shape[1]:
+            found.append(f"{len(rows)} {role} clips for {rows.shape[1]} dimensions: the covariance has not full rank")
+        if len(rows) < TRUSTED_ROWS:
+            found.append(f"{len(rows)} {role} clips: with fewer than {TRUSTED_ROWS} a Fréchet distance is mostly bias")
+    return tuple(found)
+
+
+def _named(real: np.ndarray, fake: np.ndarray) -> tuple[tuple[str, np.ndarray], ...]:
+    return ("real", real), ("fake", fake)

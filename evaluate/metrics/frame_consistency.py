@@ -1,0 +1,37 @@
+"""Frame consistency: does each frame show what the one before it showed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from evaluate.clip_frames import ClipFrames
+from evaluate.metrics import VideoMetric
+
+
+@dataclass(frozen=True)
+class FrameConsistency(VideoMetric):
+    """Cosine between the CLIP features of neighbouring frames, mean over pairs, -1 to 1 (Gen-1: Esser et al. 2023, arXiv 2302.03011). A
+    still picture scores 1.
+
+    model, pretrained: as open_clip names them; values of two networks do not compare. weights: a local file for them.
+    """
+
+    title: ClassVar[str] = "frame consistency (CLIP)"
+    higher_is_better: ClassVar[bool | None] = True
+
+    model: str = "ViT-B-32"
+    pretrained: str = "laion2b_s34b_b79k"
+    weights: str | None = None
+
+    def __call__(self, video: np.ndarray, fps: float) -> float:
+        """uint8 [T, H, W, 3] -> value; NaN for one frame. Raises UserError where the network's weights are missing."""
+        if len(video) < 2:
+            return float("nan")
+        features = self._clip.frames(video)
+        return float((features[1:] * features[:-1]).sum(axis=1).mean())
+
+    @cached_property
+    def _clip(self) -> ClipFrames:
+        return ClipFrames(self.model, self.pretrained, self.weights)

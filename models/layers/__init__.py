@@ -1,0 +1,1 @@
+"""Parts of networks: attention under a plan, convolutions, norms, embeddings, resampling, temporal blocks."""

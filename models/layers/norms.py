@@ -1,0 +1,46 @@
+"""Norms whose statistics stay within one frame or one position, and norms that a conditioning vector modulates."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+NORM_EPS = 1e-6
+
+
+class FrameGroupNorm(nn.GroupNorm):
+    """Group norm of each frame by itself: float [B, T, C, H, W] -> the same shape. No frame can change another one through it.
+
+    groups: at most; the largest divisor of the channel count up to it is taken.
+    """
+
+    def __init__(self, channels: int, groups: int = 32, eps: float = NORM_EPS) -> None:
+        super().__init__(next(count for count in range(min(groups, channels), 0, -1) if channels % count == 0), channels, eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+class Modulation(nn.Module):
+    """A conditioning vector, float [B, source_dim], as `count` vectors [B, 1, 1, 1, dim] that broadcast over frames and positions.
+
+    One row per sample, whatever the number of frames. Starts at zero (adaLN-Zero, DiT, 2212.09748, section 3.2), so that gates are
+    closed and norms unmodulated. The vector comes with its activation already applied: many layers share one.
+    """
+
+    def __init__(self, source_dim: int, dim: int, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.linear = nn.Linear(source_dim, count * dim)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, activated: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.linear(activated)[:, None, None, None].chunk(self.count, dim=-1)
+
+    def flops(self) -> int:
+        return 2 * self.linear.in_features * self.linear.out_features
+
+
+def modulated_layer_norm(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """LayerNorm(x) (1 + scale) + shift over the last axis: float [B, T, H, W, dim], shift and scale [B, 1, 1, 1, dim]."""
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), 1 + scale)
