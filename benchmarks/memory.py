@@ -18,9 +18,8 @@ LIMIT_MB = 1500
 
 def render_part(folder):
     """One demo video of about 18 s, 640x360 H.264 at 24 fps, with cuts, transitions, text and defects."""
-    subprocess.run(
-        [sys.executable, "-m", "curate.cli", "demo", str(folder), "--minutes", "3"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "curate.cli", "demo", str(folder), "--minutes", "3"]
+    subprocess.run(command, check=True, capture_output=True)
     return folder / "harbour_h264.mp4"
 
 

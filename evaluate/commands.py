@@ -154,10 +154,10 @@ def degrade(videos: str, out: Path, clips: int, options: Options) -> None:
     rows = study.study(pixels, features)
     out.mkdir(parents=True, exist_ok=True)
     (out / "degrade.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    study.plot(rows, out / "degrade.png", network.label)
+    study.plot(rows, out / "degrade.png", network.frechet_name)
     for row in rows:
         say(f"{row['corruption']:16} {row['level']:>10}  {row['distance']:.4g}")
-    say(f"{network.label} of {len(pixels)} clips against their corrupted copies: {out / 'degrade.png'}")
+    say(f"{network.frechet_name} of {len(pixels)} clips against their corrupted copies: {out / 'degrade.png'}")
 
 
 def check_weights(path: Path) -> None:

@@ -267,7 +267,7 @@ _INK, _MUTED, _STATIC, _TEMPORAL = "#222222", "#8a8a8a", "#2a6f97", "#c1592b"
 def plot(rows: Sequence[Row], path: Path, label: str) -> None:
     """One small chart per corruption, from 0 at no corruption; the format is that of the path's suffix (.png, .svg, .pdf).
 
-    label: what the distance is called, the network's `label`. Raises UserError where the file cannot be written.
+    label: what the distance is called, the network's `frechet_name`. Raises UserError where the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -22,8 +22,8 @@ def check_features(real: np.ndarray, fake: np.ndarray, min_rows: int) -> None:
 
 def copy_warnings(real: np.ndarray, fake: np.ndarray) -> tuple[str, ...]:
     """One line for each set that holds equal rows."""
-    copies = {role: len(rows) - len({row.tobytes() for row in np.ascontiguousarray(rows)}) for role, rows in _named(real, fake)}
-    return tuple(f"{copies[role]} of {len(rows)} {role} feature rows are copies of others" for role, rows in _named(real, fake) if copies[role])
+    found = [(role, len(rows), len(rows) - len({row.tobytes() for row in np.ascontiguousarray(rows)})) for role, rows in _named(real, fake)]
+    return tuple(f"{copies} of {count} {role} feature rows are copies of others" for role, count, copies in found if copies)
 
 
 def frechet_warnings(real: np.ndarray, fake: np.ndarray) -> tuple[str, ...]:

@@ -50,9 +50,9 @@ class _VideoFeatureMetric(Metric):
         self.add_state("fake_features", default=[], dist_reduce_fx="cat")
 
     @property
-    def label(self) -> str:
+    def frechet_name(self) -> str:
         """How a Fréchet distance on these features is called."""
-        return self.network.label if isinstance(self.network, FeatureNetwork) else FeatureNetwork.label
+        return (self.network if isinstance(self.network, FeatureNetwork) else FeatureNetwork()).frechet_name
 
     def update(self, videos: torch.Tensor, real: bool) -> None:
         """Add uint8 videos [B, T, 3, H, W], RGB, prepared as the protocol says. Raises UserError for another type or shape, and where
@@ -102,7 +102,7 @@ class _VideoFeatureMetric(Metric):
 
 
 class FrechetVideoDistance(_VideoFeatureMetric):
-    """The Fréchet distance of all videos seen, ddof and dtype as the protocol has them; called FVD only on proven I3D features (`label`).
+    """The Fréchet distance of all videos seen, ddof and dtype as the protocol has them; called FVD only on proven I3D features (`frechet_name`).
 
     meter = FrechetVideoDistance("mini"); meter.update(reals, real=True); meter.update(samples, real=False); meter.compute()
     """

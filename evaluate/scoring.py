@@ -146,7 +146,7 @@ class Evaluation:
         arrays = [m.values.reshape(-1, m.values.shape[-1]) for m in (real, fake)]
         score = metric(arrays[0], arrays[1], seed=self.protocol.seed)
         facts = {"network": self.network(network_name).identity}
-        return self._row(name, metric, score, real, fake, facts, self.network(network_name).label)
+        return self._row(name, metric, score, real, fake, facts, self.network(network_name))
 
     def _by_video(self, name: str, metric: VideoMetric) -> ScoreRow:
         what = self._value_measurement(name, metric, lambda pixels, fps, video: metric(pixels, fps))
@@ -192,7 +192,7 @@ class Evaluation:
         return Measurement(lambda *clip: np.array([value(*clip)], np.float32), list, fingerprint(facts))
 
     def _row(
-        self, name: str, metric: Metric, score: Score, real: Measured | None, fake: Measured, facts: dict[str, Any], label: str = ""
+        self, name: str, metric: Metric, score: Score, real: Measured | None, fake: Measured, facts: dict[str, Any], network: FeatureNetwork | None = None
     ) -> ScoreRow:
         protocol = {k: v for k, v in asdict(self.protocol).items() if k not in _NOT_OF_CLIPS}
         n_real = 0 if real is None else len(real.clip_ids)
@@ -202,7 +202,7 @@ class Evaluation:
         warnings = set_warnings("real", real, self.protocol.n_real) + set_warnings("fake", fake, self.protocol.n_fake)
         return ScoreRow(
             metric=name,
-            title=metric.title.format(features=label),
+            title=titled(metric, network),
             value=score.value,
             standard_error=score.standard_error,
             unit=metric.unit,
@@ -218,6 +218,13 @@ class Evaluation:
             warnings=(*score.warnings, *warnings),
             skipped=skipped,
         )
+
+
+def titled(metric: Metric, network: FeatureNetwork | None) -> str:
+    """How a person calls the number."""
+    if network is None:
+        return metric.title
+    return metric.title.format(features=network.label, frechet_name=network.frechet_name, kernel_name=network.kernel_name)
 
 
 def has_manifest(spec: Spec | None) -> bool:

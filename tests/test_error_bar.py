@@ -8,7 +8,7 @@ from evaluate.error_bar import fvd_infinity, leave_groups_out
 from evaluate.frechet import frechet_distance
 
 DRAWS = {1024: 8, 2048: 6}
-FEW_SPLITS = {2: 8, 3: 2, 4: 2, 6: 2}
+FEW_SPLITS = {2: 8, 3: 2, 4: 2}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,14 @@ def test_the_sets_have_the_bias_of_the_research(studies):
 
 
 @pytest.mark.parametrize(("n", "within"), [(1024, 0.10), (2048, 0.05)])
-def test_infinity_meets_the_true_distance(studies, n, within):
+def test_infinity_meets_the_true_distance(studies, spread, n, within):
     """No single draw can be surer than its standard error (7 and 4 % of the distance), so the draws' mean is held to the bar."""
     found = np.array([s.infinity for s in studies[n]])
     assert found.mean() == pytest.approx(DISTANCE, rel=within)
     error = np.sqrt(np.mean([s.infinity_error**2 for s in studies[n]]))
     assert (np.abs(found - DISTANCE) < 3.5 * error).all()
-    assert error == pytest.approx(np.std(found, ddof=1), rel=0.5)
+    # It scatters as the distance itself does (measured over many draws in benchmarks/fvd_bias.py; eight would say little).
+    assert error == pytest.approx(spread[n], rel=0.4)
 
 
 @pytest.mark.parametrize("n", DRAWS)

@@ -64,7 +64,7 @@ def test_videomae_is_the_mean_of_the_last_tokens_of_normalised_pictures(videomae
     assert found.shape == (2, network.dim) == (2, 24)
     assert (network.side_px, network.min_frames) == (32, 16)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    assert "FVD" not in network.label
+    assert "FVD" not in network.frechet_name
 
 
 def test_videomae_sees_the_order_of_frames(videomae_folder):
@@ -214,7 +214,7 @@ def test_fid_is_not_claimed_for_unproven_weights(inception_files):
     for path in inception_files.values():
         for name in ("inception", "inception-logits"):
             network = network_class(name)(weights=path)
-            assert "FID" not in network.label
+            assert not {"FID", "KID"} & {network.frechet_name, network.kernel_name}
             assert network.identity.endswith(("pooled", "logits"))
     assert network_class("inception-logits")(weights=inception_files["fid"]).dim == 1008
 

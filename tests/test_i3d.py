@@ -115,7 +115,7 @@ def test_random_network_needs_no_file_and_is_never_called_fvd():
     cls = network_class("i3d-random")
     assert cls is I3DRandom
     one = cls(seed=3)
-    assert one.label == "Fréchet distance (random I3D)"
+    assert (one.frechet_name, one.kernel_name) == ("Fréchet distance (random I3D)", "kernel distance (random I3D)")
     assert one.identity == "i3d-random seed=3 bn_eps=0.001"
     assert cls(bn_eps=1e-5).identity == "i3d-random seed=0 bn_eps=1e-05"
     with pytest.raises(UserError, match="takes no weights"):
@@ -129,7 +129,7 @@ def test_i3d_is_named_after_what_is_proven(tmp_path, monkeypatch, seeded, seeded
         I3D(weights=path)
     monkeypatch.setattr(i3d_weights, "published_table", lambda: seeded_table)
     proven = I3D(weights=path)
-    assert proven.label == "FVD"
+    assert (proven.frechet_name, proven.kernel_name) == ("FVD", "KVD")
     assert proven.identity.startswith("i3d rgb_scratch crc32c:")
     assert proven.identity.endswith(" bn_eps=0.001")
     assert I3D(weights=path, bn_eps=1e-5).identity.endswith(" bn_eps=1e-05")

@@ -98,7 +98,7 @@ def test_wrong_input_is_one_line(mini, tmp_path):
 
 
 def test_never_called_fvd(mini):
-    assert mini.label == "Fréchet distance (mini)"
+    assert (mini.frechet_name, mini.kernel_name) == ("Fréchet distance (mini)", "kernel distance (mini)")
 
 
 def test_it_is_quick(mini):

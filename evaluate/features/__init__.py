@@ -15,19 +15,30 @@ class FeatureNetwork:
 
     side_px: the size of the square pictures it takes. min_frames: shortest clip it can see. dim: length of a feature.
     per_frame: True where the features are one row per frame, [B, T, D], for metrics on pictures (FID, KID, Inception Score).
-    label: how a Fréchet distance on these features is called, for example "FVD"; every other name says which features it is of.
+    label: how these features are called, for example "mini". frechet_name: how a Fréchet distance on them is called; "FVD" and "FID"
+    only where the weights are proven to be those that the name is defined on. kernel_name: the same for the kernel distance.
     """
 
     side_px: ClassVar[int] = 224
     min_frames: ClassVar[int] = 1
     dim: ClassVar[int]
     per_frame: ClassVar[bool] = False
-    label: str = "Fréchet distance"
+    label: str = "unnamed features"
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, **options: Any) -> None:
         """Load the network. weights: a local file, else the cache folder's. options: what a protocol fixes of the network itself,
         such as `bn_eps`. Raises UserError, in one line and within two seconds, where weights are missing or wrong.
         """
+
+    @property
+    def frechet_name(self) -> str:
+        """The name of a Fréchet distance on these features: every name but a published one says which features it is of."""
+        return f"Fréchet distance ({self.label})"
+
+    @property
+    def kernel_name(self) -> str:
+        """The name of a kernel distance (MMD²) on these features."""
+        return f"kernel distance ({self.label})"
 
     @property
     def identity(self) -> str:

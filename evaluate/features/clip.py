@@ -40,7 +40,7 @@ class CLIP(FeatureNetwork):
         self._model = _loaded(path, model, pretrained).to(device)
         self._tokenizer_of = model
         self.side_px, self.dim = _sizes(self._model)  # type: ignore[misc]
-        self.label = f"Fréchet distance (CLIP {model})"
+        self.label = f"CLIP {model}"
         self._mean, self._std = (torch.tensor(v, device=device).view(3, 1, 1) for v in _colours(model, pretrained))
 
     @property

@@ -18,12 +18,22 @@ class I3D(FeatureNetwork):
     side_px: ClassVar[int] = SIDE_PX
     min_frames: ClassVar[int] = MIN_FRAMES
     dim: ClassVar[int] = DIM
-    label = "FVD"
+    label = "I3D"
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, bn_eps: float = BN_EPS) -> None:
         """Load, prove and arrange the network. Raises UserError where the weights are missing, unreadable or of another network."""
         self._network = I3DNetwork(i3d_weights.load(weights), bn_eps).to(device)
         self._bn_eps = bn_eps
+
+    @property
+    def frechet_name(self) -> str:
+        """FVD: the weights are proven."""
+        return "FVD"
+
+    @property
+    def kernel_name(self) -> str:
+        """KVD: the weights are proven."""
+        return "KVD"
 
     @property
     def identity(self) -> str:

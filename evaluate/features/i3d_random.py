@@ -18,7 +18,7 @@ class I3DRandom(FeatureNetwork):
     side_px: ClassVar[int] = SIDE_PX
     min_frames: ClassVar[int] = MIN_FRAMES
     dim: ClassVar[int] = DIM
-    label = "Fréchet distance (random I3D)"
+    label = "random I3D"
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, bn_eps: float = BN_EPS, seed: int = 0) -> None:
         """seed: of the variables. Raises UserError where a weight file is given: it would not be used."""

@@ -25,8 +25,21 @@ class Inception(FeatureNetwork):
         if options:
             raise UserError(f"the network inception takes no {', '.join(options)}")
         self._frames = InceptionFrames(device, weights)
-        published = self._frames.variant == "fid" and self._frames.proven
-        self.label = "FID" if published else f"Fréchet distance (Inception, {self._frames.variant})"
+        self.label = f"Inception, {self._frames.variant}"
+
+    @property
+    def _published(self) -> bool:
+        return self._frames.variant == "fid" and self._frames.proven
+
+    @property
+    def frechet_name(self) -> str:
+        """FID where the weights are proven."""
+        return "FID" if self._published else super().frechet_name
+
+    @property
+    def kernel_name(self) -> str:
+        """KID where the weights are proven."""
+        return "KID" if self._published else super().kernel_name
 
     @property
     def identity(self) -> str:

@@ -23,7 +23,7 @@ class InceptionLogits(FeatureNetwork):
             raise UserError(f"the network inception-logits takes no {', '.join(options)}")
         self._frames = InceptionFrames(device, weights)
         self.dim = self._frames.classes  # type: ignore[misc]
-        self.label = f"Fréchet distance (Inception logits, {self._frames.variant})"
+        self.label = f"Inception logits, {self._frames.variant}"
 
     @property
     def identity(self) -> str:

@@ -48,7 +48,7 @@ class Mini(FeatureNetwork):
     side_px: ClassVar[int] = 64
     min_frames: ClassVar[int] = 8
     dim: ClassVar[int] = DIM
-    label: str = "Fréchet distance (mini)"
+    label: str = "mini"
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, **options: Any) -> None:
         """Load the weights that come with the package. Raises UserError where others, or options, are given."""

@@ -23,7 +23,7 @@ class VideoMAE(FeatureNetwork):
 
     min_frames: ClassVar[int] = 16
     dim: ClassVar[int] = 768
-    label: str = "Fréchet distance (VideoMAE)"
+    label: str = "VideoMAE"
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, model: str = DEFAULT_MODEL, **options: Any) -> None:
         """weights: a folder written by `save_pretrained`, else `model` is taken from the local Hugging Face cache; nothing is downloaded.

@@ -26,7 +26,8 @@ class Score:
 class Metric:
     """Base of all metrics. A subclass is a frozen dataclass: its fields are its parameters, settable as `--set name.field=value`.
 
-    title: how a person calls it; `{features}` stands for the label of the feature network. unit: of the value, empty for none.
+    title: how a person calls it; `{features}`, `{frechet_name}` and `{kernel_name}` stand for what the feature network says. unit: of the
+    value, empty for none.
     higher_is_better: None where neither is.
     """
 

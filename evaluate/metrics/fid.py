@@ -16,7 +16,7 @@ class FID(FeatureMetric):
     one clip resemble each other, so that counting them as independent would promise too much. ddof: of covariances, 0 or 1.
     """
 
-    title: ClassVar[str] = "{features}, of frames"
+    title: ClassVar[str] = "{frechet_name}, of frames"
     higher_is_better: ClassVar[bool | None] = False
     features: ClassVar[str | None] = "inception"
 

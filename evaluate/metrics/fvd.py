@@ -20,7 +20,7 @@ class FVD(FeatureMetric):
     1,400), always in float64.
     """
 
-    title: ClassVar[str] = "{features}"
+    title: ClassVar[str] = "{frechet_name}"
     higher_is_better: ClassVar[bool | None] = False
 
     ddof: int = 1

@@ -17,7 +17,7 @@ class KID(FeatureMetric):
     promise too much; the deviation between subsets is in the details.
     """
 
-    title: ClassVar[str] = "kernel distance of frames (MMD²; features as for {features})"
+    title: ClassVar[str] = "{kernel_name}, of frames"
     higher_is_better: ClassVar[bool | None] = False
     features: ClassVar[str | None] = "inception"
 

@@ -20,7 +20,7 @@ class KVD(FeatureMetric):
     scale: factor on the value and its error.
     """
 
-    title: ClassVar[str] = "kernel distance (MMD²; features as for {features})"
+    title: ClassVar[str] = "{kernel_name}"
     higher_is_better: ClassVar[bool | None] = False
 
     method: Literal["full", "block", "subset"] = "full"

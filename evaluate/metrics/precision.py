@@ -17,7 +17,7 @@ class Precision(FeatureMetric):
     k: a ball reaches from each real clip to its k-th nearest other one. Depends on the number of real clips: compare at equal counts.
     """
 
-    title: ClassVar[str] = "precision (features as for {features})"
+    title: ClassVar[str] = "precision ({features})"
     higher_is_better: ClassVar[bool | None] = True
 
     k: int = 3

@@ -17,7 +17,7 @@ class Recall(FeatureMetric):
     k: a ball reaches from each fake clip to its k-th nearest other one. Depends on the number of fake clips: compare at equal counts.
     """
 
-    title: ClassVar[str] = "recall (features as for {features})"
+    title: ClassVar[str] = "recall ({features})"
     higher_is_better: ClassVar[bool | None] = True
 
     k: int = 3

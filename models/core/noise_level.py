@@ -13,8 +13,9 @@ Coordinate = Literal["angle", "time", "quarter-log"]
 class NoiseLevel:
     """z = alpha x + sigma eps, eps ~ N(0, 1).
 
-    alpha, sigma: float64 >= 0 of one shape: [] for a whole batch, [B] one per sample, [B, T] one per frame, or [N + 1] for the stations of a
-    sampler, from which `levels[i]` takes one. Nothing here divides by zero unless its name is a ratio: alpha = 0 is pure noise, sigma = 0 clean.
+    alpha, sigma: float64 >= 0 of one shape: [] for a whole batch, [B] one per sample, [B, T] one per frame, or [N + 1] for the stations of
+    a sampler, from which `levels[i]` takes one. Nothing here divides by zero unless its name is a ratio: alpha = 0 is pure noise, sigma = 0
+    clean.
     """
 
     alpha: torch.Tensor

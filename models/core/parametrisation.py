@@ -1,5 +1,5 @@
-"""What a network predicts. Every choice is a fixed mixture a x0 + b eps at a noise level, so one pair of equations turns all of them around:
-z = alpha x0 + sigma eps and prediction = a x0 + b eps.
+"""What a network predicts. Every choice is a fixed mixture a x0 + b eps at a noise level, so one pair of equations turns all of them
+around: z = alpha x0 + sigma eps and prediction = a x0 + b eps.
 """
 
 from abc import ABC, abstractmethod
@@ -88,8 +88,8 @@ class Clean(Parametrisation):
 class V(Parametrisation):
     """v = (alpha eps - sigma x0) / sqrt(alpha² + sigma²), the derivative of z in the angle (Salimans and Ho 2022, appendix D).
 
-    The network sees z / sqrt(alpha² + sigma²). With alpha = 1 this is Stable Video Diffusion's preconditioning, c_skip = 1 / (sigma² + 1) and
-    c_out = -sigma / sqrt(sigma² + 1), given `coordinate="quarter-log"`.
+    The network sees z / sqrt(alpha² + sigma²). With alpha = 1 this is Stable Video Diffusion's preconditioning, c_skip = 1 / (sigma² + 1)
+    and c_out = -sigma / sqrt(sigma² + 1), given `coordinate="quarter-log"`.
     """
 
     def mixture(self, level: NoiseLevel) -> tuple[torch.Tensor, torch.Tensor]:

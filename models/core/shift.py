@@ -4,8 +4,8 @@ import math
 
 
 def square_root_shift(tokens: int, base_tokens: int) -> float:
-    """sqrt(tokens / base_tokens), for `Shifted`: keeps the uncertainty of a constant picture (Esser et al. 2024, equation 23), and equals the
-    side / base side of simple diffusion (Hoogeboom et al. 2023) for squares.
+    """sqrt(tokens / base_tokens), for `Shifted`: keeps the uncertainty of a constant picture (Esser et al. 2024, equation 23), and equals
+    the side / base side of simple diffusion (Hoogeboom et al. 2023) for squares.
     """
     return math.sqrt(tokens / base_tokens)
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from curate.errors import UserError
 from models.layers.embeddings import rotate
+from models.layers.linear import xavier_linear, zero_linear
 from models.layers.plan import AttentionPlan, Grid, group_mask, join, padded_positions, partition, query_key_pairs
 
 
@@ -21,9 +22,9 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.head_dim, self.plan = head_count(dim, head_dim), head_dim, plan
-        self.query_key_value = nn.Linear(dim, 3 * dim, bias=bias)
+        self.query_key_value = xavier_linear(dim, 3 * dim, bias)
         self.query_norm, self.key_norm = (nn.RMSNorm(head_dim) if qk_norm else nn.Identity() for _ in range(2))
-        self.output = output_layer(dim, zero_output)
+        self.output = (zero_linear if zero_output else xavier_linear)(dim, dim)
 
     def forward(
         self,
@@ -33,16 +34,15 @@ class Attention(nn.Module):
         key_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """x: float [B, T, H, W, dim]. rotation: float32 [T, H, W, 2, n] from `embeddings.rotary_table`, or [T, 1, 1, 2, n] for a temporal
-        plan. independent: bool [B, T], see `plan.group_mask`. key_mask: bool [B, T * H * W] for a full plan, False for positions nobody sees.
-        Raises UserError where the plan has no place for one of them.
+        plan. independent: bool [B, T], see `plan.group_mask`. key_mask: bool [B, T * H * W] for a full plan, False for positions nobody
+        sees. Raises UserError where the plan has no place for one of them.
         """
         self._check(independent, key_mask)
         grid = (x.shape[1], x.shape[2], x.shape[3])
         groups = partition(x, self.plan)
         if self.plan.reach == "diagonal":
             # The softmax over a single key is one.
-            value = F.linear(groups, *(part.chunk(3)[2] if part is not None else None for part in self._projection()))
-            return join(self.output(value), self.plan, grid)
+            return join(self.output(self._values(groups)), self.plan, grid)
         query, key, value = self.query_key_value(groups).unflatten(-1, (3, self.heads, self.head_dim)).unbind(3)
         query, key = self.query_norm(query), self.key_norm(key)
         if rotation is not None:
@@ -51,7 +51,7 @@ class Attention(nn.Module):
         mask = group_mask(self.plan, grid, independent, x.device) if self.plan.within_groups else None
         if key_mask is not None:
             mask = key_mask[:, None, None] if mask is None else mask & key_mask[:, None, None]
-        mixed = attend(query, *self._seen(key, value), mask).view(groups.shape)
+        mixed = attend(query, *self._seen(key, value), mask).flatten(3)
         return join(self.output(mixed), self.plan, grid)
 
     def flops(self, grid: Grid) -> int:
@@ -60,11 +60,14 @@ class Attention(nn.Module):
         projections = 2 if self.plan.reach == "diagonal" else 4
         return 2 * projections * positions * dim * dim + 4 * query_key_pairs(self.plan, grid) * dim
 
-    def _projection(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self.query_key_value.weight, self.query_key_value.bias
+    def _values(self, groups: torch.Tensor) -> torch.Tensor:
+        bias: torch.Tensor | None = self.query_key_value.bias
+        return F.linear(groups, self.query_key_value.weight.chunk(3)[2], None if bias is None else bias.chunk(3)[2])
 
     def _seen(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values [B, G, N, heads, d] of the positions themselves, or of the frames that the plan names: [B, 1 or G, K, heads, d]."""
+        """Keys and values [B, G, N, heads, d] of the positions themselves, or of the frames that the plan names: [B, 1 or G, K, heads,
+        d].
+        """
         if self.plan.reach == "frames":
             chosen = list(self.plan.key_frames)
             return key[:, chosen].flatten(1, 2).unsqueeze(1), value[:, chosen].flatten(1, 2).unsqueeze(1)
@@ -88,17 +91,17 @@ class CrossAttention(nn.Module):
     def __init__(self, dim: int, head_dim: int, token_dim: int, qk_norm: bool = False, zero_output: bool = False) -> None:
         super().__init__()
         self.heads, self.head_dim, self.token_dim = head_count(dim, head_dim), head_dim, token_dim
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(token_dim, 2 * dim)
+        self.query = xavier_linear(dim, dim)
+        self.key_value = xavier_linear(token_dim, 2 * dim)
         self.query_norm, self.key_norm = (nn.RMSNorm(head_dim) if qk_norm else nn.Identity() for _ in range(2))
-        self.output = output_layer(dim, zero_output)
+        self.output = (zero_linear if zero_output else xavier_linear)(dim, dim)
 
     def forward(self, x: torch.Tensor, tokens: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
         """token_mask: bool [B, N], False for padding. A sample without any token gets zeros from the attention."""
         query = self.query(x).flatten(1, 3).unflatten(-1, (self.heads, self.head_dim)).unsqueeze(1)
         key, value = self.key_value(tokens).unflatten(-1, (2, self.heads, self.head_dim)).unsqueeze(1).unbind(3)
         mask = None if token_mask is None else token_mask[:, None, None]
-        return self.output(attend(self.query_norm(query), self.key_norm(key), value, mask).view(x.shape))
+        return self.output(attend(self.query_norm(query), self.key_norm(key), value, mask).reshape(x.shape))
 
     def flops(self, grid: Grid, tokens: int) -> int:
         """Floating point operations of a forward pass over one video."""
@@ -114,7 +117,7 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: to
     batch, groups = query.shape[:2]
     if key.shape[1] != groups:
         # All groups share their keys: one long group, so that nothing is copied.
-        return attend(query.flatten(1, 2).unsqueeze(1), key, value, None).view(query.shape)
+        return attend(query.flatten(1, 2).unsqueeze(1), key, value, None).reshape(query.shape)
     query, key, value = (part.flatten(0, 1).transpose(1, 2) for part in (query, key, value))
     if mask is not None:
         mask = mask.expand(batch, groups, mask.shape[2], mask.shape[3]).flatten(0, 1).unsqueeze(1)
@@ -127,14 +130,6 @@ def head_count(dim: int, head_dim: int) -> int:
     if dim % head_dim:
         raise UserError(f"attention of width {dim} cannot be cut into heads of {head_dim}: choose a head size that divides it")
     return dim // head_dim
-
-
-def output_layer(dim: int, zero: bool) -> nn.Linear:
-    layer = nn.Linear(dim, dim)
-    if zero:
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _first_and_previous(x: torch.Tensor) -> torch.Tensor:

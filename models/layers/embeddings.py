@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from curate.errors import UserError
@@ -14,11 +15,12 @@ UNIT_SCALE_STD = 0.7
 SMALL_STD = 0.02
 
 TimeEmbeddingKind = Literal["sinusoidal", "learned", "unit"]
+TimePositions = Literal["none", "rotary"] | TimeEmbeddingKind
 
 
 def sinusoids(values: torch.Tensor, dim: int, max_period: float = MAX_PERIOD) -> torch.Tensor:
-    """float [...] -> float32 [..., dim]: cosines, then sines, of the values times dim / 2 frequencies that fall geometrically from 1 towards
-    1 / max_period (1706.03762, section 3.5). Computed in float32 under autocast too. Raises UserError for an odd dim.
+    """float [...] -> float32 [..., dim]: cosines, then sines, of the values times dim / 2 frequencies that fall geometrically from 1
+    towards 1 / max_period (1706.03762, section 3.5). Computed in float32 under autocast too. Raises UserError for an odd dim.
     """
     if dim % 2:
         raise UserError(f"a sinusoidal embedding needs an even width, not {dim}")
@@ -35,16 +37,16 @@ class NoiseLevelEmbedding(nn.Module):
     def __init__(self, dim: int, scale: float = 1000.0, frequency_dim: int = 256) -> None:
         super().__init__()
         self.scale, self.frequency_dim = scale, frequency_dim
-        self.mlp = nn.Sequential(nn.Linear(frequency_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
-        for layer in (self.mlp[0], self.mlp[2]):
+        self.inner, self.output = nn.Linear(frequency_dim, dim), nn.Linear(dim, dim)
+        for layer in (self.inner, self.output):
             nn.init.normal_(layer.weight, std=SMALL_STD)
 
     def forward(self, noise_level: torch.Tensor) -> torch.Tensor:
-        return self.mlp(sinusoids(noise_level * self.scale, self.frequency_dim).to(self.mlp[0].weight.dtype))
+        frequencies = sinusoids(noise_level.float() * self.scale, self.frequency_dim).to(self.inner.weight.dtype)
+        return self.output(F.silu(self.inner(frequencies)))
 
     def flops(self) -> int:
-        dim = self.mlp[2].in_features
-        return 2 * self.frequency_dim * dim + 2 * dim * dim
+        return 2 * (self.inner.weight.numel() + self.output.weight.numel())
 
 
 class MicroConditioning(nn.Module):
@@ -84,6 +86,11 @@ class TimeEmbedding(nn.Module):
         return self.table[:frames]
 
 
+def time_embedding(dim: int, positions: TimePositions, max_frames: int) -> TimeEmbedding | None:
+    """What is added to features for their place in time: nothing where positions are rotary or none."""
+    return None if positions == "none" or positions == "rotary" else TimeEmbedding(dim, positions, max_frames)
+
+
 def space_embedding(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
     """float32 [height, width, dim]: half the channels are sinusoids of the row, half of the column (2212.09748). dim: a multiple of four."""
     if dim % 4:
@@ -99,8 +106,8 @@ def rotary_channels(head_dim: int) -> Grid:
 
 
 def rotary_table(grid: Grid, channels: Grid, device: torch.device, max_period: float = MAX_PERIOD) -> torch.Tensor:
-    """float32 [T, H, W, 2, sum(channels) / 2]: cosine and sine of the angles by which pairs of channels turn (RoFormer, 2104.09864, equation
-    15), one frequency band per axis. channels: how many channels turn with time, row and column, each even.
+    """float32 [T, H, W, 2, sum(channels) / 2]: cosine and sine of the angles by which pairs of channels turn (RoFormer, 2104.09864,
+    equation 15), one frequency band per axis. channels: how many channels turn with time, row and column, each even.
     """
     angles = []
     for axis, (side, dim) in enumerate(zip(grid, channels, strict=True)):

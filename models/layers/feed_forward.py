@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models.layers.linear import xavier_linear, zero_linear
 from models.layers.plan import Grid
 
 
@@ -20,11 +21,8 @@ class FeedForward(nn.Module):
         super().__init__()
         hidden = int(dim * ratio)
         self.gated = activation == "geglu"
-        self.inner = nn.Linear(dim, hidden * (2 if self.gated else 1))
-        self.output = nn.Linear(hidden, dim)
-        if zero_output:
-            nn.init.zeros_(self.output.weight)
-            nn.init.zeros_(self.output.bias)
+        self.inner = xavier_linear(dim, hidden * (2 if self.gated else 1))
+        self.output = (zero_linear if zero_output else xavier_linear)(hidden, dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.gated:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models.layers.linear import zero_linear
+
 NORM_EPS = 1e-6
 
 
@@ -30,9 +32,7 @@ class Modulation(nn.Module):
     def __init__(self, source_dim: int, dim: int, count: int) -> None:
         super().__init__()
         self.count = count
-        self.linear = nn.Linear(source_dim, count * dim)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.linear = zero_linear(source_dim, count * dim)
 
     def forward(self, activated: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return self.linear(activated)[:, None, None, None].chunk(self.count, dim=-1)

@@ -21,9 +21,9 @@ class AttentionPlan:
 
     reach: spatial, all pixels of frame t; temporal, pixel p of all frames; full, everything; window, its cell of a tiling with cells of
     `window` (frames, height, width; 0 is the whole axis; cells at the end may be cut short); frames, all pixels of `key_frames` (negative
-    ones count from the end), as in Text2Video-Zero (2303.13439, section 3.3.2) and ControlVideo (2305.13077); previous, all pixels of frames
-    0 and t - 1, as in Tune-A-Video (2212.11565, equation 5); diagonal, itself only.
-    causal: of these, frames up to t only. Raises UserError for a plan that contradicts itself.
+    ones count from the end), as in Text2Video-Zero (2303.13439, section 3.3.2) and ControlVideo (2305.13077); previous, all pixels of
+    frames 0 and t - 1, as in Tune-A-Video (2212.11565, equation 5); diagonal, itself only. causal: of these, frames up to t only. Raises
+    UserError for a plan that contradicts itself.
     """
 
     reach: Reach
@@ -85,14 +85,14 @@ def partition(x: torch.Tensor, plan: AttentionPlan) -> torch.Tensor:
 
 def join(groups: torch.Tensor, plan: AttentionPlan, grid: Grid) -> torch.Tensor:
     """The inverse of `partition`: [B, G, N, ...] -> [B, T, H, W, ...]."""
-    frames, height, width = grid
+    pixels = grid[1:]
     if plan.reach == "temporal":
-        return groups.transpose(1, 2).unflatten(2, (height, width))
+        return groups.transpose(1, 2).unflatten(2, pixels)
     if plan.reach == "full":
         return groups.squeeze(1).unflatten(1, grid)
     if plan.reach == "window":
         return _from_cells(groups, window_cell(plan, grid), grid)
-    return groups.unflatten(2, (height, width))
+    return groups.unflatten(2, pixels)
 
 
 def group_mask(plan: AttentionPlan, grid: Grid, independent: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
@@ -149,7 +149,7 @@ def _cells(x: torch.Tensor, cell: Grid) -> torch.Tensor:
     missing = [-side % step for side, step in zip(_grid(x), cell, strict=True)]
     if any(missing):
         inner = [0] * (2 * (x.ndim - 4))
-        x = F.pad(x, inner + [0, missing[2], 0, missing[1], 0, missing[0]])
+        x = F.pad(x, [*inner, 0, missing[2], 0, missing[1], 0, missing[0]])
     for axis, step in zip((1, 3, 5), cell, strict=True):
         x = x.unflatten(axis, (-1, step))
     rest = range(7, x.ndim)

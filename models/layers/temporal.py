@@ -8,13 +8,12 @@ from torch import nn
 
 from models.layers.attention import Attention, CrossAttention
 from models.layers.convolution import PseudoConvolution, TimeConvolution, over_channels
-from models.layers.embeddings import TimeEmbedding, TimeEmbeddingKind, rotary_table
+from models.layers.embeddings import TimePositions, rotary_table, time_embedding
 from models.layers.feed_forward import FeedForward
 from models.layers.norms import NORM_EPS, FrameGroupNorm
 from models.layers.plan import AttentionPlan, Grid
 
 MixerKind = Literal["zero", "dirac", "alpha", "alpha_images"]
-TimePositions = Literal["none", "rotary", "sinusoidal", "learned", "unit"]
 
 
 class LayerInputs(NamedTuple):
@@ -31,9 +30,9 @@ class LayerInputs(NamedTuple):
 class Mixer(nn.Module):
     """Image features z and the change d that temporal layers make of them, float [B, T, C, H, W] each -> the mixture.
 
-    zero: z + d. dirac: the same; the temporal layer is a convolution that starts as the identity, d its output less its input. alpha:
-    a z + (1 - a)(z + d) with one learned a = sigmoid(m), 1/2 at the start (Video LDM, 2304.08818, section 3.1). alpha_images: alpha, but
-    a = 1 for independent frames and for clips of a single frame (Stable Video Diffusion, 2311.15127).
+    zero: z + d. dirac: the same for attention; convolutions along time are no branch then but follow each convolution in space, as
+    `PseudoConvolution`. alpha: a z + (1 - a)(z + d) with one learned a = sigmoid(m), 1/2 at the start (Video LDM, 2304.08818, section
+    3.1). alpha_images: alpha, but a = 1 for independent frames and for clips of a single frame (Stable Video Diffusion, 2311.15127).
 
     Written as z + gate d all of them return z itself, bit by bit, as long as d is zero; a z + (1 - a) z would be off by rounding.
     """
@@ -93,10 +92,11 @@ class TemporalConvolutions(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """Attention along time, to tokens where there are any, and an MLP: float [B, T, C, H, W] -> the change, the same shape, zero at the start.
+    """Attention along time, to tokens where there are any, and an MLP: float [B, T, C, H, W] -> the change, the same shape, zero at the
+    start.
 
-    plan: one that stays within its pixel, `temporal` or with a window of one pixel. Positions in time are added to what the layers read, never to
-    what they return. Independent frames attend to themselves. feed_forward: whether there is an MLP (VDM has none).
+    plan: one that stays within its pixel, `temporal` or with a window of one pixel. Positions in time are added to what the layers read,
+    never to what they return. Independent frames attend to themselves. feed_forward: whether there is an MLP (VDM has none).
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class TemporalTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.rotary_dim = head_dim // 2 * 2 if positions == "rotary" else 0
-        self.positions = _time_embedding(channels, positions, max_frames)
+        self.positions = time_embedding(channels, positions, max_frames)
         self.norms = nn.ModuleList(nn.LayerNorm(channels, NORM_EPS) for _ in range(1 + bool(token_dim) + feed_forward))
         self.attention = Attention(channels, head_dim, plan, qk_norm, zero_output=True)
         self.cross = CrossAttention(channels, head_dim, token_dim, qk_norm, zero_output=True) if token_dim else None
@@ -139,8 +139,8 @@ class TemporalTransformer(nn.Module):
 
 
 def temporal_parameter_names(model: nn.Module) -> set[str]:
-    """Names of the parameters that a video model has and its image model lacks: everything in temporal blocks, and the convolutions along time
-    of pseudo-3D ones. The others are the image model's, to load and to freeze.
+    """Names of the parameters that a video model has and its image model lacks: everything in temporal blocks, and the convolutions along
+    time of pseudo-3D ones. The others are the image model's, to load and to freeze.
     """
     owners = [name for name, module in model.named_modules() if isinstance(module, TemporalBlock)]
     owners += [f"{name}.time" for name, module in model.named_modules() if isinstance(module, PseudoConvolution)]
@@ -149,8 +149,3 @@ def temporal_parameter_names(model: nn.Module) -> set[str]:
 
 def _without(x: torch.Tensor, frames: torch.Tensor | None) -> torch.Tensor:
     return x if frames is None else x.masked_fill(frames, 0)
-
-
-def _time_embedding(channels: int, positions: TimePositions, max_frames: int) -> TimeEmbedding | None:
-    kinds: dict[str, TimeEmbeddingKind] = {"sinusoidal": "sinusoidal", "learned": "learned", "unit": "unit"}
-    return TimeEmbedding(channels, kinds[positions], max_frames) if positions in kinds else None

@@ -1,0 +1,31 @@
+"""Noise level and conditioning vector as one embedding per sample."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.layers.embeddings import NoiseLevelEmbedding
+from models.layers.linear import xavier_linear
+
+
+class SampleEmbedding(nn.Module):
+    """noise_level float [B], vector float [B, vector_dim] or None -> float [B, dim], activated by SiLU once for all layers that read it.
+
+    Without a vector the embedding is that of the noise level alone.
+    """
+
+    def __init__(self, dim: int, vector_dim: int, noise_scale: float) -> None:
+        super().__init__()
+        self.noise_level = NoiseLevelEmbedding(dim, noise_scale)
+        self.vector_in = xavier_linear(vector_dim, dim) if vector_dim else None
+        self.vector_out = xavier_linear(dim, dim) if vector_dim else None
+
+    def forward(self, noise_level: torch.Tensor, vector: torch.Tensor | None) -> torch.Tensor:
+        embedding = self.noise_level(noise_level)
+        if self.vector_in is not None and self.vector_out is not None and vector is not None:
+            embedding = embedding + self.vector_out(F.silu(self.vector_in(vector.to(embedding.dtype))))
+        return F.silu(embedding)
+
+    def flops(self) -> int:
+        layers = [layer for layer in (self.vector_in, self.vector_out) if layer is not None]
+        return self.noise_level.flops() + sum(2 * layer.weight.numel() for layer in layers)

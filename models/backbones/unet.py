@@ -1,0 +1,183 @@
+"""The factorised space-time U-Net: an image U-Net with temporal layers put in, from VDM to Stable Video Diffusion by its config."""
+
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from curate.errors import UserError
+from models.backbones.contract import Conditioning, check_inputs, with_frames
+from models.backbones.sample_embedding import SampleEmbedding
+from models.backbones.unet_layers import ResidualBlock, SpaceTransformer
+from models.layers.convolution import SpaceConvolution, channels_last
+from models.layers.embeddings import TimePositions
+from models.layers.norms import FrameGroupNorm
+from models.layers.plan import SPATIAL, TEMPORAL, AttentionPlan, Grid
+from models.layers.recompute import run_block
+from models.layers.resampling import SpaceDownsample, SpaceUpsample
+from models.layers.temporal import LayerInputs, MixerKind, TemporalBlock, TemporalConvolutions, TemporalTransformer
+
+Plans = tuple[AttentionPlan, ...]
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """multipliers: channels of each level, in units of width. depth: residual blocks per level (one more on the way up). plans: the
+    attention after each residual block of a level, in order; plans that stay within their pixel become temporal blocks. mixer: see Mixer;
+    dirac makes all 3 x 3 convolutions pseudo-3D. temporal_convolutions: a temporal residual block after each image one (Video LDM, Stable
+    Video Diffusion). feed_forward: MLPs after attention. frame_channels: channels of `Conditioning.frames`. noise_scale: see
+    NoiseLevelEmbedding.
+    """
+
+    in_channels: int = 4
+    out_channels: int = 4
+    width: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 4)
+    depth: int = 2
+    plans: tuple[Plans, ...] = ((SPATIAL, TEMPORAL),) * 3
+    middle_plans: Plans = (SPATIAL, TEMPORAL)
+    head_dim: int = 64
+    mixer: MixerKind = "zero"
+    temporal_convolutions: bool = False
+    time_positions: TimePositions = "rotary"
+    feed_forward: bool = True
+    qk_norm: bool = False
+    token_dim: int = 0
+    vector_dim: int = 0
+    frame_channels: int = 0
+    groups: int = 32
+    noise_scale: float = 1000.0
+    max_frames: int = 64
+
+    def __post_init__(self) -> None:
+        if len(self.plans) != len(self.multipliers):
+            raise UserError(f"a U-Net of {len(self.multipliers)} levels needs as many attention plans, there are {len(self.plans)}")
+
+    @property
+    def embedding_dim(self) -> int:
+        return 4 * self.width
+
+
+class UNetLayer(nn.Module):
+    """A residual block, its temporal twin, and attention: float [B, T, C, H, W] -> [B, T, D, H, W].
+
+    Names of the image layers do not depend on the temporal ones, so that an image model's weights fit.
+    """
+
+    def __init__(self, config: UNetConfig, channels: int, out_channels: int, plans: Plans) -> None:
+        super().__init__()
+        self.residual = ResidualBlock(channels, out_channels, config.embedding_dim, config.groups, config.mixer == "dirac")
+        convolutions = TemporalConvolutions(out_channels, config.embedding_dim, config.groups) if config.temporal_convolutions else None
+        self.time_residual = None if convolutions is None else TemporalBlock(convolutions, config.mixer)
+        numbers = {True: count(), False: count()}
+        self.attention = nn.ModuleDict()
+        for plan in plans:
+            name = f"{'space' if plan.mixes_pixels else 'time'}{next(numbers[plan.mixes_pixels])}"
+            self.attention[name] = attention_layer(config, out_channels, plan)
+
+    def forward(self, x: torch.Tensor, inputs: LayerInputs) -> torch.Tensor:
+        x = self.residual(x, inputs)
+        if self.time_residual is not None:
+            x = self.time_residual(x, inputs)
+        for layer in self.attention.values():
+            x = layer(x, inputs)
+        return x
+
+    def flops(self, grid: Grid, tokens: int) -> int:
+        total = self.residual.flops(grid) + (self.time_residual.flops(grid, tokens) if self.time_residual is not None else 0)
+        return total + sum(layer.flops(grid, tokens) for layer in self.attention.values())  # type: ignore[operator,misc]
+
+
+class UNet(nn.Module):
+    """float [B, T, in_channels, H, W] -> [B, T, out_channels, H, W] of any size, zero at the start (Video Diffusion Models, 2204.03458,
+    section 3; temporal layers of Video LDM, 2304.08818, and Stable Video Diffusion, 2311.15127).
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config, self.recompute_every = config, 0
+        widths = [config.width * multiplier for multiplier in config.multipliers]
+        self.embedding = SampleEmbedding(config.embedding_dim, config.vector_dim, config.noise_scale)
+        self.convolution_in = SpaceConvolution(config.in_channels + config.frame_channels, widths[0])
+        skips, channels = [widths[0]], widths[0]
+        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
+        for level, width in enumerate(widths):
+            for _ in range(config.depth):
+                self.down.append(UNetLayer(config, channels, width, config.plans[level]))
+                channels = width
+                skips.append(channels)
+            if level < len(widths) - 1:
+                self.downsample.append(SpaceDownsample(channels))
+                skips.append(channels)
+        self.middle = nn.ModuleList(UNetLayer(config, channels, channels, plans) for plans in (config.middle_plans, ()))
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        for level, width in reversed(list(enumerate(widths))):
+            for _ in range(config.depth + 1):
+                self.up.append(UNetLayer(config, channels + skips.pop(), width, config.plans[level]))
+                channels = width
+            if level:
+                self.upsample.append(SpaceUpsample(channels))
+        self.norm_out = FrameGroupNorm(channels, config.groups)
+        self.convolution_out = SpaceConvolution(channels, config.out_channels)
+        nn.init.zeros_(self.convolution_out.weight)
+        if self.convolution_out.bias is not None:
+            nn.init.zeros_(self.convolution_out.bias)
+
+    def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+        """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1 is an image. Raises UserError for conditions without a place."""
+        config = self.config
+        check_inputs(z, conditioning, config.in_channels, config.vector_dim, config.token_dim, config.frame_channels)
+        embedding = self.embedding(noise_level, conditioning.vector)
+        inputs = LayerInputs(embedding, conditioning.tokens, conditioning.token_mask, conditioning.independent)
+        x = self.convolution_in(channels_last(with_frames(z, conditioning.frames, config.frame_channels)))
+        x, skips = self._down(x, inputs)
+        for index, layer in enumerate(self.middle):
+            x = run_block(layer, len(self.down) + index, self.recompute_every, x, inputs)
+        x = self._up(x, skips, inputs)
+        return self.convolution_out(F.silu(self.norm_out(x)))
+
+    def flops(self, grid: Grid, tokens: int = 0) -> int:
+        """Floating point operations of a forward pass over one video of `grid` (frames, height, width) with `tokens` text tokens."""
+        depth, levels = self.config.depth, len(self.config.multipliers)
+        grids = [(grid[0], -(-grid[1] // 2**level), -(-grid[2] // 2**level)) for level in range(levels)]
+        total = self.embedding.flops() + self.convolution_in.flops(grid) + self.convolution_out.flops(grid)
+        total += sum(_flops(layer, grids[index // depth], tokens) for index, layer in enumerate(self.down))
+        total += sum(_flops(layer, grids[-1], tokens) for layer in self.middle)
+        total += sum(_flops(layer, grids[-1 - index // (depth + 1)], tokens) for index, layer in enumerate(self.up))
+        total += sum(layer.flops(grids[level + 1]) for level, layer in enumerate(self.downsample))  # type: ignore[operator,misc]
+        return total + sum(layer.flops(grids[-2 - step]) for step, layer in enumerate(self.upsample))  # type: ignore[operator,misc]
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        return [*self.down, *self.middle, *self.up]
+
+    def _down(self, x: torch.Tensor, inputs: LayerInputs) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        skips, depth = [x], self.config.depth
+        for index, layer in enumerate(self.down):
+            if index and index % depth == 0:
+                x = self.downsample[index // depth - 1](x)
+                skips.append(x)
+            x = run_block(layer, index, self.recompute_every, x, inputs)
+            skips.append(x)
+        return x, skips
+
+    def _up(self, x: torch.Tensor, skips: list[torch.Tensor], inputs: LayerInputs) -> torch.Tensor:
+        per_level, before = self.config.depth + 1, len(self.down) + len(self.middle)
+        for index, layer in enumerate(self.up):
+            skip = skips[-1 - index]
+            if index and index % per_level == 0:
+                x = self.upsample[index // per_level - 1](x, skip.shape[3], skip.shape[4])
+            x = run_block(layer, before + index, self.recompute_every, torch.cat([x, skip], dim=2), inputs)
+        return x
+
+
+def attention_layer(config: UNetConfig, channels: int, plan: AttentionPlan) -> nn.Module:
+    if plan.mixes_pixels:
+        return SpaceTransformer(channels, config.head_dim, plan, config.token_dim, config.feed_forward, config.qk_norm)
+    options = (config.time_positions, config.token_dim, config.feed_forward, config.qk_norm, config.max_frames)
+    return TemporalBlock(TemporalTransformer(channels, config.head_dim, plan, *options), config.mixer)
+
+
+def _flops(layer: nn.Module, grid: Grid, tokens: int) -> int:
+    return layer.flops(grid, tokens) if isinstance(layer, UNetLayer) else 0
