@@ -277,7 +277,8 @@ def plot(rows: Sequence[Row], path: Path, label: str) -> None:
     lines = -(-len(names) // columns)
     figure = Figure(figsize=(2.9 * columns, 2.3 * lines + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{label} between clips and their corrupted copies", color=_INK, fontsize=12, x=0.01, ha="left")
+    title = f"{label} between clips and their corrupted copies. Blue: pictures corrupted, orange: order of frames"
+    figure.suptitle(title, color=_INK, fontsize=11, x=0.01, ha="left")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for name, axis in zip(names, axes, strict=False):
         _panel(axis, name, [r for r in rows if r["corruption"] == name])

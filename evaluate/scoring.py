@@ -192,7 +192,14 @@ class Evaluation:
         return Measurement(lambda *clip: np.array([value(*clip)], np.float32), list, fingerprint(facts))
 
     def _row(
-        self, name: str, metric: Metric, score: Score, real: Measured | None, fake: Measured, facts: dict[str, Any], network: FeatureNetwork | None = None
+        self,
+        name: str,
+        metric: Metric,
+        score: Score,
+        real: Measured | None,
+        fake: Measured,
+        facts: dict[str, Any],
+        network: FeatureNetwork | None = None,
     ) -> ScoreRow:
         protocol = {k: v for k, v in asdict(self.protocol).items() if k not in _NOT_OF_CLIPS}
         n_real = 0 if real is None else len(real.clip_ids)

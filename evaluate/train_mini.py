@@ -242,7 +242,8 @@ def train(clips: Clips, steps: int, size: int, seed: int) -> Student:
 def accuracies(student: Student, clips: Clips, seed: int) -> dict[str, float]:
     """On clips it has not seen, corrupted at random: shares of right answers; of `motion` the correlation.
 
-    arrow_of_time: told backwards from forwards, of clips that slow down. order: told tampered order from natural, of moving clips.
+    arrow_of_time: which of a clip and its reverse is backwards, of clips that slow down. order: told tampered order from natural, of
+    moving clips.
     """
     found = list(batches(clips, 32, len(clips.law) // 32, seed))
     batch = Batch(*(torch.cat([getattr(b, f.name) for b in found]) for f in fields(Batch)))

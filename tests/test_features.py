@@ -169,6 +169,12 @@ def inception_files(tmp_path_factory):
     return files
 
 
+@pytest.fixture(scope="module")
+def inceptions(inception_files):
+    """(network's name, variant) -> network."""
+    return {(n, v): network_class(n)(weights=path) for n in ("inception", "inception-logits") for v, path in inception_files.items()}
+
+
 def torchvision_inception(path, classes):
     from torchvision.models import inception_v3
 
@@ -177,12 +183,11 @@ def torchvision_inception(path, classes):
     return reference.eval()
 
 
-def test_inception_equals_torchvision(inception_files):
-    path = inception_files["torchvision"]
-    reference = torchvision_inception(path, 1000)
+def test_inception_equals_torchvision(inception_files, inceptions):
+    reference = torchvision_inception(inception_files["torchvision"], 1000)
     clip = videos(1, 2, 299)
     with torch.inference_mode():
-        pooled, logits = (network_class(n)(weights=path)(clip) for n in ("inception", "inception-logits"))
+        pooled, logits = (inceptions[n, "torchvision"](clip) for n in ("inception", "inception-logits"))
         expected = reference(clip[0])
         reference.fc = torch.nn.Identity()
         expected_pooled = reference(clip[0])
@@ -191,10 +196,9 @@ def test_inception_equals_torchvision(inception_files):
     torch.testing.assert_close(logits[0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_2015_graph_pools_in_its_own_way(inception_files):
+def test_the_2015_graph_pools_in_its_own_way(inception_files, inceptions):
     """Against hand-made pooling of the three kinds of blocks; on constant pictures the average without padding keeps the constant."""
-    network = network_class("inception")(weights=inception_files["fid"])
-    inner = network._frames._network
+    inner = inceptions["inception", "fid"]._frames._network
     plain = torchvision_inception(inception_files["fid"], 1008)
     with torch.inference_mode():
         for name, width in (("Mixed_5b", 192), ("Mixed_6b", 768), ("Mixed_7b", 1280), ("Mixed_7c", 2048)):
@@ -210,21 +214,19 @@ def test_the_2015_graph_pools_in_its_own_way(inception_files):
         torch.testing.assert_close(inner.Mixed_7c(noise)[:, -192:], largest)
 
 
-def test_fid_is_not_claimed_for_unproven_weights(inception_files):
-    for path in inception_files.values():
-        for name in ("inception", "inception-logits"):
-            network = network_class(name)(weights=path)
-            assert not {"FID", "KID"} & {network.frechet_name, network.kernel_name}
-            assert network.identity.endswith(("pooled", "logits"))
-    assert network_class("inception-logits")(weights=inception_files["fid"]).dim == 1008
+def test_fid_is_not_claimed_for_unproven_weights(inceptions):
+    for network in inceptions.values():
+        assert "FID" not in network.label
+        assert network.identity.endswith(("pooled", "logits"))
+    assert inceptions["inception-logits", "fid"].dim == 1008
+    assert inceptions["inception-logits", "torchvision"].dim == 1000
 
 
-def test_logits_of_the_2015_graph_leave_out_the_bias(inception_files):
+def test_logits_of_the_2015_graph_leave_out_the_bias(inception_files, inceptions):
     clip = videos(1, 1, 299)
     state = torch.load(inception_files["fid"], weights_only=True)
     with torch.inference_mode():
-        pooled = network_class("inception")(weights=inception_files["fid"])(clip)
-        logits = network_class("inception-logits")(weights=inception_files["fid"])(clip)
+        pooled, logits = (inceptions[n, "fid"](clip) for n in ("inception", "inception-logits"))
     torch.testing.assert_close(logits, pooled @ state["fc.weight"].T, rtol=1e-4, atol=1e-4)
 
 

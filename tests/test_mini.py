@@ -23,7 +23,7 @@ def mini():
 
 @pytest.fixture(scope="module")
 def clips():
-    return demo_clips(64, seed=1)
+    return demo_clips(64, seed=1, picture=(112, 64))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_disturbed_order_is_not_lost_beside_disturbed_pictures(rows):
 
 
 def test_other_clips_of_the_same_world_are_nearer_than_damaged_ones(clips, features, rows):
-    other = features(demo_clips(64, seed=2))
+    other = features(demo_clips(64, seed=2, picture=(112, 64)))
     fresh = frechet_distance(features(clips), other)
     for name in ("gaussian-noise", "local-swap", "shuffle", "switch"):
         assert fresh < max(r["distance"] for r in rows if r["corruption"] == name)
