@@ -55,9 +55,9 @@ class I3DNetwork(nn.Module):
         x = max_pool(self.conv_2(x), (1, 3, 3), (1, 2, 2))
         x = max_pool(self.mixed_3(x), (3, 3, 3), _HALF)
         x = max_pool(self.mixed_4(x), (2, 2, 2), _HALF)
-        pooled = F.avg_pool3d(self.mixed_5(x), (2, 7, 7), 1).mean(dim=(2, 3, 4))
-        # The last layer is linear: logits of the mean are the mean of the logits.
-        return torch.addmm(self.logits_bias, pooled, self.logits_weight[0, 0, 0])
+        # In single precision these few sums alone would make half of all rounding errors. Logits of the mean are the mean of the logits.
+        pooled = F.avg_pool3d(self.mixed_5(x).double(), (2, 7, 7), 1).mean(dim=(2, 3, 4))
+        return torch.addmm(self.logits_bias.double(), pooled, self.logits_weight[0, 0, 0].double()).float()
 
 
 class Mixed(nn.Module):

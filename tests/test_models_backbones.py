@@ -8,10 +8,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from curate.errors import UserError
 from models.backbones.contract import Conditioning, training_flops
-from models.backbones.dit import DiT, DiTConfig
+from models.backbones.dit import BlockInputs, DiT, DiTConfig, with_text
 from models.backbones.patches import patch_grid, patchify, unpatchify
 from models.backbones.unet import UNet, UNetConfig
-from models.layers.norms import Modulation
+from models.layers.convolution import SpaceConvolution
+from models.layers.embeddings import rotary_table
+from models.layers.norms import FrameGroupNorm, Modulation
 from models.layers.plan import (
     CAUSAL,
     DIAGONAL,
@@ -328,6 +330,19 @@ def test_every_condition_is_heard_and_padding_is_not(name):
         torch.testing.assert_close(model(z, levels(z), replace(given, tokens=padding)), found, rtol=0, atol=1e-6)
 
 
+def test_text_in_context_comes_first_and_has_no_place_in_time_and_space():
+    table = rotary_table((3, 2, 2), (2, 2, 4), torch.device("cpu"))
+    time, mask = torch.randn(3, 1, 1, 8), torch.tensor([[True, False]] * BATCH)
+    x, tokens = torch.randn(BATCH, 3, 2, 2, 8), torch.randn(BATCH, 2, 8)
+    row, given, turns = with_text(x, tokens, BlockInputs(tokens, None, mask, None, None, time, None), [table])
+    assert torch.equal(row[:, 0, 0], torch.cat([tokens, x.flatten(1, 3)], dim=1))
+    assert torch.equal(turns[0][0, 0, :2], torch.tensor([[1.0] * 4, [0.0] * 4]).expand(2, -1, -1))
+    assert torch.equal(turns[0][0, 0, 2:], table.flatten(0, 2))
+    assert not given.time[0, 0, :2].any()
+    assert torch.equal(given.time[0, 0, 2 + 4], time[1, 0, 0])
+    assert torch.equal(given.key_mask, torch.cat([mask, torch.ones(BATCH, 12, dtype=torch.bool)], dim=1))
+
+
 def test_conditions_without_a_place_are_refused():
     z = video()
     for config in (LATTE, VDM):
@@ -348,6 +363,18 @@ def test_configs_that_contradict_themselves_are_refused():
         DiTConfig(text="in_context", token_dim=4)
     with pytest.raises(UserError, match="attention plans"):
         UNetConfig(multipliers=(1, 2))
+
+
+def test_a_unet_keeps_channels_last_in_memory_throughout():
+    """So that 2-D kernels serve all convolutions and attention sees positions without a copy."""
+    model, orders = build(replace(UNETS["video-ldm"], token_dim=0)), []
+    for module in model.modules():
+        if isinstance(module, SpaceConvolution | FrameGroupNorm):
+            module.register_forward_hook(lambda _, given, found: orders.append(given[0].permute(0, 1, 3, 4, 2).is_contiguous()))
+    z = video()
+    model(z, levels(z), Conditioning())
+    assert len(orders) > 40
+    assert all(orders)
 
 
 # Training
@@ -389,9 +416,12 @@ def test_recomputation_runs_the_chosen_blocks_twice():
     assert sorted(runs) == [0, 0, 1, 2, 2, 3]
 
 
-@pytest.mark.parametrize("name", ["cross", "in-context", "windows", "svd"])
-def test_networks_compile_into_a_single_graph(name):
-    model, z = disturb(build(BACKBONES[name])), video()
+SMALL_SVD = replace(UNETS["svd"], multipliers=(1,), plans=((),), middle_plans=(SPATIAL, TEMPORAL))
+
+
+@pytest.mark.parametrize("config", [replace(DITS["cross"], depth=3), replace(DITS["in-context"], depth=1), SMALL_SVD])
+def test_networks_compile_into_a_single_graph(config):
+    model, z = disturb(build(config)), video()
     given = conditions(model.config, z)
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
@@ -422,7 +452,7 @@ def test_operations_are_those_that_torch_counts(config):
 
 
 def test_latte_xl_has_its_published_size():
-    """674.0 M parameters and 3.786 TFLOP forward for 16 frames of 32 x 32 latents; Latte also predicts variances and embeds no class here."""
+    """674.0 M parameters and 3.786 TFLOP forward for 16 frames of 32 x 32 latents; it predicts variances too."""
     config = DiTConfig(width=1152, depth=28, head_dim=72, out_channels=8)
     with torch.device("meta"):
         model = DiT(config)

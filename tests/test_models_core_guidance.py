@@ -96,8 +96,8 @@ IS_KNOWN = torch.tensor([True, False]).reshape(1, 2, 1, 1, 1)
 
 
 def slope_and_error(weight):
-    """E[x_b | x_a] / x_a and E (x_b - rho x_a)² of the second frame given the first, exactly: everything is linear, so sample i of the batch
-    has a 1 in the i-th random number (the known frame, the start, each step's noise, each replacement's) and 0 in all others.
+    """E[x_b | x_a] / x_a and E (x_b - rho x_a)² of the second frame given the first, exactly: everything is linear, so sample i of the
+    batch has a 1 in the i-th random number (the known frame, the start, each step's noise, each replacement's) and 0 in all others.
     """
     levels = stations(Cosine(), STEPS)
     numbers = torch.eye(3 + 4 * STEPS, dtype=torch.float64).reshape(3 + 4 * STEPS, -1, 1, 1, 1, 1)

@@ -118,7 +118,9 @@ def test_streams_have_nothing_in_common():
     together = torch.cat([base, *others]).double()
     correlations = torch.corrcoef(together) - torch.eye(len(together))
     assert correlations.abs().max() < 5 / math.sqrt(20_000)
-    assert (torch.corrcoef(torch.stack([together[0, :-1], together[3, 1:]]))[0, 1]).abs() < 5 / math.sqrt(20_000)
+    for other in others:
+        # Nor is one a later part of another: of so many single-precision numbers about one in a hundred meets its equal by chance.
+        assert np.isin(other.numpy(), base.numpy()).mean() < 0.05
     assert together.mean().abs() < 5 / math.sqrt(160_000)
     assert together.var().item() == pytest.approx(1, abs=0.02)
     assert together.pow(4).mean().item() == pytest.approx(3, abs=0.12)

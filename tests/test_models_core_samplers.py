@@ -9,7 +9,7 @@ from denoising_oracles import fresh_noise, gaussian, normal, one_thread, point_m
 from curate.errors import UserError
 from models.core.denoiser import denoiser, in_geometry
 from models.core.geometry import Geometry
-from models.core.noise_level import NoiseLevel, noised
+from models.core.noise_level import NoiseLevel
 from models.core.parametrisation import Clean, Edm, Epsilon, FlowVelocity, V
 from models.core.samplers.ancestral import ancestral
 from models.core.samplers.ddim import ddim, ddim_inversion
@@ -196,7 +196,7 @@ def test_churn_factor_is_the_paper_s():
 
 
 def test_zero_terminal_snr_matters():
-    """A picture far from mean zero, for which the usual table's last step is not pure noise: sampling from pure noise misses its brightness."""
+    """Pictures far from mean zero: the usual table's last step still holds some of them, which sampling from pure noise leaves out."""
     mean = torch.full(SHAPE, 3.0, dtype=torch.float64)
 
     def bright(z, level):
@@ -227,6 +227,16 @@ def test_calls_dtype_and_gradients(name):
     assert not found.requires_grad
     assert len(asked) == (2 * steps - 1 if "heun" in name else steps)
     assert min(asked) > 0
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_sampler_waits_for_the_device(name):
+    """On a device without numbers: noise levels stay on the CPU, and no decision is read from z."""
+    sampler, schedule = SAMPLERS[name]
+    levels = stations(schedule, 3)
+    denoise = denoiser(lambda z, noise_level, conditioning: z * noise_level.reshape(-1, 1, 1, 1, 1), V(), None)
+    found = sampler(denoise, torch.empty(SHAPE, device="meta"), levels)
+    assert (found.device.type, found.dtype, tuple(found.shape)) == ("meta", torch.float32, SHAPE)
 
 
 def test_stations():
@@ -262,11 +272,6 @@ def test_wrong_sampling_is_one_line(call, says):
 
 def test_eps_prediction_needs_some_signal():
     """With it everything but pure noise works; from pure noise the answer is not finite, and not silently something else."""
-    x = normal(*SHAPE, seed=1)
-    levels = stations(Tabulated(linear_alphas()), 5)
-    assert (ddim(through(Epsilon(), point_mass(x)), normal(*SHAPE), levels) - x).abs().max() < 1e-9
-    assert (
-        not ddim(through(Epsilon(), point_mass(x)), noised(x, normal(*SHAPE), stations(Cosine(), 5)[0]), stations(Cosine(), 5))
-        .isfinite()
-        .any()
-    )
+    x, denoise = normal(*SHAPE, seed=1), through(Epsilon(), point_mass(normal(*SHAPE, seed=1)))
+    assert (ddim(denoise, normal(*SHAPE), stations(Tabulated(linear_alphas()), 5)) - x).abs().max() < 1e-9
+    assert not ddim(denoise, normal(*SHAPE), stations(Cosine(), 5)).isfinite().any()

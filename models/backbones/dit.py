@@ -96,7 +96,7 @@ class DiTBlock(nn.Module):
 
 
 class DiT(nn.Module):
-    """float [B, T, in_channels, H, W] -> [B, T, out_channels, H, W] of any size, zero at the start (2212.09748; adaLN-Zero, section 3.2)."""
+    """float [B, T, in_channels, H, W] -> [B, T, out_channels, H, W] of any size, zero at the start (2212.09748, section 3.2)."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class DiT(nn.Module):
         self.patches_out = zero_linear(config.width, volume * config.out_channels)
 
     def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1 is an image. Raises UserError for conditions without a place."""
+        """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1: an image. Raises UserError for conditions without a place."""
         config, video = self.config, (z.shape[1], z.shape[3], z.shape[4])
         self._check(z, conditioning)
         x = self.patches_in(patchify(with_frames(z, conditioning.frames, config.frame_channels), config.patch))

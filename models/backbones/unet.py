@@ -25,10 +25,10 @@ Plans = tuple[AttentionPlan, ...]
 @dataclass(frozen=True)
 class UNetConfig:
     """multipliers: channels of each level, in units of width. depth: residual blocks per level (one more on the way up). plans: the
-    attention after each residual block of a level, in order; plans that stay within their pixel become temporal blocks. mixer: see Mixer;
-    dirac makes all 3 x 3 convolutions pseudo-3D. temporal_convolutions: a temporal residual block after each image one (Video LDM, Stable
-    Video Diffusion). feed_forward: MLPs after attention. frame_channels: channels of `Conditioning.frames`. noise_scale: see
-    NoiseLevelEmbedding.
+    attention after each residual block of a level, in order; plans that stay within their pixel become temporal blocks. mixer: see
+    Mixer; dirac makes all 3 x 3 convolutions pseudo-3D. temporal_convolutions: a temporal residual block after each image one (Video
+    LDM, Stable Video Diffusion). feed_forward: MLPs after attention; temporal_feed_forward_first: one more before attention along time
+    (Stable Video Diffusion). frame_channels: channels of `Conditioning.frames`. noise_scale: see NoiseLevelEmbedding.
     """
 
     in_channels: int = 4
@@ -43,6 +43,7 @@ class UNetConfig:
     temporal_convolutions: bool = False
     time_positions: TimePositions = "rotary"
     feed_forward: bool = True
+    temporal_feed_forward_first: bool = False
     qk_norm: bool = False
     token_dim: int = 0
     vector_dim: int = 0
@@ -126,7 +127,7 @@ class UNet(nn.Module):
             nn.init.zeros_(self.convolution_out.bias)
 
     def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1 is an image. Raises UserError for conditions without a place."""
+        """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1: an image. Raises UserError for conditions without a place."""
         config = self.config
         check_inputs(z, conditioning, config.in_channels, config.vector_dim, config.token_dim, config.frame_channels)
         embedding = self.embedding(noise_level, conditioning.vector)
@@ -168,14 +169,26 @@ class UNet(nn.Module):
             skip = skips[-1 - index]
             if index and index % per_level == 0:
                 x = self.upsample[index // per_level - 1](x, skip.shape[3], skip.shape[4])
-            x = run_block(layer, before + index, self.recompute_every, torch.cat([x, skip], dim=2), inputs)
+            x = run_block(layer, before + index, self.recompute_every, beside(x, skip), inputs)
         return x
+
+
+def beside(x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+    """Channels of two videos [B, T, C, H, W] one after the other, as pictures: joined as videos they would lose their order in memory."""
+    return torch.cat([x.flatten(0, 1), skip.flatten(0, 1)], dim=1).unflatten(0, x.shape[:2])
 
 
 def attention_layer(config: UNetConfig, channels: int, plan: AttentionPlan) -> nn.Module:
     if plan.mixes_pixels:
         return SpaceTransformer(channels, config.head_dim, plan, config.token_dim, config.feed_forward, config.qk_norm)
-    options = (config.time_positions, config.token_dim, config.feed_forward, config.qk_norm, config.max_frames)
+    options = (
+        config.time_positions,
+        config.token_dim,
+        config.feed_forward,
+        config.qk_norm,
+        config.max_frames,
+        config.temporal_feed_forward_first,
+    )
     return TemporalBlock(TemporalTransformer(channels, config.head_dim, plan, *options), config.mixer)
 
 

@@ -1,5 +1,6 @@
 """Guidance: several estimates of one z made into one."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -43,7 +44,7 @@ def per_frame_linear(first: float, last: float, frames: int) -> torch.Tensor:
 
 
 def oscillating(levels: NoiseLevel, high: float = 15.0, low: float = 1.0, constant_steps: int = 0) -> WeightAt:
-    """`high` for `constant_steps` steps, then high and low by turns, beginning with high (Ho et al. 2022, Imagen Video, section 2.5).
+    """`high` for `constant_steps` steps, then high and low by turns, beginning with high (Ho et al. 2022, Imagen Video).
 
     levels: the sampler's stations. A level between two stations belongs to the step that starts above it.
     """
@@ -66,7 +67,7 @@ def dynamic_threshold(denoise: Denoiser, quantile: float = 0.995, limit: float =
     def thresholded(z: torch.Tensor, level: NoiseLevel) -> Estimate:
         x0 = denoise(z, level).x0
         sizes = x0.abs().flatten(1)
-        rank = max(1, -(-int(quantile * 10**6) * sizes.shape[1] // 10**6))
+        rank = math.ceil(quantile * sizes.shape[1])
         bound = sizes.kthvalue(rank, dim=1).values.clamp_min(limit).reshape(-1, *(1,) * (x0.ndim - 1))
         return estimate_of_x0(x0.clamp(-bound, bound) * (limit / bound), z, level)
 

@@ -24,7 +24,7 @@ def plain(space: Parametrisation) -> LossWeight:
 
 
 def min_snr(gamma: float = 5.0) -> LossWeight:
-    """min(SNR, gamma) on x0 (Hang et al. 2023, section 3.4)."""
+    """min(SNR, gamma) on x0 (Hang et al. 2023)."""
     return lambda level: torch.minimum(_signal_share(level), gamma * _noise_share(level))
 
 
@@ -34,12 +34,14 @@ def truncated_snr() -> LossWeight:
 
 
 def p2(gamma: float = 1.0, k: float = 1.0) -> LossWeight:
-    """1 / (k + SNR)^gamma on eps (Choi et al. 2022, equation 8)."""
+    """1 / (k + SNR)^gamma on eps (Choi et al. 2022)."""
     return lambda level: _signal_share(level) / (k + level.snr) ** gamma
 
 
 def sigmoid(bias: float = -3.0) -> LossWeight:
-    """sigmoid(bias - log SNR) on eps (Kingma and Gao 2023; Hoogeboom et al. 2024, simpler diffusion, with -3)."""
+    """sigmoid(bias - log SNR) on eps (Kingma and Gao 2023; Hoogeboom et al. 2024, simpler diffusion). They mean it per unit of log-SNR:
+    under levels uniform in t, multiply by -d log SNR / dt to have theirs.
+    """
     return lambda level: _signal_share(level) * torch.sigmoid(bias - level.log_snr)
 
 

@@ -46,7 +46,7 @@ class SampleNoise:
 
     def stratified(self, purpose: str, block: int, draw: int = 0) -> torch.Tensor:
         """float64 [B] in [0, 1), uniform, and evenly spread over every `block` samples that follow one another from a multiple of it: one
-        in each of `block` equal intervals (Kingma et al. 2021, Variational Diffusion Models, appendix I.1, with blocks in place of
+        in each of `block` equal intervals (Kingma et al. 2021, Variational Diffusion Models, with blocks in place of
         batches).
         """
         if block < 1:

@@ -36,7 +36,7 @@ class Schedule(ABC):
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """phi = pi t / 2 (Nichol and Dhariwal 2021; Ho et al. 2022, Video Diffusion Models). Finite bounds on the log-SNR cut the ends off:
-    phi is then linear between them, the form of Kingma and Gao 2023, table 1 (usual: 20 and -20).
+    phi is then linear between them, the form of Kingma and Gao 2023 (usual: 20 and -20).
     """
 
     log_snr_max: float = math.inf

@@ -92,7 +92,7 @@ def time_embedding(dim: int, positions: TimePositions, max_frames: int) -> TimeE
 
 
 def space_embedding(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
-    """float32 [height, width, dim]: half the channels are sinusoids of the row, half of the column (2212.09748). dim: a multiple of four."""
+    """float32 [height, width, dim]: half the channels are sinusoids of the row, half of the column (2212.09748). dim: a multiple of 4."""
     if dim % 4:
         raise UserError(f"a sinusoidal embedding of rows and columns needs a width that is a multiple of four, not {dim}")
     rows, columns = (sinusoids(torch.arange(side, device=device), dim // 2) for side in (height, width))

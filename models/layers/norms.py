@@ -19,7 +19,8 @@ class FrameGroupNorm(nn.GroupNorm):
         super().__init__(next(count for count in range(min(groups, channels), 0, -1) if channels % count == 0), channels, eps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        # Not F.group_norm, which refuses a single image of one pixel: a group has several channels.
+        return torch.group_norm(x.flatten(0, 1), self.num_groups, self.weight, self.bias, self.eps).unflatten(0, x.shape[:2])
 
 
 class Modulation(nn.Module):

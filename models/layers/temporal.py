@@ -95,8 +95,9 @@ class TemporalTransformer(nn.Module):
     """Attention along time, to tokens where there are any, and an MLP: float [B, T, C, H, W] -> the change, the same shape, zero at the
     start.
 
-    plan: one that stays within its pixel, `temporal` or with a window of one pixel. Positions in time are added to what the layers read,
-    never to what they return. Independent frames attend to themselves. feed_forward: whether there is an MLP (VDM has none).
+    plan: one that stays within its pixel, `temporal` or with a window of one pixel. Positions in time are added to what the layers
+    read, never to what they return. Independent frames attend to themselves. feed_forward: whether there is an MLP (VDM has none).
+    feed_forward_first: another one before attention (Stable Video Diffusion).
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class TemporalTransformer(nn.Module):
         feed_forward: bool = True,
         qk_norm: bool = False,
         max_frames: int = 64,
+        feed_forward_first: bool = False,
     ) -> None:
         super().__init__()
         self.rotary_dim = head_dim // 2 * 2 if positions == "rotary" else 0
@@ -117,6 +119,9 @@ class TemporalTransformer(nn.Module):
         self.attention = Attention(channels, head_dim, plan, qk_norm, zero_output=True)
         self.cross = CrossAttention(channels, head_dim, token_dim, qk_norm, zero_output=True) if token_dim else None
         self.feed_forward = FeedForward(channels, activation="geglu", zero_output=True) if feed_forward else None
+        self.first = None
+        if feed_forward_first:
+            self.first = nn.Sequential(nn.LayerNorm(channels, NORM_EPS), FeedForward(channels, activation="geglu", zero_output=True))
 
     def forward(self, x: torch.Tensor, inputs: LayerInputs) -> torch.Tensor:
         read = x.permute(0, 1, 3, 4, 2)
@@ -124,7 +129,9 @@ class TemporalTransformer(nn.Module):
         if self.positions is not None:
             read = read + self.positions(frames, x.device)[:, None, None].to(x.dtype)
         rotation = rotary_table((frames, 1, 1), (self.rotary_dim, 0, 0), x.device) if self.rotary_dim else None
-        change = self.attention(self.norms[0](read), rotation, inputs.independent)
+        change = None if self.first is None else self.first(read)
+        attended = self.attention(self.norms[0](read if change is None else read + change), rotation, inputs.independent)
+        change = attended if change is None else change + attended
         if self.cross is not None and inputs.tokens is not None:
             change = change + self.cross(self.norms[1](read + change), inputs.tokens, inputs.token_mask)
         if self.feed_forward is not None:
@@ -135,7 +142,8 @@ class TemporalTransformer(nn.Module):
         """Floating point operations of a forward pass over one video with `tokens` tokens."""
         total = self.attention.flops(grid)
         total += self.cross.flops(grid, tokens) if self.cross is not None and tokens else 0
-        return total + (self.feed_forward.flops(grid) if self.feed_forward is not None else 0)
+        feed_forwards = [layer for layer in self.modules() if isinstance(layer, FeedForward)]
+        return total + sum(layer.flops(grid) for layer in feed_forwards)
 
 
 def temporal_parameter_names(model: nn.Module) -> set[str]:

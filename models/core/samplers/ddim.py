@@ -13,7 +13,7 @@ from models.core.samplers.stations import steps_of
 def ddim(denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel) -> torch.Tensor:
     """z at levels[0] -> z at levels[-1] (x0, if that is clean), float like z [B, T, C, H, W].
 
-    Song et al. 2021 in the angle (Salimans and Ho 2022, equation 34): z_s = cos(phi_s - phi_t) z_t + sin(phi_s - phi_t) v. Exact in any
+    Song et al. 2021 in the angle (Salimans and Ho 2022, appendix D): z_s = cos(phi_s - phi_t) z_t + sin(phi_s - phi_t) v. Exact in any
     number of steps where the estimate is right, first order otherwise. levels: [N + 1], alpha² + sigma² = 1, else UserError; may also rise.
     """
     _check(levels)
