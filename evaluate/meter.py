@@ -102,7 +102,7 @@ class _VideoFeatureMetric(Metric):
 
 
 class FrechetVideoDistance(_VideoFeatureMetric):
-    """The Fréchet distance of all videos seen, ddof and dtype as the protocol has them; an FVD only on proven I3D features (`frechet_name`).
+    """The Fréchet distance of all videos seen, ddof and dtype as the protocol has them; FVD only on proven I3D features (`frechet_name`).
 
     meter = FrechetVideoDistance("mini"); meter.update(reals, real=True); meter.update(samples, real=False); meter.compute()
     """

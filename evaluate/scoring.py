@@ -87,9 +87,10 @@ class Evaluation:
     def network(self, name: str) -> FeatureNetwork:
         """A network, loaded once."""
         if name not in self._networks:
-            weights = self.weights if name == self.protocol.features else None
+            weights, kind = self.weights if name == self.protocol.features else None, network_class(name)
+            kind.check(weights)
             options = self.protocol.network_options if name == self.protocol.features else {}
-            self._networks[name] = network_class(name)(device=resolved_device(self.settings.device), weights=weights, **options)
+            self._networks[name] = kind(device=resolved_device(self.settings.device), weights=weights, **options)
         return self._networks[name]
 
     def feature_facts(self, network_name: str) -> dict[str, Any]:

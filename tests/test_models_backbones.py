@@ -391,7 +391,6 @@ def test_gradients_reach_every_parameter(config):
         (model(z, levels(z), given) - target).square().mean().backward()
         optimiser.step()
     unreached = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
-    # A bias of keys moves all scores of a query alike, which no softmax sees; rounding decides whether its gradient is zero.
     assert unreached == []
 
 

@@ -1,6 +1,9 @@
 """The command `evaluate` from end to end, on the offline network: resuming, skipping, comparing, and what bad input gets."""
 
 import json
+import os
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -211,3 +214,18 @@ def test_few_clips_are_repeated_where_the_protocol_says_so():
     row = api.fvd(moving(9, 1), moving(9, 2), protocol="cd-fvd", sets={"features": "mini", "n_fake": 20})
     assert (row.n_real, row.n_fake) == (9, 20)
     assert any("11 of 20 fake clips are copies" in w for w in row.warnings)
+
+
+def test_missing_weights_are_named_without_loading_torch(tmp_path):
+    code = (
+        "import sys; from evaluate.commands import Options\n"
+        "from curate.errors import UserError\n"
+        "options = Options('original', None, [], None, None, None, 'auto', 8, 2, None)\n"
+        "try: options.evaluation('a', 'b')\n"
+        "except UserError as error: print(error)\n"
+        "print('torch' in sys.modules)"
+    )
+    environment = os.environ | {"CLIPMILL_WEIGHTS": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.startswith("no weights for I3D: put ")
+    assert done.stdout.strip().endswith("False")

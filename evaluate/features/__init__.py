@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from evaluate.finding import names as _names
 from evaluate.finding import plugin
+
+if TYPE_CHECKING:
+    import torch
 
 
 class FeatureNetwork:
@@ -30,6 +31,10 @@ class FeatureNetwork:
         such as `bn_eps`. Raises UserError, in one line and within two seconds, where weights are missing or wrong.
         """
 
+    @classmethod
+    def check(cls, weights: Path | None) -> None:
+        """Raise UserError where weights are missing; loads nothing, so that the answer comes at once."""
+
     @property
     def frechet_name(self) -> str:
         """The name of a Fréchet distance on these features: every name but a published one says which features it is of."""
@@ -45,7 +50,7 @@ class FeatureNetwork:
         """What decides the features besides their input, for the fingerprint: the network, its variant, a checksum of its weights."""
         raise NotImplementedError
 
-    def __call__(self, videos: torch.Tensor) -> torch.Tensor:
+    def __call__(self, videos: "torch.Tensor") -> "torch.Tensor":
         """float32 [B, T, 3, side_px, side_px] in [-1, 1], RGB -> float32 [B, D], or [B, T, D] where `per_frame`."""
         raise NotImplementedError
 

@@ -1,13 +1,13 @@
 """I3D trained on Kinetics-400: the features that FVD is defined on (Unterthiner et al., arXiv 1812.01717)."""
 
 from pathlib import Path
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from evaluate import i3d_weights
 from evaluate.features import FeatureNetwork
-from evaluate.i3d_network import BN_EPS, DIM, MIN_FRAMES, SIDE_PX, I3DNetwork, features
+
+if TYPE_CHECKING:
+    import torch
 
 
 class I3D(FeatureNetwork):
@@ -15,15 +15,22 @@ class I3D(FeatureNetwork):
     so a distance on these features may be called FVD. bn_eps: 1e-3 in the original graph, 1e-5 in VideoGPT and its descendants.
     """
 
-    side_px: ClassVar[int] = SIDE_PX
-    min_frames: ClassVar[int] = MIN_FRAMES
-    dim: ClassVar[int] = DIM
+    side_px: ClassVar[int] = 224
+    min_frames: ClassVar[int] = 9
+    dim: ClassVar[int] = 400
     label = "I3D"
 
-    def __init__(self, device: str = "cpu", weights: Path | None = None, bn_eps: float = BN_EPS) -> None:
+    def __init__(self, device: str = "cpu", weights: Path | None = None, bn_eps: float = 1e-3) -> None:
         """Load, prove and arrange the network. Raises UserError where the weights are missing, unreadable or of another network."""
+        from evaluate.i3d_network import I3DNetwork
+
         self._network = I3DNetwork(i3d_weights.load(weights), bn_eps).to(device)
         self._bn_eps = bn_eps
+
+    @classmethod
+    def check(cls, weights: Path | None) -> None:
+        """Raises UserError where no file of weights is found."""
+        i3d_weights.find(weights, i3d_weights.FILE_NAMES, "I3D")
 
     @property
     def frechet_name(self) -> str:
@@ -40,6 +47,8 @@ class I3D(FeatureNetwork):
         """The proven checkpoint, a checksum of its 230 checksums, and the epsilon with which it is computed."""
         return f"i3d rgb_scratch crc32c:{i3d_weights.table_checksum(i3d_weights.published_table())} bn_eps={self._bn_eps:g}"
 
-    def __call__(self, videos: torch.Tensor) -> torch.Tensor:
+    def __call__(self, videos: "torch.Tensor") -> "torch.Tensor":
         """float32 [B, T, 3, 224, 224] in [-1, 1], T >= 9 -> float32 [B, 400]. Raises UserError for shorter clips and other shapes."""
+        from evaluate.i3d_network import features
+
         return features(self._network, videos)
