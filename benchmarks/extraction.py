@@ -53,9 +53,9 @@ def peak(folder, features, clips, queue):
 def seconds(folder, features, clips):
     """(network alone, decode and resize alone, both together), s."""
     import torch
-    from evaluate.resize import preprocess
 
     from evaluate.extract import Clip, read_clip
+    from evaluate.resize import preprocess
     from evaluate.sets import open_set
 
     job = evaluation(folder, features, clips)

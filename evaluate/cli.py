@@ -1,5 +1,6 @@
 """The command `evaluate`. Only argument parsing lives here; heavy imports happen inside the commands."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -32,48 +33,26 @@ Workers = Annotated[int, typer.Option(min=1, help="Decoding threads.")]
 Cache = Annotated[Path | None, typer.Option(metavar="DIR", help="Where features are kept; default: the user's cache folder.")]
 
 
-@app.command(epilog="Example: evaluate fvd RUN samples/ --protocol original --weights rgb_scratch/model.ckpt --out scores.parquet")
-def fvd(
-    real: Real,
-    fake: Fake,
-    protocol: ProtocolName = "clipmill",
-    features: Features = None,
-    set_: Set = None,
-    weights: Weights = None,
-    where: Where = None,
-    out: Out = None,
-    device: Device = "auto",
-    batch: Batch = 8,
-    workers: Workers = 2,
-    cache: Cache = None,
-) -> None:
-    """Fréchet Video Distance, its standard error, and its extrapolation to infinitely many clips."""
-    from evaluate import commands
+def _one_metric(metric: str) -> Callable[..., None]:
+    """The command that computes one metric; fvd and kvd differ in nothing else."""
 
-    options = commands.Options(protocol, features, set_ or [], weights, where, out, device, batch, workers, cache)
-    commands.score(["fvd"], real, fake, options)
+    def command(
+        real: Real,
+        fake: Fake,
+        protocol: ProtocolName = "clipmill",
+        features: Features = None,
+        set_: Set = None,
+        weights: Weights = None,
+        where: Where = None,
+        out: Out = None,
+        device: Device = "auto",
+        batch: Batch = 8,
+        workers: Workers = 2,
+        cache: Cache = None,
+    ) -> None:
+        run(real, fake, metric, protocol, features, set_, weights, where, out, device, batch, workers, cache)
 
-
-@app.command()
-def kvd(
-    real: Real,
-    fake: Fake,
-    protocol: ProtocolName = "clipmill",
-    features: Features = None,
-    set_: Set = None,
-    weights: Weights = None,
-    where: Where = None,
-    out: Out = None,
-    device: Device = "auto",
-    batch: Batch = 8,
-    workers: Workers = 2,
-    cache: Cache = None,
-) -> None:
-    """Kernel Video Distance: unbiased MMD^2 with the cubic kernel; no bias in the number of clips."""
-    from evaluate import commands
-
-    options = commands.Options(protocol, features, set_ or [], weights, where, out, device, batch, workers, cache)
-    commands.score(["kvd"], real, fake, options)
+    return command
 
 
 @app.command(epilog="Example: evaluate run RUN samples/ --metrics fvd,kvd,precision,recall,flicker --features mini")
@@ -97,6 +76,14 @@ def run(
 
     options = commands.Options(protocol, features, set_ or [], weights, where, out, device, batch, workers, cache)
     commands.score([m.strip() for m in metrics.split(",") if m.strip()], real, fake, options)
+
+
+app.command(
+    "fvd",
+    help="Fréchet Video Distance, its standard error, and its extrapolation to infinitely many clips.",
+    epilog="Example: evaluate fvd RUN samples/ --protocol original --weights rgb_scratch/model.ckpt --out scores.parquet",
+)(_one_metric("fvd"))
+app.command("kvd", help="Kernel Video Distance: unbiased MMD^2 with the cubic kernel; no bias in the number of clips.")(_one_metric("kvd"))
 
 
 @app.command()
