@@ -132,7 +132,7 @@ def _measure_group(
     failures: dict[str, str] = {}
     fresh: dict[str, Stored] = {}
     try:
-        for clip, result in _computed(my_share(missing), protocol, what, settings):
+        for clip, result in _computed(my_share(missing, lambda c: c.key), protocol, what, settings):
             tick(clip.clip_id)
             if isinstance(result, Stored):
                 fresh[clip.key] = known[clip.key] = result

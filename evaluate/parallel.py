@@ -1,7 +1,8 @@
 """Several processes started by torchrun: each measures its share of the clips, the store on disk brings them together."""
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -12,10 +13,11 @@ def rank_and_world() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def my_share(items: Sequence[Item]) -> Sequence[Item]:
-    """Every world-th item from this process's rank on."""
+def my_share(items: Sequence[Item], key: Callable[[Item], str]) -> list[Item]:
+    """The items that are this process's to do. By their keys alone, not by their place: the lists of two processes may differ, because
+    one has already stored what the other still looks for."""
     rank, world = rank_and_world()
-    return items[rank::world]
+    return [item for item in items if int(hashlib.sha256(key(item).encode()).hexdigest()[:8], 16) % world == rank]
 
 
 def is_first() -> bool:

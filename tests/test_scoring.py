@@ -229,3 +229,15 @@ def test_missing_weights_are_named_without_loading_torch(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
     assert done.stdout.startswith("no weights for I3D: put ")
     assert done.stdout.strip().endswith("False")
+
+
+def test_torchrun_shares_the_clips_out_and_gives_the_same_number(folders, tmp_path):
+    arguments = ["fvd", folders / "real", folders / "fake", "--features", "mini"]
+    evaluate(*arguments, "--cache", tmp_path / "one", "--out", tmp_path / "scores.parquet")
+    shared = [*arguments, "--cache", tmp_path / "two", "--out", tmp_path / "scores.parquet"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "evaluate.cli"]
+    subprocess.run([*command, *map(str, shared)], check=True, capture_output=True, timeout=200)
+    alone, together = read(tmp_path / "scores.parquet")
+    assert together.value == pytest.approx(alone.value, rel=1e-6)
+    assert together.fingerprint == alone.fingerprint
+    assert sorted(together.skipped) == sorted(alone.skipped)
