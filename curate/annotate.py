@@ -1,6 +1,6 @@
 """Run annotators over the clips of one video: what each clip looks like to an annotator, and rows with a status."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,9 @@ FULL_FRAME = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Everything known about a video's clips when annotators run. rows: of schema.CLIPS; first, stop: frame indices of each clip."""
+    """Everything known about a video's clips when annotators run. rows: of schema.CLIPS; first, stop: frame indices of each clip.
+    jpegs: clip_id -> its stored pictures by role, read when asked for, because those of a long video fill the memory.
+    """
 
     rows: Sequence[Mapping[str, Any]]
     first: Sequence[int]
@@ -29,7 +31,7 @@ class ClipSource:
     picture_px: tuple[int, int]
     t_s: np.ndarray
     signals: Mapping[str, np.ndarray]
-    jpegs: Mapping[str, Mapping[str, bytes]]
+    jpegs: Callable[[str], Mapping[str, bytes]]
     collector: Collector | None
 
     def view(self, annotator: Annotator, position: int, full_frame: bool = False) -> ClipFrames:
@@ -65,7 +67,7 @@ class ClipSource:
         if request is None:
             return np.zeros(0), np.zeros((0, 1, 1), np.uint8), ()
         if request.roles:
-            stored = self.jpegs.get(self.rows[position]["clip_id"], {})
+            stored = self.jpegs(self.rows[position]["clip_id"])
             roles = tuple(r for r in request.roles if r in stored)
             pictures = [_fit(decode_jpeg(stored[r], request.gray), request.short_side_px) for r in roles]
             t_s = np.asarray([role_time(r, self.rows[position]) for r in roles])

@@ -1,7 +1,7 @@
 """The tables that one decode makes together (videos, curves, clips, frames), made fresh or loaded, and the annotators' view of them."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +24,7 @@ from curate.stages import StageClock
 from curate.task import VideoTask
 
 BORDERS = "borders"
+_FRAME_ROWS = 256
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Base:
     clips: list[dict[str, Any]]
     source: ClipSource
     curves: pa.Table | None = None
-    frames: pa.Table | None = None
+    frames: Iterable[pa.Table] = ()
     tables: dict[str, pa.Table] = field(default_factory=dict)
     frames_decoded: int = 0
     clock: StageClock = field(default_factory=StageClock)
@@ -42,7 +43,7 @@ class Base:
     def write(self, run: RunDir, unit: str, fingerprint: str) -> None:
         """Write the base tables; `videos` last, because it counts the others as done."""
         run.write("curves", unit, fingerprint, self.curves)
-        run.write("frames", unit, fingerprint, self.frames)
+        run.write_streamed("frames", unit, fingerprint, schema.FRAMES, self.frames)
         run.write("clips", unit, fingerprint, pa.Table.from_pylist(self.clips, schema=schema.CLIPS))
         run.write("videos", unit, fingerprint, pa.Table.from_pylist([self.video], schema=schema.VIDEOS))
 
@@ -72,7 +73,7 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
     facts = video_facts(result)
     clips = [clip_row(task.video_id, i, span, result, config.scenes.max_length_s) for i, span in enumerate(found)]
     with result.clock("frames"):
-        jpegs, frames = _stored_frames(clips, found, result, collector)
+        chosen = _chosen_frames(clips, found, collector)
     source = ClipSource(
         clips,
         [s.start for s in found],
@@ -80,9 +81,10 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
         (facts["width"], facts["height"]),
         result.t_s,
         result.signals,
-        jpegs,
+        lambda clip_id: {role: collector.jpeg(i) for role, i in chosen.get(clip_id, {}).items()},
         collector,
     )
+    frames = _frame_rows(chosen, result, collector)
     base = Base({}, clips, source, _curves_table(result, looked), frames, frames_decoded=len(result.pts), clock=result.clock)
     if BORDERS in annotators:
         with result.clock(BORDERS):
@@ -151,27 +153,32 @@ def _cut_struct(cut: Transition, result: DecodePass) -> dict[str, Any]:
     }
 
 
-def _stored_frames(
-    clips: Sequence[Mapping[str, Any]], found: Sequence[Span], result: DecodePass, collector: Collector
-) -> tuple[dict[str, dict[str, bytes]], pa.Table]:
-    """The JPEGs of every clip, {clip_id: {role: jpeg}}, and the rows of `frames`. Roles go to the sampled frames nearest to them."""
+def _chosen_frames(clips: Sequence[Mapping[str, Any]], found: Sequence[Span], collector: Collector) -> dict[str, dict[str, int]]:
+    """The sampled frames that a clip keeps, {clip_id: {role: position}}. Roles go to the sampled frames nearest to them."""
     samples = collector.jpegs
     assert samples is not None
-    jpegs: dict[str, dict[str, bytes]] = {}
-    rows = []
+    chosen = {}
     for clip, span in zip(clips, found, strict=True):
         inside = samples.inside(span.start, span.end)
-        if not inside:
-            continue
-        middle = min(inside, key=lambda i: abs(samples.index[i] - (span.start + span.end) / 2))
-        chosen = dict(zip(ROLES, (inside[0], middle, inside[-1]), strict=True))
-        jpegs[clip["clip_id"]] = {role: samples.blob(i) for role, i in chosen.items()}
-        for role, i in chosen.items():
-            data = jpegs[clip["clip_id"]][role]
+        if inside:
+            middle = min(inside, key=lambda i: abs(samples.index[i] - (span.start + span.end) / 2))
+            chosen[clip["clip_id"]] = dict(zip(ROLES, (inside[0], middle, inside[-1]), strict=True))
+    return chosen
+
+
+def _frame_rows(chosen: Mapping[str, Mapping[str, int]], result: DecodePass, collector: Collector) -> Iterator[pa.Table]:
+    """The rows of `frames`, some hundred at a time, while the collector is open."""
+    samples = collector.jpegs
+    assert samples is not None
+    wanted = [(clip_id, role, i) for clip_id, roles in chosen.items() for role, i in roles.items()]
+    for at in range(0, len(wanted), _FRAME_ROWS):
+        rows = []
+        for clip_id, role, i in wanted[at : at + _FRAME_ROWS]:
+            data = collector.jpeg(i)
             height, width = decode_jpeg(data, gray=True).shape
             pts = int(result.pts[samples.index[i]])
-            rows.append({"clip_id": clip["clip_id"], "role": role, "pts": pts, "width": width, "height": height, "jpeg": data})
-    return jpegs, pa.Table.from_pylist(rows, schema=schema.FRAMES)
+            rows.append({"clip_id": clip_id, "role": role, "pts": pts, "width": width, "height": height, "jpeg": data})
+        yield pa.Table.from_pylist(rows, schema=schema.FRAMES)
 
 
 def _curves_table(result: DecodePass, looked: np.ndarray | None) -> pa.Table:
@@ -216,9 +223,9 @@ def load_base(task: VideoTask, annotators: Mapping[str, Annotator], run: RunDir,
     rows = clips.to_pylist()
     pts = curves["pts"].to_numpy()
     unit_s = float(Fraction(row["time_base_num"], row["time_base_den"]))
-    jpegs: dict[str, dict[str, bytes]] = {}
-    for frame in frames.to_pylist():
-        jpegs.setdefault(frame["clip_id"], {})[frame["role"]] = frame["jpeg"]
+    places: dict[str, dict[str, int]] = {}
+    for i, frame in enumerate(frames.select(["clip_id", "role"]).to_pylist()):
+        places.setdefault(frame["clip_id"], {})[frame["role"]] = i
     signals = {name: curves[name].to_numpy() for name in ("luma_mean", "luma_std", "dark_share", "difference")}
     source = ClipSource(
         rows,
@@ -227,7 +234,7 @@ def load_base(task: VideoTask, annotators: Mapping[str, Annotator], run: RunDir,
         (row["width"], row["height"]),
         (pts - pts[0]) * unit_s,
         signals,
-        jpegs,
+        lambda clip_id: {role: frames["jpeg"][i].as_py() for role, i in places.get(clip_id, {}).items()},
         collector,
     )
     return Base(row, rows, source, frames_decoded=decoded, clock=clock), collector

@@ -139,6 +139,11 @@ class Collector:
         if self.jpegs is not None:
             self.jpegs.push(index, t_s, frame)
 
+    def jpeg(self, position: int) -> bytes:
+        """The stored picture at a position of `jpegs`."""
+        assert self.jpegs is not None
+        return self.jpegs.blob(position)
+
     def frames(self, request: FrameRequest, start: int, stop: int) -> tuple[np.ndarray, list[np.ndarray]]:
         """(t_s float64 [T], T pictures) of a rate request inside frames [start, stop)."""
         samples = self._by_request[request]

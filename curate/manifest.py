@@ -66,8 +66,12 @@ class RunDir:
 
     def write(self, table: str, unit: str, fingerprint: str, rows: pa.Table) -> None:
         """Write a unit's part, then remove the parts of the same unit that other parameters made."""
+        self.write_streamed(table, unit, fingerprint, rows.schema, [rows])
+
+    def write_streamed(self, table: str, unit: str, fingerprint: str, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
+        """`write` for rows that come in parts, one row group each, so that they need not fit into memory together."""
         path = self.part(table, unit, fingerprint)
-        write_atomic(path, rows)
+        write_atomic_streamed(path, schema, parts)
         for old in path.parent.glob(f"{unit}-*.parquet"):
             if old != path:
                 old.unlink(missing_ok=True)
@@ -87,11 +91,19 @@ def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
 
 def write_atomic(path: Path, rows: pa.Table) -> None:
     """Write Parquet (zstd) next to its place and rename it. The same rows give the same bytes."""
+    write_atomic_streamed(path, rows.schema, [rows])
+
+
+def write_atomic_streamed(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
+    """`write_atomic` for rows that come in parts; the same parts give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # Types as a reader gets them, one chunk per column: how the rows came together must not show in the bytes.
+    as_read = _as_read(schema)
     try:
-        # One chunk per column, types as a reader gets them: how the rows came together must not show in the bytes.
-        pq.write_table(rows.cast(_as_read(rows.schema)).combine_chunks(), temporary, compression="zstd")
+        with pq.ParquetWriter(temporary, as_read, compression="zstd") as writer:
+            for rows in parts:
+                writer.write_table(rows.cast(as_read).combine_chunks())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -83,8 +83,8 @@ def _process(task: VideoTask) -> dict[str, Any]:
                 with base.clock(name):
                     table = annotate(annotator, base.source, task.config.scenes, full_frame=name == BORDERS)
             run.write(prints.tables[name], task.video_id, prints.annotations[name], table)
-    if base_is_stale:
-        base.write(run, task.video_id, prints.base)
+        if base_is_stale:
+            base.write(run, task.video_id, prints.base)
     return {
         "status": base.video["status"],
         "message": base.video["error_message"],
