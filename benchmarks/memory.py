@@ -40,14 +40,14 @@ def repeat(part, path, minutes):
                 full = float(k * stream.duration * stream.time_base) >= 60 * minutes
 
 
-def peak_mb(video, folder):
+def peak_mb(video, folder, detector):
     """Process one video as a worker does; peak resident memory of this process, MB."""
     from curate.config import load
     from curate.task import BASE, VideoTask
     from curate.work import prepare_worker, process_video
 
     prepare_worker()
-    config = load("default")
+    config = load("default", [f"scenes.detector={detector}"])
     task = VideoTask(str(video), video.as_uri(), video.name, "ab" * 16, "ab" * 32, video.stat().st_size, str(folder), config, (BASE,))
     event = process_video(task)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, event["frames_decoded"], event["clips"]
@@ -56,15 +56,16 @@ def peak_mb(video, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", default="2,120")
+    parser.add_argument("--detector", default="fused")
     options = parser.parse_args()
-    print(f"| video | frames | clips | worker peak, MB (bar: {LIMIT_MB}) |\n|---|---|---|---|")
+    print(f"| video | detector | frames | clips | worker peak, MB (bar: {LIMIT_MB}) |\n|---|---|---|---|---|")
     for minutes in map(float, options.minutes.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             video = Path(folder, "long.mp4")
             repeat(render_part(Path(folder, "demo")), video, minutes)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                peak, frames, clips = pool.apply(peak_mb, (video, Path(folder, "run")))
-        print(f"| {minutes:g} min, 640x360, 24 fps | {frames} | {clips} | {peak:.0f} |", flush=True)
+                peak, frames, clips = pool.apply(peak_mb, (video, Path(folder, "run"), options.detector))
+        print(f"| {minutes:g} min, 640x360, 24 fps | {options.detector} | {frames} | {clips} | {peak:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,9 @@ def scripts(videos):
         "speed": ["speed.py", str(videos / "dev")],
         "memory": ["memory.py"],
         "goldens": ["goldens.py"],
-        "protocols": ["protocols.py"],
         "bias": ["fvd_bias.py"],
         "i3d": ["i3d_speed.py"],
         "frechet": ["frechet_speed.py"],
-        "extraction": ["extraction.py"],
     }
 
 
