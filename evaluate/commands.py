@@ -168,7 +168,7 @@ def check_weights(path: Path) -> None:
     for line in report.lines():
         say(line)
     if not report.proven:
-        raise UserError(report.verdict)
+        raise UserError(f"{path} is not the network that FVD is defined on")
 
 
 def selftest(weights: Path | None) -> None:

@@ -69,6 +69,8 @@ def test_squares_whole(goldens, videos, reference):
 
 
 def test_noise_in_part(videos, reference):
+    """The kernel distance of the noise pair is left out: it is a difference of terms a hundred thousand times larger, and the rounding of
+    the original graph alone moves it by about 3e-5 (against float64)."""
     pair = [features(videos(name)[:FEW]) for name in ("noise0", "noise1")]
     expected = [reference[name][:FEW] for name in ("noise0", "noise1")]
     assert all(feature_error(f, e) < GATE for f, e in zip(pair, expected, strict=True))
