@@ -17,9 +17,11 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     except UserError as error:
         _fail(name, str(error), 2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _fail(name, "the disk is full; free some space and run the same command again to go on", 2)
+        if error.filename is None:
             raise
-        _fail(name, "the disk is full; free some space and run the same command again to go on", 2)
+        _fail(name, f"{error.filename}: {error.strerror}", 2)
     except (typer.Abort, KeyboardInterrupt):
         _fail(name, "interrupted; run the same command again to go on", 130)
     except usage_error as error:

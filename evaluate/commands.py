@@ -71,6 +71,8 @@ def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> Non
     kinds = [metric_class(name) for name in metrics]
     if not kinds:
         raise UserError("--metrics names none; `evaluate metrics` lists them")
+    if options.out is not None and options.out.exists():
+        scores.read(options.out)  # an hour of work must not end at a file that cannot be added to
     uses_protocol = any(issubclass(kind, FeatureMetric) and kind.features is None for kind in kinds)
     evaluation = options.evaluation(real, fake, uses_protocol)
     rows = [evaluation.score(name) for name in metrics]

@@ -52,7 +52,7 @@ class _VideoFeatureMetric(Metric):
     @property
     def frechet_name(self) -> str:
         """How a Fréchet distance on these features is called."""
-        return (self.network if isinstance(self.network, FeatureNetwork) else FeatureNetwork()).frechet_name
+        return self.network.frechet_name if isinstance(self.network, FeatureNetwork) else f"Fréchet distance ({FeatureNetwork.label})"
 
     def update(self, videos: torch.Tensor, real: bool) -> None:
         """Add uint8 videos [B, T, 3, H, W], RGB, prepared as the protocol says. Raises UserError for another type or shape, and where

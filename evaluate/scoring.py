@@ -244,11 +244,15 @@ def has_manifest(spec: Spec | None) -> bool:
 
 
 def resolved_device(name: str) -> str:
-    """auto -> cuda where there is a usable GPU, else cpu; under torchrun each process its own."""
+    """auto -> cuda where there is a usable GPU, else cpu; under torchrun each process its own. Raises UserError where there is none."""
     import os
 
     import torch
 
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device is auto, cpu or cuda, not {name}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no usable CUDA GPU here: --device cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name

@@ -16,6 +16,7 @@ VERSION = 1
 def save(path: Path, measured: Measured, facts: dict[str, Any]) -> None:
     """Features float32 [N, D], their mean [D] and covariance [D, D] (float64, ddof 1), the clips' names and keys, and `facts`."""
     rows = measured.values.reshape(-1, measured.values.shape[-1]).astype(np.float64)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         np.savez_compressed(
             file,

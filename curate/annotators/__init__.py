@@ -8,8 +8,8 @@ video once and hands each annotator what its class asks for:
 - the per-frame signals of `curate.signals` (luma mean, frame difference), always there, for every decoded frame.
 """
 
-import importlib
 import pkgutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.errors import UserError
+from curate import finding
 
 ROLES = ("first", "middle", "last")
 
@@ -110,10 +110,4 @@ def names() -> list[str]:
 
 def annotator_class(name: str) -> type[Annotator]:
     """The class in `curate/annotators/<name>.py`. Raises UserError with the known names where there is none."""
-    if name not in names():
-        raise UserError(f"no annotator called {name!r}; there are: {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    found = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Annotator) and v.__module__ == module.__name__]
-    if len(found) != 1:
-        raise UserError(f"curate/annotators/{name}.py must define exactly one Annotator, it defines {len(found)}")
-    return found[0]
+    return finding.plugin(sys.modules[__name__], name, Annotator, "annotator")

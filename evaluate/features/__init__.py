@@ -1,17 +1,18 @@
 """Feature networks, one per file: videos in, one vector each out. A new one is a new file, found by its name."""
 
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from evaluate.finding import names as _names
-from evaluate.finding import plugin
+from curate.finding import names as _names
+from curate.finding import plugin
 
 if TYPE_CHECKING:
     import torch
 
 
-class FeatureNetwork:
+class FeatureNetwork(ABC):
     """Base of all feature networks. A subclass sets the class attributes, `__init__` and `__call__`.
 
     side_px: the size of the square pictures it takes. min_frames: shortest clip it can see. dim: length of a feature.
@@ -26,6 +27,7 @@ class FeatureNetwork:
     per_frame: ClassVar[bool] = False
     label: str = "unnamed features"
 
+    @abstractmethod
     def __init__(self, device: str = "cpu", weights: Path | None = None, **options: Any) -> None:
         """Load the network. weights: a local file, else the cache folder's. options: what a protocol fixes of the network itself,
         such as `bn_eps`. Raises UserError, in one line and within two seconds, where weights are missing or wrong.
@@ -46,13 +48,13 @@ class FeatureNetwork:
         return f"kernel distance ({self.label})"
 
     @property
+    @abstractmethod
     def identity(self) -> str:
         """What decides the features besides their input, for the fingerprint: the network, its variant, a checksum of its weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __call__(self, videos: "torch.Tensor") -> "torch.Tensor":
         """float32 [B, T, 3, side_px, side_px] in [-1, 1], RGB -> float32 [B, D], or [B, T, D] where `per_frame`."""
-        raise NotImplementedError
 
 
 def names() -> list[str]:
@@ -62,4 +64,4 @@ def names() -> list[str]:
 
 def network_class(name: str) -> type[FeatureNetwork]:
     """The class in `evaluate/features/<name>.py`. Raises UserError with the known names where there is none."""
-    return plugin(sys.modules[__name__], name, FeatureNetwork, "feature network")
+    return plugin(sys.modules[__name__], name, FeatureNetwork, "feature network")  # type: ignore[type-abstract]

@@ -1,14 +1,15 @@
 """Metrics, one per file. A new one is a new file, found by its name. What a metric looks at decides its base class."""
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from evaluate.finding import names as _names
-from evaluate.finding import plugin
+from curate.finding import names as _names
+from curate.finding import plugin
 
 
 @dataclass(frozen=True)
@@ -37,41 +38,41 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class FeatureMetric(Metric):
+class FeatureMetric(Metric, ABC):
     """Compares two sets by their features. features: the network it is defined on, None: the protocol's."""
 
     features: ClassVar[str | None] = None
 
+    @abstractmethod
     def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
         """float [N, D] and [M, D] of finite numbers -> Score. seed: of the error bar's subsampling. Raises UserError for sets too small."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class VideoMetric(Metric):
+class VideoMetric(Metric, ABC):
     """Measures single videos, without a network and without a reference; a set's score is the mean over its clips."""
 
+    @abstractmethod
     def __call__(self, video: np.ndarray, fps: float) -> float:
         """uint8 [T, H, W, 3] RGB at `fps` -> value; NaN where nothing can be said (one frame, say), which is counted, not averaged."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class PairMetric(Metric):
+class PairMetric(Metric, ABC):
     """Compares a reconstruction with its original; a set's score is the mean over pairs, matched by clip id."""
 
+    @abstractmethod
     def __call__(self, real: np.ndarray, fake: np.ndarray) -> float:
         """uint8 [T, H, W, 3] twice, same shape -> value. Raises UserError where the shapes differ."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class TextMetric(Metric):
+class TextMetric(Metric, ABC):
     """Measures videos against their captions (CLIP similarity)."""
 
+    @abstractmethod
     def __call__(self, video: np.ndarray, caption: str) -> float:
         """uint8 [T, H, W, 3] RGB and its text -> value."""
-        raise NotImplementedError
 
 
 def names() -> list[str]:
@@ -81,4 +82,4 @@ def names() -> list[str]:
 
 def metric_class(name: str) -> type[Metric]:
     """The class in `evaluate/metrics/<name>.py`. Raises UserError with the known names where there is none."""
-    return plugin(sys.modules[__name__], name, Metric, "metric")
+    return plugin(sys.modules[__name__], name, Metric, "metric")  # type: ignore[type-abstract]

@@ -44,8 +44,10 @@ def file_set(path: Path) -> VideoSet:
             if len(loaded.files) != 1:
                 raise UserError(f"{path} holds {len(loaded.files)} arrays ({', '.join(loaded.files[:4])}), not one")
             loaded = loaded[loaded.files[0]]
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise UserError(f"cannot read {path}: it holds no plain array (pickled objects are refused)") from error
     return array_set(loaded, str(path))
 
 

@@ -17,7 +17,7 @@ def names(package: ModuleType) -> list[str]:
 
 def plugin(package: ModuleType, name: str, base: type[Plugin], what: str) -> type[Plugin]:
     """The one subclass of `base` in `<package>/<name>.py`. Raises UserError with the known names where there is none."""
-    if name not in names(package):
+    if name.replace("_", "-") not in names(package):
         raise UserError(f"no {what} called {name!r}; there are: {', '.join(names(package))}")
     module = importlib.import_module(f"{package.__name__}.{name.replace('-', '_')}")
     found = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, base) and v.__module__ == module.__name__]
