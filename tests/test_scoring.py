@@ -177,6 +177,9 @@ def test_statistics_stand_for_the_videos(folders, tmp_path):
         (("fvd", "{real}", "{real}", "--features", "mini", "--where", "motion > 1"), "manifest"),
         (("fvd", "{real}", "{real}", "--features", "i3d-random", "--set", "clip_frames=8"), "at least 9 frames"),
         (("fvd", "{real}", "{real}"), "i3d"),
+        (("fvd", "{real}", "{real}", "--features", "mini", "--device", "tpu"), "auto, cpu or cuda"),
+        (("fvd", "{real}", "{real}", "--features", "mini", "--out", "{real}/clip0.mp4"), "no file of scores"),
+        (("stats", "{real}", "--features", "mini", "--out", "{real}/clip0.mp4/x.npz"), "clip0.mp4"),
         (("compare", "{real}/none.parquet"), "there is no file"),
     ],
 )

@@ -33,7 +33,7 @@ class FeatureNetwork(ABC):
         such as `bn_eps`. Raises UserError, in one line and within two seconds, where weights are missing or wrong.
         """
 
-    @classmethod
+    @classmethod  # noqa: B027
     def check(cls, weights: Path | None) -> None:
         """Raise UserError where weights are missing; loads nothing, so that the answer comes at once."""
 
