@@ -161,9 +161,11 @@ def build(kind: type[Section], values: Mapping[str, Any], where: str) -> Section
 def _coerce(value: Any, kind: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None or value == "none":
+        if type(None) in arguments and (value is None or value == "none"):
             return None
-        return _coerce(value, next(a for a in arguments if a is not type(None)), where)
+        kinds = [a for a in arguments if a is not type(None)]
+        words = [word for a in kinds if typing.get_origin(a) is typing.Literal for word in typing.get_args(a)]
+        return _coerce(value, typing.Literal[*words] if words else kinds[0], where)
     if origin is typing.Literal:
         if value not in arguments:
             raise UserError(f"{where} is one of {', '.join(map(str, arguments))}, not {value!r}")

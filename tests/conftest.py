@@ -30,6 +30,11 @@ def evaluate(*arguments: object, cwd: Path | None = None, check: bool = True, ti
     return _command("evaluate", arguments, cwd, check, timeout_s)
 
 
+def models(*arguments: object, cwd: Path | None = None, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess:
+    """Run the real command in its own process, as a user does."""
+    return _command("models", arguments, cwd, check, timeout_s)
+
+
 def _command(name: str, arguments: tuple, cwd: Path | None, check: bool, timeout_s: float) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", f"{name}.cli", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s)

@@ -1,0 +1,1 @@
+"""Video <-> latents. One file per autoencoder."""

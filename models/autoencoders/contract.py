@@ -1,0 +1,42 @@
+"""What every autoencoder offers: the only thing the trainer and the samplers know about it."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+
+from models.layers.plan import Grid
+
+
+class Posterior(NamedTuple):
+    """A diagonal Gaussian over latents, float [B, t, C, h, w] each. std is zero where encoding is certain."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def sample(self, noise: torch.Tensor) -> torch.Tensor:
+        """noise: standard normal like mean."""
+        return self.mean + self.std * noise
+
+
+class Autoencoder(Protocol):
+    """latent_channels: C. latent_mean, latent_std: float [C], of the latents of training videos; `encode` and `decode` speak of latents as
+    they come out of the network, (latent - latent_mean) / latent_std is what a diffusion model sees.
+    """
+
+    latent_channels: int
+    latent_mean: torch.Tensor
+    latent_std: torch.Tensor
+
+    def encode(self, video: torch.Tensor) -> Posterior:
+        """video: float [B, T, 3, H, W] in [-1, 1], T = 1 for images. Raises UserError for sizes that it cannot take, naming the next that
+        it can.
+        """
+        ...
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """latents: float [B, t, C, h, w] -> video float [B, T, 3, H, W], nominally in [-1, 1], not clamped."""
+        ...
+
+    def latent_grid(self, grid: Grid) -> Grid:
+        """(frames, height, width) of a video, px -> of its latents."""
+        ...

@@ -1,0 +1,98 @@
+"""Folders of published models: on this machine, or downloaded where the hub answers at once."""
+
+import http.client
+import threading
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from curate.errors import UserError
+from curate.log import say
+
+_ANSWER_S = 1.0
+
+
+def model_folder(model: str, patterns: Sequence[str], setting: str) -> Path:
+    """The folder with `config.json` of a model: `model` itself, the local Hugging Face cache, or a download of the files that match
+    `patterns` into it. setting: what a user sets to name a folder. Raises UserError, within two seconds where the hub does not answer.
+    """
+    if not model:
+        raise UserError(f"set {setting} to a folder with config.json, weights and tokenizer, or to a model's name on the Hugging Face hub")
+    folder = Path(model).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.is_dir():
+        raise UserError(f"{folder} holds no config.json: {setting} is a folder as save_pretrained writes it, tokenizer and all")
+    return cached_folder(model, "config.json") or downloaded_folder(model, "config.json", patterns, setting)
+
+
+def cached_folder(repository: str, file: str) -> Path | None:
+    """Where the local cache of the hub holds `file` of a repository."""
+    hub = _hub()
+    try:
+        found = hub.try_to_load_from_cache(repository, file)
+    except hub.errors.HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def downloaded_folder(repository: str, file: str, patterns: Sequence[str], setting: str) -> Path:
+    """A download into the cache, if the hub has `file` and says so at once. Raises UserError, one line, with what to do without it."""
+    if not offers(repository, file):
+        raise UserError(
+            f"there is no {repository} on this machine and the hub does not offer it: on one with a connection run "
+            f"`hf download {repository} --local-dir FOLDER`, bring the folder here and set {setting}=FOLDER"
+        )
+    say(f"downloading {repository}")
+    try:
+        return Path(_hub().snapshot_download(repository, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:
+        raise UserError(f"the download of {repository} failed, start again or set {setting} to a folder: {_short(error)}") from error
+
+
+def offers(repository: str, file: str) -> bool:
+    """Whether the hub has `file` of a repository for anyone and says so at once."""
+    try:
+        return _answers(_hub().hf_hub_url(repository, file))
+    except ValueError:
+        return False
+
+
+def reachable() -> bool:
+    """Whether there is a hub to ask."""
+    return _answers(_hub().constants.ENDPOINT)
+
+
+def _answers(url: str, limit_s: float = _ANSWER_S) -> bool:
+    """One request; False when nothing came after `limit_s`, or where the user set the hub to offline."""
+    if _hub().constants.HF_HUB_OFFLINE:
+        return False
+    found = threading.Event()
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=limit_s):
+                found.set()
+        except (OSError, ValueError, http.client.HTTPException):
+            return
+
+    # A thread, because looking a name up knows no time limit.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(limit_s)
+    return found.is_set()
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+        import huggingface_hub.constants
+        import huggingface_hub.errors
+    except ImportError:
+        raise UserError("text encoders with weights need huggingface_hub: pip install transformers") from None
+    return huggingface_hub
+
+
+def _short(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,105 @@
+"""The text transformer of CLIP through open_clip."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from curate.errors import UserError
+from evaluate import weights as weight_files
+from evaluate.features import clip as clip_features
+from models.conditioning.text.hub import downloaded_folder, reachable
+from models.conditioning.text.weighted import WeightedEncoder
+
+_SETTING = "conditioning.text.pretrained"
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+class OpenClipText(WeightedEncoder):
+    """The last layer of CLIP's text transformer, normed, before it is pooled (Radford et al. 2021, arXiv 2103.00020): a token for the
+    start, for each piece of a word and for the end; padding after the end is masked.
+    """
+
+    def __init__(self, model: str, pretrained: str, tokens: int) -> None:
+        """model: as open_clip names architectures. pretrained: a file of weights, or their name in open_clip. Weights are read at the first
+        caption. Raises UserError where they are missing, or for a text tower of another kind.
+        """
+        self._model, self._pretrained = model, pretrained
+        self._file = _weight_file(model, pretrained)
+        width, self._context = _sizes(model)
+        if tokens > self._context:
+            raise UserError(
+                f"CLIP {model} has places for {self._context} tokens: set conditioning.text.tokens to at most that, not {tokens}"
+            )
+        super().__init__(tokens, width)
+
+    @property
+    def name(self) -> str:
+        """With the checksum of the weights."""
+        return f"CLIP {self._model}, {self.tokens} x {self.dim}, sha256 {weight_files.sha256(self._file)}"
+
+    def encode_some(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokenizer, network = self.parts
+        cut = tokenizer(texts, context_length=self.tokens)
+        pieces = torch.nn.functional.pad(cut, [0, self._context - self.tokens]).to(self.device)
+        found: list[torch.Tensor] = []
+        norm = getattr(network, "text", network).ln_final
+        handle = norm.register_forward_hook(lambda module, arguments, output: found.append(output))
+        try:
+            network.encode_text(pieces)
+        finally:
+            handle.remove()
+        # The end has the largest number of all pieces.
+        mask = torch.arange(self.tokens) <= cut.argmax(dim=1, keepdim=True)
+        return found[0][:, : self.tokens], mask
+
+    def load(self) -> tuple[Any, Any]:
+        import open_clip
+
+        try:
+            network = clip_features._loaded(self._file, self._model, self._pretrained)
+        except SafetensorError as error:
+            raise UserError(f"{self._file} is no whole file of weights: {error}") from None
+        network.visual = None
+        return open_clip.get_tokenizer(self._model), network
+
+
+def _weight_file(model: str, pretrained: str) -> Path:
+    """On this machine, else downloaded. Importing open_clip takes seconds, so the hub is asked for only where one answers."""
+    if not model or not pretrained:
+        raise UserError(f"set conditioning.text.model to an architecture of open_clip and {_SETTING} to a file of weights or their name")
+    named = Path(pretrained).expanduser()
+    stored = [weight_files.folder() / f"{model}-{pretrained}{ending}" for ending in (".safetensors", ".pt")]
+    for file in (named, *(named / name for name in _HUB_FILES), *stored):
+        if file.is_file():
+            return file
+    return clip_features._in_hub_cache(model, pretrained) or _downloaded(model, pretrained)
+
+
+def _downloaded(model: str, pretrained: str) -> Path:
+    repository = clip_features._published(model, pretrained).get("hf_hub", "").rstrip("/") if reachable() else ""
+    if not repository:
+        raise UserError(
+            f"there are no weights {pretrained!r} for CLIP {model} here, and no hub that offers them: set {_SETTING} to a file, or put "
+            f"{model}-{pretrained}.safetensors into {weight_files.folder()} (or set {weight_files.FOLDER_VARIABLE})"
+        )
+    folder = downloaded_folder(repository, "open_clip_config.json", _HUB_FILES, _SETTING)
+    files = [folder / name for name in _HUB_FILES if (folder / name).is_file()]
+    if not files:
+        raise UserError(f"{repository} holds no weights of open_clip: set {_SETTING} to a file")
+    return files[0]
+
+
+def _sizes(model: str) -> tuple[int, int]:
+    """(channels, places) of the text transformer."""
+    import open_clip
+
+    if model not in open_clip.list_models():
+        raise UserError(f"open_clip knows no architecture {model!r}")
+    text: dict[str, Any] = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+    others = ("hf_model_name", "hf_tokenizer_name", "embed_cls", "no_causal_mask")
+    plain = not any(text.get(key) for key in others) and text.get("pool_type", "argmax") == "argmax"
+    if not plain or not isinstance(text.get("width"), int):
+        raise UserError(f"the text tower of {model} is not CLIP's own: set conditioning.text.model to another, such as ViT-H-14")
+    return int(text["width"]), int(text.get("context_length", 77))

@@ -1,0 +1,205 @@
+"""What a preset or a TOML file says, as typed data. An unknown key is an error that names the closest one.
+
+base = "dit"              # start from another preset or file
+about = "..."             # one line for `models list`
+property = "..."          # what a test proves about it
+[data] [autoencoder] [conditioning.text] [backbone] [diffusion] [train] [sample]   # the sections below
+[nano]                    # what differs in the size that a CPU builds in a moment: `--config NAME-nano`
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from curate.config import build, parse_override
+from curate.errors import UserError
+from curate.policy import closest
+from models.conditioning.config import ConditioningConfig
+from models.train.config import DataConfig, TrainConfig
+
+NANO = "-nano"
+_TEXTS = ("base", "about", "property", "paper", "nano")
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """kind: pixels, frame or causal. weights: a file or a checkpoint of `models train` on an autoencoder preset; none: as initialised,
+    which only `pixels` can be used as. options: of that kind, see its config class. Ignored where weights say them.
+    """
+
+    kind: str = "pixels"
+    weights: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """kind: dit or unet. options: fields of `DiTConfig` or `UNetConfig`, attention plans by name (`models.backbones.named`)."""
+
+    kind: str = "dit"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The four orthogonal choices and their options, by the names of `models.core.choices`.
+
+    shift: multiplies sigma / alpha; "tokens": sqrt(tokens / shift_base_tokens) of each batch; "linear": Open-Sora 2's rule.
+    max_weight: bound on what one squared error of the network's output counts. stratified: noise levels spread evenly over a batch.
+    """
+
+    schedule: str = "cosine"
+    schedule_options: Mapping[str, Any] = field(default_factory=dict)
+    shift: float = 1.0
+    shift_rule: Literal["fixed", "tokens", "linear"] = "fixed"
+    shift_base_tokens: int = 256
+    parametrisation: str = "v"
+    parametrisation_options: Mapping[str, Any] = field(default_factory=dict)
+    weight: str = "v"
+    weight_options: Mapping[str, Any] = field(default_factory=dict)
+    levels: str = "uniform"
+    level_options: Mapping[str, Any] = field(default_factory=dict)
+    max_weight: float = 400.0
+    stratified: bool = True
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """sampler: ddim, ancestral, edm-euler, edm-heun, flow-euler or flow-heun. steps: of it. schedule: its own timing, where it differs
+    from training's (Karras for EDM). guidance: weight of classifier-free guidance, 1 for none; guidance_last: weight at the last frame,
+    linear over frames from `guidance` at the first. rescale: see `classifier_free`. fps: of the files; none for the training clips'.
+    """
+
+    sampler: str = "ddim"
+    steps: int = 50
+    schedule: str | None = None
+    schedule_options: Mapping[str, Any] = field(default_factory=dict)
+    guidance: float = 1.0
+    guidance_last: float | None = None
+    rescale: float = 0.0
+    gamma: float = 0.0
+    batch: int = 8
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole system. name: of the preset or file. trains: diffusion, or autoencoder (see `autoencoder_loss`)."""
+
+    name: str
+    about: str
+    property: str
+    paper: str
+    trains: Literal["diffusion", "autoencoder"]
+    data: DataConfig
+    autoencoder: AutoencoderConfig
+    conditioning: ConditioningConfig
+    backbone: BackboneConfig
+    diffusion: DiffusionConfig
+    train: TrainConfig
+    sample: SampleConfig
+    autoencoder_loss: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, from which `from_dict` makes an equal config."""
+        return asdict(self)
+
+
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "autoencoder": AutoencoderConfig,
+    "conditioning": ConditioningConfig,
+    "backbone": BackboneConfig,
+    "diffusion": DiffusionConfig,
+    "train": TrainConfig,
+    "sample": SampleConfig,
+}
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with clipmill."""
+    return sorted(f.name.removesuffix(".toml") for f in resources.files("models.presets").iterdir() if f.name.endswith(".toml"))
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> ModelConfig:
+    """A preset, a preset's small size (`dit-nano`) or a TOML file, then each `key=value` over it. Raises UserError, one line."""
+    tree = _tree(name)
+    for text in overrides:
+        tree = merged(tree, parse_override(text))
+    return from_dict(tree | {"name": name})
+
+
+def from_dict(tree: Mapping[str, Any]) -> ModelConfig:
+    """What `ModelConfig.as_dict` said. Raises UserError for an unknown key or a wrong value."""
+    known = [*SECTIONS, "name", "about", "property", "paper", "trains", "autoencoder_loss"]
+    for key in tree:
+        if key not in known:
+            raise UserError(f"unknown setting {key!r}{closest(key, known)}")
+    if tree.get("trains", "diffusion") not in ("diffusion", "autoencoder"):
+        raise UserError(f"trains is diffusion or autoencoder, not {tree['trains']!r}")
+    made: dict[str, Any] = {key: str(tree.get(key, "")) for key in ("name", "about", "property", "paper")}
+    made |= {key: section(kind, tree.get(key, {}), key) for key, kind in SECTIONS.items()}
+    return ModelConfig(**made, trains=tree.get("trains", "diffusion"), autoencoder_loss=dict(tree.get("autoencoder_loss", {})))
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged key by key, anything else is replaced; so are the options of a part whose kind or name changes."""
+    out = dict(base)
+    for key, value in over.items():
+        both_tables = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        if both_tables and key != "options" and "kind" in value and value["kind"] != out[key].get("kind"):
+            out[key] = dict(value)
+        else:
+            out[key] = merged(out[key], value) if both_tables else value
+    return out
+
+
+def _tree(name: str) -> dict[str, Any]:
+    small = name.endswith(NANO) and not name.endswith(".toml")
+    tree = _read(name.removesuffix(NANO) if small else name)
+    nano = tree.pop("nano", {})
+    base = tree.pop("base", None)
+    if base is not None:
+        inherited = _read_whole(base)
+        nano = merged(inherited.pop("nano", {}), nano)
+        tree = merged(inherited, tree)
+    return merged(tree, nano) if small else tree
+
+
+def _read_whole(name: str) -> dict[str, Any]:
+    """With its [nano] table still in it."""
+    tree = _read(name)
+    base = tree.pop("base", None)
+    return tree if base is None else merged(_read_whole(base), tree)
+
+
+def _read(name: str) -> dict[str, Any]:
+    try:
+        if name.endswith(".toml"):
+            text = Path(name).read_text(encoding="utf-8")
+        else:
+            text = resources.files("models.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"there is no preset {name!r}{closest(name, preset_names())}, or give a .toml file") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def section(kind: type, values: Any, where: str) -> Any:
+    """A dataclass, with dataclasses inside, from plain tables."""
+    import dataclasses
+    import typing
+
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where} is a table of settings, not {values!r}")
+    hints = typing.get_type_hints(kind)
+    made = dict(values)
+    for f in dataclasses.fields(kind):
+        if f.name in made and dataclasses.is_dataclass(hints[f.name]) and isinstance(made[f.name], Mapping):
+            made[f.name] = section(hints[f.name], made[f.name], f"{where}.{f.name}")  # type: ignore[arg-type]
+    return build(kind, made, where)

@@ -1,0 +1,36 @@
+"""The autoencoder that a diffusion model is trained on, frozen: from its own checkpoint, or from the model's."""
+
+from pathlib import Path
+
+import torch
+
+from curate.errors import UserError
+from models.autoencoders.base import VideoAutoencoder
+from models.autoencoders.named import autoencoder_named
+from models.autoencoders.saving import load_autoencoder
+from models.config import AutoencoderConfig
+
+FILE = "autoencoder.safetensors"
+
+
+def autoencoder_of(config: AutoencoderConfig, device: torch.device) -> VideoAutoencoder:
+    """Raises UserError where the config names none that can be used, saying how to get one."""
+    if config.weights is None:
+        if config.kind != "pixels":
+            name = {"frame": "frame-autoencoder", "causal": "causal-autoencoder"}.get(config.kind, "frame-autoencoder")
+            raise UserError(
+                f"this preset works on the latents of a trained autoencoder ({config.kind}): train one with `models train RUN --config "
+                f"{name} --out AE`, then add --set autoencoder.weights=AE"
+            )
+        return frozen(autoencoder_named(config.kind, config.options), device)
+    path = Path(config.weights)
+    return frozen(load_autoencoder(path / FILE if path.is_dir() else path), device)
+
+
+def checkpoint_autoencoder(root: Path) -> VideoAutoencoder:
+    """The one that a checkpoint carries, on the CPU."""
+    return frozen(load_autoencoder(root / FILE), torch.device("cpu"))
+
+
+def frozen(autoencoder: VideoAutoencoder, device: torch.device) -> VideoAutoencoder:
+    return autoencoder.to(device).eval().requires_grad_(False)

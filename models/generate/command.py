@@ -1,0 +1,167 @@
+"""`models sample`: videos, a contact sheet and a manifest that `evaluate` reads."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from curate.errors import UserError
+from curate.log import progress, say
+from models.conditioning.contract import Conditions
+from models.core.noise import SampleNoise
+from models.generate.files import write_mp4, write_sheet
+from models.generate.loading import Loaded, load
+from models.generate.sampling import Generator
+from models.generate.wishes import Wish, first_frames, wishes
+from models.layers.plan import Grid
+from models.train.config import size_px
+from models.train.diffusion import as_floats, standardised
+from models.train.parallel import start
+
+MANIFEST, FACTS, SHEET = "manifest.parquet", "sampling.json", "sheet.png"
+_SHEET_VIDEOS = 16
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `models sample` was asked for. frames, size: None for what the model was trained on first."""
+
+    count: int
+    seed: int = 0
+    captions: tuple[str, ...] = ()
+    label: str | None = None
+    numbers: tuple[tuple[str, float], ...] = ()
+    first: Path | None = None
+    frames: int | None = None
+    size: str | None = None
+
+
+def sample(
+    checkpoint: Path, out: Path, request: Request, step: int | None, average: float | None, overrides: Sequence[str], device: str
+) -> None:
+    """Files that are there already are kept: an interrupted command goes on. Raises UserError, one line."""
+    processes = start(device)
+    loaded = load(checkpoint, step, average, tuple(overrides))
+    grid = _grid(loaded, request)
+    facts = _facts(loaded, request, grid)
+    _prepare(out, facts)
+    first = first_frames(request.first, grid[1], grid[2]) if request.first else []
+    wanted = wishes(checkpoint, request.count, request.seed, request.captions, request.label, dict(request.numbers), first)
+    fps = loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))
+    missing = [wish for wish in wanted if not (out / _name(wish)).is_file()]
+    generator = loaded.generator(processes.device)
+    with progress("sampling", len(wanted), "videos") as bar:
+        bar.advance(len(wanted) - len(missing))
+        for wish, video in _made(generator, missing, grid, request.seed):
+            write_mp4(out / _name(wish), video, fps)
+            bar.advance()
+    _write_manifest(out, wanted, facts, grid, fps)
+    _write_sheet(out, wanted)
+    say(f"{len(wanted)} videos in {out}; look at {out / SHEET}; score them with: evaluate run REAL {out}")
+
+
+def _made(generator: Generator, wanted: Sequence[Wish], grid: Grid, seed: int) -> Iterator[tuple[Wish, torch.Tensor]]:
+    size = generator.config.batch
+    for begin in range(0, len(wanted), size):
+        some = wanted[begin : begin + size]
+        noise = SampleNoise(seed, [wish.index for wish in some])
+        latent_grid = generator.autoencoder.latent_grid(grid)
+        videos = generator.videos(latent_grid, conditions_of(generator, some, latent_grid, noise), noise)
+        yield from zip(some, videos, strict=True)
+
+
+def conditions_of(generator: Generator, wanted: Sequence[Wish], latent_grid: Grid, noise: SampleNoise) -> Conditions:
+    """On the generator's device. Raises UserError where the model continues a first frame and there is none, or the other way round."""
+    conditioner = generator.network.conditioner
+    names = list(wanted[0].numbers)
+    numbers = {name: torch.tensor([wish.numbers[name] for wish in wanted], dtype=torch.float32) for name in names}
+    made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted])
+    made = made.map(lambda tensor: tensor.to(generator.device))
+    frames = [wish.first for wish in wanted if wish.first is not None]
+    if not conditioner.frame_channels:
+        if frames:
+            raise UserError("this model does not continue frames: leave --first out")
+        return made
+    if not frames:
+        raise UserError("this model continues a first frame: give --first PICTURE, VIDEO or FOLDER")
+    pictures = as_floats(torch.stack(frames)[:, None].to(generator.device))
+    known = standardised(generator.autoencoder.encode(pictures).mean, generator.autoencoder)
+    return conditioner.with_known_frames(made, known, latent_grid[0], noise)
+
+
+def _grid(loaded: Loaded, request: Request) -> Grid:
+    data = loaded.config.data
+    try:
+        height, width = size_px(request.size or data.sizes[0])
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return request.frames or max(data.frames), height, width
+
+
+def _facts(loaded: Loaded, request: Request, grid: Grid) -> dict[str, Any]:
+    """What decides the videos but for their number; the lineage of each of them."""
+    sampling = {key: value for key, value in vars(loaded.config.sample).items() if key != "batch"}
+    return {
+        "checkpoint": str(loaded.root.resolve()),
+        "step": loaded.step,
+        "average": loaded.average,
+        "clips_sha256": loaded.card["clips_sha256"],
+        "sampling": json.loads(json.dumps(sampling, default=dict)),
+        "seed": request.seed,
+        "grid": list(grid),
+        "captions": list(request.captions),
+        "label": request.label,
+        "numbers": dict(request.numbers),
+        "first": str(request.first) if request.first else None,
+    }
+
+
+def _prepare(out: Path, facts: dict[str, Any]) -> None:
+    """Raises UserError where the folder holds videos of another making."""
+    path = out / FACTS
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != facts:
+            raise UserError(f"{out} holds samples of another checkpoint or other settings: choose another --out")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and holds no samples: choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _name(wish: Wish) -> str:
+    return f"{wish.index:06d}.mp4"
+
+
+def _write_manifest(out: Path, wanted: Sequence[Wish], facts: dict[str, Any], grid: Grid, fps: float) -> None:
+    made = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    rows = []
+    for wish in wanted:
+        data = (out / _name(wish)).read_bytes()
+        own: dict[str, Any] = {"clip_id": hashlib.sha256(f"{made}:{wish.index}".encode()).hexdigest()[:32], "path": _name(wish)}
+        own |= {"sha256": hashlib.sha256(data).hexdigest(), "index": wish.index, "caption": wish.caption, "label": wish.label}
+        own |= {f"number_{name}": value for name, value in wish.numbers.items()}
+        own |= {"seed": facts["seed"], "n_frames": grid[0], "height": grid[1], "width": grid[2], "fps": fps}
+        own |= {key: facts[key] for key in ("checkpoint", "step", "average", "clips_sha256")}
+        rows.append(own)
+    partial = out / f"{MANIFEST}.tmp"
+    pq.write_table(pa.Table.from_pylist(rows), partial)
+    partial.replace(out / MANIFEST)
+
+
+def _write_sheet(out: Path, wanted: Sequence[Wish]) -> None:
+    import av
+    import numpy as np
+
+    videos = []
+    for wish in wanted[:_SHEET_VIDEOS]:
+        with av.open(str(out / _name(wish))) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        videos.append(torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2)))
+    write_sheet(out / SHEET, videos)

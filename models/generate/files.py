@@ -1,0 +1,50 @@
+"""Sampled videos as files: mp4s and a contact sheet."""
+
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+
+_SHEET_FRAMES = 8
+_GAP_PX = 2
+_MIN_CELL_PX = 64
+
+
+def write_mp4(path: Path, video: torch.Tensor, fps: float) -> None:
+    """video: uint8 [T, 3, H, W] RGB. Near lossless H.264; odd sides lose nothing (yuv444p then). The file gets its name when complete."""
+    partial = path.with_name(f"{path.name}.tmp")
+    height, width = video.shape[2:]
+    with av.open(str(partial), "w", format="mp4") as container:
+        stream = container.add_stream(
+            "libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "8", "preset": "medium", "bf": "0"}
+        )
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p" if height % 2 == 0 and width % 2 == 0 else "yuv444p"
+        stream.codec_context.thread_count = 1
+        for picture in video.permute(0, 2, 3, 1).numpy():
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    os.replace(partial, path)
+
+
+def write_sheet(path: Path, videos: Sequence[torch.Tensor]) -> None:
+    """videos: uint8 [T, 3, H, W] each. One row per video, frames evenly spread from first to last, enlarged where they are tiny. PNG."""
+    rows = [_row(video) for video in videos]
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, _GAP_PX), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    picture = np.concatenate(padded)
+    cv2.imwrite(str(path), picture[:, :, ::-1])
+
+
+def _row(video: torch.Tensor) -> np.ndarray:
+    count = min(_SHEET_FRAMES, len(video))
+    chosen = video[torch.linspace(0, len(video) - 1, count).round().long()].permute(0, 2, 3, 1).numpy()
+    times = max(1, -(-_MIN_CELL_PX // chosen.shape[1]))
+    large = chosen.repeat(times, axis=1).repeat(times, axis=2)
+    return np.concatenate([np.pad(frame, ((0, 0), (0, _GAP_PX), (0, 0)), constant_values=255) for frame in large], axis=1)

@@ -1,0 +1,104 @@
+"""A checkpoint as a system that samples."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from curate.config import parse_override
+from curate.errors import UserError
+from models.autoencoders.contract import Autoencoder
+from models.config import ModelConfig, from_dict, merged
+from models.frozen import checkpoint_autoencoder
+from models.generate.sampling import Generator
+from models.network import Diffusion, Network, seeded_network
+from models.train.checkpoint import WEIGHTS, average_file, load_tensors, read_json, saved_steps, step_folder
+from models.train.ema import post_hoc_shares
+from models.train.tensors import put_all
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint read from the disk. step: of its weights; average: relative width of the weights' average, 0 for the last weights."""
+
+    root: Path
+    config: ModelConfig
+    card: dict[str, Any]
+    step: int
+    average: float
+    network: Network
+    autoencoder: Autoencoder
+
+    def generator(self, device: torch.device) -> Generator:
+        """On the device, in bf16 where that is a GPU."""
+        self.network.to(device).eval()
+        if isinstance(self.autoencoder, torch.nn.Module):
+            self.autoencoder.to(device).eval()
+        return Generator(self.network, self.autoencoder, Diffusion(self.config), self.config.sample, device, device.type == "cuda")
+
+
+def load(root: Path, step: int | None = None, average: float | None = None, overrides: tuple[str, ...] = ()) -> Loaded:
+    """step: of a saved checkpoint, the last where None. average: relative width, the config's first where None; one that was not kept is
+    put together from snapshots. overrides: `sample.key=value` only. Raises UserError, one line, for anything that is not there or broken.
+    """
+    card = read_card(root)
+    steps = saved_steps(root)
+    if not steps:
+        raise UserError(f"{root} holds no complete checkpoint yet: let `models train` run to its first one")
+    chosen = steps[-1] if step is None else step
+    if chosen not in steps:
+        raise UserError(f"{root} has no step {chosen}; it has {', '.join(map(str, steps))}")
+    config = _config(card, overrides)
+    if config.trains != "diffusion":
+        raise UserError(f"{root} holds an autoencoder: it reconstructs, it does not sample")
+    autoencoder = checkpoint_autoencoder(root)
+    network = seeded_network(config, autoencoder)
+    width = config.train.ema_std[0] if average is None else average
+    targets = {f"network.{name}": parameter.detach() for name, parameter in network.named_parameters() if parameter.requires_grad}
+    put_all(targets, _weights(root, chosen, width), str(step_folder(root, chosen)))
+    return Loaded(root, config, card, chosen, width, network, autoencoder)
+
+
+def read_card(root: Path) -> dict[str, Any]:
+    """Raises UserError where the folder is no checkpoint."""
+    if not (root / "card.json").is_file():
+        raise UserError(f"{root} is no checkpoint of `models train`: it has no card.json")
+    return read_json(root / "card.json")
+
+
+def _config(card: dict[str, Any], overrides: tuple[str, ...]) -> ModelConfig:
+    tree = dict(card["config"])
+    for text in overrides:
+        change = parse_override(text)
+        if set(change) != {"sample"}:
+            raise UserError(f"a checkpoint's settings are fixed but for sample.*; got --set {text}")
+        tree = merged(tree, change)
+    return from_dict(tree)
+
+
+def _weights(root: Path, step: int, width: float) -> dict[str, torch.Tensor]:
+    folder = step_folder(root, step)
+    if width == 0:
+        return load_tensors(folder / WEIGHTS)
+    kept = folder / average_file(width)
+    if kept.is_file():
+        return load_tensors(kept)
+    return _post_hoc(root, step, width)
+
+
+def _post_hoc(root: Path, step: int, width: float) -> dict[str, torch.Tensor]:
+    """The average of another width, from snapshots up to `step`."""
+    found = []
+    for path in sorted((root / "snapshots").glob("*-*.safetensors")):
+        taken, _, std = path.stem.partition("-")
+        if int(taken) <= step:
+            found.append((path, int(taken), float(std)))
+    if len(found) < 2:
+        raise UserError(f"no average of width {width:g} was kept in {root}, and no snapshots to make it from: train with train.snapshots")
+    shares = post_hoc_shares([(taken, std) for _, taken, std in found], step, width)
+    total: dict[str, torch.Tensor] = {}
+    for (path, _, _), share in zip(found, shares.tolist(), strict=True):
+        for name, tensor in load_tensors(path).items():
+            total[name] = total.get(name, torch.zeros_like(tensor)) + share * tensor
+    return total

@@ -1,0 +1,80 @@
+"""The part of a system that diffusion training moves: the backbone, and what is learned of its conditions."""
+
+import torch
+from torch import nn
+
+from models.autoencoders.contract import Autoencoder
+from models.backbones.named import as_backbone, backbone_named
+from models.conditioning.conditioner import Conditioner
+from models.conditioning.contract import Conditions
+from models.config import ModelConfig
+from models.core.choices import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
+from models.core.loss_weights import LossWeight
+from models.core.parametrisation import Parametrisation
+from models.core.schedules import Schedule
+from models.core.shift import linear_shift, square_root_shift
+from models.core.timesteps import LevelSampler
+from models.layers.plan import Grid
+
+
+class Network(nn.Module):
+    """z float [B, T, C, H, W], noise level float [B], conditions -> prediction [B, T, C, H, W]."""
+
+    def __init__(self, config: ModelConfig, latent_channels: int) -> None:
+        """Raises UserError for options that contradict one another."""
+        super().__init__()
+        self.conditioner = Conditioner(config.conditioning, latent_channels)
+        needs = {
+            "in_channels": latent_channels,
+            "out_channels": latent_channels,
+            "vector_dim": self.conditioner.vector_dim,
+            "token_dim": self.conditioner.token_dim,
+            "frame_channels": self.conditioner.frame_channels,
+        }
+        self.backbone = backbone_named(config.backbone.kind, dict(config.backbone.options) | needs)
+        as_backbone(self.backbone).recompute_every = config.train.recompute
+
+    def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """Given frames that are not predicted stand in place of their noise."""
+        return self.backbone(self.conditioner.seen(z, conditions), noise_level, self.conditioner(conditions))
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """See `Backbone.repeated_blocks`."""
+        return as_backbone(self.backbone).repeated_blocks()
+
+    def flops(self, grid: Grid, tokens: int) -> int:
+        """Of a forward pass over one video of latents of `grid`."""
+        return as_backbone(self.backbone).flops(grid, tokens)
+
+
+def seeded_network(config: ModelConfig, autoencoder: Autoencoder) -> Network:
+    """With weights that depend on `train.seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        return Network(config, autoencoder.latent_channels)
+
+
+class Diffusion:
+    """The choices of a config as objects."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Raises UserError for names and options that do not exist."""
+        chosen = config.diffusion
+        self._chosen = chosen
+        self.parametrisation: Parametrisation = parametrisation_named(chosen.parametrisation, chosen.parametrisation_options)
+        self.weight: LossWeight = loss_weight_named(chosen.weight, chosen.weight_options)
+        self.levels: LevelSampler = level_sampler_named(chosen.levels, chosen.level_options)
+        self.schedule((1, 1, 1))
+
+    def schedule(self, grid: Grid) -> Schedule:
+        """For latents of `grid` (frames, height, width): shifted by the config's rule."""
+        chosen = self._chosen
+        return schedule_named(chosen.schedule, chosen.schedule_options, self._shift(grid))
+
+    def _shift(self, grid: Grid) -> float:
+        chosen, per_frame = self._chosen, grid[1] * grid[2]
+        if chosen.shift_rule == "tokens":
+            return chosen.shift * square_root_shift(grid[0] * per_frame, chosen.shift_base_tokens)
+        if chosen.shift_rule == "linear":
+            return chosen.shift * linear_shift(per_frame, grid[0])
+        return chosen.shift

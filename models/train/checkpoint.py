@@ -1,0 +1,120 @@
+"""Checkpoints: tensors as safetensors, facts as JSON, so that loading one never runs code. Whole or not there; the last few are kept.
+
+CKPT/card.json                  what this is: config, versions, data
+CKPT/autoencoder.safetensors    the frozen autoencoder, where it is not just pixels
+CKPT/log.jsonl                  telemetry
+CKPT/steps/00001000/            weights.safetensors, average-0.050.safetensors, optimiser.safetensors, state.json, clips.parquet
+CKPT/snapshots/                 averages for other widths afterwards
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from curate.errors import UserError
+
+STATE, WEIGHTS, OPTIMISER = "state.json", "weights.safetensors", "optimiser.safetensors"
+
+
+def average_file(std: float) -> str:
+    """Of the average of relative width `std`."""
+    return f"average-{std:.3f}.safetensors"
+
+
+def steps_folder(root: Path) -> Path:
+    return root / "steps"
+
+
+def saved_steps(root: Path) -> list[int]:
+    """Steps of the complete checkpoints, rising."""
+    folder = steps_folder(root)
+    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and (p / STATE).is_file()) if folder.is_dir() else []
+
+
+def step_folder(root: Path, step: int) -> Path:
+    return steps_folder(root) / f"{step:08d}"
+
+
+def write_step(root: Path, step: int, files: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any], keep: int) -> Path:
+    """files: name -> tensors. The folder gets its name when all of it is on the disk; then the oldest beyond `keep` go."""
+    final = step_folder(root, step)
+    partial = final.with_name(f"{final.name}.tmp")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, tensors in files.items():
+        save_tensors(partial / name, tensors)
+    _write_text(partial / STATE, json.dumps(state, indent=1))
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(partial, final)
+    for old in saved_steps(root)[:-keep]:
+        shutil.rmtree(step_folder(root, old))
+    return final
+
+
+def remove_partial(root: Path) -> None:
+    """What a killed process left half-written."""
+    for path in steps_folder(root).glob("*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Synced to the disk before it returns."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, str(path))
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """On the CPU. Raises UserError, one line, where the file is missing or broken."""
+    try:
+        return load_file(str(path))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(
+            f"cannot read {path}: {' '.join(str(error).split())}; take an earlier step, or copy the checkpoint again"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises UserError likewise."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no table")
+    return found
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Atomically."""
+    partial = path.with_name(f"{path.name}.tmp")
+    _write_text(partial, json.dumps(content, indent=1, sort_keys=True))
+    os.replace(partial, path)
+
+
+def fitting(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], what: str) -> None:
+    """Raises UserError where names or shapes differ."""
+    missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+    if missing or extra:
+        name, side = (missing[0], "has no") if missing else (extra[0], "has an unknown")
+        raise UserError(f"{what} {side} tensor {name!r}: it is of another model")
+    for name, tensor in wanted.items():
+        if tensor.shape != tensors[name].shape:
+            raise UserError(
+                f"{what}: {name!r} has shape {list(tensors[name].shape)}, the model {list(tensor.shape)}: it is of another size"
+            )
+
+
+def _write_text(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,124 @@
+"""Diffusion training: noise the latents of a batch, ask the network, weigh the error."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from models.autoencoders.contract import Autoencoder, Posterior
+from models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
+from models.conditioning.contract import Conditions
+from models.config import ModelConfig
+from models.core.losses import sample_losses
+from models.core.noise import SampleNoise
+from models.core.noise_level import NoiseLevel, noised
+from models.core.timesteps import bin_centres
+from models.layers.plan import Grid
+from models.network import Diffusion, Network
+from models.train.batch import VideoBatch
+from models.train.objective import Losses, Objective
+
+# Validation must not share noise with training, whose seeds are below 2**63.
+_VALIDATION_SEED = 2**63
+
+
+class DiffusionObjective(Objective):
+    """The network's parameters are this module's; the autoencoder is frozen and no part of it."""
+
+    def __init__(self, config: ModelConfig, network: Network, autoencoder: Autoencoder, device: torch.device) -> None:
+        super().__init__()
+        self.config, self.network, self.device = config, network, device
+        self.diffusion = Diffusion(config)
+        self._outside = (autoencoder,)  # in a tuple: a module would become part of this one, its weights part of the checkpoint
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        return self._outside[0]
+
+    def parameters_of(self, player: str) -> Iterable[tuple[str, nn.Parameter]]:
+        return self.network.named_parameters()
+
+    def forward(self, player: str, batch: VideoBatch, step: int) -> Losses:
+        """Noise, noise levels and dropped conditions follow (train.seed, number of the sample)."""
+        noise = SampleNoise(self.config.train.seed, batch.indices)
+        z = self.latents(batch, noise)
+        conditions, frame_weights = self.conditions(batch, z, noise)
+        block = batch.size if self.config.diffusion.stratified else 1
+        schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
+        level = self.diffusion.levels.level(noise.stratified("noise level", block), schedule)
+        eps = noise.normal(z.shape[1:], "noise").to(z.device)
+        each = self._losses(z, eps, level, conditions, frame_weights)
+        return Losses(each, {"loss": each.detach()})
+
+    @torch.no_grad()
+    def validation(self, batch: VideoBatch, bins: int) -> torch.Tensor:
+        noise = SampleNoise(_VALIDATION_SEED, batch.indices)
+        z = self.latents(batch, noise)
+        conditions, frame_weights = self.conditions(batch, z, noise, drop=False)
+        schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
+        columns = []
+        for number, centre in enumerate(bin_centres(bins)):
+            level = self.diffusion.levels.level(centre.expand(len(z)), schedule)
+            eps = noise.normal(z.shape[1:], "noise", number).to(z.device)
+            columns.append(self._losses(z, eps, level, conditions, frame_weights).double().cpu())
+        return torch.stack(columns, dim=1)
+
+    @torch.no_grad()
+    def latents(self, batch: VideoBatch, noise: SampleNoise) -> torch.Tensor:
+        """float32 [B, t, C, h, w] on the device, standardised."""
+        posterior = batch.latents if batch.latents is not None else self._encoded(batch.video)
+        drawn = posterior.mean
+        if bool(posterior.std.any()):
+            drawn = posterior.sample(noise.normal(posterior.mean.shape[1:], "latents").to(posterior.mean))
+        return standardised(drawn.to(self.device, non_blocking=True), self.autoencoder)
+
+    def conditions(
+        self, batch: VideoBatch, z: torch.Tensor, noise: SampleNoise, drop: bool = True
+    ) -> tuple[Conditions, torch.Tensor | None]:
+        """What the batch says of its clips, and [B, T] weights of frames where some are given and not predicted."""
+        conditioner = self.network.conditioner
+        made = conditioner.conditions(batch.captions, batch.numbers, batch.labels, batch.independent)
+        made, _ = conditioner.with_given_frames(made.map(lambda tensor: tensor.to(z.device)), z, noise)
+        made = conditioner.dropped(made, noise) if drop else made
+        return made, conditioner.frame_weights(made)
+
+    def blocks(self) -> list[nn.Module]:
+        return self.network.repeated_blocks()
+
+    def flops(self, grid: Grid) -> int:
+        tokens = self.config.conditioning.text.tokens if self.config.conditioning.text.encoder != "none" else 0
+        return TRAINING_TO_FORWARD_FLOPS * self.network.flops(self.autoencoder.latent_grid(grid), tokens)
+
+    def tokens(self, grid: Grid) -> int:
+        frames, height, width = self.autoencoder.latent_grid(grid)
+        return frames * height * width
+
+    def _encoded(self, video: torch.Tensor | None) -> Posterior:
+        assert video is not None
+        return self.autoencoder.encode(as_floats(video.to(self.device, non_blocking=True)))
+
+    def _losses(
+        self, z: torch.Tensor, eps: torch.Tensor, level: NoiseLevel, conditions: Conditions, frame_weights: torch.Tensor | None
+    ) -> torch.Tensor:
+        parametrisation = self.diffusion.parametrisation
+        seen = parametrisation.network_input(noised(z, eps, level), level)
+        prediction = self.network(seen, parametrisation.network_level(level).to(z.device), conditions)
+        limit = self.config.diffusion.max_weight
+        return sample_losses(prediction, z, eps, level, parametrisation, self.diffusion.weight, frame_weights, limit)
+
+
+def as_floats(video: torch.Tensor) -> torch.Tensor:
+    """uint8 [B, T, 3, H, W] -> float32 in [-1, 1]."""
+    return video.float() / 127.5 - 1
+
+
+def standardised(latents: torch.Tensor, autoencoder: Autoencoder) -> torch.Tensor:
+    """float [B, t, C, h, w] as the autoencoder makes them -> what the diffusion model sees: mean 0, standard deviation 1 per channel."""
+    mean, std = (values.to(latents).reshape(-1, 1, 1) for values in (autoencoder.latent_mean, autoencoder.latent_std))
+    return (latents - mean) / std
+
+
+def restored(z: torch.Tensor, autoencoder: Autoencoder) -> torch.Tensor:
+    """The inverse of `standardised`."""
+    mean, std = (values.to(z).reshape(-1, 1, 1) for values in (autoencoder.latent_mean, autoencoder.latent_std))
+    return z * std + mean

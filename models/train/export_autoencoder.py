@@ -1,0 +1,35 @@
+"""The autoencoder of a training as one file that diffusion presets take: averaged weights, and the scale of its latents measured."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from models.autoencoders.named import autoencoder_named
+from models.autoencoders.saving import save_autoencoder
+from models.autoencoders.statistics import fill_latent_statistics
+from models.config import ModelConfig
+from models.train.tensors import put_all
+
+_PREFIX = "both.autoencoder."
+
+
+def export_autoencoder(
+    path: Path,
+    config: ModelConfig,
+    average: dict[str, torch.Tensor],
+    last: dict[str, torch.Tensor],
+    step: int,
+    videos: Iterable[torch.Tensor],
+) -> None:
+    """average, last: whole tensors of the objective's trained parameters; what was frozen is as initialised. videos: float [1, T, 3, H, W]
+    in [-1, 1], to measure the latents on.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        autoencoder = autoencoder_named(config.autoencoder.kind, config.autoencoder.options)
+    found = {name.removeprefix(_PREFIX): tensor for name, tensor in (last | average).items() if name.startswith(_PREFIX)}
+    targets = {name: parameter.detach() for name, parameter in autoencoder.named_parameters() if name in found}
+    put_all(targets, found, "the trained autoencoder")
+    fill_latent_statistics(autoencoder.eval(), videos)
+    save_autoencoder(path, autoencoder, {"preset": config.name, "step": step})

@@ -1,0 +1,92 @@
+"""One process or several: what torchrun started, on which device, and how the weights are shared out."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from curate.errors import UserError
+
+# Long enough for the first batches of a cold file system, short enough that a lost process is noticed.
+_TIMEOUT = timedelta(minutes=20)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """rank: of this process; world: how many there are; device: this process's."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+    def share(self, items: Iterable[Any]) -> list[Any]:
+        """Every world-th item, beginning at this process's rank."""
+        return list(items)[self.rank :: self.world]
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Element by element over all processes; float64 in, so that the order hardly matters."""
+        if self.world > 1:
+            values = values.to(self.device)
+            dist.all_reduce(values)
+        return values.cpu()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in any process."""
+        return bool(self.sum(torch.tensor([float(flag)]))[0] > 0)
+
+    def gathered(self, value: Any) -> list[Any]:
+        """The values of all processes, by rank."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        """Returns when every process has come here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def start(device: str) -> Processes:
+    """Join the processes that torchrun started; alone without it. device: auto, cpu or cuda. Raises UserError where there is no GPU."""
+    rank, world, local = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device is auto, cpu or cuda, not {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no GPU here; `curate doctor` says more")
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if cuda and local >= torch.cuda.device_count():
+        raise UserError(f"process {local} of this machine has no GPU of its own: start at most {torch.cuda.device_count()} with torchrun")
+    chosen = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(chosen)
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
+    return Processes(rank, world, chosen)
+
+
+def stop() -> None:
+    """Leave the group, where there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def shard(module: nn.Module, blocks: Iterable[nn.Module], bf16: bool) -> None:
+    """FSDP2, in place: parameters of each block, and of what is left, lie spread over the processes until they are needed."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32)
+    for block in blocks:
+        fully_shard(block, mp_policy=policy)
+    fully_shard(module, mp_policy=policy)

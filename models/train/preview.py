@@ -1,0 +1,45 @@
+"""Sampled videos while training: fixed numbers, the average's weights, no randomness of the training touched."""
+
+from collections.abc import Callable
+
+from models.core.noise import SampleNoise
+from models.generate.command import conditions_of
+from models.generate.files import write_sheet
+from models.generate.sampling import Generator
+from models.generate.wishes import wishes
+from models.network import Diffusion
+from models.train.config import size_px
+from models.train.diffusion import DiffusionObjective
+from models.train.ema import Swapped
+from models.train.session import Session
+
+
+def preview_of(session: Session) -> Callable[[], None]:
+    """Writes CKPT/previews/<step>.png; nothing where the config or the model has no place for it."""
+    objective = session.objective
+    if (
+        not session.config.train.preview_every
+        or not isinstance(objective, DiffusionObjective)
+        or objective.network.conditioner.frame_channels
+    ):
+        return lambda: None
+
+    def preview() -> None:
+        trainer, config = session.trainer, session.config
+        generator = Generator(
+            objective.network, objective.autoencoder, Diffusion(config), config.sample, session.processes.device, trainer.bf16
+        )
+        height, width = size_px(config.data.sizes[0])
+        grid = objective.autoencoder.latent_grid((max(config.data.frames), height, width))
+        wanted = wishes(session.out, config.train.preview_clips, config.train.seed, (), None, {}, ())
+        noise = SampleNoise(config.train.seed, [wish.index for wish in wanted])
+        objective.eval()
+        with Swapped(trainer.named, trainer.averages[0].tensors):
+            videos = generator.videos(grid, conditions_of(generator, wanted, grid, noise), noise)
+        objective.train()
+        if session.processes.first:
+            folder = session.out / "previews"
+            folder.mkdir(exist_ok=True)
+            write_sheet(folder / f"{trainer.progress.step:08d}.png", list(videos))
+
+    return preview

@@ -1,0 +1,66 @@
+"""Autoencoder training: the two players of `models.autoencoders.objective`, as the loop knows objectives."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from curate.config import build
+from models.autoencoders.named import autoencoder_named
+from models.autoencoders.objective import DISCRIMINATOR, AutoencoderLossConfig, AutoencoderObjective
+from models.config import ModelConfig
+from models.core.noise import SampleNoise
+from models.layers.plan import Grid
+from models.train.batch import VideoBatch
+from models.train.diffusion import as_floats
+from models.train.objective import Losses, Objective
+
+
+class ReconstructionObjective(Objective):
+    """Videos in, videos out. The noise of the latents follows (train.seed, number of the sample)."""
+
+    def __init__(self, config: ModelConfig, device: torch.device) -> None:
+        """Raises UserError for settings that cannot be trained."""
+        super().__init__()
+        loss = build(AutoencoderLossConfig, config.autoencoder_loss, "autoencoder_loss")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.train.seed)
+            autoencoder = autoencoder_named(config.autoencoder.kind, config.autoencoder.options)
+            self.both = AutoencoderObjective(autoencoder, loss)
+        self.autoencoder, self.device, self._seed = autoencoder, device, config.train.seed
+
+    def players(self, step: int) -> tuple[str, ...]:
+        return self.both.players(step)
+
+    def all_players(self) -> tuple[str, ...]:
+        """Also those who have not begun."""
+        last = self.both.config.discriminator_start
+        return self.both.players(last)
+
+    def parameters_of(self, player: str) -> Iterable[tuple[str, nn.Parameter]]:
+        return self.both.parameters_of(player)
+
+    def forward(self, player: str, batch: VideoBatch, step: int) -> Losses:
+        video, noise = self._video(batch), SampleNoise(self._seed, batch.indices)
+        if player == DISCRIMINATOR:
+            return Losses(*self.both.discriminator_losses(video, self.both.reconstruct(video, noise), step))
+        return Losses(*self.both.generator_losses(video, noise, step))
+
+    @torch.no_grad()
+    def validation(self, batch: VideoBatch, bins: int) -> torch.Tensor:
+        """One figure, in every bin: there are no noise levels."""
+        return self.both.validation_losses(self._video(batch)).double().cpu()[:, None].expand(-1, bins)
+
+    def blocks(self) -> list[nn.Module]:
+        return []
+
+    def flops(self, grid: Grid) -> int:
+        return 0
+
+    def tokens(self, grid: Grid) -> int:
+        frames, height, width = self.autoencoder.latent_grid(grid)
+        return frames * height * width
+
+    def _video(self, batch: VideoBatch) -> torch.Tensor:
+        assert batch.video is not None
+        return as_floats(batch.video.to(self.device, non_blocking=True))

@@ -1,0 +1,68 @@
+"""Validation loss: the same clips, windows, noise and noise levels every time, for the weights and for their average."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from curate.errors import UserError
+from models.train.batch_plan import Draw
+from models.train.buckets import make_buckets
+from models.train.ema import Swapped
+from models.train.loader import Loader
+from models.train.session import Session, read_manifest
+from models.train.windows import Windows
+
+
+class Validation:
+    """Up to `train.validation_clips` clips that `data.validation_query` finds, one window each."""
+
+    def __init__(self, session: Session) -> None:
+        """Raises UserError where there is no clip to validate on."""
+        config = session.config.data
+        data = replace(config, windows=1, flip=False, cache="none", image_share=0.0, tokens=None, batch=1)
+        found = make_buckets(read_manifest(session.run), config.validation_query, data, session.objective.tokens)
+        self._session, self._buckets = session, found
+        windows = Windows(session.run, found.table, found.buckets, data, session.config.train.seed)
+        self._loader = Loader(windows, found.table, found.buckets, session.plan, session.loader.facts, data.images_per_clip)
+        self._windows = windows
+        self._draws = self._chosen(session.config.train.validation_clips)
+
+    def measure(self) -> dict[str, Any]:
+        """Mean losses, and per bin of noise levels from quiet to noisy. Every process does its share and has the whole result."""
+        trainer = self._session.trainer
+        found = self._losses("validation")
+        average = trainer.averages[0]
+        with Swapped(trainer.named, average.tensors):
+            found |= self._losses(f"validation_average_{average.std:.3f}")
+        return found
+
+    def _chosen(self, count: int) -> list[Draw]:
+        """Clips by turns from all buckets, so that each is represented."""
+        rows = [[Draw(number, row, 0, 0) for row in bucket.rows] for number, bucket in enumerate(self._buckets.buckets)]
+        turns = [draw for place in range(max(map(len, rows))) for some in rows for draw in some[place : place + 1]]
+        return [replace(draw, index=index) for index, draw in enumerate(turns[:count])]
+
+    @torch.no_grad()
+    def _losses(self, name: str) -> dict[str, Any]:
+        session, bins = self._session, self._session.config.train.validation_bins
+        total, clips = torch.zeros(bins, dtype=torch.float64), 0
+        session.objective.eval()
+        for draw in session.processes.share(self._draws):
+            batch = self._loader.made([draw], [self._windows[draw]])
+            total += session.objective.validation(batch, bins).sum(dim=0)
+            clips += 1
+        session.objective.train()
+        summed = session.processes.sum(torch.cat([total, torch.tensor([float(clips)], dtype=torch.float64)]))
+        means = (summed[:-1] / summed[-1]).tolist()
+        return {f"{name}_loss": sum(means) / bins, f"{name}_loss_by_level": means}
+
+
+def validation_of(session: Session) -> Validation | str:
+    """Or the reason why there is none."""
+    if not session.config.train.validate_every:
+        return "validate_every is 0"
+    try:
+        return Validation(session)
+    except UserError as error:
+        return str(error)

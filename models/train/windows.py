@@ -1,0 +1,117 @@
+"""One window of one exported clip, read, decoded and brought to its bucket's size: the only place where training touches pixels."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from curate.dataset import ClipDataset, decode_window, pick_caption
+from curate.errors import DecodeError, UserError
+from models.autoencoders.contract import Posterior
+from models.train.batch_plan import Draw
+from models.train.buckets import Bucket
+from models.train.config import DataConfig
+
+
+@dataclass(frozen=True)
+class Window:
+    """video: uint8 [T + K, 3, H, W] RGB, the last K single frames of other clips (`data.images_per_clip`); or, encoded before, latents:
+    float [t, C, h, w]. row: of its clip in the table; number: which of the clip's windows. failed: clips that did not decode and in whose
+    place this one came, with the reason each.
+    """
+
+    row: int
+    video: torch.Tensor | None
+    latents: Posterior | None
+    clip_id: str
+    number: int
+    caption: str
+    fps: float
+    failed: tuple[tuple[str, str], ...] = field(default=())
+
+
+class Windows(Dataset[Window]):
+    """Item `draw` is a window, the same whatever process reads it: place and mirroring follow (seed, clip id, window number), the caption
+    (seed, clip id, epoch). A clip that does not decode is replaced by the next one of its bucket and named.
+    """
+
+    def __init__(self, run: Path, table: pd.DataFrame, buckets: Sequence[Bucket], config: DataConfig, seed: int) -> None:
+        self.buckets, self.config, self.seed = tuple(buckets), config, seed
+        self.clips = ClipDataset(run, table=table, seed=seed)
+        self.places = [{row: place for place, row in enumerate(bucket.rows)} for bucket in self.buckets]
+        if len(self.clips) != len(table):
+            raise UserError("the manifest has clips without a shard: run `curate export`")
+
+    def number(self, draw: Draw) -> int:
+        """Which of the clip's windows a draw means."""
+        return draw.epoch if self.config.windows is None else draw.epoch % self.config.windows
+
+    def __getitem__(self, draw: Draw) -> Window:
+        """Raises UserError where no clip of the bucket decodes."""
+        rows = self.buckets[draw.bucket].rows
+        failed: list[tuple[str, str]] = []
+        first = self.places[draw.bucket][draw.row]
+        for place in range(first, first + len(rows)):
+            row = rows[place % len(rows)]
+            try:
+                return self._read(draw, row, tuple(failed))
+            except DecodeError as error:
+                failed.append((self.clip_id(row), str(error)))
+        raise UserError(f"no clip of the bucket {self.buckets[draw.bucket]} decodes: {failed[0][1]}")
+
+    def clip_id(self, row: int) -> str:
+        """Of a row of the table."""
+        return str(self.clips.table["clip_id"].iat[row])
+
+    def _read(self, draw: Draw, row: int, failed: tuple[tuple[str, str], ...]) -> Window:
+        bucket, clip_id, number = self.buckets[draw.bucket], self.clip_id(row), self.number(draw)
+        rng = keyed_rng(self.seed, "window", clip_id, number)
+        stride = 1 if bucket.images else self.config.stride
+        video, fps, _ = decode_window(self.clips.read(row), bucket.frames, stride, rng)
+        pictures = covered(video, bucket.height_px, bucket.width_px)
+        if self.config.flip and rng.random() < 0.5:
+            pictures = pictures.flip(3)
+        if self.config.images_per_clip and not bucket.images:
+            pictures = torch.cat([pictures, *self._images(draw, bucket)])
+        caption = self.caption(row, draw.epoch)
+        return Window(row, pictures, None, clip_id, number, caption, fps, failed)
+
+    def caption(self, row: int, epoch: int) -> str:
+        """One of the clip's captions, by weight; "" where it has none."""
+        captions = self.clips.table["captions"].iat[row] if "captions" in self.clips.table else None
+        return pick_caption(captions, keyed_rng(self.seed, "caption", self.clip_id(row), epoch))
+
+    def _images(self, draw: Draw, bucket: Bucket) -> list[torch.Tensor]:
+        """Single frames of other clips, uint8 [1, 3, H, W] each, chosen by the sample's number."""
+        rng = keyed_rng(self.seed, "images", "", draw.index)
+        rows = rng.integers(len(self.clips), size=self.config.images_per_clip)
+        frames = [decode_window(self.clips.read(int(row)), 1, 1, rng)[0] for row in rows]
+        return [covered(frame, bucket.height_px, bucket.width_px) for frame in frames]
+
+
+def keyed_rng(seed: int, purpose: str, clip_id: str, number: int) -> np.random.Generator:
+    """Random numbers that belong to a clip's window, not to a process."""
+    digest = hashlib.sha256(f"{purpose}:{clip_id}".encode()).digest()[:16]
+    return np.random.default_rng([seed, number, *np.frombuffer(digest, "<u4").tolist()])
+
+
+def covered(video: torch.Tensor, height_px: int, width_px: int) -> torch.Tensor:
+    """uint8 [T, 3, H, W] -> [T, 3, height_px, width_px]: scaled until it covers the size (by area where it shrinks, so without aliasing),
+    cropped in the middle.
+    """
+    frames = video.permute(0, 2, 3, 1).numpy()
+    scale = max(height_px / frames.shape[1], width_px / frames.shape[2])
+    height, width = (max(side, math.ceil(scale * old - 1e-6)) for side, old in zip((height_px, width_px), frames.shape[1:3], strict=True))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    top, left = (height - height_px) // 2, (width - width_px) // 2
+    resized: list[Any] = [cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=method) for frame in frames]
+    stacked = np.stack(resized)[:, top : top + height_px, left : left + width_px]
+    return torch.from_numpy(np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)))

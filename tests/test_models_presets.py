@@ -1,0 +1,119 @@
+"""Every preset: it builds at its small size, trains a step and samples; and its full size has the parameters that its paper names."""
+
+import pytest
+import torch
+
+from curate.errors import UserError
+from models.backbones.named import plan_named
+from models.conditioning.contract import Conditions
+from models.config import from_dict, load, preset_names
+from models.core.noise import SampleNoise
+from models.frozen import autoencoder_of
+from models.generate.command import conditions_of
+from models.generate.sampling import Generator
+from models.generate.wishes import Wish
+from models.layers.plan import AttentionPlan
+from models.network import Diffusion, Network, seeded_network
+from models.train.batch import VideoBatch
+from models.train.config import size_px
+from models.train.diffusion import DiffusionObjective
+
+CPU = torch.device("cpu")
+DIFFUSION = [name for name in preset_names() if load(name).trains == "diffusion"]
+
+
+def batch_for(config, count: int = 2) -> VideoBatch:
+    height, width = size_px(config.data.sizes[0])
+    frames = config.data.frames[0] + config.data.images_per_clip
+    video = torch.randint(0, 256, (count, frames, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    independent = (torch.arange(frames) >= config.data.frames[0]).expand(count, -1) if config.data.images_per_clip else None
+    numbers = {name: torch.full((count,), 0.5) for name in config.conditioning.micro.columns}
+    return VideoBatch(
+        0, count, tuple(range(count)), ("a",) * count, video, None, ("a red ball",) * count, numbers, (None,) * count, independent
+    )
+
+
+@pytest.mark.parametrize("name", DIFFUSION)
+def test_every_preset_trains_a_step_and_samples_at_its_small_size(name: str):
+    config = load(f"{name}-nano")
+    autoencoder = autoencoder_of(config.autoencoder, CPU)
+    network = seeded_network(config, autoencoder)
+    objective = DiffusionObjective(config, network, autoencoder, CPU)
+    losses = objective("model", batch_for(config), 0)
+    assert losses.each.shape == (2,)
+    assert bool(torch.isfinite(losses.each).all())
+    losses.each.mean().backward()
+    moved = [n for n, p in network.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)]
+    assert moved, "no gradient reaches the network"
+    frames = config.data.frames[0]
+    grid = autoencoder.latent_grid((frames, *size_px(config.data.sizes[0])))
+    generator = Generator(network, autoencoder, Diffusion(config), config.sample, CPU)
+    first = torch.zeros(3, *size_px(config.data.sizes[0]), dtype=torch.uint8) if network.conditioner.frame_channels else None
+    wanted = [Wish(i, "a red ball", None, dict.fromkeys(config.conditioning.micro.columns, 0.5), first) for i in range(2)]
+    noise = SampleNoise(0, [0, 1])
+    videos = generator.videos(grid, conditions_of(generator, wanted, grid, noise), noise)
+    assert videos.shape == (2, frames, 3, *size_px(config.data.sizes[0]))
+    assert not torch.equal(videos[0], videos[1])
+
+
+@pytest.mark.parametrize(("name", "channels", "millions", "tolerance"), [("latte", 4, 674.0, 0.01), ("video-ldm", 4, 1300.0, 0.35)])
+def test_full_sizes_have_the_published_number_of_parameters(name: str, channels: int, millions: float, tolerance: float):
+    """Latte XL/2: 673.7 M measured on its own code; Video LDM: 860 M of the image model and 650 M temporal (its table of sizes)."""
+    overrides = [] if load(name).conditioning.text.encoder == "none" else ["conditioning.text.encoder=hash", "conditioning.text.dim=1024"]
+    with torch.device("meta"):
+        network = Network(load(name, overrides), channels)
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, rel=tolerance)
+
+
+def test_latte_counts_the_published_operations():
+    """3.786 TFLOP forward per clip of 16 frames of 256 x 256 px, measured on its own code."""
+    with torch.device("meta"):
+        network = Network(load("latte"), 4)
+    assert network.flops((16, 32, 32), 0) / 1e12 == pytest.approx(3.786, rel=0.02)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_config_survives_its_way_through_json(name: str):
+    import json
+
+    config = load(name)
+    assert from_dict(json.loads(json.dumps(config.as_dict()))) == config
+
+
+def test_small_sizes_inherit_and_overrides_win():
+    assert load("demo-nano").data.frames == (4,)
+    assert load("demo-nano").diffusion == load("demo").diffusion
+    assert load("demo-nano", ["data.frames=[3]"]).data.frames == (3,)
+
+
+def test_a_file_may_start_from_a_preset(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "demo"\nabout = "wider"\n[backbone.options]\nwidth = 256\n')
+    config = load(str(path))
+    assert config.backbone.options["width"] == 256
+    assert config.backbone.options["depth"] == load("demo").backbone.options["depth"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["trains=something"], "trains is"),
+        (["train.steps=0"], "at least 1"),
+        (["data.sizes=['1']"], "HEIGHTxWIDTH"),
+        (["x.y=1"], "unknown"),
+    ],
+)
+def test_wrong_values_are_one_line(overrides: list[str], says: str):
+    with pytest.raises(UserError, match=says):
+        load("demo", overrides)
+
+
+def test_attention_plans_by_name():
+    assert plan_named("causal temporal") == AttentionPlan("temporal", causal=True)
+    assert plan_named("window 2x4x0") == AttentionPlan("window", window=(2, 4, 0))
+    with pytest.raises(UserError, match="no attention plan"):
+        plan_named("sideways")
+
+
+def test_conditions_map_over_what_is_there():
+    assert Conditions().map(lambda tensor: tensor + 1) == Conditions()
