@@ -3,7 +3,7 @@
     python benchmarks/train_throughput.py [--cases latte,video-ldm] [--batch 8] [--rounds 3] [--steps 10] [--nano] [--peer]
 
 A step is what `models train` does with cached latents: noise, forward, backward, clipping, fused AdamW; bf16 over float32 weights on a GPU.
-Every case is warmed up, then timed in rounds that alternate between the variants; the table has medians. --peer adds the Latte of diffusers,
+Every case is warmed up, then timed in rounds that alternate between the variants; the table has medians. --peer adds diffusers Latte,
 where it is installed: the same shape, batch, dtype and optimiser. --nano: sizes that a CPU runs in a moment, to see that the script works.
 """
 

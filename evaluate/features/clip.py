@@ -37,7 +37,7 @@ class CLIP(FeatureNetwork):
         path = _file(weights, model, pretrained)
         self._name = f"{model} {pretrained}"
         self._sha256 = weight_files.sha256(path)
-        self._model = _loaded(path, model, pretrained).to(device)
+        self._model = loaded(path, model, pretrained).to(device)
         self._tokenizer_of = model
         self.side_px, self.dim = _sizes(self._model)  # type: ignore[misc]
         self.label = f"CLIP {model}"
@@ -66,37 +66,37 @@ class CLIP(FeatureNetwork):
 
 def _file(weights: Path | None, model: str, pretrained: str) -> Path:
     """The weight file, looked for on this machine only."""
-    cached = _in_hub_cache(model, pretrained) if weights is None else None
+    cached = in_hub_cache(model, pretrained) if weights is None else None
     if cached is not None:
         return cached
     return weight_files.find(weights, (f"{model}-{pretrained}.safetensors", f"{model}-{pretrained}.pt"), f"CLIP {model} {pretrained}")
 
 
-def _in_hub_cache(model: str, pretrained: str) -> Path | None:
+def in_hub_cache(model: str, pretrained: str) -> Path | None:
     from huggingface_hub import constants, try_to_load_from_cache
 
     if not any(Path(constants.HF_HUB_CACHE).glob("models--*/snapshots/*/open_clip_*")):
         return None  # before open_clip, which takes seconds to import, is asked where these weights are published
-    repository = _published(model, pretrained).get("hf_hub", "").rstrip("/")
+    repository = published(model, pretrained).get("hf_hub", "").rstrip("/")
     found = (try_to_load_from_cache(repository, name) for name in _HUB_FILES if repository)
     return next((Path(f) for f in found if isinstance(f, str)), None)
 
 
-def _published(model: str, pretrained: str) -> dict[str, Any]:
+def published(model: str, pretrained: str) -> dict[str, Any]:
     """What open_clip knows of these weights: where they are published, and how their network differs from the plain one."""
     from open_clip import get_pretrained_cfg
 
     return dict(get_pretrained_cfg(model, pretrained))
 
 
-def _loaded(path: Path, model: str, pretrained: str) -> Any:
+def loaded(path: Path, model: str, pretrained: str) -> Any:
     import pickle
 
     import open_clip
 
     if model not in open_clip.list_models():
         raise UserError(f"open_clip knows no architecture {model!r}")
-    quick_gelu = bool(_published(model, pretrained).get("quick_gelu", False))
+    quick_gelu = bool(published(model, pretrained).get("quick_gelu", False))
     network: Any = open_clip.create_model(model, pretrained=None, force_quick_gelu=quick_gelu)
     try:
         open_clip.load_checkpoint(network, str(path))
@@ -121,5 +121,5 @@ def _colours(model: str, pretrained: str) -> tuple[tuple[float, ...], tuple[floa
     """Mean and standard deviation that pictures are normalised by."""
     from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-    facts = _published(model, pretrained)
+    facts = published(model, pretrained)
     return facts.get("mean", OPENAI_DATASET_MEAN), facts.get("std", OPENAI_DATASET_STD)

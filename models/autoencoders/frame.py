@@ -1,6 +1,6 @@
 """An autoencoder of single frames, with an image decoder or one that has learned to make neighbouring frames agree."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +82,12 @@ class FrameAutoencoder(VideoAutoencoder):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in names)
         return names
+
+    def with_temporal_decoder(self) -> "FrameAutoencoder":
+        """The same autoencoder with layers along time in its decoder, which change nothing yet."""
+        found = FrameAutoencoder(replace(self.config, temporal_decoder=True))
+        found.load_images(self)
+        return found
 
     def load_images(self, image: "FrameAutoencoder") -> None:
         """Takes over all that an autoencoder without temporal decoder has. Raises UserError where it is of another shape."""

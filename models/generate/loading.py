@@ -33,6 +33,7 @@ class Loaded:
     def generator(self, device: torch.device) -> Generator:
         """On the device, in bf16 where that is a GPU."""
         self.network.to(device).eval()
+        self.network.conditioner.text_to(device)
         if isinstance(self.autoencoder, torch.nn.Module):
             self.autoencoder.to(device).eval()
         return Generator(self.network, self.autoencoder, Diffusion(self.config), self.config.sample, device, device.type == "cuda")

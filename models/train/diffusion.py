@@ -29,6 +29,7 @@ class DiffusionObjective(Objective):
         super().__init__()
         self.config, self.network, self.device = config, network, device
         self.diffusion = Diffusion(config)
+        network.conditioner.text_to(device)
         self._outside = (autoencoder,)  # in a tuple: a module would become part of this one, its weights part of the checkpoint
 
     @property

@@ -63,7 +63,6 @@ class Loader:
     def __init__(
         self, source: WindowSource, table: pd.DataFrame, buckets: Sequence[Bucket], plan: BatchPlan, facts: Facts, images_per_clip: int = 0
     ) -> None:
-        facts.check(table)
         self._source, self._table, self._buckets, self._plan, self.facts = source, table, tuple(buckets), plan, facts
         self._images = images_per_clip
 

@@ -118,6 +118,7 @@ def open_session(run: Path, config: ModelConfig, out: Path, processes: Processes
     buckets = make_buckets(manifest, config.data.query, config.data, tokens_of)
     plan = BatchPlan(buckets.buckets, config.train.seed, config.data.image_share)
     facts = Facts(config.conditioning.micro.columns, config.conditioning.classes.column)
+    facts.check(buckets.table)
     windows = Windows(run, buckets.table, buckets.buckets, config.data, config.train.seed)
     sha256 = weights_sha256(autoencoder) if autoencoder is not None else ""
     card = run_card(config, run, buckets, sha256, getattr(getattr(objective, "both", None), "perceptual_name", None))

@@ -58,7 +58,7 @@ class OpenClipText(WeightedEncoder):
         import open_clip
 
         try:
-            network = clip_features._loaded(self._file, self._model, self._pretrained)
+            network = clip_features.loaded(self._file, self._model, self._pretrained)
         except SafetensorError as error:
             raise UserError(f"{self._file} is no whole file of weights: {error}") from None
         network.visual = None
@@ -74,11 +74,11 @@ def _weight_file(model: str, pretrained: str) -> Path:
     for file in (named, *(named / name for name in _HUB_FILES), *stored):
         if file.is_file():
             return file
-    return clip_features._in_hub_cache(model, pretrained) or _downloaded(model, pretrained)
+    return clip_features.in_hub_cache(model, pretrained) or _downloaded(model, pretrained)
 
 
 def _downloaded(model: str, pretrained: str) -> Path:
-    repository = clip_features._published(model, pretrained).get("hf_hub", "").rstrip("/") if reachable() else ""
+    repository = clip_features.published(model, pretrained).get("hf_hub", "").rstrip("/") if reachable() else ""
     if not repository:
         raise UserError(
             f"there are no weights {pretrained!r} for CLIP {model} here, and no hub that offers them: set {_SETTING} to a file, or put "

@@ -1,0 +1,22 @@
+"""What a pass through an autoencoder costs."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.autoencoders.base import VideoAutoencoder
+from models.autoencoders.named import made, options_of
+from models.layers.plan import Grid
+
+
+@torch.no_grad()
+def reconstruction_flops(autoencoder: VideoAutoencoder, grid: Grid) -> int:
+    """Floating point operations, a multiply-add being two, of encoding and decoding one video of (frames, height px, width px): counted
+    on tensors without content, so nothing is computed. Ask once per size. Raises UserError for sizes that it cannot take.
+    """
+    autoencoder.latent_grid(grid)
+    with torch.device("meta"):
+        twin = made(autoencoder.kind, options_of(autoencoder))
+        video = torch.empty(1, grid[0], 3, *grid[1:])
+    with FlopCounterMode(display=False) as counter:
+        twin.decode(twin.encode(video).mean)
+    return int(counter.get_total_flops())
