@@ -23,8 +23,17 @@ def autoencoder_of(config: AutoencoderConfig, device: torch.device) -> VideoAuto
                 f"{name} --out AE`, then add --set autoencoder.weights=AE"
             )
         return frozen(autoencoder_named(config.kind, config.options), device)
+    path = weights_file(config)
+    assert path is not None
+    return frozen(load_autoencoder(path), device)
+
+
+def weights_file(config: AutoencoderConfig) -> Path | None:
+    """The file that `autoencoder.weights` means: itself, or that of a checkpoint folder."""
+    if config.weights is None:
+        return None
     path = Path(config.weights)
-    return frozen(load_autoencoder(path / FILE if path.is_dir() else path), device)
+    return path / FILE if path.is_dir() else path
 
 
 def checkpoint_autoencoder(root: Path) -> VideoAutoencoder:

@@ -252,3 +252,38 @@ def test_the_list_names_every_preset_and_its_property():
         assert config.about in said
         assert config.property
         assert config.property in said
+
+
+@pytest.mark.parametrize("name", ["frame-autoencoder", "causal-autoencoder"])
+def test_an_autoencoder_is_trained_and_a_diffusion_model_on_its_latents(name: str, demo_run: Path, tmp_path: Path):
+    first, options = tmp_path / "ae", ("--config", f"{name}-nano", "--device", "cpu", *EACH_STEP)
+    models("train", demo_run, *options, "--out", first, "--steps", 2, "--set", "train.checkpoint_every=2")
+    models("train", demo_run, *options, "--out", first, "--steps", 6)
+    rows = log(first)
+    assert [row["step"] for row in rows] == list(range(1, 7))
+    assert "discriminator" not in rows[1]
+    assert "discriminator" in rows[2], "the discriminator plays from its third step on"
+    kind, frames = name.removesuffix("-autoencoder"), 5
+    model = ("--config", "latte-nano", "--set", f"autoencoder.kind={kind}", "--set", f"autoencoder.weights={first}", "--device", "cpu")
+    out = tmp_path / "model"
+    models("train", demo_run, *model, "--set", f"data.frames=[{frames}]", "--out", out, "--steps", 3, *EACH_STEP)
+    assert len(losses(out)) == 3
+    models("sample", out, "--out", tmp_path / "samples", "--n", 2)
+    shutil.rmtree(first)
+    models("sample", out, "--out", tmp_path / "again", "--n", 2)
+    assert (tmp_path / "samples/000001.mp4").read_bytes() == (tmp_path / "again/000001.mp4").read_bytes(), "a checkpoint is whole by itself"
+    wrong = models("sample", first, "--out", tmp_path / "x", check=False)
+    one_line(wrong, "no checkpoint")
+
+
+def test_only_the_layers_along_time_of_a_trained_decoder_are_trained(demo_run: Path, tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = ("--config", "frame-autoencoder-nano", "--device", "cpu", *EACH_STEP)
+    models("train", demo_run, *options, "--out", first, "--steps", 2)
+    begun = ("--set", f"autoencoder.weights={first}", "--set", "autoencoder_loss.decoder_only=true")
+    models("train", demo_run, *options, *begun, "--out", second, "--steps", 2)
+    before, after = load_file(first / "autoencoder.safetensors"), load_file(second / "autoencoder.safetensors")
+    assert set(before) < set(after)
+    images = [n for n in before if n not in ("latent_mean", "latent_std")]
+    assert all(torch.equal(before[n], after[n]) for n in images)
+    assert any(bool(after[n].abs().sum() > 0) for n in set(after) - set(before) if n.startswith("over_time"))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from models.autoencoders.named import autoencoder_named
 from models.autoencoders.saving import save_autoencoder
 from models.autoencoders.statistics import fill_latent_statistics
 from models.config import ModelConfig
+from models.train.reconstruction import first_autoencoder
 from models.train.tensors import put_all
 
 _PREFIX = "both.autoencoder."
@@ -22,12 +22,10 @@ def export_autoencoder(
     step: int,
     videos: Iterable[torch.Tensor],
 ) -> None:
-    """average, last: whole tensors of the objective's trained parameters; what was frozen is as initialised. videos: float [1, T, 3, H, W]
+    """average, last: whole tensors of the objective's trained parameters; what was frozen is as it began. videos: float [1, T, 3, H, W]
     in [-1, 1], to measure the latents on.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed)
-        autoencoder = autoencoder_named(config.autoencoder.kind, config.autoencoder.options)
+    autoencoder = first_autoencoder(config)
     found = {name.removeprefix(_PREFIX): tensor for name, tensor in (last | average).items() if name.startswith(_PREFIX)}
     targets = {name: parameter.detach() for name, parameter in autoencoder.named_parameters() if name in found}
     put_all(targets, found, "the trained autoencoder")

@@ -6,10 +6,15 @@ import torch
 from torch import nn
 
 from curate.config import build
+from models.autoencoders.base import VideoAutoencoder
+from models.autoencoders.flops import reconstruction_flops
+from models.autoencoders.frame import FrameAutoencoder
 from models.autoencoders.named import autoencoder_named
 from models.autoencoders.objective import DISCRIMINATOR, AutoencoderLossConfig, AutoencoderObjective
+from models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
 from models.config import ModelConfig
 from models.core.noise import SampleNoise
+from models.frozen import weights_file
 from models.layers.plan import Grid
 from models.train.batch import VideoBatch
 from models.train.diffusion import as_floats
@@ -23,11 +28,12 @@ class ReconstructionObjective(Objective):
         """Raises UserError for settings that cannot be trained."""
         super().__init__()
         loss = build(AutoencoderLossConfig, config.autoencoder_loss, "autoencoder_loss")
+        autoencoder = first_autoencoder(config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.train.seed)
-            autoencoder = autoencoder_named(config.autoencoder.kind, config.autoencoder.options)
             self.both = AutoencoderObjective(autoencoder, loss)
         self.autoencoder, self.device, self._seed = autoencoder, device, config.train.seed
+        self._flops: dict[Grid, int] = {}
 
     def players(self, step: int) -> tuple[str, ...]:
         return self.both.players(step)
@@ -55,7 +61,10 @@ class ReconstructionObjective(Objective):
         return []
 
     def flops(self, grid: Grid) -> int:
-        return 0
+        """Of the autoencoder; perceptual loss and discriminator come on top."""
+        if grid not in self._flops:
+            self._flops[grid] = TRAINING_TO_FORWARD_FLOPS * reconstruction_flops(self.autoencoder, grid)
+        return self._flops[grid]
 
     def tokens(self, grid: Grid) -> int:
         frames, height, width = self.autoencoder.latent_grid(grid)
@@ -64,3 +73,17 @@ class ReconstructionObjective(Objective):
     def _video(self, batch: VideoBatch) -> torch.Tensor:
         assert batch.video is not None
         return as_floats(batch.video.to(self.device, non_blocking=True))
+
+
+def first_autoencoder(config: ModelConfig) -> VideoAutoencoder:
+    """What a training begins with: the file `autoencoder.weights`, to go on with; else weights that depend on `train.seed` alone. An image
+    autoencoder of which only the decoder's layers along time are to be trained gets them.
+    """
+    chosen = config.autoencoder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        autoencoder = autoencoder_named(chosen.kind, chosen.options, weights_file(chosen))
+        decoder_only = bool(config.autoencoder_loss.get("decoder_only"))
+        if decoder_only and isinstance(autoencoder, FrameAutoencoder) and not autoencoder.config.temporal_decoder:
+            autoencoder = autoencoder.with_temporal_decoder()
+    return autoencoder.train()
