@@ -58,16 +58,16 @@ class Config:
         return build(annotator_class(name), self.parameters.get(name, {}), name)
 
 
-def preset_names() -> list[str]:
-    """The presets that ship with clipmill."""
-    return sorted(f.name.removesuffix(".toml") for f in resources.files("curate.presets").iterdir() if f.name.endswith(".toml"))
+def preset_names(folder: str = "curate.presets") -> list[str]:
+    """The presets in a folder of a package, by its dotted name."""
+    return sorted(f.name.removesuffix(".toml") for f in resources.files(folder).iterdir() if f.name.endswith(".toml"))
 
 
 def load(preset: str = "default", overrides: Iterable[str] = ()) -> Config:
     """The default preset, then `preset` (a name or a TOML file) over it, then each `key=value`. Raises UserError."""
-    tree = _read("default")
+    tree = read_preset("curate.presets", "default")
     if preset != "default":
-        tree = _merge(tree, _read(preset))
+        tree = _merge(tree, read_preset("curate.presets", preset))
     for text in overrides:
         tree = _merge(tree, parse_override(text))
     return _resolve(preset, tree)
@@ -82,14 +82,16 @@ def load_tree(saved: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config
     return _resolve(saved["preset"], tree)
 
 
-def _read(preset: str) -> dict[str, Any]:
+def read_preset(folder: str, preset: str) -> dict[str, Any]:
+    """The tables of a preset in `folder`, or of a TOML file. Raises UserError, naming the closest, where there is none."""
     try:
         if preset.endswith(".toml"):
             text = Path(preset).read_text(encoding="utf-8")
         else:
-            text = resources.files("curate.presets").joinpath(f"{preset}.toml").read_text(encoding="utf-8")
+            text = resources.files(folder).joinpath(f"{preset}.toml").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the preset {preset!r}; presets: {', '.join(preset_names())}, or a .toml file") from error
+        near = closest(preset, preset_names(folder))
+        raise UserError(f"there is no preset {preset!r}{near} (a file's name ends in .toml)") from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -7,19 +7,18 @@ property = "..."          # what a test proves about it
 [nano]                    # what differs in the size that a CPU builds in a moment: `--config NAME-nano`
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
-from curate.config import build, parse_override
+from curate import config as curate_config
+from curate.config import build, parse_override, read_preset
 from curate.errors import UserError
 from curate.policy import closest
 from models.conditioning.config import ConditioningConfig
 from models.train.config import DataConfig, TrainConfig
 
+FOLDER = "models.presets"
 NANO = "-nano"
 _TEXTS = ("base", "about", "property", "paper", "nano")
 
@@ -121,7 +120,7 @@ SECTIONS: dict[str, type] = {
 
 def preset_names() -> list[str]:
     """The presets that ship with clipmill."""
-    return sorted(f.name.removesuffix(".toml") for f in resources.files("models.presets").iterdir() if f.name.endswith(".toml"))
+    return curate_config.preset_names(FOLDER)
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> ModelConfig:
@@ -159,7 +158,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tree(name: str) -> dict[str, Any]:
     small = name.endswith(NANO) and not name.endswith(".toml")
-    tree = _read(name.removesuffix(NANO) if small else name)
+    tree = read_preset(FOLDER, name.removesuffix(NANO) if small else name)
     nano = tree.pop("nano", {})
     base = tree.pop("base", None)
     if base is not None:
@@ -171,23 +170,9 @@ def _tree(name: str) -> dict[str, Any]:
 
 def _read_whole(name: str) -> dict[str, Any]:
     """With its [nano] table still in it."""
-    tree = _read(name)
+    tree = read_preset(FOLDER, name)
     base = tree.pop("base", None)
     return tree if base is None else merged(_read_whole(base), tree)
-
-
-def _read(name: str) -> dict[str, Any]:
-    try:
-        if name.endswith(".toml"):
-            text = Path(name).read_text(encoding="utf-8")
-        else:
-            text = resources.files("models.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"there is no preset {name!r}{closest(name, preset_names())}, or give a .toml file") from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{name}: {error}") from error
 
 
 def section(kind: type, values: Any, where: str) -> Any:
