@@ -1,5 +1,6 @@
 """A training put together: from a curate run and a config to a checkpoint folder, new or resumed."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from curate.errors import UserError
 from models.autoencoders.base import VideoAutoencoder
+from models.autoencoders.pixels import Pixels
 from models.autoencoders.saving import save_autoencoder, weights_sha256
 from models.autoencoders.statistics import fill_latent_statistics
 from models.conditioning.classes import class_names_of
@@ -33,7 +35,7 @@ from models.train.telemetry import Telemetry
 from models.train.tensors import all_whole, optimiser_tensors, put_all, put_optimiser_tensors
 from models.train.windows import Windows
 
-_MEASURED = 64
+_MEASURED, _MEASURED_BYTES = 256, 256 * 2**20
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Session:
             write_seen(folder / "clips.parquet", seen_clips(self.buckets, self.plan, step))
             if config.trains == "autoencoder":
                 averaged = files[checkpoint.average_file(trainer.averages[0].std)]
-                videos = _first_windows(self.windows)
+                videos = first_windows(self.windows)
                 export_autoencoder(self.out / FILE, config, averaged, files[checkpoint.WEIGHTS], step, videos)
         self.processes.barrier()
 
@@ -120,11 +122,11 @@ def open_session(run: Path, config: ModelConfig, out: Path, processes: Processes
     facts = Facts(config.conditioning.micro.columns, config.conditioning.classes.column)
     facts.check(buckets.table)
     windows = Windows(run, buckets.table, buckets.buckets, config.data, config.train.seed)
+    if isinstance(autoencoder, Pixels) and config.autoencoder.weights is None:
+        fit_to(autoencoder, windows)
     sha256 = weights_sha256(autoencoder) if autoencoder is not None else ""
     card = run_card(config, run, buckets, sha256, getattr(getattr(objective, "both", None), "perceptual_name", None))
     _check_out(out, card)
-    if config.autoencoder.kind == "pixels" and autoencoder is not None:
-        fill_latent_statistics(autoencoder, _first_windows(windows))
     source = _source(windows, autoencoder, config, sha256, cache or out / "latents", processes)
     loader = Loader(source, buckets.table, buckets.buckets, plan, facts, config.data.images_per_clip)
     telemetry = Telemetry(out / "log.jsonl", processes.device, processes.first)
@@ -164,13 +166,25 @@ def _objective(config: ModelConfig, manifest: pd.DataFrame, processes: Processes
     return autoencoder, DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, processes.device), config
 
 
-def _first_windows(windows: Windows) -> Iterator[torch.Tensor]:
-    """One window of up to 64 clips, float [1, T, 3, H, W], for the scale of pixels: the same for the same clips."""
+def fit_to(pixels: Pixels, windows: Windows) -> None:
+    """Principal components, where there are any, and the scale of latents: what pixels have in place of training."""
+    videos = list(first_windows(windows))
+    if pixels.config.components is not None:
+        pixels.fit(videos)
+    fill_latent_statistics(pixels, videos)
+
+
+def first_windows(windows: Windows) -> Iterator[torch.Tensor]:
+    """About 256 windows, or as many as fit into 256 MiB, float [1, T, 3, H, W] in [-1, 1], evenly from all clips."""
     draws = [Draw(number, row, 0, 0) for number, bucket in enumerate(windows.buckets) for row in bucket.rows if not bucket.images]
-    for draw in draws[:: max(1, len(draws) // _MEASURED)][:_MEASURED]:
-        video = windows[draw].video
-        if video is not None:
-            yield as_floats(video[None])
+    largest = max(12 * math.prod(bucket.grid) for bucket in windows.buckets)
+    wanted = max(1, min(_MEASURED, _MEASURED_BYTES // largest))
+    each = -(-wanted // len(draws))
+    for draw in draws[:: max(1, len(draws) // wanted)]:
+        for epoch in range(each):
+            video = windows[replace(draw, epoch=epoch)].video
+            if video is not None:
+                yield as_floats(video[None])
 
 
 def _source(
