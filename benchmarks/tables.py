@@ -28,6 +28,7 @@ def scripts(videos):
         "bias": ["fvd_bias.py"],
         "i3d": ["i3d_speed.py"],
         "frechet": ["frechet_speed.py"],
+        "training": ["demo_training.py"],
     }
 
 

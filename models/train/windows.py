@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from models.autoencoders.contract import Posterior
 from models.train.batch_plan import Draw
 from models.train.buckets import Bucket
 from models.train.config import DataConfig
+
+_KEPT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Windows(Dataset[Window]):
         self.buckets, self.config, self.seed = tuple(buckets), config, seed
         self.clips = ClipDataset(run, table=table, seed=seed)
         self.places = [{row: place for place, row in enumerate(bucket.rows)} for bucket in self.buckets]
+        self._whole = _WholeClips()
         if len(self.clips) != len(table):
             raise UserError("the manifest has clips without a shard: run `curate export`")
 
@@ -74,15 +78,26 @@ class Windows(Dataset[Window]):
     def _read(self, draw: Draw, row: int, failed: tuple[tuple[str, str], ...]) -> Window:
         bucket, clip_id, number = self.buckets[draw.bucket], self.clip_id(row), self.number(draw)
         rng = keyed_rng(self.seed, "window", clip_id, number)
-        stride = 1 if bucket.images else self.config.stride
-        video, fps, _ = decode_window(self.clips.read(row), bucket.frames, stride, rng)
-        pictures = covered(video, bucket.height_px, bucket.width_px)
+        pictures, fps = self._window(row, bucket, rng)
         if self.config.flip and rng.random() < 0.5:
             pictures = pictures.flip(3)
         if self.config.images_per_clip and not bucket.images:
             pictures = torch.cat([pictures, *self._images(draw, bucket)])
         caption = self.caption(row, draw.epoch)
         return Window(row, pictures, None, clip_id, number, caption, fps, failed)
+
+    def _window(self, row: int, bucket: Bucket, rng: np.random.Generator) -> tuple[torch.Tensor, float]:
+        """uint8 [T, 3, H, W] and its frames per second. Where a clip has several windows it is decoded once for all of them."""
+        stride = 1 if bucket.images else self.config.stride
+        if self.config.windows is None:
+            video, fps, _ = decode_window(self.clips.read(row), bucket.frames, stride, rng)
+            return covered(video, bucket.height_px, bucket.width_px), fps
+        pictures, fps = self._whole.clip(row, (bucket.height_px, bucket.width_px), self.clips)
+        span = (bucket.frames - 1) * stride + 1
+        if span > len(pictures):
+            raise DecodeError(f"a clip of {len(pictures)} frames has no window of {span}")
+        start = int(rng.integers(len(pictures) - span + 1))
+        return pictures[start : start + span : stride], fps / stride
 
     def caption(self, row: int, epoch: int) -> str:
         """One of the clip's captions, by weight; "" where it has none."""
@@ -95,6 +110,29 @@ class Windows(Dataset[Window]):
         rows = rng.integers(len(self.clips), size=self.config.images_per_clip)
         frames = [decode_window(self.clips.read(int(row)), 1, 1, rng)[0] for row in rows]
         return [covered(frame, bucket.height_px, bucket.width_px) for frame in frames]
+
+
+class _WholeClips:
+    """Decoded clips at their bucket's size, the least recently used forgotten first. Never crosses to another process."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, tuple[int, int]], tuple[torch.Tensor, float]] = OrderedDict()
+        self._bytes = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(_WholeClips())
+
+    def clip(self, row: int, size_px: tuple[int, int], clips: ClipDataset) -> tuple[torch.Tensor, float]:
+        """uint8 [all frames, 3, H, W] and frames per second. Raises DecodeError."""
+        key = (row, size_px)
+        if key not in self._kept:
+            video, fps, _ = decode_window(clips.read(row), None, 1, np.random.default_rng(0))
+            self._kept[key] = (covered(video, *size_px), fps)
+            self._bytes += self._kept[key][0].numel()
+            while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1][0].numel()
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
 
 def keyed_rng(seed: int, purpose: str, clip_id: str, number: int) -> np.random.Generator:
