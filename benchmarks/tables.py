@@ -29,6 +29,7 @@ def scripts(videos):
         "i3d": ["i3d_speed.py"],
         "frechet": ["frechet_speed.py"],
         "training": ["demo_training.py"],
+        "backbones": ["backbone_speed.py", "--threads", "2"],
     }
 
 

@@ -1,0 +1,75 @@
+"""Windows of real exported clips: the same pixels whichever way they are read, at the size of their bucket."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from curate.dataset import decode_window
+from models.config import load
+from models.train.batch_plan import Draw
+from models.train.buckets import Buckets, make_buckets
+from models.train.session import read_manifest
+from models.train.windows import Windows, covered, keyed_rng
+
+
+@pytest.fixture(scope="module")
+def found(demo_run: Path) -> Buckets:
+    data = load("demo").data
+    return make_buckets(read_manifest(demo_run), data.query, data, lambda grid: 1)
+
+
+def test_a_clip_decoded_whole_has_the_windows_that_are_decoded_one_by_one(demo_run: Path, found: Buckets):
+    data = load("demo").data
+    windows = Windows(demo_run, found.table, found.buckets, data, seed=3)
+    for row in found.buckets[0].rows[:3]:
+        for epoch in (0, 5):
+            window = windows[Draw(0, row, epoch, 0)]
+            rng = keyed_rng(3, "window", window.clip_id, epoch)
+            video, fps, _ = decode_window(windows.clips.read(row), data.frames[0], data.stride, rng)
+            assert torch.equal(window.video, covered(video, 32, 32))
+            assert window.fps == fps == 8.0
+
+
+def test_windows_repeat_after_their_number_and_differ_before(demo_run: Path, found: Buckets):
+    windows = Windows(demo_run, found.table, found.buckets, replace(load("demo").data, windows=4), seed=0)
+    videos = [windows[Draw(0, found.buckets[0].rows[0], epoch, 0)].video for epoch in range(8)]
+    assert all(torch.equal(videos[k], videos[k + 4]) for k in range(4))
+    assert not all(torch.equal(videos[0], video) for video in videos[1:4])
+
+
+def test_half_of_the_windows_are_mirrored(demo_run: Path, found: Buckets):
+    plain = Windows(demo_run, found.table, found.buckets, load("demo").data, seed=0)
+    turned = Windows(demo_run, found.table, found.buckets, replace(load("demo").data, flip=True), seed=0)
+    row, mirrored = found.buckets[0].rows[0], []
+    for epoch in range(16):
+        one, other = plain[Draw(0, row, epoch, 0)].video, turned[Draw(0, row, epoch, 0)].video
+        assert torch.equal(one, other) or torch.equal(one, other.flip(3))
+        mirrored.append(not torch.equal(one, other))
+    assert 3 <= sum(mirrored) <= 13
+
+
+def test_appended_images_are_frames_of_other_clips(demo_run: Path, found: Buckets):
+    data = replace(load("demo").data, windows=None, cache="none", images_per_clip=2)
+    windows = Windows(demo_run, found.table, found.buckets, data, seed=0)
+    first, second = (windows[Draw(0, found.buckets[0].rows[0], 0, index)].video for index in (0, 1))
+    assert first.shape == (10, 3, 32, 32)
+    assert torch.equal(first[:8], second[:8]), "the window belongs to the clip"
+    assert not torch.equal(first[8:], second[8:]), "the images belong to the sample"
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (20, 48), (300, 300)])
+def test_pictures_are_covered_in_their_middle_without_distortion(height: int, width: int):
+    disc = np.zeros((120, 200, 3), np.uint8)
+    cv2.circle(disc, (100, 60), 30, (255, 255, 255), -1)
+    out = covered(torch.from_numpy(disc).permute(2, 0, 1)[None], height, width)
+    assert out.shape == (1, 3, height, width)
+    seen = out[0, 0].numpy() > 127
+    rows, columns = np.nonzero(seen)
+    scale = max(height / 120, width / 200)
+    assert rows.mean() == pytest.approx((height - 1) / 2, abs=0.6)
+    assert columns.mean() == pytest.approx((width - 1) / 2, abs=0.6)
+    assert seen.sum() == pytest.approx(min(np.pi * (30 * scale) ** 2, seen.size), rel=0.12)
