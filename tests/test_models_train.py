@@ -91,6 +91,7 @@ def test_a_signal_finishes_the_step_saves_and_exits_0(number: int, trained: Path
     assert f"stopped at step {step} of 100000 ({signal.Signals(number).name})" in said
     assert len(losses(out)) == step
     again = models("train", demo_run, *NANO, "--out", out, "--steps", step + 2, *EACH_STEP)
+    assert [part["until_step"] for part in json.loads((out / "card.json").read_text())["before"]] == [step]
     assert f"going on from step {step}" in again.stdout
     both = min(20, step + 2)
     assert losses(out)[:both] == losses(trained)[:both]
@@ -287,3 +288,39 @@ def test_only_the_layers_along_time_of_a_trained_decoder_are_trained(demo_run: P
     images = [n for n in before if n not in ("latent_mean", "latent_std")]
     assert all(torch.equal(before[n], after[n]) for n in images)
     assert any(bool(after[n].abs().sum() > 0) for n in set(after) - set(before) if n.startswith("over_time"))
+
+
+@pytest.mark.parametrize("name", ["vdm", "svd-small", "dit"])
+def test_systems_train_validate_and_sample_through_the_command(name: str, demo_run: Path, demo_videos: Path, tmp_path: Path):
+    """Appended images; a first frame and numbers from the manifest; buckets of two shapes with captions."""
+    out = tmp_path / "ckpt"
+    options = ("--set", "train.validate_every=2", "--set", "train.preview_every=2", "--set", "train.validation_clips=2")
+    models("train", demo_run, "--config", f"{name}-nano", "--out", out, "--steps", 2, *options, "--device", "cpu")
+    assert any("validation_loss" in row for row in log(out))
+    assert (out / "previews" / "00000002.png").is_file() == (name != "svd-small"), "a first frame has to be given"
+    first = ("--first", next(demo_videos.glob("*.mp4"))) if name == "svd-small" else ()
+    models("sample", out, "--out", tmp_path / "samples", "--n", 2, *first)
+    table = pd.read_parquet(tmp_path / "samples" / "manifest.parquet")
+    known = pd.read_parquet(out / "conditions.parquet")
+    if name == "svd-small":
+        assert set(table["number_motion"]) <= set(known["number_motion"])
+        one_line(models("sample", out, "--out", tmp_path / "none", "--n", 1, check=False), "--first")
+        unknown = models("sample", out, "--out", tmp_path / "none", "--n", 1, *first, "--number", "beauty=3", check=False)
+        one_line(unknown, "not conditioned on 'beauty'", "fps, motion")
+    else:
+        one_line(models("sample", out, "--out", tmp_path / "none", "--n", 1, "--first", demo_videos, check=False), "leave --first out")
+
+
+def test_previews_and_snapshots_change_nothing_and_give_other_averages(trained: Path, demo_run: Path, tmp_path: Path):
+    out = tmp_path / "ckpt"
+    extra = ("--set", "train.preview_every=3", "--set", "train.snapshots=2", "--set", "train.log_every=1", "--set", "train.validate_every=5")
+    models("train", demo_run, *NANO, "--out", out, "--steps", 20, *extra)
+    assert losses(out) == losses(trained)
+    mine, theirs = tensors(out, 20), tensors(trained, 20)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    assert len(list((out / "previews").iterdir())) == 6
+    assert len(list((out / "snapshots").iterdir())) == 2 * 10
+    models("sample", out, "--out", tmp_path / "other", "--n", 1, "--average", 0.08)
+    table = pd.read_parquet(tmp_path / "other" / "manifest.parquet")
+    assert table["average"].tolist() == [0.08]
+    one_line(models("sample", trained, "--out", tmp_path / "x", "--n", 1, "--average", 0.08, check=False), "train.snapshots")

@@ -49,10 +49,11 @@ def sample(
     processes = start(device)
     loaded = load(checkpoint, step, average, tuple(overrides))
     grid = _grid(loaded, request)
+    first = first_frames(request.first, grid[1], grid[2]) if request.first else []
+    _check_first(loaded, bool(first))
+    wanted = wishes(checkpoint, request.count, request.seed, request.captions, request.label, dict(request.numbers), first)
     facts = _facts(loaded, request, grid)
     _prepare(out, facts)
-    first = first_frames(request.first, grid[1], grid[2]) if request.first else []
-    wanted = wishes(checkpoint, request.count, request.seed, request.captions, request.label, dict(request.numbers), first)
     fps = loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))
     missing = [wish for wish in wanted if not (out / _name(wish)).is_file()]
     generator = loaded.generator(processes.device)
@@ -63,7 +64,8 @@ def sample(
             bar.advance()
     _write_manifest(out, wanted, facts, grid, fps)
     _write_sheet(out, wanted)
-    say(f"{len(wanted)} videos in {out}; look at {out / SHEET}; score them with: evaluate run REAL {out}")
+    alike = f"--set clip_frames={grid[0]} --set fps={fps:g}"
+    say(f"{len(wanted)} videos in {out}; look at {out / SHEET}; score them with: evaluate run REAL {out} {alike} --features mini")
 
 
 def _made(generator: Generator, wanted: Sequence[Wish], grid: Grid, seed: int) -> Iterator[tuple[Wish, torch.Tensor]]:
@@ -77,22 +79,27 @@ def _made(generator: Generator, wanted: Sequence[Wish], grid: Grid, seed: int) -
 
 
 def conditions_of(generator: Generator, wanted: Sequence[Wish], latent_grid: Grid, noise: SampleNoise) -> Conditions:
-    """On the generator's device. Raises UserError where the model continues a first frame and there is none, or the other way round."""
+    """On the generator's device; with a first frame where the wishes have one."""
     conditioner = generator.network.conditioner
     names = list(wanted[0].numbers)
     numbers = {name: torch.tensor([wish.numbers[name] for wish in wanted], dtype=torch.float32) for name in names}
     made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted])
     made = made.map(lambda tensor: tensor.to(generator.device))
     frames = [wish.first for wish in wanted if wish.first is not None]
-    if not conditioner.frame_channels:
-        if frames:
-            raise UserError("this model does not continue frames: leave --first out")
-        return made
     if not frames:
-        raise UserError("this model continues a first frame: give --first PICTURE, VIDEO or FOLDER")
+        return made
     pictures = as_floats(torch.stack(frames)[:, None].to(generator.device))
     known = standardised(generator.autoencoder.encode(pictures).mean, generator.autoencoder)
     return conditioner.with_known_frames(made, known, latent_grid[0], noise)
+
+
+def _check_first(loaded: Loaded, given: bool) -> None:
+    """Raises UserError where the model continues a first frame and there is none, or the other way round."""
+    continues = bool(loaded.network.conditioner.frame_channels)
+    if given and not continues:
+        raise UserError("this model does not continue frames: leave --first out")
+    if continues and not given:
+        raise UserError("this model continues a first frame: give --first PICTURE, VIDEO or FOLDER")
 
 
 def _grid(loaded: Loaded, request: Request) -> Grid:

@@ -1,6 +1,5 @@
 """A training put together: from a curate run and a config to a checkpoint folder, new or resumed."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,23 +7,22 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
 
 from curate.errors import UserError
 from models.autoencoders.base import VideoAutoencoder
 from models.autoencoders.pixels import Pixels
 from models.autoencoders.saving import save_autoencoder, weights_sha256
-from models.autoencoders.statistics import fill_latent_statistics
 from models.conditioning.classes import class_names_of
 from models.config import ModelConfig
 from models.frozen import FILE, autoencoder_of
 from models.network import seeded_network
 from models.train import checkpoint
 from models.train.batch import VideoBatch
-from models.train.batch_plan import BatchPlan, Draw
+from models.train.batch_plan import BatchPlan
 from models.train.buckets import Buckets, make_buckets
-from models.train.diffusion import DiffusionObjective, as_floats
+from models.train.diffusion import DiffusionObjective
 from models.train.export_autoencoder import export_autoencoder
+from models.train.fitting import first_windows, fit_to
 from models.train.latents import LatentCache, cache_key
 from models.train.loader import Facts, Loader, WindowSource
 from models.train.loop import Trainer
@@ -34,8 +32,6 @@ from models.train.run_card import run_card, seen_clips, write_seen
 from models.train.telemetry import Telemetry
 from models.train.tensors import all_whole, optimiser_tensors, put_all, put_optimiser_tensors
 from models.train.windows import Windows
-
-_MEASURED, _MEASURED_BYTES = 256, 256 * 2**20
 
 
 @dataclass
@@ -166,27 +162,6 @@ def _objective(config: ModelConfig, manifest: pd.DataFrame, processes: Processes
     return autoencoder, DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, processes.device), config
 
 
-def fit_to(pixels: Pixels, windows: Windows) -> None:
-    """Principal components, where there are any, and the scale of latents: what pixels have in place of training."""
-    videos = list(first_windows(windows))
-    if pixels.config.components is not None:
-        pixels.fit(videos)
-    fill_latent_statistics(pixels, videos)
-
-
-def first_windows(windows: Windows) -> Iterator[torch.Tensor]:
-    """About 256 windows, or as many as fit into 256 MiB, float [1, T, 3, H, W] in [-1, 1], evenly from all clips."""
-    draws = [Draw(number, row, 0, 0) for number, bucket in enumerate(windows.buckets) for row in bucket.rows if not bucket.images]
-    largest = max(12 * math.prod(bucket.grid) for bucket in windows.buckets)
-    wanted = max(1, min(_MEASURED, _MEASURED_BYTES // largest))
-    each = -(-wanted // len(draws))
-    for draw in draws[:: max(1, len(draws) // wanted)]:
-        for epoch in range(each):
-            video = windows[replace(draw, epoch=epoch)].video
-            if video is not None:
-                yield as_floats(video[None])
-
-
 def _source(
     windows: Windows, autoencoder: VideoAutoencoder | None, config: ModelConfig, sha256: str, cache: Path, processes: Processes
 ) -> WindowSource:
@@ -245,11 +220,22 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
+def _earlier(out: Path) -> list[dict[str, Any]]:
+    """What earlier parts of a training ran on, and to which step, oldest first."""
+    steps = checkpoint.saved_steps(out)
+    if not steps or not (out / "card.json").is_file():
+        return []
+    card = checkpoint.read_json(out / "card.json")
+    part = {key: card.get(key) for key in ("git_revision", "versions")} | {"until_step": steps[-1]}
+    return [*card.get("before", []), part]
+
+
 def start_folder(session: Session) -> None:
     """Write what a new checkpoint folder begins with."""
     if session.processes.first:
         session.out.mkdir(parents=True, exist_ok=True)
         checkpoint.remove_partial(session.out)
+        session.card["before"] = _earlier(session.out)
         checkpoint.write_json(session.out / "card.json", session.card)
         if session.autoencoder is not None:
             save_autoencoder(session.out / FILE, session.autoencoder)
