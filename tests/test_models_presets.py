@@ -16,7 +16,7 @@ from models.layers.plan import AttentionPlan
 from models.network import Diffusion, Network, seeded_network
 from models.train.batch import VideoBatch
 from models.train.config import size_px
-from models.train.diffusion import DiffusionObjective
+from models.train.diffusion import DiffusionObjective, as_floats
 
 CPU = torch.device("cpu")
 DIFFUSION = [name for name in preset_names() if load(name).trains == "diffusion"]
@@ -36,10 +36,12 @@ def batch_for(config, count: int = 2) -> VideoBatch:
 @pytest.mark.parametrize("name", DIFFUSION)
 def test_every_preset_trains_a_step_and_samples_at_its_small_size(name: str):
     config = load(f"{name}-nano")
-    autoencoder = autoencoder_of(config.autoencoder, CPU)
+    autoencoder, batch = autoencoder_of(config.autoencoder, CPU), batch_for(config)
+    if autoencoder.config.components is not None:
+        autoencoder.fit([as_floats(batch.video)])
     network = seeded_network(config, autoencoder)
     objective = DiffusionObjective(config, network, autoencoder, CPU)
-    losses = objective("model", batch_for(config), 0)
+    losses = objective("model", batch, 0)
     assert losses.each.shape == (2,)
     assert bool(torch.isfinite(losses.each).all())
     losses.each.mean().backward()

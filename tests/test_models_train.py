@@ -313,7 +313,8 @@ def test_systems_train_validate_and_sample_through_the_command(name: str, demo_r
 
 def test_previews_and_snapshots_change_nothing_and_give_other_averages(trained: Path, demo_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
-    extra = ("--set", "train.preview_every=3", "--set", "train.snapshots=2", "--set", "train.log_every=1", "--set", "train.validate_every=5")
+    settings = ("train.preview_every=3", "train.snapshots=2", "train.log_every=1", "train.validate_every=5")
+    extra = [part for setting in settings for part in ("--set", setting)]
     models("train", demo_run, *NANO, "--out", out, "--steps", 20, *extra)
     assert losses(out) == losses(trained)
     mine, theirs = tensors(out, 20), tensors(trained, 20)

@@ -168,7 +168,8 @@ class Trainer:
         means = {name: total / steps for name, total in zip(shared, totals, strict=True)}
         means |= {name: float(sums[name]) / steps for name in names if name not in shared}
         sums.clear()
-        hooks.log(means | self.telemetry.figures(self.processes.world) | {"learning_rate": self.all_optimisers()[0].param_groups[0]["lr"]})
+        own = {"learning_rate": self.all_optimisers()[0].param_groups[0]["lr"], "graphs": compiled_graphs()}
+        hooks.log(means | self.telemetry.figures(self.processes.world) | own)
 
     def _reason_to_stop(self, asked: StopAsked) -> str | None:
         config, world = self.config, self.processes.world
@@ -227,6 +228,14 @@ class Trainer:
             f"out of memory in the bucket {self.buckets[batch.bucket]}, {micro} samples at a time{used}: set train.micro_batch lower, "
             "train.recompute=1, or smaller data.sizes or data.frames"
         )
+
+
+def compiled_graphs() -> int:
+    """How many graphs torch.compile has made in this process: one that goes on growing tells of recompilation."""
+    import sys
+
+    utils = sys.modules.get("torch._dynamo.utils")
+    return 0 if utils is None else int(utils.counters["stats"].get("unique_graphs", 0))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
