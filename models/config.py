@@ -1,10 +1,10 @@
 """What a preset or a TOML file says, as typed data. An unknown key is an error that names the closest one.
 
-base = "dit"              # start from another preset or file
-about = "..."             # one line for `models list`
-property = "..."          # what a test proves about it
-[data] [autoencoder] [conditioning.text] [backbone] [diffusion] [train] [sample]   # the sections below
-[nano]                    # what differs in the size that a CPU builds in a moment: `--config NAME-nano`
+    base = "dit"              # start from another preset or file
+    about = "..."             # one line for `models list`
+    property = "..."          # what a test proves about it
+    [data] [autoencoder] [conditioning.text] [backbone] [diffusion] [train] [sample]   # the sections below
+    [nano]                    # what differs in the size that a CPU builds in a moment: `--config NAME-nano`
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ from models.train.config import DataConfig, TrainConfig
 
 FOLDER = "models.presets"
 NANO = "-nano"
-_TEXTS = ("base", "about", "property", "paper", "nano")
+_SHORT = {"levels": "level_options"}
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,15 @@ def from_dict(tree: Mapping[str, Any]) -> ModelConfig:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables are merged key by key, anything else is replaced; so are the options of a part whose kind or name changes."""
-    out = dict(base)
+    """Tables are merged key by key, anything else is replaced. Options belong to what they are options of: where `kind` changes, `options`
+    goes, and where `schedule` changes, `schedule_options`, likewise for all such pairs.
+    """
+    changed = [key for key in over if key in base and base[key] != over[key]]
+    orphans = {options for key in changed for options in (f"{key}_options", _SHORT.get(key, ""), "options" if key == "kind" else "")}
+    out = {key: value for key, value in base.items() if key not in orphans}
     for key, value in over.items():
         both_tables = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        if both_tables and key != "options" and "kind" in value and value["kind"] != out[key].get("kind"):
-            out[key] = dict(value)
-        else:
-            out[key] = merged(out[key], value) if both_tables else value
+        out[key] = merged(out[key], value) if both_tables else value
     return out
 
 

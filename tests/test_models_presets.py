@@ -122,3 +122,14 @@ def test_attention_plans_by_name():
 
 def test_conditions_map_over_what_is_there():
     assert Conditions().map(lambda tensor: tensor + 1) == Conditions()
+
+
+def test_options_go_with_what_they_are_options_of_and_nothing_else_does():
+    for order in ((0, 1), (1, 0)):
+        texts = ("autoencoder.weights=ae", "autoencoder.kind=frame")
+        chosen = load("latte-nano", [texts[k] for k in order]).autoencoder
+        assert (chosen.kind, chosen.weights, dict(chosen.options)) == ("frame", "ae", {})
+    vdm = load("vdm", ["diffusion.schedule=flow"]).diffusion
+    assert (vdm.schedule, dict(vdm.schedule_options), vdm.parametrisation) == ("flow", {}, "eps")
+    assert dict(load("svd-small", ["diffusion.levels=uniform"]).diffusion.level_options) == {}
+    assert dict(load("vdm", ["diffusion.schedule=cosine"]).diffusion.schedule_options) == dict(load("vdm").diffusion.schedule_options)

@@ -102,9 +102,11 @@ def test_two_processes_have_the_losses_of_one(trained: Path, demo_run: Path, tmp
         out = tmp_path / parallel
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "models.cli", "train"]
         options = [str(demo_run), *NANO, "--out", str(out), "--steps", "10", *EACH_STEP, "--set", f"train.parallel={parallel}"]
+        options += ["--set", "train.validate_every=5", "--set", "train.validation_clips=3"]  # an odd number, for two processes
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stdout + done.stderr
         assert losses(out) == pytest.approx(losses(trained)[:10], rel=1e-5)
+        assert len([row for row in log(out) if "validation_loss" in row]) == 2
         mine, theirs = tensors(out, 10), tensors(trained, 10)
         assert mine.keys() == theirs.keys()
         for name, tensor in theirs.items():
@@ -189,6 +191,23 @@ def test_a_clip_that_does_not_decode_is_replaced_and_listed(demo_run: Path, tmp_
         assert f"clip {broken['clip_id']} does not decode" in done.stdout
         assert "1 clips did not decode" in done.stdout
         assert len(losses(out)) == 12
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_clip_that_decodes_is_one_line(workers: int, demo_run: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(demo_run, run)
+    for shard in (run / "shards").glob("*.tar"):
+        shard.write_bytes(os.urandom(shard.stat().st_size))
+    options = ("--config", "frame-autoencoder-nano", "--device", "cpu")
+    done = models("train", run, *options, "--out", tmp_path / "c", "--set", f"data.workers={workers}", check=False)
+    one_line(done, "no clip of the bucket", "decodes")
+
+
+def test_a_size_that_cannot_be_made_leaves_nothing_behind(trained: Path, tmp_path: Path):
+    one_line(models("sample", trained, "--out", tmp_path / "s", "--n", 1, "--size", "17x16", check=False), "multiples of 4 px")
+    assert not (tmp_path / "s").exists()
+    models("sample", trained, "--out", tmp_path / "s", "--n", 1)
 
 
 def test_a_checkpoint_of_another_training_is_not_overwritten(trained: Path, demo_run: Path, tmp_path: Path):

@@ -56,12 +56,16 @@ def sample(
     _prepare(out, facts)
     fps = loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))
     missing = [wish for wish in wanted if not (out / _name(wish)).is_file()]
-    generator = loaded.generator(processes.device)
-    with progress("sampling", len(wanted), "videos") as bar:
-        bar.advance(len(wanted) - len(missing))
-        for wish, video in _made(generator, missing, grid, request.seed):
-            write_mp4(out / _name(wish), video, fps)
-            bar.advance()
+    try:
+        generator = loaded.generator(processes.device)
+        with progress("sampling", len(wanted), "videos") as bar:
+            bar.advance(len(wanted) - len(missing))
+            for wish, video in _made(generator, missing, grid, request.seed):
+                write_mp4(out / _name(wish), video, fps)
+                bar.advance()
+    except UserError:
+        _withdraw(out)
+        raise
     _write_manifest(out, wanted, facts, grid, fps)
     _write_sheet(out, wanted)
     alike = f"--set clip_frames={grid[0]} --set fps={fps:g}"
@@ -140,6 +144,14 @@ def _prepare(out: Path, facts: dict[str, Any]) -> None:
         raise UserError(f"{out} exists and holds no samples: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _withdraw(out: Path) -> None:
+    """Where no video was made, the mended command shall find the folder as it was."""
+    if not any(out.glob("*.mp4")):
+        (out / FACTS).unlink(missing_ok=True)
+        if not any(out.iterdir()):
+            out.rmdir()
 
 
 def _name(wish: Wish) -> str:

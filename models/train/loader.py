@@ -67,10 +67,7 @@ class Loader:
         self._images = images_per_clip
 
     def batches(self, step: int, processes: Processes, workers: int) -> Iterator[VideoBatch]:
-        """workers: processes that read; 0 for a thread of this one. Raises UserError where a batch does not divide by the processes."""
-        wrong = [bucket for bucket in self._buckets if bucket.batch % processes.world]
-        if wrong:
-            raise UserError(f"a batch of {wrong[0].batch} ({wrong[0]}) does not divide by {processes.world} processes: set data.batch")
+        """workers: processes that read; 0 for a thread of this one. Raises UserError where no clip of a bucket decodes."""
         read = self._by_thread(step, processes) if workers == 0 else self._by_workers(step, processes, workers)
         for draws, windows in read:
             yield self.made(draws, windows)
@@ -125,7 +122,18 @@ class Loader:
         pinned = processes.device.type == "cuda"
         draws: Any = _Endless(self, step, processes)
         loader: Any = DataLoader(cast(Dataset[Window], self._source), batch_sampler=draws, pin_memory=pinned, **options)
-        yield from zip(self._draws(step, processes), loader, strict=False)
+        try:
+            yield from zip(self._draws(step, processes), loader, strict=False)
+        except UserError as error:
+            # A worker's error arrives with its traceback as text; its last line is what was said.
+            raise UserError(str(error).strip().splitlines()[-1].partition("UserError: ")[2] or str(error)) from None
+
+
+def check_shares(buckets: Sequence[Bucket], processes: Processes) -> None:
+    """Raises UserError where a batch does not divide by the processes."""
+    wrong = [bucket for bucket in buckets if bucket.batch % processes.world]
+    if wrong:
+        raise UserError(f"a batch of {wrong[0].batch} ({wrong[0]}) does not divide by {processes.world} processes: set data.batch")
 
 
 class _Endless:

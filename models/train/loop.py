@@ -68,6 +68,7 @@ class Trainer:
             self.optimisers[player] = make_optimisers(moved, config)
             self._parameters[player] = [parameter for _, parameter in moved]
         self.averages = [Average(self.named, std) for std in config.ema_std]
+        self._summed = 0
 
     def all_optimisers(self) -> list[Optimizer]:
         return [optimiser for some in self.optimisers.values() for optimiser in some]
@@ -75,6 +76,7 @@ class Trainer:
     def run(self, batches: Iterator[VideoBatch], hooks: Hooks) -> str | None:
         """Until `steps` or `minutes` are over, or a signal asks; returns why it stopped early, None where it did not."""
         sums: dict[str, torch.Tensor] = {}
+        self._summed = 0
         with StopAsked() as asked:
             while self.progress.step < self.config.steps:
                 start = time.perf_counter()
@@ -86,6 +88,7 @@ class Trainer:
                 self._count(batch)
                 for name, value in figures.items():
                     sums[name] = sums.get(name, torch.zeros(())) + value
+                self._summed += 1
                 self._between(hooks, sums)
                 reason = self._reason_to_stop(asked)
                 if reason:
@@ -161,7 +164,9 @@ class Trainer:
             hooks.checkpoint()
 
     def _log(self, hooks: Hooks, sums: dict[str, torch.Tensor]) -> None:
-        steps = self.progress.step % self.config.log_every or self.config.log_every
+        # Not log_every: a resumed training may begin between two lines. A discriminator may have begun in between, too: its means are then
+        # over fewer steps than they are divided by, in that one line.
+        steps, self._summed = self._summed, 0
         names = sorted(sums)
         shared = [name for name in names if not name.endswith("grad_norm")]
         totals = self.processes.sum(torch.stack([sums[name] for name in shared]).double()).tolist()
@@ -183,7 +188,7 @@ class Trainer:
             told = asked.name is not None
         if told:
             return asked.name or "a signal to another process"
-        return f"{config.minutes:g} minutes are over" if over else None
+        return f"{config.minutes:g} minutes are over; to go on, raise train.minutes" if over else None
 
     def _count(self, batch: VideoBatch) -> None:
         grid = self.buckets[batch.bucket].grid

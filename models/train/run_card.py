@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from evaluate.weights import sha256
 from models.config import ModelConfig
 from models.train.batch_plan import BatchPlan
 from models.train.buckets import Buckets
@@ -29,7 +30,7 @@ def run_card(config: ModelConfig, run: Path, buckets: Buckets, weights_sha256: s
         "autoencoder_sha256": weights_sha256,
         "perceptual": perceptual,
         "run": str(run.resolve()),
-        "manifest_sha256": _sha256(run / "manifest.parquet"),
+        "manifest_sha256": sha256(run / "manifest.parquet"),
         "shards": _shard_hashes(run, shards),
         "clips_sha256": clips_sha256(buckets),
         "buckets": [{"shape": str(b), "clips": len(b.rows), "batch": b.batch} for b in buckets.buckets],
@@ -100,11 +101,6 @@ def _git_revision() -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shard_hashes(run: Path, names: list[str]) -> dict[str, str | None]:

@@ -24,7 +24,7 @@ from models.train.diffusion import DiffusionObjective
 from models.train.export_autoencoder import export_autoencoder
 from models.train.fitting import first_windows, fit_to
 from models.train.latents import LatentCache, cache_key
-from models.train.loader import Facts, Loader, WindowSource
+from models.train.loader import Facts, Loader, WindowSource, check_shares
 from models.train.loop import Trainer
 from models.train.objective import Objective
 from models.train.parallel import Processes
@@ -117,16 +117,17 @@ def open_session(run: Path, config: ModelConfig, out: Path, processes: Processes
     plan = BatchPlan(buckets.buckets, config.train.seed, config.data.image_share)
     facts = Facts(config.conditioning.micro.columns, config.conditioning.classes.column)
     facts.check(buckets.table)
+    check_shares(buckets.buckets, processes)
     windows = Windows(run, buckets.table, buckets.buckets, config.data, config.train.seed)
     if isinstance(autoencoder, Pixels) and config.autoencoder.weights is None:
         fit_to(autoencoder, windows)
     sha256 = weights_sha256(autoencoder) if autoencoder is not None else ""
     card = run_card(config, run, buckets, sha256, getattr(getattr(objective, "both", None), "perceptual_name", None))
     _check_out(out, card)
-    source = _source(windows, autoencoder, config, sha256, cache or out / "latents", processes)
-    loader = Loader(source, buckets.table, buckets.buckets, plan, facts, config.data.images_per_clip)
     telemetry = Telemetry(out / "log.jsonl", processes.device, processes.first)
     trainer = Trainer(objective, config.train, processes, buckets.buckets, telemetry)
+    source = _source(windows, autoencoder, config, sha256, cache or out / "latents", processes)
+    loader = Loader(source, buckets.table, buckets.buckets, plan, facts, config.data.images_per_clip)
     return Session(run, out, config, processes, buckets, plan, loader, windows, source, objective, autoencoder, telemetry, trainer, card)
 
 
@@ -151,6 +152,8 @@ def read_manifest(run: Path) -> pd.DataFrame:
 
 def _objective(config: ModelConfig, manifest: pd.DataFrame, processes: Processes) -> tuple[VideoAutoencoder | None, Objective, ModelConfig]:
     if config.trains == "autoencoder":
+        if config.data.cache != "none":
+            raise UserError("an autoencoder is trained on pixels: set data.cache=none")
         from models.train.reconstruction import ReconstructionObjective
 
         return None, ReconstructionObjective(config, processes.device), config
@@ -165,10 +168,8 @@ def _objective(config: ModelConfig, manifest: pd.DataFrame, processes: Processes
 def _source(
     windows: Windows, autoencoder: VideoAutoencoder | None, config: ModelConfig, sha256: str, cache: Path, processes: Processes
 ) -> WindowSource:
-    if config.data.cache == "none":
+    if config.data.cache == "none" or autoencoder is None:
         return windows
-    if autoencoder is None:
-        raise UserError("an autoencoder is trained on pixels: set data.cache=none")
     from curate.log import progress
 
     latents = LatentCache(cache / cache_key(sha256, config.data, config.train.seed), windows)
@@ -240,10 +241,3 @@ def start_folder(session: Session) -> None:
         if session.autoencoder is not None:
             save_autoencoder(session.out / FILE, session.autoencoder)
     session.processes.barrier()
-
-
-def first_batch_of(session: Session, bucket: int) -> VideoBatch:
-    """For a dry run."""
-    step = next(s for s in range(session.plan.round_steps) if session.plan.bucket_of(s) == bucket)
-    draws = session.processes.share(session.plan.batch(step))
-    return session.loader.made(draws, [session.source[draw] for draw in draws])

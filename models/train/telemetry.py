@@ -18,7 +18,7 @@ class Telemetry:
 
     def __init__(self, path: Path, device: torch.device, write: bool) -> None:
         self._path, self._device, self._write = path, device, write
-        self._board = _board(path.parent) if write else None
+        self._board: Any = None
         self._reset()
 
     def _reset(self) -> None:
@@ -65,9 +65,11 @@ class Telemetry:
         """One line; NaN and infinity as null."""
         if not self._write:
             return
+        if self._board is None:
+            self._board = _board(self._path.parent)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({key: _finite(value) for key, value in row.items()}) + "\n")
-        if self._board is not None and "step" in row:
+        if self._board and "step" in row:
             for key, value in row.items():
                 if isinstance(value, int | float) and not isinstance(value, bool) and key != "step":
                     self._board.add_scalar(key, value, row["step"])
@@ -100,8 +102,9 @@ def _finite(value: Any) -> Any:
 
 
 def _board(folder: Path) -> Any:
+    """Made with the first line, when the folder is there; False where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return None
+        return False
     return SummaryWriter(str(folder / "tensorboard"))

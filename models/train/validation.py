@@ -43,15 +43,22 @@ class Validation:
         turns = [draw for place in range(max(map(len, rows))) for some in rows for draw in some[place : place + 1]]
         return [replace(draw, index=index) for index, draw in enumerate(turns[:count])]
 
+    def _even(self) -> list[tuple[Draw, int]]:
+        """Draws with 1, and with 0 as many more as give every process the same number: weights that are spread over processes come together
+        for a pass of all of them, so one pass less in one of them would never end.
+        """
+        more = -len(self._draws) % self._session.processes.world
+        return [(draw, 1) for draw in self._draws] + [(self._draws[-1], 0)] * more
+
     @torch.no_grad()
     def _losses(self, name: str) -> dict[str, Any]:
         session, bins = self._session, self._session.config.train.validation_bins
         total, clips = torch.zeros(bins, dtype=torch.float64), 0
         session.objective.eval()
-        for draw in session.processes.share(self._draws):
+        for draw, counts in session.processes.share(self._even()):
             batch = self._loader.made([draw], [self._windows[draw]])
-            total += session.objective.validation(batch, bins).sum(dim=0)
-            clips += 1
+            total += counts * session.objective.validation(batch, bins).sum(dim=0)
+            clips += counts
         session.objective.train()
         summed = session.processes.sum(torch.cat([total, torch.tensor([float(clips)], dtype=torch.float64)]))
         means = (summed[:-1] / summed[-1]).tolist()
