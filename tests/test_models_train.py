@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,10 +22,16 @@ from models.config import load, preset_names
 
 NANO = ("--config", "demo-nano", "--device", "cpu")
 EACH_STEP = ("--set", "train.log_every=1", "--set", "train.validate_every=0")
+# An odd number of clips, for two processes.
+EVALUATED = ("--set", "train.validate_every=5", "--set", "train.validation_clips=3", "--set", "train.preview_every=10")
 
 
 def losses(checkpoint: Path) -> list[float]:
     return [row["loss"] for row in log(checkpoint) if "loss" in row]
+
+
+def validations(checkpoint: Path) -> list[dict]:
+    return [row for row in log(checkpoint) if "validation_loss" in row]
 
 
 def log(checkpoint: Path) -> list[dict]:
@@ -40,7 +47,7 @@ def tensors(checkpoint: Path, step: int) -> dict[str, torch.Tensor]:
 def trained(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty steps of the smallest demo model, in one go. Read-only."""
     out = tmp_path_factory.mktemp("trained") / "ckpt"
-    models("train", demo_run, *NANO, "--out", out, "--steps", 20, *EACH_STEP, "--set", "train.checkpoint_every=10")
+    models("train", demo_run, *NANO, "--out", out, "--steps", 20, *EACH_STEP, *EVALUATED, "--set", "train.checkpoint_every=10")
     return out
 
 
@@ -102,11 +109,14 @@ def test_two_processes_have_the_losses_of_one(trained: Path, demo_run: Path, tmp
         out = tmp_path / parallel
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "models.cli", "train"]
         options = [str(demo_run), *NANO, "--out", str(out), "--steps", "10", *EACH_STEP, "--set", f"train.parallel={parallel}"]
-        options += ["--set", "train.validate_every=5", "--set", "train.validation_clips=3"]  # an odd number, for two processes
+        options += EVALUATED
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stdout + done.stderr
         assert losses(out) == pytest.approx(losses(trained)[:10], rel=1e-5)
-        assert len([row for row in log(out) if "validation_loss" in row]) == 2
+        for mine, theirs in zip(validations(out), validations(trained)[:2], strict=True):
+            assert mine == {name: pytest.approx(value, rel=1e-4) for name, value in theirs.items()}
+        pictures = [cv2.imread(str(folder / "previews" / "00000010.png")).astype(int) for folder in (out, trained)]
+        assert abs(pictures[0] - pictures[1]).max() <= 2
         mine, theirs = tensors(out, 10), tensors(trained, 10)
         assert mine.keys() == theirs.keys()
         for name, tensor in theirs.items():

@@ -15,10 +15,10 @@ from curate.errors import UserError
 from models.train.batch import VideoBatch
 from models.train.buckets import Bucket
 from models.train.config import TrainConfig
-from models.train.ema import Average
+from models.train.ema import Average, Swapped
 from models.train.objective import Objective
 from models.train.optimiser import make_optimisers, rate_share, set_rates
-from models.train.parallel import Processes, shard
+from models.train.parallel import Processes, gathered_weights, shard
 from models.train.signals import StopAsked
 from models.train.telemetry import Telemetry
 
@@ -94,6 +94,17 @@ class Trainer:
                 if reason:
                     return reason
         return None
+
+    @contextlib.contextmanager
+    def evaluating(self, average: Average | None = None) -> Iterator[None]:
+        """No gradients, the precision of training, the objective in eval(), with an average's weights where one is given."""
+        swapped = contextlib.nullcontext() if average is None else Swapped(self.named, average.tensors)
+        self.objective.eval()
+        try:
+            with torch.no_grad(), swapped, gathered_weights(self.objective), self._precision():
+                yield
+        finally:
+            self.objective.train()
 
     def _step(self, batch: VideoBatch) -> dict[str, torch.Tensor]:
         step = self.progress.step

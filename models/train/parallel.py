@@ -1,7 +1,8 @@
 """One process or several: what torchrun started, on which device, and how the weights are shared out."""
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -90,3 +91,20 @@ def shard(module: nn.Module, blocks: Iterable[nn.Module], bf16: bool) -> None:
     for block in blocks:
         fully_shard(block, mp_policy=policy)
     fully_shard(module, mp_policy=policy)
+
+
+@contextlib.contextmanager
+def gathered_weights(module: nn.Module) -> Iterator[None]:
+    """For passes that do not begin at the forward of a module that `shard` spread: what is in no block is together meanwhile, and is fetched
+    anew afterwards. Blocks see to themselves. Every process must come here, and make equally many passes.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    spread = isinstance(module, FSDPModule)
+    if spread:
+        module.unshard()
+    try:
+        yield
+    finally:
+        if spread:
+            module.reshard()

@@ -10,7 +10,6 @@ from models.generate.wishes import wishes
 from models.network import Diffusion
 from models.train.config import size_px
 from models.train.diffusion import DiffusionObjective
-from models.train.ema import Swapped
 from models.train.session import Session
 
 
@@ -33,10 +32,8 @@ def preview_of(session: Session) -> Callable[[], None]:
         grid = objective.autoencoder.latent_grid((max(config.data.frames), height, width))
         wanted = wishes(session.out, config.train.preview_clips, config.train.seed, (), None, {}, ())
         noise = SampleNoise(config.train.seed, [wish.index for wish in wanted])
-        objective.eval()
-        with Swapped(trainer.named, trainer.averages[0].tensors):
+        with trainer.evaluating(trainer.averages[0]):
             videos = generator.videos(grid, conditions_of(generator, wanted, grid, noise), noise)
-        objective.train()
         if session.processes.first:
             folder = session.out / "previews"
             folder.mkdir(exist_ok=True)

@@ -8,7 +8,6 @@ import torch
 from curate.errors import UserError
 from models.train.batch_plan import Draw
 from models.train.buckets import make_buckets
-from models.train.ema import Swapped
 from models.train.loader import Loader
 from models.train.session import Session, read_manifest
 from models.train.windows import Windows
@@ -31,9 +30,10 @@ class Validation:
     def measure(self) -> dict[str, Any]:
         """Mean losses, and per bin of noise levels from quiet to noisy. Every process does its share and has the whole result."""
         trainer = self._session.trainer
-        found = self._losses("validation")
+        with trainer.evaluating():
+            found = self._losses("validation")
         average = trainer.averages[0]
-        with Swapped(trainer.named, average.tensors):
+        with trainer.evaluating(average):
             found |= self._losses(f"validation_average_{average.std:.3f}")
         return found
 
@@ -50,16 +50,13 @@ class Validation:
         more = -len(self._draws) % self._session.processes.world
         return [(draw, 1) for draw in self._draws] + [(self._draws[-1], 0)] * more
 
-    @torch.no_grad()
     def _losses(self, name: str) -> dict[str, Any]:
         session, bins = self._session, self._session.config.train.validation_bins
         total, clips = torch.zeros(bins, dtype=torch.float64), 0
-        session.objective.eval()
         for draw, counts in session.processes.share(self._even()):
             batch = self._loader.made([draw], [self._windows[draw]])
             total += counts * session.objective.validation(batch, bins).sum(dim=0)
             clips += counts
-        session.objective.train()
         summed = session.processes.sum(torch.cat([total, torch.tensor([float(clips)], dtype=torch.float64)]))
         means = (summed[:-1] / summed[-1]).tolist()
         return {f"{name}_loss": sum(means) / bins, f"{name}_loss_by_level": means}
