@@ -95,16 +95,16 @@ def shard(module: nn.Module, blocks: Iterable[nn.Module], bf16: bool) -> None:
 
 @contextlib.contextmanager
 def gathered_weights(module: nn.Module) -> Iterator[None]:
-    """For passes that do not begin at the forward of a module that `shard` spread: what is in no block is together meanwhile, and is fetched
-    anew afterwards. Blocks see to themselves. Every process must come here, and make equally many passes.
+    """For passes that do not begin at the forward of a module that `shard` spread: what lies in no block is together meanwhile, and is
+    fetched anew afterwards; blocks see to themselves. Every process must come here, and make equally many passes.
     """
     from torch.distributed.fsdp import FSDPModule
 
-    spread = isinstance(module, FSDPModule)
-    if spread:
-        module.unshard()
+    if not isinstance(module, FSDPModule):
+        yield
+        return
+    module.unshard()
     try:
         yield
     finally:
-        if spread:
-            module.reshard()
+        module.reshard()
