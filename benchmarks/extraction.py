@@ -8,7 +8,6 @@ long as the longer of the two where cores are free, and as their sum on as many 
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -45,9 +44,10 @@ def evaluation(folder, features, clips):
 
 
 def peak(folder, features, clips, queue):
-    """Peak resident memory in MB of measuring `clips` clips."""
+    """Peak resident memory in MB of measuring `clips` clips. Not ru_maxrss: that of the parent lives on in a new program."""
     evaluation(folder, features, clips).features("fake")
-    queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    status = Path("/proc/self/status").read_text()
+    queue.put(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def seconds(folder, features, clips):

@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--side-px", type=int, default=Text.side_px)
     args = parser.parse_args()
     text, none = Text(side_px=args.side_px), np.zeros(0)
-    text.setup("cpu")
+    text.setup("cpu", {})
     print("| background | em | ratio, mean | within 15 % | ms |\n|---|---|---|---|---|")
     for kind in ("plain", "smooth", "textured"):
         for em_px in SIZES_PX:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.annotators import Annotator, ClipFrames, FrameRequest
+from curate.captions import captions_of
 from curate.collect import Collector
 from curate.errors import AnnotatorError
 from curate.picture import decode_jpeg
@@ -34,8 +35,17 @@ class ClipSource:
     jpegs: Callable[[str], Mapping[str, bytes]]
     collector: Collector | None
 
-    def view(self, annotator: Annotator, position: int, full_frame: bool = False) -> ClipFrames:
-        """Clip `position` as the annotator sees it; `full_frame` ignores the crop box (borders are measured on all of it)."""
+    def view(
+        self,
+        annotator: Annotator,
+        position: int,
+        full_frame: bool = False,
+        inputs: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+        sidecar: str | None = None,
+    ) -> ClipFrames:
+        """Clip `position` as the annotator sees it; `full_frame` ignores the crop box (borders are measured on all of it). inputs:
+        annotator -> clip id -> its row, of those whose columns this one reads. sidecar: the video's caption.
+        """
         row, start, stop = self.rows[position], self.first[position], self.stop[position]
         width, height = self.picture_px
         crop = FULL_FRAME
@@ -61,6 +71,8 @@ class ClipSource:
             observed=observed,
             signals_t_s=self.t_s[start:stop],
             signals={name: _own(name, values[start:stop]) for name, values in self.signals.items()},
+            columns=_columns(row, inputs or {}),
+            captions=captions_of({name: rows.get(row["clip_id"]) for name, rows in (inputs or {}).items()}, sidecar),
         )
 
     def _pictures(self, request: FrameRequest | None, position: int, crop: tuple) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -78,6 +90,14 @@ class ClipSource:
         if not pictures:
             return np.zeros(0), np.zeros((0, 1, 1), np.uint8), ()
         return t_s, np.stack([_cut(p, crop) for p in _same_size(pictures)]), roles
+
+
+def _columns(clip: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    columns = dict(clip)
+    for rows in inputs.values():
+        found = rows.get(clip["clip_id"], {})
+        columns |= {name: value for name, value in found.items() if name not in ("clip_id", "status", "error")}
+    return columns
 
 
 def role_time(role: str, row: Mapping[str, Any]) -> float:
@@ -116,20 +136,20 @@ def annotate(annotator: Annotator, source: ClipSource, scenes: ScenesConfig, ful
     """One row per clip of the video: status ok, error or not_run, the last two with the reason in one line."""
     rows: list[dict[str, Any]] = []
     for position, clip in enumerate(source.rows):
-        if reason := _unusable(clip, scenes):
-            rows.append(_row(annotator, clip, "not_run", reason))
+        if reason := unusable(clip, scenes):
+            rows.append(empty_row(annotator, clip, "not_run", reason))
             continue
         try:
             view = source.view(annotator, position, full_frame)
             values = annotator([view])[0]
-            rows.append(_row(annotator, clip, "ok", None) | values)
+            rows.append(empty_row(annotator, clip, "ok", None) | values)
         except Exception as error:
             kind = "" if isinstance(error, AnnotatorError) else f"{type(error).__name__}: "
-            rows.append(_row(annotator, clip, "error", kind + one_line(error)))
+            rows.append(empty_row(annotator, clip, "error", kind + one_line(error)))
     return pa.Table.from_pylist(rows, schema=annotation_schema(annotator.columns))
 
 
-def _unusable(clip: Mapping[str, Any], scenes: ScenesConfig) -> str | None:
+def unusable(clip: Mapping[str, Any], scenes: ScenesConfig) -> str | None:
     """Why a span is listed but never scored, None where it is a clip."""
     if clip["duration_s"] + 1e-9 < scenes.min_length_s:
         return f"shorter than scenes.min_length_s = {scenes.min_length_s:g}"
@@ -138,5 +158,6 @@ def _unusable(clip: Mapping[str, Any], scenes: ScenesConfig) -> str | None:
     return None
 
 
-def _row(annotator: Annotator, clip: Mapping[str, Any], status: str, error: str | None) -> dict[str, Any]:
+def empty_row(annotator: Annotator, clip: Mapping[str, Any], status: str, error: str | None) -> dict[str, Any]:
+    """A row without values. status: ok | error | not_run."""
     return {"clip_id": clip["clip_id"], **dict.fromkeys(annotator.columns), "status": status, "error": error}

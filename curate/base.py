@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ from curate.annotators import ROLES, Annotator
 from curate.collect import Collector, Thumbs
 from curate.decode_pass import DecodePass, decode_pass, video_facts
 from curate.errors import DecodeError
-from curate.manifest import RunDir, read_table
+from curate.fingerprints import Fingerprints
+from curate.manifest import RunDir
 from curate.picture import decode_jpeg
 from curate.scenes.spans import Span, spans
 from curate.scenes.transition import Transition
 from curate.stages import StageClock
+from curate.stored_clips import StoredVideo
 from curate.task import VideoTask
 
 BORDERS = "borders"
@@ -207,35 +208,16 @@ def _video_crop(clips: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) ->
     return dict(zip(("crop_x", "crop_y", "crop_w", "crop_h"), box, strict=True))
 
 
-def load_base(task: VideoTask, annotators: Mapping[str, Annotator], run: RunDir, fingerprint: str, scratch: Path) -> tuple[Base, Collector]:
+def load_base(
+    task: VideoTask, annotators: Mapping[str, Annotator], run: RunDir, prints: Fingerprints, scratch: Path
+) -> tuple[Base, Collector]:
     """The stored clips and pictures; the video is decoded again only where an annotator needs more than the stored pictures."""
-    video, clips, curves, frames = (
-        read_table(run.part(table, task.video_id, fingerprint)) for table in ("videos", "clips", "curves", "frames")
-    )
-    row = video.to_pylist()[0]
+    stored = StoredVideo(run, task.video_id, prints)
     collector = Collector(list(annotators.values()), None, scratch)
     clock, decoded = StageClock(), 0
     if any(a.observe_fps > 0 or (a.frames is not None and a.frames.fps is not None) for a in annotators.values()):
         result = decode_pass(Path(task.path), task.config.decode.decoder, None, collector, None)
         clock, decoded = result.clock, len(result.pts)
-        if not np.array_equal(result.pts, curves["pts"].to_numpy()):
+        if not np.array_equal(result.pts, stored.pts):
             raise DecodeError("the video no longer decodes as it did; run it again into a new directory")
-    rows = clips.to_pylist()
-    pts = curves["pts"].to_numpy()
-    unit_s = float(Fraction(row["time_base_num"], row["time_base_den"]))
-    places: dict[str, dict[str, int]] = {}
-    for i, frame in enumerate(frames.select(["clip_id", "role"]).to_pylist()):
-        places.setdefault(frame["clip_id"], {})[frame["role"]] = i
-    signals = {name: curves[name].to_numpy() for name in ("luma_mean", "luma_std", "dark_share", "difference")}
-    source = ClipSource(
-        rows,
-        np.searchsorted(pts, [c["start_pts"] for c in rows]).tolist(),
-        np.searchsorted(pts, [c["end_pts"] for c in rows]).tolist(),
-        (row["width"], row["height"]),
-        (pts - pts[0]) * unit_s,
-        signals,
-        lambda clip_id: {role: frames["jpeg"][i].as_py() for role, i in places.get(clip_id, {}).items()},
-        collector,
-    )
-    return Base(row, rows, source, frames_decoded=decoded, clock=clock), collector
-
+    return Base(stored.video, stored.clips, stored.source(collector), frames_decoded=decoded, clock=clock), collector

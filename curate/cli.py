@@ -23,6 +23,8 @@ Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0: one per 
 Timeout = Annotated[float | None, typer.Option(min=1, help="Seconds after which a video is given up; default: 300 and 1 per MB.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda, for the networks.")]
 Preset = Annotated[str, typer.Option(help="A preset's name or a .toml file (`curate presets` lists them).")]
+RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="Try again what ended as error rows.")]
+Lazy = Annotated[bool, typer.Option("--lazy", help="Networks and captions only for clips that no filter has dropped by then.")]
 EngineName = Annotated[str, typer.Option("--engine", help="Where workers run: local.")]
 
 
@@ -37,14 +39,15 @@ def run(
     device: Device = "auto",
     timeout: Timeout = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time, disk and keep rate from a sample; write nothing.")] = False,
-    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Process videos again that ended as error rows.")] = False,
+    retry_errors: RetryErrors = False,
     export: Annotated[bool, typer.Option("--export/--no-export", help="Write the kept clips to shards.")] = True,
+    lazy: Lazy = False,
 ) -> None:
     """Videos in, a curated data set and a report out. Safe to interrupt; the same command goes on where it stopped."""
     from curate import commands
-    from curate.run import RunOptions
+    from curate.options import RunOptions
 
-    options = RunOptions(workers=workers, device=device, timeout_s=timeout, retry_errors=retry_errors)
+    options = RunOptions(workers=workers, device=device, timeout_s=timeout, retry_errors=retry_errors, lazy=lazy)
     if dry_run:
         commands.dry_run(videos, preset, set_ or [], options)
     else:
@@ -59,12 +62,14 @@ def annotate(
     workers: Workers = 0,
     device: Device = "auto",
     timeout: Timeout = None,
+    retry_errors: RetryErrors = False,
+    lazy: Lazy = False,
 ) -> None:
     """Add or refresh annotator tables of a run; from its stored pictures where they are enough."""
     from curate import commands
-    from curate.run import RunOptions
+    from curate.options import RunOptions
 
-    commands.annotate(run_dir, only, set_ or [], RunOptions(workers=workers, device=device, timeout_s=timeout))
+    commands.annotate(run_dir, only, set_ or [], RunOptions(workers, device, timeout, retry_errors, lazy))
 
 
 @app.command(name="filter", epilog="Example: curate filter RUN --set motion.min=0.02 --set sharpness.drop_lowest=10%")
@@ -92,7 +97,7 @@ def export(
 ) -> None:
     """Write the kept clips as WebDataset shards, verified by decoding."""
     from curate import commands
-    from curate.run import RunOptions
+    from curate.options import RunOptions
 
     commands.export(run_dir, size, fps, copy, set_ or [], RunOptions(workers=workers, timeout_s=timeout))
 

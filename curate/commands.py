@@ -14,9 +14,9 @@ from curate.engines import Engine
 from curate.errors import UserError
 from curate.log import say
 from curate.manifest import RunDir, write_json
+from curate.options import RunOptions
 from curate.run import (
     Listing,
-    RunOptions,
     list_inputs,
     now,
     prepare_out,
@@ -25,6 +25,7 @@ from curate.run import (
     tasks_of,
     write_unprocessed,
 )
+from curate.stored_pass import run_passes
 
 
 def make_engine(name: str, options: RunOptions) -> Engine:
@@ -39,8 +40,7 @@ def make_engine(name: str, options: RunOptions) -> Engine:
 def run(videos: Sequence[Path], out: Path, preset: str, sets: Sequence[str], engine_name: str, options: RunOptions, export_: bool) -> None:
     """`curate run`."""
     began, started_at = time.monotonic(), now()
-    config = load(preset, sets)
-    finishing.preflight(config)
+    config = finishing.preflight(load(preset, sets))
     engine = make_engine(engine_name, options)
     run_dir = prepare_out(out)
     listing = list_inputs(videos, run_dir, options.n_workers)
@@ -58,6 +58,7 @@ def _curate(
     if len(tasks) < len(listing.units):
         say(f"{len(listing.units) - len(tasks)} of {len(listing.units)} videos are up to date")
     totals = process(tasks, engine, run_dir, options)
+    totals += run_passes(run_dir, config, listing.names, options)
     write_unprocessed(listing, run_dir)
     for warning in refresh_videos(listing, run_dir, config):
         say(f"warning: {warning}")
@@ -91,8 +92,7 @@ def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) ->
     before = facts["config"]["annotators"]
     names = [n.strip() for n in only.split(",") if n.strip()]
     active = list(dict.fromkeys([*before, *names]))
-    config = finishing.config_of(run_dir, [f"annotators={active}", *sets])
-    finishing.preflight(config)
+    config = finishing.preflight(finishing.config_of(run_dir, [f"annotators={active}", *sets]))
     prepare_out(root)
     listing = listing_of(run_dir, facts["inputs"])
     told = {"command": command_line(), "inputs": facts["inputs"], "started_at": started_at}
@@ -208,8 +208,7 @@ def dry_run(videos: Sequence[Path], preset: str, sets: Sequence[str], options: R
     """`curate run --dry-run`."""
     from curate.dry_run import estimate
 
-    config = load(preset, sets)
-    finishing.preflight(config)
+    config = finishing.preflight(load(preset, sets))
     for line in estimate(videos, config, make_engine("local", options), options):
         say(line)
 

@@ -3,6 +3,7 @@
     annotators = ["borders", "motion"]   # which annotators run
     [decode] [frames] [scenes] [dedup] [export]   # the sections below
     [motion]                             # parameters of an annotator: the fields of its class
+    [weights]                            # name of weights = a file or folder of this machine, instead of the published ones
     [policy.motion]                      # a filter: the column's name, then min, max, drop_lowest, drop_highest
 """
 
@@ -10,7 +11,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,12 +31,16 @@ SECTIONS: dict[str, type] = {
     "dedup": DedupConfig,
     "export": ExportConfig,
 }
+_OTHER_KEYS = ("policy", "annotators", "weights")
 Section = TypeVar("Section")
 
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved configuration. `parameters`: annotator name -> the settings that differ from its defaults. `policy`: filter -> rule."""
+    """A resolved configuration. `parameters`: annotator name -> the settings that differ from its defaults. `policy`: filter -> rule.
+    annotators: those asked for and those that they need, in the order in which they run. weights: name -> a path of the user's.
+    found_weights: name -> {path, sha256} of what the annotators load; no setting, but what the preflight found.
+    """
 
     preset: str
     annotators: tuple[str, ...]
@@ -46,6 +51,8 @@ class Config:
     export: ExportConfig
     parameters: Mapping[str, Mapping[str, Any]]
     policy: Mapping[str, Mapping[str, Any]]
+    weights: Mapping[str, str] = field(default_factory=dict)
+    found_weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for run.json."""
@@ -56,6 +63,20 @@ class Config:
         from curate.annotators import annotator_class
 
         return build(annotator_class(name), self.parameters.get(name, {}), name)
+
+    @property
+    def decoding(self) -> tuple[str, ...]:
+        """The annotators that run while a video is decoded."""
+        return tuple(name for name in self.annotators if not self.annotator(name).from_stored)
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The annotators that run afterwards, on stored pictures and columns."""
+        return tuple(name for name in self.annotators if self.annotator(name).from_stored)
+
+    def files(self, name: str) -> dict[str, Path]:
+        """What the annotator called `name` loads: name of the weights -> path."""
+        return {weights: Path(self.found_weights[weights]["path"]) for weights in self.annotator(name).weights}
 
 
 def preset_names(folder: str = "curate.presets") -> list[str]:
@@ -75,11 +96,11 @@ def load(preset: str = "default", overrides: Iterable[str] = ()) -> Config:
 
 def load_tree(saved: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     """The configuration that `Config.as_dict` saved, with `key=value` overrides. Raises UserError."""
-    tree = {k: v for k, v in saved.items() if k not in ("preset", "parameters", "policy")}
+    tree = {k: v for k, v in saved.items() if k not in ("preset", "parameters", "policy", "found_weights")}
     tree |= saved["parameters"] | {"policy": saved["policy"]}
     for text in overrides:
         tree = _merge(tree, parse_override(text))
-    return _resolve(saved["preset"], tree)
+    return replace(_resolve(saved["preset"], tree), found_weights=saved.get("found_weights", {}))
 
 
 def read_preset(folder: str, preset: str) -> dict[str, Any]:
@@ -125,8 +146,9 @@ def parse_override(text: str) -> dict[str, Any]:
 
 def _resolve(preset: str, tree: dict[str, Any]) -> Config:
     from curate.annotators import names
+    from curate.order import in_order
 
-    known = [*SECTIONS, "policy", "annotators", *names()]
+    known = [*SECTIONS, *_OTHER_KEYS, *names()]
     for key in tree:
         if key not in known:
             raise UserError(f"unknown setting {key!r}{closest(key, known)}")
@@ -135,14 +157,21 @@ def _resolve(preset: str, tree: dict[str, Any]) -> Config:
         raise UserError("annotators must be a list of names, for example annotators = ['borders', 'motion']")
     config = Config(
         preset=preset,
-        annotators=tuple(dict.fromkeys(active)),
-        parameters={k: v for k, v in tree.items() if k not in SECTIONS and k not in ("policy", "annotators")},
+        annotators=tuple(active),
+        parameters={k: v for k, v in tree.items() if k not in SECTIONS and k not in _OTHER_KEYS},
         policy=dict(tree.get("policy", {})),
+        weights=_weights(tree.get("weights", {})),
         **{name: build(kind, tree.get(name, {}), name) for name, kind in SECTIONS.items()},
     )
     for name in {*config.annotators, *config.parameters}:
         config.annotator(name)
-    return config
+    return replace(config, annotators=in_order(active, config.annotator))
+
+
+def _weights(given: Any) -> dict[str, str]:
+    if not isinstance(given, Mapping) or not all(isinstance(path, str) for path in given.values()):
+        raise UserError("weights is a table of paths, for example weights.raft-large = '~/raft_large.pth'")
+    return dict(given)
 
 
 def build(kind: type[Section], values: Mapping[str, Any], where: str) -> Section:

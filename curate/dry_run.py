@@ -15,8 +15,10 @@ from curate.config import Config
 from curate.engines import Engine
 from curate.export import export
 from curate.manifest import RunDir, read_table
+from curate.options import RunOptions
 from curate.policy import policy_id
-from curate.run import Listing, RunOptions, list_inputs, prepare_out, process, tasks_of, write_unprocessed
+from curate.run import Listing, list_inputs, prepare_out, process, tasks_of, write_unprocessed
+from curate.stored_pass import run_passes
 
 SAMPLE_VIDEOS = 12
 
@@ -39,6 +41,7 @@ def estimate(videos: Sequence[Path], config: Config, engine: Engine, options: Ru
 def _report(run: RunDir, listing: Listing, sample: Listing, config: Config, engine: Engine, options: RunOptions) -> list[str]:
     began = time.monotonic()
     process(tasks_of(sample, run, config, options), engine, run, options)
+    run_passes(run, config, sample.names, options)
     write_unprocessed(sample, run)
     joined, found = finishing.finish(run, config, [s.video_id or "" for s in sample.units])
     curated_s = time.monotonic() - began

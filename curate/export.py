@@ -18,7 +18,7 @@ from curate.fingerprints import library_version
 from curate.join import append_shards
 from curate.log import append_event, progress
 from curate.manifest import RunDir, fingerprint, read_table, write_atomic, write_json
-from curate.run import RunOptions
+from curate.options import RunOptions
 from curate.sources import path_of
 from curate.video import one_line
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from curate.config import Config
 from curate.manifest import fingerprint
+from curate.order import inputs_of
 from curate.schema import SCHEMA_VERSION
 
 # Bump when the decode pass, the cut detection or the stored pictures give other results for the same parameters.
@@ -34,7 +35,9 @@ class Fingerprints:
 
 
 def fingerprints(config: Config) -> Fingerprints:
-    """The fingerprints under this configuration. An annotator's depends on its own parameters and on the spans, never on its siblings'."""
+    """The fingerprints under this configuration. An annotator's depends on its own parameters and weights, on the spans, and on the
+    annotators whose columns it reads; on no other.
+    """
     facts: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "base": BASE_VERSION,
@@ -48,13 +51,18 @@ def fingerprints(config: Config) -> Fingerprints:
     if "borders" in config.annotators:
         facts["borders"] = _made_by(config, "borders")
     base = fingerprint(facts)
-    annotations = {name: fingerprint({"base": base, **_made_by(config, name)}) for name in config.annotators}
+    annotations: dict[str, str] = {}
+    for name in config.annotators:  # in their order: what one reads is there before it
+        inputs = {other: annotations[other] for other in inputs_of(name, config.annotator(name), annotations)}
+        annotations[name] = fingerprint({"base": base, **_made_by(config, name), **({"inputs": inputs} if inputs else {})})
     return Fingerprints(base, annotations, {name: table_name(config, name) for name in config.annotators})
 
 
 def _made_by(config: Config, name: str) -> dict[str, Any]:
     annotator = config.annotator(name)
-    return {"annotator": name, "version": annotator.version, "parameters": annotator.params()}
+    made_by = {"annotator": name, "version": annotator.version, "parameters": annotator.params()}
+    weights = sorted(config.found_weights[weights]["sha256"] for weights in annotator.weights if weights in config.found_weights)
+    return made_by | {"weights": weights} if weights else made_by
 
 
 def table_name(config: Config, name: str) -> str:

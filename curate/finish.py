@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from curate.config import Config, load_tree
 from curate.errors import UserError
 from curate.fingerprints import library_version
 from curate.join import Joined, join, makers, with_decisions
+from curate.log import DownloadLines
 from curate.manifest import RunDir, read_table, write_atomic, write_json
 from curate.policy import Policy, parse
 
@@ -34,11 +36,24 @@ def policy_of(config: Config, name: str | None = None) -> Policy:
     return parse(title, config.policy, columns=[*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS])
 
 
-def preflight(config: Config) -> None:
-    """Everything that can be known before any work: the policy's columns exist, what annotators load is there. Raises UserError."""
+def preflight(config: Config) -> Config:
+    """Everything that can be known before any work: the policy's columns exist, what annotators load is there, or is fetched now. The
+    configuration comes back with where the weights are. Raises UserError, within two seconds where no network is there.
+    """
     policy_of(config)
     for name in config.annotators:
         config.annotator(name).check()
+    return replace(config, found_weights=_found_weights(config))
+
+
+def _found_weights(config: Config) -> dict[str, dict[str, str]]:
+    from curate import weights
+
+    names = list(dict.fromkeys(weight for name in config.annotators for weight in config.annotator(name).weights))
+    # What an earlier command loaded need not be here any more where its results are.
+    past = {n: dict(config.found_weights[n]) for n in names if n in config.found_weights and weights.find(n, config.weights) is None}
+    here = weights.resolve([name for name in names if name not in past], config.weights, report=DownloadLines())
+    return past | {name: {"path": found.path, "sha256": found.sha256} for name, found in here.items()}
 
 
 def decide(run: RunDir, joined: pa.Table, config: Config, policy: Policy) -> decisions.Outcomes:

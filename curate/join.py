@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import schema
+from curate.captions import PREFIX, CaptionAnnotator, caption
 from curate.config import Config
 from curate.dedup import near_duplicates
 from curate.fingerprints import Fingerprints, fingerprints
@@ -62,11 +63,13 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
         statuses[name] = table["status"].to_pylist()
         columns.update({c: table[c] for c in annotator.columns if c not in columns})
     columns["score_status"] = _status_maps(statuses, len(clips))
-    columns["captions"] = _captions(columns["caption"])
+    columns["captions"] = _captions(columns, config, statuses)
     joined = pa.table(columns)
-    frame = joined.drop_columns(["score_status", "captions", "tags"]).to_pandas()
-    # Binary signatures serve the search for duplicates alone; people read the manifest.
-    joined = joined.drop_columns([field.name for field in joined.schema if pa.types.is_binary(field.type)])
+    embeddings = [field.name for field in joined.schema if pa.types.is_fixed_size_list(field.type)]
+    frame = joined.drop_columns(["score_status", "captions", "tags", *embeddings]).to_pandas()
+    # Signatures and embeddings serve later stages alone; people read the manifest.
+    signatures = [field.name for field in joined.schema if pa.types.is_binary(field.type)]
+    joined = joined.drop_columns([*signatures, *embeddings])
     for name, values in _duplicates(frame, config).items():
         joined = joined.append_column(name, values)
     splits, messages = _splits(joined, config)
@@ -86,11 +89,18 @@ def _status_maps(statuses: Mapping[str, Sequence[str | None]], n: int) -> pa.Arr
     return pa.array(maps, pa.map_(pa.string(), pa.string()))
 
 
-def _captions(sidecar: pa.ChunkedArray) -> pa.Array:
-    rows = [
-        [] if text is None else [{"source": "sidecar", "model": None, "text": text, "sample_weight": 1.0, "status": "ok"}]
-        for text in sidecar.to_pylist()
+def _captions(columns: Mapping[str, Any], config: Config, statuses: Mapping[str, Sequence[str | None]]) -> pa.Array:
+    """Every caption of a clip, failed ones included: the sidecar's first, then one per caption annotator."""
+    rows: list[list[dict[str, Any]]] = [
+        [] if text is None else [caption("sidecar", None, text, 1.0, "ok")] for text in columns["caption"].to_pylist()
     ]
+    for name in config.annotators:
+        writer = config.annotator(name)
+        if isinstance(writer, CaptionAnnotator):
+            texts = columns[name].to_pylist()
+            for captions, text, status in zip(rows, texts, statuses[name], strict=True):
+                source = name.removeprefix(PREFIX)
+                captions.append(caption(source, writer.model, text, writer.sample_weight, status or "not_run"))
     return pa.array(rows, pa.list_(schema.CAPTION))
 
 

@@ -66,3 +66,17 @@ def append_event(path: Path, event: Mapping[str, Any]) -> None:
     """One line of run.jsonl."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+
+
+class DownloadLines:
+    """Called with (name, bytes done, bytes in all or None) while something is downloaded; says so every few seconds, and at the end."""
+
+    def __init__(self) -> None:
+        self._shown_at = 0.0
+
+    def __call__(self, name: str, done_bytes: int, all_bytes: int | None) -> None:
+        ended = all_bytes is not None and done_bytes >= all_bytes
+        if ended or time.monotonic() - self._shown_at > _PLAIN_EVERY_S:
+            self._shown_at = time.monotonic()
+            of = f" of {all_bytes / 1e6:.0f}" if all_bytes else ""
+            print(f"downloading {name}: {done_bytes / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)

@@ -1,6 +1,5 @@
 """The driver of `curate run` and `curate annotate`: what is stale, who does it, what came of it."""
 
-import os
 import shutil
 import time
 from collections import Counter
@@ -21,32 +20,12 @@ from curate.fingerprints import fingerprints
 from curate.join import UNPROCESSED
 from curate.log import append_event, progress
 from curate.manifest import RunDir, read_table, write_atomic
+from curate.options import RunOptions
 from curate.sidecar import SidecarTables, find_sidecar_tables, sidecar_text
 from curate.sources import Source, find_sources, index_sources, path_of
 from curate.task import BASE, VideoTask
 
 MIN_FREE_BYTES = 64 << 20
-_TIMEOUT_S, _TIMEOUT_S_PER_MB = 300.0, 1.0
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How to run, not what: nothing here changes a byte of the data.
-
-    timeout_s: deadline per video; None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row.
-    """
-
-    workers: int = 0
-    device: str = "auto"
-    timeout_s: float | None = None
-    retry_errors: bool = False
-
-    @property
-    def n_workers(self) -> int:
-        return self.workers or len(os.sched_getaffinity(0))
-
-    def deadline_s(self, size_bytes: int) -> float:
-        return self.timeout_s or _TIMEOUT_S + _TIMEOUT_S_PER_MB * size_bytes / 1e6
 
 
 @dataclass(frozen=True)
@@ -62,6 +41,11 @@ class Listing:
     def units(self) -> list[Source]:
         """The files to process: readable, the first of each content."""
         return [s for s in self.sources if s.sha256 is not None and s.duplicate_of is None]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Id of each file to process -> its name for people."""
+        return {source.video_id or "": source.relpath for source in self.units}
 
 
 def prepare_out(out: Path) -> RunDir:
@@ -116,7 +100,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     """One task per video with something stale, large files first so that the last worker is not left alone with one."""
     prints = fingerprints(config)
     base_done = run.done("videos", prints.base)
-    done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.annotators}
+    done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.decoding}
     failed: set[str] = set()
     if options.retry_errors:
         failed = _with_errors(run, "videos", prints.base, base_done)
@@ -127,7 +111,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
         if unit not in base_done or unit in failed:
             stale: tuple[str, ...] = (BASE,)
         else:
-            stale = tuple(name for name in config.annotators if unit not in done[name])
+            stale = tuple(name for name in done if unit not in done[name])
         if stale:
             text, _ = sidecar_text(source.path, source.relpath, listing.sidecars)
             task = VideoTask(

@@ -27,8 +27,9 @@ class VideoTask:
 
     @property
     def annotators(self) -> tuple[str, ...]:
-        """Names of the annotators to run: all of them where the clips themselves are stale."""
-        return self.config.annotators if BASE in self.stale else tuple(n for n in self.config.annotators if n in self.stale)
+        """Names of the annotators to run beside the decoding: all of those where the clips themselves are stale."""
+        names = self.config.decoding
+        return names if BASE in self.stale else tuple(n for n in names if n in self.stale)
 
     def identity(self) -> dict[str, Any]:
         """The columns of `videos` known before the file is opened."""

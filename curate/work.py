@@ -14,6 +14,7 @@ from typing import Any
 from curate.annotate import annotate
 from curate.annotators import Annotator
 from curate.base import BORDERS, load_base, make_base
+from curate.config import Config
 from curate.errors import DecodeError
 from curate.failures import record_failure
 from curate.fingerprints import BASE_TABLES, fingerprints
@@ -34,10 +35,14 @@ def prepare_worker() -> None:
     cv2.setNumThreads(0)
 
 
-@functools.lru_cache(maxsize=32)
-def ready_annotator(annotator: Annotator, device: str) -> Annotator:
+def ready_annotator(config: Config, name: str, device: str) -> Annotator:
     """The annotator after its setup, once per worker and parameters."""
-    annotator.setup(device)
+    return _ready(config.annotator(name), device, tuple(config.files(name).items()))
+
+
+@functools.lru_cache(maxsize=32)
+def _ready(annotator: Annotator, device: str, files: tuple[tuple[str, Path], ...]) -> Annotator:
+    annotator.setup(device, dict(files))
     return annotator
 
 
@@ -71,11 +76,11 @@ def process_video(task: VideoTask) -> dict[str, Any]:
 def _process(task: VideoTask) -> dict[str, Any]:
     run, prints = RunDir(Path(task.run)), fingerprints(task.config)
     base_is_stale = BASE in task.stale
-    annotators = {name: ready_annotator(task.config.annotator(name), task.device) for name in task.annotators}
+    annotators = {name: ready_annotator(task.config, name, task.device) for name in task.annotators}
     if base_is_stale:
         base, collector = make_base(task, annotators, run.scratch)
     else:
-        base, collector = load_base(task, annotators, run, prints.base, run.scratch)
+        base, collector = load_base(task, annotators, run, prints, run.scratch)
     with closing(collector):
         for name, annotator in annotators.items():
             table = base.tables.get(name)

@@ -21,7 +21,7 @@ HEIGHT, WIDTH = 720, 1280
 @pytest.fixture(scope="module")
 def detector():
     text = Text()
-    text.setup("cpu")
+    text.setup("cpu", {})
     return text
 
 
@@ -169,7 +169,7 @@ def test_missing_craft_weights_fail_at_once_and_name_the_fix(tmp_path):
         "socket.socket.connect = lambda *a: sys.exit('network')\n"
         "from curate.annotators.text import Text\n"
         "from curate.errors import UserError\n"
-        "try: Text(method='easyocr').setup('cpu')\n"
+        "try: Text(method='easyocr').setup('cpu', {})\n"
         "except UserError as error: print(error)\n"
         "print('torch' in sys.modules, 'easyocr' in sys.modules)\n"
     )
@@ -191,9 +191,9 @@ def test_craft_loads_and_runs(tmp_path, monkeypatch):
     torch.save({f"module.{k}": v for k, v in craft.CRAFT().state_dict().items()}, weights)
     picture = cv2.cvtColor(texture(0)[:64, :96], cv2.COLOR_GRAY2RGB)
     text = Text(method="easyocr")
-    text.setup("cpu")
+    text.setup("cpu", {})
     row = text([clip([picture], [0.0], roles=("first",))])[0]
     assert 0 <= row["text_area"] <= 1
     weights.write_bytes(b"not weights")
     with pytest.raises(UserError, match="does not hold"):
-        text.setup("cpu")
+        text.setup("cpu", {})

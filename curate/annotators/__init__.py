@@ -5,13 +5,18 @@ video once and hands each annotator what its class asks for:
 
 - `frames`: pictures of the clip, on a time grid (`fps`) or at named positions (`roles`: first, middle, last);
 - `observe`: a small vector measured on the full-resolution luma of sampled frames while the video is decoded;
-- the per-frame signals of `curate.signals` (luma mean, frame difference), always there, for every decoded frame.
+- the per-frame signals of `curate.signals` (luma mean, frame difference), always there, for every decoded frame;
+- the columns that other annotators made of the same clip (`after`, `uses`), and its captions.
+
+One that is content with the stored pictures and with columns may say so (`from_stored`): it then runs after all decoding,
+on many clips of many videos at once, and needs the videos no more.
 """
 
 import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,6 +49,8 @@ class ClipFrames:
     crop: the crop box as fractions (x0, y0, x1, y1) of the full picture, for what `observe` measured on all of it.
     observed: float32 [S, K], what `observe` returned for the S sampled frames inside the clip.
     signals: name -> float32 [N] for the clip's N frames (see curate.signals).
+    columns: what the annotators named in `after` and `uses` made of this clip, and the clip's own row. captions: structs of
+    schema.CAPTION with status ok: the sidecar's, then those of the caption annotators among them.
     """
 
     clip_id: str
@@ -60,6 +67,8 @@ class ClipFrames:
     observed: np.ndarray
     signals_t_s: np.ndarray
     signals: Mapping[str, np.ndarray]
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    captions: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -70,14 +79,36 @@ class Annotator:
     columns: name -> Arrow type; name, unit and range of each are documented in the subclass's docstring. Names are unique
     across annotators, because a policy refers to columns by name alone.
     observe_fps: how often `observe` is called, 0 for never.
-    weights: names in the weights registry, checked before a run starts.
+    gpu: how much of a GPU it keeps busy, 0 to 1; annotators that share none run in one pass.
+    from_stored: stored pictures and columns are enough (see above). max_workers: processes it may run in at once, None: any.
     """
 
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, pa.DataType]] = {}
     observe_fps: ClassVar[float] = 0.0
-    weights: ClassVar[tuple[str, ...]] = ()
     gpu: ClassVar[float] = 0.0
+    from_stored: ClassVar[bool] = False
+    max_workers: ClassVar[int | None] = None
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names in the weights registry (`curate.weights`), or paths; found or fetched before a run starts."""
+        return ()
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """Annotators whose columns it cannot do without: they run before it, asked for or not. For `from_stored` only."""
+        return ()
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Annotators whose columns it reads where they run, too; a name that ends in * means all that begin so."""
+        return ()
+
+    @property
+    def batch_clips(self) -> int:
+        """How many clips `__call__` is given at once, at most."""
+        return 1
 
     @property
     def frames(self) -> FrameRequest | None:
@@ -87,8 +118,8 @@ class Annotator:
     def check(self) -> None:
         """Raise UserError where something that `setup` needs is missing. For the preflight: quick, loads nothing."""
 
-    def setup(self, device: str) -> None:
-        """Load models; called once per worker process, before the first clip. `device` is cpu or cuda."""
+    def setup(self, device: str, files: Mapping[str, Path]) -> None:
+        """Load models; called once per worker process, before the first clip. device: cpu or cuda. files: of each name in `weights`."""
 
     def observe(self, luma: np.ndarray) -> np.ndarray:
         """Measure one upright full-resolution frame, luma uint8 [H, W] -> float32 [K]. Called `observe_fps` times a second."""

@@ -2,23 +2,29 @@
 
 Flow: G. Farneback, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003, with the settings of the
 public SVD-era code (pyr 0.5, 3 levels, window 15, 3 iterations, poly_n 5, poly_sigma 1.2). As in the SVD paper
-(arXiv 2311.15127, appendix C) the flow *maps* are reduced to a short side of 16 cells, not the frames.
+(arXiv 2311.15127, appendix C) the flow *maps* are reduced to a short side of 16 cells, not the frames. Or by RAFT, see
+`curate.motion_raft`, as in the high-quality stage of the paper: the same columns in the same units, but other numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from curate.annotators import Annotator, ClipFrames, FrameRequest
-from curate.errors import AnnotatorError
+from curate.errors import AnnotatorError, UserError
+from curate.motion_raft import HEIGHT_PX, Raft, sized
 
 CELLS_SHORT_SIDE = 16
 MIN_SIDE_PX = 8
 MAX_PX = 64 * 512
 EDGE_PX = 2
+METHODS = ("farneback", "raft")
+Flow = tuple[np.ndarray, np.ndarray]
+PairFlows = Callable[[Sequence[tuple[np.ndarray, np.ndarray]]], list[Flow]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,9 @@ class Motion(Annotator):
     All are null where the clip holds fewer than two sampled frames or is smaller than 8 px after the crop, and an error where
     the picture is so flat (black, say) that nothing could be seen to move: a number would read as "static".
 
-    fps: sampling rate, 1/s. short_side_px: size at which flow is computed. static_below: short sides per second.
+    method: farneback (offline) or raft (800x450 px; needs weights, and a GPU for more than a few minutes of video: 1 to 2 MB of
+    pictures a second are kept on disk meanwhile). network: RAFT's weights by name, or a file.
+    fps: sampling rate, 1/s. short_side_px: size at which Farneback's flow is computed. static_below: short sides per second.
     camera_above: speed, short sides per second, from which the camera counts as moving.
     min_contrast: standard deviation of luma, levels of 255, below which the picture counts as flat.
     """
@@ -53,6 +61,8 @@ class Motion(Annotator):
         "roll": pa.float32(),
     }
 
+    method: Literal["farneback", "raft"] = "farneback"
+    network: str = "raft-large"
     fps: float = 2.0
     short_side_px: int = 64
     static_below: float = 0.01
@@ -61,24 +71,41 @@ class Motion(Annotator):
 
     @property
     def frames(self) -> FrameRequest:
-        """Gray frames at `fps`."""
+        """Frames at `fps`: small and gray, or for RAFT large and in colour."""
+        if self.method == "raft":
+            return FrameRequest(fps=self.fps, short_side_px=HEIGHT_PX)
         return FrameRequest(fps=self.fps, short_side_px=self.short_side_px, gray=True)
 
-    def setup(self, device: str) -> None:
-        """One OpenCV thread: workers are parallel already."""
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.network,) if self.method == "raft" else ()
+
+    def params(self) -> dict[str, Any]:
+        """Those of the method. The content of the weights counts, not their place."""
+        return {k: v for k, v in super().params().items() if k != "network" and (k != "short_side_px" or self.method == "farneback")}
+
+    def check(self) -> None:
+        """Raise UserError for an unknown method."""
+        if self.method not in METHODS:
+            raise UserError(f"motion.method must be one of {', '.join(METHODS)}, not {self.method!r}")
+
+    def setup(self, device: str, files: Mapping[str, Path]) -> None:
+        """One OpenCV thread, because workers are parallel already; RAFT on `device`. Raises UserError where its file does not fit."""
         import cv2
 
         cv2.setNumThreads(0)
+        if self.method == "raft":
+            self.__dict__["_raft"] = Raft(files[self.network], device)
 
     def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
         """One dict of the columns per clip."""
         return [self._measure(clip) for clip in clips]
 
     def _measure(self, clip: ClipFrames) -> dict[str, Any]:
-        maps, dt_s = flow_maps(clip.frames, clip.t_s, self.short_side_px)
+        maps, dt_s = self._maps(clip)
         if not maps:
             return dict.fromkeys(self.columns)
-        if float(np.median([f.std() for f in clip.frames])) < self.min_contrast:
+        if float(np.median([_luma(f).std() for f in clip.frames])) < self.min_contrast:
             raise AnnotatorError("too little contrast to see what moves")
         speed = [m.magnitude / dt for m, dt in zip(maps, dt_s, strict=True)]
         weights = [m.weight for m in maps]
@@ -91,6 +118,27 @@ class Motion(Annotator):
             "static_share": float(np.average(still, weights=dt_s)),
             **camera_motion(fits, np.asarray(dt_s), self.camera_above),
         }
+
+    def _maps(self, clip: ClipFrames) -> tuple[list["FlowMap"], list[float]]:
+        if self.method == "farneback":
+            return flow_maps(clip.frames, clip.t_s, self.short_side_px)
+        return _maps_of_pairs(clip.frames, clip.t_s, sized, self._raft_flows)
+
+    def _raft_flows(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Flow]:
+        different = [pair for pair in pairs if not np.array_equal(*pair)]
+        flows = iter(self.__dict__["_raft"](different))
+        found = [_still(pair[0]) if np.array_equal(*pair) else next(flows) for pair in pairs]
+        return [(flow, _in_view(flow)) for flow in found]
+
+
+def _luma(frame: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return frame if frame.ndim == 2 else np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+
+
+def _still(frame: np.ndarray) -> np.ndarray:
+    return np.zeros((*frame.shape[:2], 2), np.float32)
 
 
 @dataclass(frozen=True)
@@ -115,12 +163,23 @@ def flow_maps(frames: np.ndarray, t_s: np.ndarray, short_side_px: int) -> tuple[
 
     frames: uint8 [T, H, W]; t_s: float [T]. Pairs without a time step are left out; no maps where H or W < 8.
     """
-    if frames.ndim != 3 or min(frames.shape[1:]) < MIN_SIDE_PX:
+
+    def flows(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Flow]:
+        return [pair_flow(*pair) for pair in pairs]
+
+    return _maps_of_pairs(frames, t_s, lambda frame: _enlarge(frame, short_side_px), flows)
+
+
+def _maps_of_pairs(
+    frames: np.ndarray, t_s: np.ndarray, resize: Callable[[np.ndarray], np.ndarray], flows: PairFlows
+) -> tuple[list[FlowMap], list[float]]:
+    if frames.ndim < 3 or min(frames.shape[1:3]) < MIN_SIDE_PX:
         return [], []
     steps = [(i, float(t_s[i + 1] - t_s[i])) for i in range(len(frames) - 1)]
     steps = [(i, dt) for i, dt in steps if dt > 0]
-    pictures = [_enlarge(f, short_side_px) for f in frames] if steps else []
-    return [reduce_flow(*pair_flow(pictures[i], pictures[i + 1])) for i, _ in steps], [dt for _, dt in steps]
+    pictures = [resize(f) for f in frames] if steps else []
+    found = flows([(pictures[i], pictures[i + 1]) for i, _ in steps])
+    return [reduce_flow(*flow) for flow in found], [dt for _, dt in steps]
 
 
 def _enlarge(frame: np.ndarray, short_side_px: int) -> np.ndarray:
@@ -144,7 +203,7 @@ def pair_flow(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
     import cv2
 
     if cv2.norm(first, second, cv2.NORM_INF) == 0:
-        return np.zeros((*first.shape, 2), np.float32), np.ones(first.shape, bool)
+        return _still(first), np.ones(first.shape, bool)
     shift = global_shift(first, second)
     flow = _farneback(first, second, None if shift is None else _start(first, second, shift))
     return flow, _in_view(flow)
@@ -154,7 +213,7 @@ def _farneback(first: np.ndarray, second: np.ndarray, start: np.ndarray | None) 
     import cv2
 
     flags = 0 if start is None else cv2.OPTFLOW_USE_INITIAL_FLOW
-    start = np.zeros((*first.shape, 2), np.float32) if start is None else start
+    start = _still(first) if start is None else start
     return np.asarray(
         cv2.calcOpticalFlowFarneback(
             first, second, start, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=flags

@@ -69,7 +69,7 @@ class Text(Annotator):
             raise UserError(f"text.method must be one of {', '.join(LOADERS)}, not {self.method!r}")
         rapidocr_model() if self.method == "rapidocr" else craft_weights()
 
-    def setup(self, device: str) -> None:
+    def setup(self, device: str, files: Mapping[str, Path]) -> None:
         """Load the network, one thread."""
         self.check()
         self.__dict__["_detector"] = LOADERS[self.method](device, self.side_px)
@@ -77,7 +77,7 @@ class Text(Annotator):
     def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
         """One dict of the columns per clip."""
         if "_detector" not in self.__dict__:
-            self.setup("cpu")
+            self.setup("cpu", {})
         return [self._measure(clip) for clip in clips]
 
     def _measure(self, clip: ClipFrames) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""CLIP embeddings of the stored pictures, once, for all annotators that judge by them (Radford et al. 2021, arXiv 2103.00020)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
+from curate.clip_model import embedding_size, ready_clip
+from curate.errors import AnnotatorError
+
+# Larger than any network's input, as in the stored pictures.
+_SHORT_SIDE_PX = 512
+
+
+@dataclass(frozen=True)
+class Clip(Annotator):
+    """Where the first, middle and last frame lie in CLIP's space.
+
+    clip_embedding_first, clip_embedding_middle, clip_embedding_last: fixed-size list of float16, of length 1 (to rounding), of the
+    (cropped) stored picture, resized and cut to the middle square as open_clip does.
+
+    network: name of weights of open_clip (`curate weights list`), or a folder that holds them with open_clip_config.json.
+    batch_pictures: pictures that go through the network at once; no result depends on it but for rounding.
+    """
+
+    version: ClassVar[int] = 1
+    gpu: ClassVar[float] = 1.0
+    from_stored: ClassVar[bool] = True
+
+    network: str = "clip-vit-l-14"
+    batch_pictures: int = 48
+
+    @property
+    def columns(self) -> Mapping[str, pa.DataType]:  # type: ignore[override]  # its types depend on the network
+        """Lists of as many numbers as the network makes."""
+        kind = pa.list_(pa.float16(), embedding_size(self.network))
+        return {column(role): kind for role in ROLES}
+
+    @property
+    def frames(self) -> FrameRequest:
+        return FrameRequest(roles=ROLES, short_side_px=_SHORT_SIDE_PX)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.network,)
+
+    @property
+    def batch_clips(self) -> int:
+        return max(1, self.batch_pictures // len(ROLES))
+
+    def check(self) -> None:
+        """Raise UserError for a network that open_clip does not know."""
+        embedding_size(self.network)
+
+    def params(self) -> dict[str, Any]:
+        """Without the size of a batch, and without the place of a folder: its content counts."""
+        return {}
+
+    def setup(self, device: str, files: Mapping[str, Path]) -> None:
+        self.__dict__["_model"] = ready_clip(self.network, files[self.network], device)
+
+    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
+        if any(len(clip.frames) == 0 for clip in clips):
+            raise AnnotatorError("no stored picture")
+        vectors = iter(self.__dict__["_model"].pictures([picture for clip in clips for picture in clip.frames]))
+        return [{column(role): next(vectors).astype(np.float16) for role in clip.roles} for clip in clips]
+
+
+def column(role: str) -> str:
+    """The column of a role's embedding."""
+    return f"clip_embedding_{role}"
+
+
+def embeddings(columns: Mapping[str, Any]) -> np.ndarray:
+    """float32 [R, D] of length 1, of the roles that a clip has, in their order. Raises AnnotatorError where it has none."""
+    found = [np.asarray(columns[column(role)], np.float32) for role in ROLES if columns.get(column(role)) is not None]
+    if not found:
+        raise AnnotatorError("no embedding")
+    vectors = np.stack(found)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

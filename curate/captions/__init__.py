@@ -1,0 +1,45 @@
+"""Captions: what a caption annotator is, and the list of a clip's captions. Each makes one; training draws among them by weight."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from curate.annotators import Annotator
+
+PREFIX = "caption_"
+
+
+@dataclass(frozen=True)
+class CaptionAnnotator(Annotator):
+    """Base of the annotators `caption_<source>`. Each makes two columns: `caption_<source>`, string, the text, and
+    `caption_<source>_flags`, list<string>, what was odd about it (see `curate.captions.cleaning`).
+
+    sample_weight: how often training draws it, relative to a clip's other captions; 0: never. It changes no text.
+    """
+
+    from_stored: ClassVar[bool] = True
+
+    sample_weight: float = 1.0
+
+    @property
+    def model(self) -> str | None:
+        """What wrote the text, for the manifest."""
+        return None
+
+    def params(self) -> dict[str, Any]:
+        """All but the weight of the draw."""
+        return {name: value for name, value in super().params().items() if name != "sample_weight"}
+
+
+def caption(source: str, model: str | None, text: str | None, sample_weight: float, status: str) -> dict[str, Any]:
+    """A struct of schema.CAPTION."""
+    return {"source": source, "model": model, "text": text, "sample_weight": sample_weight, "status": status}
+
+
+def captions_of(rows: Mapping[str, Mapping[str, Any] | None], sidecar: str | None) -> list[dict[str, Any]]:
+    """The captions that are there: the sidecar's, then those of caption annotators. rows: annotator -> its row of the clip."""
+    found = [] if sidecar is None else [caption("sidecar", None, sidecar, 1.0, "ok")]
+    for name, row in rows.items():
+        if row is not None and name in row and row["status"] == "ok" and row[name]:
+            found.append(caption(name.removeprefix(PREFIX), None, row[name], 1.0, "ok"))
+    return found

@@ -1,0 +1,113 @@
+"""A CLIP network of open_clip, from files of this machine: pictures and texts to vectors of length 1 in one space.
+
+Weights are a file whose architecture the table of weights names, or a folder in open_clip's form (open_clip_config.json beside the
+weights), which says everything itself.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.errors import UserError
+from curate.weights import find, is_path, weights_named
+
+CONFIG_FILE = "open_clip_config.json"
+
+
+def embedding_size(weights: str, overrides: Mapping[str, str] | None = None) -> int:
+    """Numbers in a vector of the network whose weights are called so (or lie there); imports nothing heavy. Raises UserError."""
+    path = find(weights, overrides or {}) if is_path(weights) or weights in (overrides or {}) else None
+    if path is not None and path.is_dir():
+        return int(_read_json(path / CONFIG_FILE)["model_cfg"]["embed_dim"])
+    spec = find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise UserError("CLIP needs the package open_clip_torch: pip install open_clip_torch")
+    return int(_read_json(Path(spec.origin).parent / "model_configs" / f"{architecture(weights)}.json")["embed_dim"])
+
+
+def architecture(weights: str) -> str:
+    """As open_clip names it. Raises UserError for weights of another kind, and for a lone file of weights."""
+    if is_path(weights):
+        raise UserError(f"{weights} does not say what network it is for: give a folder with {CONFIG_FILE}, or --set weights.NAME={weights}")
+    model = weights_named(weights).model
+    if model is None:
+        raise UserError(f"{weights} are no weights of open_clip (see `curate weights list`)")
+    return model
+
+
+class ClipModel:
+    """Ready to embed. Vectors are float32 of length 1."""
+
+    def __init__(self, weights: str, path: Path, device: str) -> None:
+        """weights: their name; path: where they lie. Raises UserError for files that do not fit."""
+        import open_clip
+        import torch
+
+        self.device = torch.device(device)
+        self.network, self.transform, name = _loaded(weights, path)
+        self.network.eval().requires_grad_(False).to(self.device)
+        self.tokenizer = open_clip.get_tokenizer(name)
+
+    def pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """uint8 [H, W, 3] RGB of any sizes -> float32 [N, D]. Resized and cut to the middle square as open_clip does."""
+        import torch
+
+        with torch.inference_mode():
+            batch = torch.stack([self.ready(picture) for picture in pictures]).to(self.device)
+            return self._plain(self.network.encode_image(batch, normalize=True))
+
+    def ready(self, picture: np.ndarray) -> Any:
+        """uint8 [H, W, 3] RGB -> float32 tensor [3, side, side] as the network wants it."""
+        from PIL import Image
+
+        return self.transform(Image.fromarray(picture))
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [N, D]. Texts are cut to what the network reads (77 tokens for CLIP's own)."""
+        import torch
+
+        with torch.inference_mode():
+            return self._plain(self.network.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True))
+
+    def _plain(self, vectors: Any) -> np.ndarray:
+        return vectors.float().cpu().numpy()
+
+
+@lru_cache(maxsize=2)
+def ready_clip(weights: str, path: Path, device: str) -> ClipModel:
+    """The network, loaded once per process for all annotators that share it."""
+    return ClipModel(weights, path, device)
+
+
+def _loaded(weights: str, path: Path) -> tuple[Any, Any, str]:
+    """(network, transform of PIL pictures, name by which open_clip finds the tokenizer)."""
+    import open_clip
+
+    try:
+        if path.is_dir():
+            name = f"local-dir:{path}"
+            network, _, transform = open_clip.create_model_and_transforms(name)
+            return network, transform, name
+        name = architecture(weights)
+        facts = open_clip.get_pretrained_cfg(name, weights_named(weights).pretrained)
+        quick_gelu = bool(facts.get("quick_gelu", False))
+        network = open_clip.create_model(name, pretrained=None, force_quick_gelu=quick_gelu)
+        open_clip.load_checkpoint(network, str(path))
+        mean, std = (facts.get(key) for key in ("mean", "std"))
+        return network, open_clip.image_transform(network.visual.image_size, is_train=False, mean=mean, std=std), name
+    except UserError:
+        raise
+    except Exception as error:  # damaged files make the readers fail in any way
+        raise UserError(f"{path} does not hold weights of {weights} for open_clip: {' '.join(str(error).split())[:160]}") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error

@@ -1,0 +1,29 @@
+"""Weights of learned models: name -> source, checksum, licence; found on this machine, downloaded once, read without unpickling."""
+
+from curate.weights.digests import digest, path_sha256, remembered_sha256, sha256
+from curate.weights.listing import list_lines, pull_names
+from curate.weights.load import load_state
+from curate.weights.places import FOLDER_VARIABLE, cache_folder, find, in_hub_cache, is_path
+from curate.weights.preflight import LocalWeights, pull, resolve
+from curate.weights.table import Weights, known, weights_named
+
+__all__ = [
+    "FOLDER_VARIABLE",
+    "LocalWeights",
+    "Weights",
+    "cache_folder",
+    "digest",
+    "find",
+    "in_hub_cache",
+    "is_path",
+    "known",
+    "list_lines",
+    "load_state",
+    "path_sha256",
+    "pull",
+    "pull_names",
+    "remembered_sha256",
+    "resolve",
+    "sha256",
+    "weights_named",
+]

@@ -1,0 +1,94 @@
+"""Checksums of weights; those of large files are remembered, so that a second run does not read gigabytes again."""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from curate.errors import UserError
+from curate.weights.places import cache_folder
+
+MEMORY_FILE = ".digests.json"
+LARGE_BYTES = 1 << 22
+_CHUNK_BYTES = 1 << 20
+_SETTLED_NS = 2_000_000_000
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file. Raises UserError where it cannot be read."""
+    return digest(path, hashlib.sha256())
+
+
+def digest(path: Path, hasher: "hashlib._Hash") -> str:
+    """Hexadecimal digest of a file, by a hasher that may have seen a prefix. Raises UserError where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                hasher.update(chunk)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    return hasher.hexdigest()
+
+
+def remembered_sha256(path: Path) -> str:
+    """As `sha256`, read from memory where the file has the size and the modification time (ns) that it had when it was read."""
+    path = path.resolve()
+    state = _state(path)
+    if state[0] < LARGE_BYTES:
+        return sha256(path)
+    memory = _memory()
+    entry = memory.get(str(path))
+    if isinstance(entry, list) and entry[:2] == state and len(entry) == 3:
+        return str(entry[2])
+    found = sha256(path)
+    # A file touched a moment ago may change again without a visible change of its time.
+    if _state(path) == state and time.time_ns() - state[1] > _SETTLED_NS:
+        _remember({**memory, str(path): [*state, found]})
+    return found
+
+
+def path_sha256(path: Path, patterns: Sequence[str] = ("*",)) -> str:
+    """Of a file, or of a folder: SHA-256 over the sorted lines `DIGEST  RELATIVE/PATH` of its files that match `patterns` by name.
+
+    Hidden files and folders do not count: tools keep their own notes there. Raises UserError for a folder without such files.
+    """
+    if path.is_file():
+        return remembered_sha256(path)
+    lines = [f"{remembered_sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in _files(path, patterns)]
+    if not lines:
+        raise UserError(f"{path} holds no weights ({', '.join(patterns)})")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    files = [f for f in folder.rglob("*") if f.is_file() and not any(part.startswith(".") for part in f.relative_to(folder).parts)]
+    return sorted((f for f in files if any(fnmatch(f.name, p) for p in patterns)), key=lambda f: f.relative_to(folder).as_posix())
+
+
+def _state(path: Path) -> list[int]:
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    return [facts.st_size, facts.st_mtime_ns]
+
+
+def _memory() -> dict[str, object]:
+    try:
+        memory = json.loads((cache_folder() / MEMORY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return memory if isinstance(memory, dict) else {}
+
+
+def _remember(memory: Mapping[str, object]) -> None:
+    """A folder that cannot be written to costs time at the next run, nothing else."""
+    part = cache_folder() / f"{MEMORY_FILE}.{os.getpid()}.part"
+    with contextlib.suppress(OSError):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(memory, indent=0, sort_keys=True), encoding="utf-8")
+        part.replace(cache_folder() / MEMORY_FILE)

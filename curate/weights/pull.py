@@ -1,0 +1,107 @@
+"""Weights from their public source into a local cache: checked, then renamed, so that a half file never has a whole file's name."""
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from curate.errors import UserError
+from curate.weights.digests import digest, sha256
+from curate.weights.download import discard, download, forget_label
+from curate.weights.places import target
+from curate.weights.table import Weights
+
+Report = Callable[[str, int, int | None], None]
+
+
+def source_url(weights: Weights) -> str:
+    """An address whose host tells whether these weights can be had."""
+    return weights.source if weights.kind == "file" else _hub().constants.ENDPOINT
+
+
+def fetch(weights: Weights, report: Report | None = None) -> Path:
+    """Download weights, or finish a download that broke off. report: called with (name, bytes so far, bytes in all or None).
+
+    Files go to the cache folder, what comes from the hub to the hub's own cache. Raises UserError, one line, where the source refuses,
+    breaks off for good, or serves something else than the published file.
+    """
+    if weights.kind == "hub":
+        return _from_hub(weights)
+    path = target(weights)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            _fetch_file(weights, path, report)
+    return path
+
+
+def check(weights: Weights, path: Path) -> None:
+    """Raises UserError where a file's checksum is not the published one."""
+    if weights.sha256 is not None:
+        _same(weights, path, "sha256", sha256(path), weights.sha256)
+    if weights.md5 is not None:
+        _same(weights, path, "md5", digest(path, hashlib.md5(usedforsecurity=False)), weights.md5)
+
+
+def _same(weights: Weights, path: Path, kind: str, found: str, published: str) -> None:
+    if not found.startswith(published):
+        raise UserError(f"{path} is not the published {weights.name}: its {kind} is {found[:16]}…, not {published[:16]}…; delete it")
+
+
+def _fetch_file(weights: Weights, path: Path, report: Report | None) -> None:
+    part = path.with_name(f"{path.name}.part")
+    tell = None if report is None else (lambda done, total: report(weights.name, done, total))
+    download(weights.source, part, tell)
+    try:
+        whole = _unpacked(weights, part) if weights.source.endswith(".zip") else part
+        check(weights, whole)
+    except UserError as error:
+        discard(part)
+        raise UserError(f"{weights.source} served something else: {str(error).removesuffix('; delete it')}; nothing was kept") from None
+    whole.replace(path)
+    discard(part) if whole != part else forget_label(part)
+
+
+def _unpacked(weights: Weights, archive: Path) -> Path:
+    path = archive.with_name(f"{weights.files[0]}.unpacked")
+    try:
+        with zipfile.ZipFile(archive) as packed, packed.open(weights.files[0]) as inside, path.open("wb") as file:
+            while chunk := inside.read(1 << 20):
+                file.write(chunk)
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        path.unlink(missing_ok=True)
+        raise UserError(f"no {weights.files[0]} in the archive ({error})") from None
+    return path
+
+
+def _from_hub(weights: Weights) -> Path:
+    hub = _hub()
+    try:
+        if weights.folder:
+            return Path(hub.snapshot_download(weights.source, allow_patterns=list(weights.files)))
+        return _first_file(hub, weights)
+    except (OSError, ValueError) as error:  # the hub's own errors are kinds of these
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(f"{weights.name} from {weights.source}: {reason[:160]} (the same command goes on from here)") from None
+
+
+def _first_file(hub: Any, weights: Weights) -> Path:
+    for file in weights.files[:-1]:
+        try:
+            return Path(hub.hf_hub_download(weights.source, file))
+        except hub.errors.EntryNotFoundError:
+            continue
+    return Path(hub.hf_hub_download(weights.source, weights.files[-1]))
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+        import huggingface_hub.constants
+        import huggingface_hub.errors
+    except ImportError:
+        raise UserError("weights from the hub need huggingface_hub: pip install huggingface_hub") from None
+    return huggingface_hub
