@@ -142,6 +142,8 @@ def annotate(annotator: Annotator, source: ClipSource, scenes: ScenesConfig, ful
         try:
             view = source.view(annotator, position, full_frame)
             values = annotator([view])[0]
+            if isinstance(values, Exception):
+                raise values
             rows.append(empty_row(annotator, clip, "ok", None) | values)
         except Exception as error:
             kind = "" if isinstance(error, AnnotatorError) else f"{type(error).__name__}: "

@@ -17,6 +17,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+weights_app = typer.Typer(help="Weights of learned models: list, pull, path.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(weights_app, name="weights")
+
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory made by `curate run`.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be given again.")]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0: one per core.")]
@@ -102,6 +105,22 @@ def export(
     commands.export(run_dir, size, fps, copy, set_ or [], RunOptions(workers=workers, timeout_s=timeout))
 
 
+@app.command(epilog="Example: curate calibrate RUN --axis motion --drop 12.5,25,50")
+def calibrate(
+    run_dir: Run,
+    axis: Annotated[str, typer.Option(metavar="COLUMN", help="The score to calibrate, such as motion or aesthetics.")],
+    drop: Annotated[str, typer.Option(metavar="PERCENT,...", help="Shares of the clips to drop.")] = "12.5,25,50",
+    side: Annotated[str, typer.Option(help="auto, lowest or highest: which end is dropped; auto: that of the run's policy.")] = "auto",
+    base: Annotated[str, typer.Option(help="Filters for all subsets: a preset, a .toml file, run (its own policy) or none.")] = "none",
+    workers: Workers = 0,
+) -> None:
+    """Subsets of one run that differ in one threshold, ready to train on, as in the ablations of the SVD paper."""
+    from curate import commands
+    from curate.options import RunOptions
+
+    commands.calibrate(run_dir, axis, drop, side, base, RunOptions(workers=workers))
+
+
 @app.command()
 def report(run_dir: Run) -> None:
     """Write RUN/report.html again."""
@@ -132,6 +151,32 @@ def presets() -> None:
     from curate import commands
 
     commands.presets()
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """Every network's weights: size, licence, what uses them, and where they lie on this machine."""
+    from curate import commands
+
+    commands.list_weights()
+
+
+@weights_app.command("pull", epilog="Example: curate weights pull svd")
+def weights_pull(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of weights, or of presets: all that theirs need.")],
+) -> None:
+    """Download weights into the cache folder; a download that broke off goes on."""
+    from curate import commands
+
+    commands.pull_weights(names)
+
+
+@weights_app.command("path")
+def weights_path(name: Annotated[str, typer.Argument(help="Name of weights; without it, the cache folder.")] = "") -> None:
+    """Print where weights lie, or where the cache folder is (set CLIPMILL_WEIGHTS to move it)."""
+    from curate import commands
+
+    commands.print_weights_path(name)
 
 
 @app.command()

@@ -74,6 +74,11 @@ class ClipModel:
         with torch.inference_mode():
             return self._plain(self.network.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True))
 
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by before a softmax: the inverse of the temperature that the network was trained to."""
+        return float(self.network.logit_scale.exp())
+
     def _plain(self, vectors: Any) -> np.ndarray:
         return vectors.float().cpu().numpy()
 

@@ -12,7 +12,7 @@ from curate.config import Config, load, preset_names
 from curate.decisions import Outcomes
 from curate.engines import Engine
 from curate.errors import UserError
-from curate.log import say
+from curate.log import DownloadLines, say
 from curate.manifest import RunDir, write_json
 from curate.options import RunOptions
 from curate.run import (
@@ -145,6 +145,35 @@ def _export(run_dir: RunDir, config: Config, engine: Engine, options: RunOptions
     say(f"{done.clips} clips in {done.shards} shards{' (up to date)' if done.reused else ''}{failed}")
 
 
+def calibrate(root: Path, axis: str, drop: str, side: str, base: str, options: RunOptions) -> None:
+    """`curate calibrate`."""
+    from curate import calibrate as calibration
+    from curate.policy import Policy
+
+    run_dir = RunDir(root)
+    config = finishing.config_of(run_dir)
+    if side not in ("auto", "lowest", "highest"):
+        raise UserError(f"--side is auto, lowest or highest, not {side!r}")
+    chosen: calibration.Side = calibration.default_side(config, axis) if side == "auto" else "lowest" if side == "lowest" else "highest"
+    filters = Policy("none") if base == "none" else finishing.policy_of(config if base == "run" else load(base), Path(base).stem)
+    engine = make_engine("local", options)
+    subsets = calibration.calibrate(run_dir, config, axis, _shares(drop), filters, chosen, engine, options)
+    for subset in subsets:
+        limit = f"{axis} {'>=' if chosen == 'lowest' else '<='} {subset.threshold:.4g}"
+        say(f"{subset.folder}: {subset.clips} clips, {subset.seconds:.0f} s, {limit}")
+    say(f"next: models train {subsets[-1].folder} --config NAME --out CKPT, for each folder, with the same settings")
+
+
+def _shares(percents: str) -> list[float]:
+    try:
+        shares = [float(text) / 100 for text in percents.split(",")]
+    except ValueError as error:
+        raise UserError(f"--drop takes percentages between commas, such as 12.5,25,50; got {percents!r}") from error
+    if not all(0 < share < 1 for share in shares):
+        raise UserError(f"--drop takes percentages above 0 and below 100; got {percents!r}")
+    return shares
+
+
 def report(root: Path) -> None:
     """`curate report`."""
     from curate.report import write_report
@@ -182,6 +211,36 @@ def presets() -> None:
         text = resources.files("curate.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
         about = next((line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")), "")
         say(f"{name:24} {about}")
+
+
+def list_weights() -> None:
+    """`curate weights list`."""
+    from curate import weights
+
+    for line in weights.list_lines():
+        say(line)
+    say(f"cache folder: {weights.cache_folder()} (CLIPMILL_WEIGHTS)")
+
+
+def pull_weights(names: Sequence[str]) -> None:
+    """`curate weights pull`."""
+    from curate import weights
+
+    wanted = list(dict.fromkeys(name for given in names for name in weights.pull_names(given)))
+    if not wanted:
+        say("nothing to pull: no annotator of these presets needs weights")
+    for name in wanted:
+        say(f"{name}: {weights.pull(name, DownloadLines())}")
+
+
+def print_weights_path(name: str) -> None:
+    """`curate weights path`."""
+    from curate import weights
+
+    path = weights.find(name, {}) if name else weights.cache_folder()
+    if path is None:
+        raise UserError(f"{name} is not on this machine: `curate weights pull {name}`")
+    say(str(path))
 
 
 def doctor() -> None:

@@ -12,6 +12,9 @@ class DedupConfig:
     overlay: share of the picture, 0 to 1, that an overlay (logo) may cover, at the same place in all roles.
     same_video_bits, same_video_similarity: stricter rule for two clips of one video, where another shot of the same scene is
     likelier than a copy: no alignment, no overlay, every role.
+    semantic_similarity: mean cosine, -1 to 1, of the CLIP embeddings of two clips' frames from which they count as the same thing (see
+    `curate.semantic_duplicates`). semantic_keep: name of the column whose largest value is kept of such a group; none: as for
+    near duplicates. semantic_exact_clips: up to so many clips all pairs are compared.
     """
 
     radius_bits: int = 14
@@ -20,3 +23,6 @@ class DedupConfig:
     overlay: float = 0.1
     same_video_bits: int = 4
     same_video_similarity: float = 0.99
+    semantic_similarity: float = 0.95
+    semantic_keep: str | None = None
+    semantic_exact_clips: int = 200_000

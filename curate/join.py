@@ -4,16 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import schema
+from curate.annotators import ROLES
+from curate.annotators.clip import column as embedding_column
 from curate.captions import PREFIX, CaptionAnnotator, caption
 from curate.config import Config
 from curate.dedup import near_duplicates
 from curate.fingerprints import Fingerprints, fingerprints
 from curate.manifest import RunDir, read_table
+from curate.semantic_duplicates import semantic_duplicates
 from curate.shards import INDEX
 from curate.splits import assign_splits
 
@@ -70,7 +74,8 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
     # Signatures and embeddings serve later stages alone; people read the manifest.
     signatures = [field.name for field in joined.schema if pa.types.is_binary(field.type)]
     joined = joined.drop_columns([*signatures, *embeddings])
-    for name, values in _duplicates(frame, config).items():
+    found = _duplicates(frame, config) | _semantic(frame, _vectors(columns), config)
+    for name, values in found.items():
         joined = joined.append_column(name, values)
     splits, messages = _splits(joined, config)
     joined = joined.append_column("split", splits)
@@ -109,6 +114,25 @@ def _duplicates(frame: pd.DataFrame, config: Config) -> dict[str, pa.Array]:
     if "phash" not in config.annotators or frame.empty:
         return {name: pa.nulls(len(frame), kind) for name, kind in kinds.items()}
     groups = near_duplicates(frame, config.dedup).set_index("clip_id").reindex(frame["clip_id"])
+    return {name: pa.array(groups[name], kind, from_pandas=True) for name, kind in kinds.items()}
+
+
+def _vectors(columns: Mapping[str, Any]) -> np.ndarray | None:
+    """float16 [N, R, D] of the CLIP embeddings by role, NaN where there are none; None where nobody made them."""
+    found = [columns[name].combine_chunks() for name in map(embedding_column, ROLES) if name in columns]
+    if not found or not len(found[0]):
+        return None
+    filled = [np.full((len(column), column.type.list_size), np.nan, np.float16) for column in found]
+    for array, column in zip(filled, found, strict=True):
+        array[column.is_valid().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy().reshape(-1, column.type.list_size)
+    return np.stack(filled, axis=1)
+
+
+def _semantic(frame: pd.DataFrame, vectors: np.ndarray | None, config: Config) -> dict[str, pa.Array]:
+    if vectors is None:
+        return {}
+    groups = semantic_duplicates(frame, vectors, config.dedup)
+    kinds = {"semantic_group_id": pa.string(), "semantic_rank": pa.int32(), "semantic_of": pa.string()}
     return {name: pa.array(groups[name], kind, from_pandas=True) for name, kind in kinds.items()}
 
 

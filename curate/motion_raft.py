@@ -16,6 +16,7 @@ from curate.weights import load_state
 WIDTH_PX, HEIGHT_PX = 800, 450
 STRIDE_PX = 8
 MIN_PADDED_PX = 128
+NEAR_ENOUGH = 0.01
 _PAIRS_AT_ONCE = 4
 _FIRST_LAYER = "feature_encoder.convnormrelu.0.weight"
 
@@ -73,12 +74,12 @@ def padded(frames: np.ndarray) -> Any:
 
 
 def sized(picture: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] at a short side of 450 px, or smaller where it would be more than the area of 800x450. Its aspect stays."""
+    """uint8 [H, W, 3] at a short side of 450 px, or smaller where it would be more than the area of 800x450, to 1 %. Its aspect stays."""
     import cv2
 
     height, width = picture.shape[:2]
     scale = min(HEIGHT_PX / min(height, width), (WIDTH_PX * HEIGHT_PX / (height * width)) ** 0.5)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if size == (width, height):
+    if abs(scale - 1) < NEAR_ENOUGH:
         return picture
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))

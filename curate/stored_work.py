@@ -173,7 +173,7 @@ class _Pass:
             video.todo -= 1
 
     def _values(self, views: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
-        """Values per clip. Where the batch fails, each clip is tried alone: one bad clip costs only itself."""
+        """Values per clip, or why there are none. Where the batch fails, each clip is tried alone: one bad clip costs only itself."""
         try:
             return list(self.annotator(views)) if views else []
         except UserError:

@@ -125,8 +125,10 @@ class Annotator:
         """Measure one upright full-resolution frame, luma uint8 [H, W] -> float32 [K]. Called `observe_fps` times a second."""
         raise TypeError(f"{type(self).__name__} sets observe_fps but has no observe()")
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        """One dict of column values per clip, same order. Raise AnnotatorError where nothing can be said of a clip alone."""
+    def __call__(self, clips: Sequence[ClipFrames]) -> Sequence[dict[str, Any] | Exception]:
+        """One dict of column values per clip, same order. AnnotatorError, raised for one clip or in the place of its dict among several:
+        nothing can be said of it, and why.
+        """
         raise TypeError(f"{type(self).__name__} has no __call__()")
 
     def params(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Differentiable Binarization", AAAI 2020) from the model file inside the wheel. `
 Both networks mark lines generously; each box is then cut to the ink in it, so that areas compare with tight labels.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
 from curate.errors import AnnotatorError, UserError
+from curate.weights import find, load_state
 
 Detector = Callable[[np.ndarray], list[np.ndarray]]
 RASTER_SCALE = 4
@@ -30,7 +30,8 @@ SPREAD_PX = 0.25
 MIN_KERNEL_PX = 2
 SAME_FRAME_LEVELS = 12
 FLAT_LEVELS = 10
-CRAFT_FILE = "craft_mlt_25k.pth"
+METHODS = ("rapidocr", "easyocr")
+CRAFT = "craft"
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class Text(Annotator):
     [0, 1], area of the union of the text lines' boxes over the area of the (cropped) frame, boxes tight around the ink.
     text_boxes: int32, boxes on the frame with the largest text area.
 
-    method: rapidocr (PP-OCR detection, offline) or easyocr (CRAFT, needs its weights file). side_px: short side of the
+    method: rapidocr (PP-OCR detection, offline) or easyocr (CRAFT, needs the weights `craft`). side_px: short side of the
     network's input for rapidocr; CRAFT sees the frame as it is. tight: cut boxes to the ink; without it, boxes are as the
     networks' authors draw them.
-    Raises UserError from `check` and `setup` where the method's package or weights are missing; nothing is downloaded.
+    Raises UserError from `check` and `setup` where the method's package is missing or its weights are damaged.
     """
 
     version: ClassVar[int] = 2
@@ -63,16 +64,21 @@ class Text(Annotator):
         """The three role frames, in colour."""
         return FrameRequest(roles=ROLES, short_side_px=360)
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (CRAFT,) if self.method == "easyocr" else ()
+
     def check(self) -> None:
-        """Raise UserError where something that `setup` needs is missing; loads nothing."""
-        if self.method not in LOADERS:
-            raise UserError(f"text.method must be one of {', '.join(LOADERS)}, not {self.method!r}")
-        rapidocr_model() if self.method == "rapidocr" else craft_weights()
+        """Raise UserError where a package that `setup` needs is missing; loads nothing."""
+        if self.method not in METHODS:
+            raise UserError(f"text.method must be one of {', '.join(METHODS)}, not {self.method!r}")
+        rapidocr_model() if self.method == "rapidocr" else check_easyocr()
 
     def setup(self, device: str, files: Mapping[str, Path]) -> None:
         """Load the network, one thread."""
         self.check()
-        self.__dict__["_detector"] = LOADERS[self.method](device, self.side_px)
+        detector = load_rapidocr(device, self.side_px) if self.method == "rapidocr" else load_craft(device, files[CRAFT])
+        self.__dict__["_detector"] = detector
 
     def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
         """One dict of the columns per clip."""
@@ -97,8 +103,11 @@ class Text(Annotator):
             return 0.0, 0
         kernels = self.__dict__["_detector"](rgb)
         gray = _gray(rgb)
-        boxes = [tight_box(gray, kernel) if self.tight else grown(kernel, GROW) for kernel in kernels]
+        boxes = [tight_box(gray, kernel) if self.tight else self._as_drawn(kernel) for kernel in kernels]
         return union_area(boxes, gray.shape), len(boxes)
+
+    def _as_drawn(self, kernel: np.ndarray) -> np.ndarray:
+        return grown(kernel, GROW) if self.method == "rapidocr" else unshrunk(kernel)
 
 
 def _gray(rgb: np.ndarray) -> np.ndarray:
@@ -184,31 +193,34 @@ def map_kernels(text_map: np.ndarray) -> list[np.ndarray]:
     return kernels
 
 
-def craft_weights() -> Path:
-    """Where easyocr keeps CRAFT's weights. Raises UserError, at once and without network, where the file is missing."""
+def check_easyocr() -> None:
+    """Raises UserError where easyocr, which brings CRAFT's network, is not installed; imports nothing."""
     from importlib.util import find_spec
 
     if find_spec("easyocr") is None:
         raise UserError("text.method = easyocr needs the package easyocr: pip install easyocr")
-    home = os.environ.get("EASYOCR_MODULE_PATH") or os.environ.get("MODULE_PATH") or Path.home() / ".EasyOCR"
-    path = Path(home) / "model" / CRAFT_FILE
-    if not path.is_file():
-        raise UserError(f"put EasyOCR's {CRAFT_FILE} into {path.parent} for text.method = easyocr, or set text.method = rapidocr")
+
+
+def craft_weights() -> Path:
+    """Where CRAFT's weights lie. Raises UserError, at once and without network, where they are missing."""
+    check_easyocr()
+    path = find(CRAFT, {})
+    if path is None:
+        raise UserError(f"no weights for text.method = easyocr: `curate weights pull {CRAFT}`, or set text.method = rapidocr")
     return path
 
 
-def load_craft(device: str, side_px: int) -> Detector:
-    """CRAFT through easyocr's own network and box code: RGB uint8 [H, W, 3] -> kernels. Weights are read without pickle."""
-    import torch
-    from easyocr.craft import CRAFT
+def load_craft(device: str, path: Path) -> Detector:
+    """CRAFT through easyocr's own network and box code: RGB uint8 [H, W, 3] -> kernels. Raises UserError where the file does not fit."""
+    from easyocr.craft import CRAFT as Network
     from easyocr.detection import copyStateDict, get_textbox
 
-    path = craft_weights()
-    network = CRAFT()
+    state = copyStateDict(load_state(path))
+    network = Network()
     try:
-        network.load_state_dict(copyStateDict(torch.load(path, map_location="cpu", weights_only=True)))
-    except Exception as error:
-        raise UserError(f"{path} does not hold CRAFT's weights: {type(error).__name__}") from error
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"{path} does not hold CRAFT's weights: {' '.join(str(error).split())[:120]}") from None
     network.eval().to(device)
 
     def detect(rgb: np.ndarray) -> list[np.ndarray]:
@@ -218,16 +230,22 @@ def load_craft(device: str, side_px: int) -> Detector:
     return detect
 
 
-LOADERS: Mapping[str, Callable[[str, int], Detector]] = {"rapidocr": load_rapidocr, "easyocr": load_craft}
-
-
-def shrunk(box: np.ndarray, share: float = 0.25) -> np.ndarray:
-    """The kernel of a full line's box: each side moved inwards by `share` of the line's height."""
+def shrunk(box: np.ndarray) -> np.ndarray:
+    """The kernel of a full line's box: each side moved inwards by a quarter of the line's height."""
     import cv2
 
     centre, (w, h), angle = cv2.minAreaRect(box)
-    by = 2 * share * min(w, h)
+    by = 0.5 * min(w, h)
     return np.asarray(cv2.boxPoints((centre, (max(w - by, 1), max(h - by, 1)), angle)))
+
+
+def unshrunk(kernel: np.ndarray) -> np.ndarray:
+    """The box that `shrunk` made a kernel of, which is half as high."""
+    import cv2
+
+    centre, (w, h), angle = cv2.minAreaRect(np.asarray(kernel, np.float32))
+    by = min(w, h)
+    return np.asarray(cv2.boxPoints((centre, (w + by, h + by), angle)))
 
 
 def grown(kernel: np.ndarray, ratio: float) -> np.ndarray:

@@ -41,20 +41,22 @@ def find(name: str, overrides: Mapping[str, str]) -> Path | None:
 
 
 def target(weights: Weights) -> Path:
-    """Where weights belong in the cache folder: a file by its published name, or a file of the hub or a folder by the name in the table."""
+    """Where weights belong in the cache folder: a file by its published name; of the hub, a folder by the name in the table, a network of
+    open_clip as `evaluate` looks for it (`ViT-L-14-openai.safetensors`), any other file by the name in the table.
+    """
+    return _targets(weights)[0]
+
+
+def _targets(weights: Weights) -> list[Path]:
     if weights.kind == "file":
-        return cache_folder() / weights.files[0]
-    return cache_folder() / (weights.name + ("" if weights.folder else Path(weights.files[0]).suffix))
+        return [cache_folder() / weights.files[0]]
+    stem = f"{weights.model}-{weights.pretrained}" if weights.pretrained else weights.name
+    return [cache_folder() / (stem + ("" if weights.folder else Path(file).suffix)) for file in weights.files]
 
 
 def _places(weights: Weights) -> list[Path]:
-    if weights.kind == "hub":
-        suffixes = [""] if weights.folder else [Path(file).suffix for file in weights.files]
-        named = [cache_folder() / (weights.name + suffix) for suffix in suffixes]
-        # the names under which `evaluate` looks for networks of open_clip
-        return named + [cache_folder() / f"{weights.model}-{weights.pretrained}{suffix}" for suffix in suffixes if weights.pretrained]
     folders = [os.path.expandvars(folder) for folder in weights.elsewhere]
-    return [target(weights), *(Path(f).expanduser() / weights.files[0] for f in folders if not f.startswith("$"))]
+    return _targets(weights) + [Path(f).expanduser() / weights.files[0] for f in folders if not f.startswith("$")]
 
 
 def _existing(path: str, what: str) -> Path:

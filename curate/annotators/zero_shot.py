@@ -1,0 +1,99 @@
+"""Tags without training: which of two texts CLIP finds nearer to a picture (Radford et al. 2021, arXiv 2103.00020, section 3.1)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from curate.annotators import Annotator, ClipFrames
+from curate.annotators.clip import embeddings
+from curate.clip_model import ready_clip
+from curate.errors import UserError
+
+_PLAIN = "a photo"
+_PAIRS = {
+    "watermark": ("a photo with a watermark or a logo over it", "a photo without any watermark or logo"),
+    "nsfw": ("an explicit photo of naked people", "a photo that is safe for work"),
+}
+
+
+@dataclass(frozen=True)
+class ZeroShot(Annotator):
+    """What CLIP takes the pictures for. Probabilities are its own and not calibrated: look at examples before you set a limit.
+
+    watermark_probability: float32 in [0, 1], "a photo with a watermark or a logo over it" against one without; mean over the frames.
+    nsfw_probability: float32 in [0, 1], explicit against safe for work; largest of the frames.
+    zero_shot: map from tag to float32 in [0, 1], the tag's text against "a photo", mean over the frames.
+    zero_shot_tags: list of the tags whose probability is at least `tag_from`.
+
+    tags: texts such as "a photo of a dog", or "dog = a photo of a dog" to name the tag. network: as that of `clip`.
+    """
+
+    version: ClassVar[int] = 1
+    gpu: ClassVar[float] = 1.0
+    from_stored: ClassVar[bool] = True
+    columns: ClassVar[Mapping[str, pa.DataType]] = {
+        "watermark_probability": pa.float32(),
+        "nsfw_probability": pa.float32(),
+        "zero_shot": pa.map_(pa.string(), pa.float32()),
+        "zero_shot_tags": pa.list_(pa.string()),
+    }
+
+    tags: tuple[str, ...] = ()
+    tag_from: float = 0.5
+    network: str = "clip-vit-l-14"
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.network,)
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        return ("clip",)
+
+    @property
+    def batch_clips(self) -> int:
+        return 256
+
+    def params(self) -> dict[str, Any]:
+        """The content of the weights counts, not their place."""
+        return {"tags": list(self.tags), "tag_from": self.tag_from}
+
+    def check(self) -> None:
+        """Raise UserError for two tags of one name."""
+        names = [name for name, _ in self._texts()]
+        if len(set(names)) < len(names):
+            raise UserError("zero_shot.tags holds two tags of one name")
+
+    def setup(self, device: str, files: Mapping[str, Path]) -> None:
+        model = ready_clip(self.network, files[self.network], device)
+        pairs = [*_PAIRS.values(), *((text, _PLAIN) for _, text in self._texts())]
+        vectors = model.texts([text for pair in pairs for text in pair])
+        # P(first) = sigmoid(scale * (cosine to the first - cosine to the second))
+        self.__dict__["_directions"] = model.scale * (vectors[0::2] - vectors[1::2])
+
+    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
+        return [self._tagged(clip) for clip in clips]
+
+    def _tagged(self, clip: ClipFrames) -> dict[str, Any]:
+        directions: np.ndarray = self.__dict__["_directions"]
+        pictures = embeddings(clip.columns)
+        if pictures.shape[1] != directions.shape[1]:
+            raise UserError(f"zero_shot.network = {self.network} is another network than clip's")
+        found = 1 / (1 + np.exp(-(pictures @ directions.T)))
+        (watermark, nsfw), rest = found.T[:2], found.T[2:].mean(axis=1)
+        tags = {name: float(p) for (name, _), p in zip(self._texts(), rest, strict=True)}
+        return {
+            "watermark_probability": float(watermark.mean()),
+            "nsfw_probability": float(nsfw.max()),
+            "zero_shot": list(tags.items()),
+            "zero_shot_tags": [name for name, p in tags.items() if p >= self.tag_from],
+        }
+
+    def _texts(self) -> list[tuple[str, str]]:
+        """(tag, text)."""
+        parts = [text.partition("=") for text in self.tags]
+        return [(name.strip(), text.strip() if equals else name.strip()) for name, equals, text in parts]
