@@ -145,12 +145,12 @@ def inspect(run_dir: Run, clip_id: Annotated[str, typer.Argument(help="Clip id o
     commands.inspect(run_dir, clip_id)
 
 
-@app.command()
-def presets() -> None:
-    """List the presets."""
+@app.command(epilog="Example: curate presets svd")
+def presets(name: Annotated[str, typer.Argument(help="A preset to show in full: methods, units, sources.")] = "") -> None:
+    """List the presets, or explain one."""
     from curate import commands
 
-    commands.presets()
+    commands.presets(name)
 
 
 @weights_app.command("list")

@@ -15,6 +15,7 @@ from curate.errors import UserError
 from curate.log import DownloadLines, say
 from curate.manifest import RunDir, write_json
 from curate.options import RunOptions
+from curate.policy import closest
 from curate.run import (
     Listing,
     list_inputs,
@@ -203,14 +204,19 @@ def inspect(root: Path, clip_id: str) -> None:
     Console(soft_wrap=True).print(describe(root, clip_id), markup=False, highlight=False)
 
 
-def presets() -> None:
+def presets(chosen: str) -> None:
     """`curate presets`."""
     from importlib import resources
 
-    for name in preset_names():
-        text = resources.files("curate.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    folder, names = resources.files("curate.presets"), preset_names()
+    if chosen and chosen not in names:
+        raise UserError(f"there is no preset {chosen!r}{closest(chosen, names)}")
+    for name in [chosen] if chosen else names:
+        text = folder.joinpath(f"{name}.toml").read_text(encoding="utf-8")
         about = next((line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")), "")
-        say(f"{name:24} {about}")
+        say(text.rstrip() if chosen else f"{name:24} {about}")
+    if not chosen:
+        say("`curate presets NAME` shows one in full; each lies over the default preset")
 
 
 def list_weights() -> None:
