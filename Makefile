@@ -24,8 +24,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# One process per core, each with one thread: threads of two processes would wait for each other.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 bench: setup
 	$(BIN)/python benchmarks/tables.py

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 DEMO_MINUTES = 2
 SHARED = Path(os.environ.get("CLIPMILL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -43,17 +45,26 @@ def _command(name: str, arguments: tuple, cwd: Path | None, check: bool, timeout
     return done
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of the test processes to need it makes for all of them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        done = folder.with_suffix(".done")
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Demo videos with truth.parquet, rendered once."""
-    folder = tmp_path_factory.mktemp("demo") / "videos"
-    curate("demo", folder, "--minutes", DEMO_MINUTES)
-    return folder
+    return made_once(tmp_path_factory, "demo", lambda folder: curate("demo", folder / "videos", "--minutes", DEMO_MINUTES)) / "videos"
 
 
 @pytest.fixture(scope="session")
 def demo_run(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo videos curated once with the default preset. Read-only: copy it before changing anything."""
-    run = tmp_path_factory.mktemp("run") / "run"
-    curate("run", demo_videos, "--out", run)
-    return run
+    return made_once(tmp_path_factory, "run", lambda folder: curate("run", demo_videos, "--out", folder / "run")) / "run"
