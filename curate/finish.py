@@ -35,7 +35,7 @@ _LIBRARIES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pandas", "tor
 
 def policy_of(config: Config, name: str | None = None) -> Policy:
     """The configuration's policy, its columns checked. Raises UserError for a column nothing makes, before any work."""
-    title = name or Path(config.preset).stem
+    title = name or Path(config.preset).name.removesuffix(".toml")
     return parse(title, config.policy, columns=[*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS])
 
 

@@ -1,22 +1,14 @@
 """Where weight files come from: a path the user names, else the cache folder. Nothing is ever downloaded."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import platformdirs
-
 from curate.errors import UserError
+from curate.weights import FOLDER_VARIABLE, digest, sha256
+from curate.weights import cache_folder as folder
 
-FOLDER_VARIABLE = "CLIPMILL_WEIGHTS"
-_CHUNK_BYTES = 1 << 20
-
-
-def folder() -> Path:
-    """The cache folder of weight files: `CLIPMILL_WEIGHTS`, else `weights` in the user's cache folder. It need not exist."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("clipmill")) / "weights"
+__all__ = ["FOLDER_VARIABLE", "check_sha256", "find", "folder", "git_blob_sha1", "sha256"]
 
 
 def find(given: Path | None, names: Sequence[str], what: str) -> Path:
@@ -34,14 +26,9 @@ def find(given: Path | None, names: Sequence[str], what: str) -> Path:
     )
 
 
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    return _digest(path, hashlib.sha256())
-
-
 def git_blob_sha1(path: Path) -> str:
     """Hexadecimal name that git gives a file's content, by which published repositories list files that they hold."""
-    return _digest(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))
+    return digest(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))
 
 
 def check_sha256(path: Path, expected: str, what: str) -> None:
@@ -60,13 +47,3 @@ def _existing(path: Path, what: str) -> Path:
 
 def _either(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _digest(path: Path, digest: "hashlib._Hash") -> str:
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
-    return digest.hexdigest()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from annotator_clips import clip, of_file, texture
 from PIL import Image, ImageDraw, ImageFont
 
-from curate.annotators.text import Text, grown, map_kernels, same_picture, tight_box, union_area
+from curate import weights
+from curate.annotators.text import Text, grown, map_kernels, same_picture, shrunk, tight_box, union_area, unshrunk
 from curate.errors import AnnotatorError, UserError
 from curate.picture import decode_jpeg, encode_jpeg
 
@@ -167,33 +169,53 @@ def test_missing_craft_weights_fail_at_once_and_name_the_fix(tmp_path):
     code = (
         "import sys, socket\n"
         "socket.socket.connect = lambda *a: sys.exit('network')\n"
+        "from curate import weights\n"
         "from curate.annotators.text import Text\n"
         "from curate.errors import UserError\n"
-        "try: Text(method='easyocr').setup('cpu', {})\n"
+        "text = Text(method='easyocr')\n"
+        "text.check()\n"
+        "try: weights.resolve(text.weights, {}, offline=True)\n"
         "except UserError as error: print(error)\n"
         "print('torch' in sys.modules, 'easyocr' in sys.modules)\n"
     )
-    env = {**os.environ, "EASYOCR_MODULE_PATH": str(tmp_path)}
+    env = {**os.environ, "EASYOCR_MODULE_PATH": str(tmp_path), "CLIPMILL_WEIGHTS": str(tmp_path), "HOME": str(tmp_path)}
     result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     message, imported = result.stdout.strip().splitlines()
+    assert "curate weights pull craft" in message
     assert "craft_mlt_25k.pth" in message
-    assert str(tmp_path) in message
     assert imported == "False False"
 
 
-def test_craft_loads_and_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("angle", [0.0, 25.0])
+def test_the_kernel_of_a_line_leads_back_to_the_line(angle):
+    line = cv2.boxPoints(((200, 100), (120, 30), angle))
+    kernel = shrunk(line)
+    assert cv2.contourArea(kernel) == pytest.approx(105 * 15, rel=1e-3)
+    assert union_area([unshrunk(kernel), line], (300, 400)) == pytest.approx(120 * 30 / (300 * 400), rel=0.02)
+
+
+def test_rapidocr_needs_no_weights():
+    assert Text().weights == ()
+    assert Text(method="easyocr").weights == ("craft",)
+
+
+def test_craft_loads_and_runs_from_where_easyocr_keeps_it(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     craft = pytest.importorskip("easyocr.craft")
     torch.manual_seed(0)
-    weights = tmp_path / "model" / "craft_mlt_25k.pth"
-    weights.parent.mkdir()
+    file = tmp_path / "model" / "craft_mlt_25k.pth"
+    file.parent.mkdir()
     monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path))
-    torch.save({f"module.{k}": v for k, v in craft.CRAFT().state_dict().items()}, weights)
+    monkeypatch.setenv("CLIPMILL_WEIGHTS", str(tmp_path / "none"))
+    torch.save({f"module.{k}": v for k, v in craft.CRAFT().state_dict().items()}, file)
     picture = cv2.cvtColor(texture(0)[:64, :96], cv2.COLOR_GRAY2RGB)
     text = Text(method="easyocr")
-    text.setup("cpu", {})
+    files = {name: Path(local.path) for name, local in weights.resolve(text.weights, {}, offline=True).items()}
+    assert files == {"craft": file}
+    text.setup("cpu", files)
     row = text([clip([picture], [0.0], roles=("first",))])[0]
     assert 0 <= row["text_area"] <= 1
-    weights.write_bytes(b"not weights")
-    with pytest.raises(UserError, match="does not hold"):
-        text.setup("cpu", {})
+    for content, problem in ((b"not weights", "cannot be read"), (None, "does not hold CRAFT's weights")):
+        file.write_bytes(content) if content else torch.save({"a": torch.zeros(1)}, file)
+        with pytest.raises(UserError, match=problem):
+            text.setup("cpu", files)

@@ -42,8 +42,8 @@ class Motion(Annotator):
     All are null where the clip holds fewer than two sampled frames or is smaller than 8 px after the crop, and an error where
     the picture is so flat (black, say) that nothing could be seen to move: a number would read as "static".
 
-    method: farneback (offline) or raft (800x450 px; needs weights, and a GPU for more than a few minutes of video; while a video is
-    worked on, its pictures take about 2 MB per second of it on disk). network: RAFT's weights by name, or a file.
+    method: farneback (offline) or raft (800x450 px; needs weights, and a GPU: on one core of a CPU a pair takes about 10 s; while a
+    video is worked on, its pictures take about 2 MB per second of it on disk). network: RAFT's weights by name, or a file.
     fps: sampling rate, 1/s. short_side_px: size at which Farneback's flow is computed. static_below: short sides per second.
     camera_above: speed, short sides per second, from which the camera counts as moving.
     min_contrast: standard deviation of luma, levels of 255, below which the picture counts as flat.
