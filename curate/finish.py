@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from curate import decisions, schema, waterfall
-from curate.config import Config, load_tree
+from curate.config import Config, load_tree, title_of
 from curate.errors import UserError
 from curate.fingerprints import library_version
 from curate.join import Joined, join, makers, with_decisions
@@ -35,7 +34,7 @@ _LIBRARIES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pandas", "tor
 
 def policy_of(config: Config, name: str | None = None) -> Policy:
     """The configuration's policy, its columns checked. Raises UserError for a column nothing makes, before any work."""
-    title = name or Path(config.preset).name.removesuffix(".toml")
+    title = name or title_of(config.preset)
     return parse(title, config.policy, columns=[*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS])
 
 

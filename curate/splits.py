@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from curate.errors import UserError
 from curate.export_config import SPLITS, check_split
@@ -72,6 +70,10 @@ def _components(clips: pd.DataFrame) -> pd.Series:
     linked = groups >= 0
     n_nodes = len(video_ids) + groups.max(initial=-1) + 1
     edges = (np.ones(int(linked.sum())), (videos[linked], groups[linked] + len(video_ids)))
+    # scipy takes a third of a second to import, and every command reads this file
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     _, labels = connected_components(coo_matrix(edges, shape=(n_nodes, n_nodes)), directed=False)
     ids = pd.Series(np.asarray(video_ids, object), index=pd.Index(np.asarray(video_ids, object), name="video_id"), dtype=object)
     return ids.groupby(labels[: len(video_ids)]).transform("first")

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
 from curate.errors import AnnotatorError, UserError
-from curate.weights import find, load_state
+from curate.weights import load_state
 
 Detector = Callable[[np.ndarray], list[np.ndarray]]
 RASTER_SCALE = 4
@@ -199,15 +199,6 @@ def check_easyocr() -> None:
 
     if find_spec("easyocr") is None:
         raise UserError("text.method = easyocr needs the package easyocr: pip install easyocr")
-
-
-def craft_weights() -> Path:
-    """Where CRAFT's weights lie. Raises UserError, at once and without network, where they are missing."""
-    check_easyocr()
-    path = find(CRAFT, {})
-    if path is None:
-        raise UserError(f"no weights for text.method = easyocr: `curate weights pull {CRAFT}`, or set text.method = rapidocr")
-    return path
 
 
 def load_craft(device: str, path: Path) -> Detector:
