@@ -1,21 +1,23 @@
 """The diffusion transformer over spacetime patches: DiT per frame, Latte's alternation, or full attention, by its attention plans."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from curate.errors import UserError
 from models.backbones.contract import Conditioning, check_inputs, with_frames
 from models.backbones.patches import patch_grid, patchify, unpatchify
 from models.backbones.sample_embedding import SampleEmbedding
+from models.backbones.sequence import BlockInputs, Part, Positions, packed, unpacked, with_text, without_padding, without_text
 from models.layers.attention import Attention, CrossAttention
 from models.layers.embeddings import TimePositions, rotary_channels, rotary_table, space_embedding, time_embedding
 from models.layers.feed_forward import FeedForward
 from models.layers.linear import xavier_linear, zero_linear
 from models.layers.norms import NORM_EPS, Modulation, modulated_layer_norm
+from models.layers.packing import Packing
 from models.layers.plan import SPATIAL, TEMPORAL, AttentionPlan, Grid
 from models.layers.recompute import run_block
 
@@ -57,18 +59,6 @@ class DiTConfig:
             raise UserError(f"a DiT needs patch sides of at least one and an attention plan, not {self.patch} and {self.plans}")
 
 
-class BlockInputs(NamedTuple):
-    """What a block gets beside its positions [B, t, h, w, width]; see LayerInputs. time: float [t, 1, 1, width] or a full grid of it."""
-
-    embedding: torch.Tensor
-    tokens: torch.Tensor | None
-    token_mask: torch.Tensor | None
-    independent: torch.Tensor | None
-    rotation: torch.Tensor | None
-    time: torch.Tensor | None
-    key_mask: torch.Tensor | None
-
-
 class DiTBlock(nn.Module):
     """Attention under a plan and an MLP, both modulated and gated by the sample's embedding; starts as the identity."""
 
@@ -83,11 +73,16 @@ class DiTBlock(nn.Module):
         self.cross = CrossAttention(width, config.head_dim, config.token_dim, config.qk_norm, zero_output=True) if crosses else None
 
     def forward(self, x: torch.Tensor, inputs: BlockInputs) -> torch.Tensor:
-        shift, scale, gate, shift_out, scale_out, gate_out = self.modulation(inputs.embedding)
+        packing = inputs.packing
+        parts = self.modulation(inputs.embedding)
+        shift, scale, gate, shift_out, scale_out, gate_out = parts if packing is None else map(packing.spread, parts)
         read = modulated_layer_norm(x if inputs.time is None else x + inputs.time, shift, scale)
-        x = torch.addcmul(x, gate, self.attention(read, inputs.rotation, inputs.independent, inputs.key_mask))
-        if self.cross is not None and self.cross_norm is not None and inputs.tokens is not None:
-            x = x + self.cross(self.cross_norm(x), inputs.tokens, inputs.token_mask)
+        x = torch.addcmul(x, gate, self.attention(read, inputs.rotation, inputs.independent, inputs.key_mask, packing))
+        if self.cross is not None and self.cross_norm is not None:
+            if packing is not None:
+                x = x + cross_packed(self.cross, self.cross_norm(x), packing)
+            elif inputs.tokens is not None:
+                x = x + self.cross(self.cross_norm(x), inputs.tokens, inputs.token_mask)
         return torch.addcmul(x, gate_out, self.feed_forward(modulated_layer_norm(x, shift_out, scale_out)))
 
     def flops(self, grid: Grid, tokens: int) -> int:
@@ -114,16 +109,23 @@ class DiT(nn.Module):
 
     def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1: an image. Raises UserError for conditions without a place."""
-        config, video = self.config, (z.shape[1], z.shape[3], z.shape[4])
         self._check(z, conditioning)
-        x = self.patches_in(patchify(with_frames(z, conditioning.frames, config.frame_channels), config.patch))
-        grid = patch_grid(video, config.patch)
-        if config.space_positions == "sinusoidal":
-            x = x + space_embedding(grid[1], grid[2], config.width, z.device).to(x.dtype)
         embedding = self.embedding(noise_level, conditioning.vector)
-        x = self._through_blocks(x, grid, embedding, conditioning)
+        x = self._patches(z, conditioning)
+        grid = (x.shape[1], x.shape[2], x.shape[3])
+        x = without_text(self._through_blocks(self._positions(x, embedding, conditioning)), grid)
         shift, scale = self.final_modulation(embedding)
-        return unpatchify(self.patches_out(modulated_layer_norm(x, shift, scale)), config.patch, video)
+        return self._video(self.patches_out(modulated_layer_norm(x, shift, scale)), z)
+
+    def forward_packed(self, parts: Sequence[Part]) -> list[torch.Tensor]:
+        """Videos of several shapes in one sequence without padding: the same as `forward` for each part, z [B, T, in_channels, H, W] ->
+        [B, T, out_channels, H, W], with large matrix products however few videos a part has. Raises UserError as `forward` does.
+        """
+        for part in parts:
+            self._check(part.z, part.conditioning)
+        cut = [[part] if self.tokens_in is None else without_padding(part) for part in parts]
+        found = iter(self._packed([piece for pieces in cut for piece in pieces]))
+        return [torch.cat([next(found) for _ in pieces]) for pieces in cut]
 
     def flops(self, grid: Grid, tokens: int = 0) -> int:
         """Floating point operations of a forward pass over one video of `grid` (frames, height, width) with `tokens` text tokens."""
@@ -148,19 +150,42 @@ class DiT(nn.Module):
         if conditioning.independent is not None and (config.patch[0] > 1 or config.text == "in_context"):
             raise UserError("independent frames need patches of a single frame, and no text in context")
 
-    def _through_blocks(self, x: torch.Tensor, grid: Grid, embedding: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+    def _packed(self, parts: Sequence[Part]) -> list[torch.Tensor]:
+        embeddings = [self.embedding(part.noise_level, part.conditioning.vector) for part in parts]
+        patches = [self._patches(part.z, part.conditioning) for part in parts]
+        several = [self._positions(x, e, part.conditioning) for x, e, part in zip(patches, embeddings, parts, strict=True)]
+        together = packed(several, torch.cat(embeddings))
+        packing = together.inputs.packing
+        assert packing is not None
+        shift, scale = map(packing.spread, self.final_modulation(together.inputs.embedding))
+        row = self.patches_out(modulated_layer_norm(self._through_blocks(together), shift, scale))
+        found = zip(unpacked(row, packing.shapes), patches, parts, strict=True)
+        return [self._video(without_text(part, (x.shape[1], x.shape[2], x.shape[3])), given.z) for part, x, given in found]
+
+    def _patches(self, z: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+        """float [B, t, h, w, width], told their places in a frame."""
+        config = self.config
+        x = self.patches_in(patchify(with_frames(z, conditioning.frames, config.frame_channels), config.patch))
+        if config.space_positions != "sinusoidal":
+            return x
+        return x + space_embedding(x.shape[2], x.shape[3], config.width, z.device).to(x.dtype)
+
+    def _video(self, patches: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return unpatchify(patches, self.config.patch, (z.shape[1], z.shape[3], z.shape[4]))
+
+    def _positions(self, x: torch.Tensor, embedding: torch.Tensor, conditioning: Conditioning) -> Positions:
+        """Patches [B, t, h, w, width] as blocks take them, behind the text where it is in context."""
+        grid = (x.shape[1], x.shape[2], x.shape[3])
         time = None if self.time_positions is None else self.time_positions(grid[0], x.device)[:, None, None].to(x.dtype)
         rotations = [self._rotation(plan, grid, x.device) for plan in self.config.plans]
         given = BlockInputs(embedding, conditioning.tokens, conditioning.token_mask, conditioning.independent, None, time, None)
         if self.tokens_in is None or conditioning.tokens is None:
-            return self._run(x, given, rotations)
-        tokens = self.tokens_in(conditioning.tokens).to(x.dtype)
-        row, given, rotations = with_text(x, tokens, given, rotations)
-        return self._run(row, given, rotations)[:, 0, 0, tokens.shape[1] :].unflatten(1, grid)
+            return Positions(x, given, rotations)
+        return with_text(x, self.tokens_in(conditioning.tokens).to(x.dtype), given, rotations)
 
-    def _run(self, x: torch.Tensor, given: BlockInputs, rotations: list[torch.Tensor | None]) -> torch.Tensor:
-        """rotations: one for each of config.plans."""
+    def _through_blocks(self, positions: Positions) -> torch.Tensor:
         in_stream = self.config.time_positions_in == "stream"
+        x, given, rotations = positions
         for index, (block, plan) in enumerate(zip(self.blocks, self.plans, strict=True)):
             if in_stream and given.time is not None and index == self.first_mixing:
                 x = x + given.time
@@ -182,26 +207,13 @@ class DiT(nn.Module):
         return rotary_table((grid[0], 1, 1) if plan.reach == "temporal" else grid, channels, device)
 
 
-def with_text(
-    x: torch.Tensor, tokens: torch.Tensor, given: BlockInputs, rotations: list[torch.Tensor | None]
-) -> tuple[torch.Tensor, BlockInputs, list[torch.Tensor | None]]:
-    """Text and patches as one row of positions: x [B, t, h, w, width] -> [B, 1, 1, N + t h w, width], and what belongs to it.
+@torch._disable_dynamo
+def cross_packed(cross: CrossAttention, x: torch.Tensor, packing: Packing) -> torch.Tensor:
+    """Each part of a row [1, 1, 1, L, width] attends to its own tokens; zeros for a part without any. -> the same shape.
 
-    Tokens come first and have no place in time and space.
+    No part of a compiled graph, because shapes change from batch to batch.
     """
-    count, grid = tokens.shape[1], x.shape[1:4]
-    row = torch.cat([tokens, x.flatten(1, 3)], dim=1)[:, None, None]
-    time, key_mask = given.time, given.token_mask
-    if time is not None:
-        time = F.pad(time.expand(*grid, -1).flatten(0, 2), [0, 0, count, 0])[None, None]
-    if key_mask is not None:
-        key_mask = F.pad(key_mask, [0, row.shape[3] - count], value=True)
-    turns = [None if rotation is None else _unturned_before(rotation.flatten(0, 2), count)[None, None] for rotation in rotations]
-    return row, BlockInputs(given.embedding, None, None, None, None, time, key_mask), turns
-
-
-def _unturned_before(table: torch.Tensor, count: int) -> torch.Tensor:
-    """[L, 2, n] -> [count + L, 2, n], the first ones of angle zero."""
-    still = torch.zeros_like(table[:1]).expand(count, -1, -1).clone()
-    still[:, 0] = 1.0
-    return torch.cat([still, table])
+    found = []
+    for part, tokens, mask in zip(packing.parts(x[0, 0, 0]), packing.tokens, packing.token_mask, strict=True):
+        found.append((torch.zeros_like(part) if tokens is None else cross(part, tokens, mask)).flatten(0, 3))
+    return torch.cat(found)[None, None, None]

@@ -13,6 +13,7 @@ import torch
 
 from curate.errors import UserError
 from curate.log import progress, say
+from evaluate.weights import sha256
 from models.conditioning.contract import Conditions
 from models.core.noise import SampleNoise
 from models.generate.files import write_mp4, write_sheet
@@ -20,6 +21,7 @@ from models.generate.loading import Loaded, load
 from models.generate.sampling import Generator
 from models.generate.wishes import Wish, first_frames, wishes
 from models.layers.plan import Grid
+from models.train.checkpoint import WEIGHTS, step_folder
 from models.train.config import size_px
 from models.train.diffusion import as_floats, standardised
 from models.train.parallel import start
@@ -116,12 +118,14 @@ def _grid(loaded: Loaded, request: Request) -> Grid:
 
 
 def _facts(loaded: Loaded, request: Request, grid: Grid) -> dict[str, Any]:
-    """What decides the videos but for their number; the lineage of each of them."""
+    """What decides the videos but for their number; the lineage of each of them. weights_sha256: of the step's `weights.safetensors`, also
+    where an average made the videos: it tells two trainings in one folder apart."""
     sampling = {key: value for key, value in vars(loaded.config.sample).items() if key != "batch"}
     return {
         "checkpoint": str(loaded.root.resolve()),
         "step": loaded.step,
         "average": loaded.average,
+        "weights_sha256": sha256(step_folder(loaded.root, loaded.step) / WEIGHTS),
         "clips_sha256": loaded.card["clips_sha256"],
         "sampling": json.loads(json.dumps(sampling, default=dict)),
         "seed": request.seed,
@@ -167,7 +171,7 @@ def _write_manifest(out: Path, wanted: Sequence[Wish], facts: dict[str, Any], gr
         own |= {"sha256": hashlib.sha256(data).hexdigest(), "index": wish.index, "caption": wish.caption, "label": wish.label}
         own |= {f"number_{name}": value for name, value in wish.numbers.items()}
         own |= {"seed": facts["seed"], "n_frames": grid[0], "height": grid[1], "width": grid[2], "fps": fps}
-        own |= {key: facts[key] for key in ("checkpoint", "step", "average", "clips_sha256")}
+        own |= {key: facts[key] for key in ("checkpoint", "step", "average", "weights_sha256", "clips_sha256")}
         rows.append(own)
     partial = out / f"{MANIFEST}.tmp"
     pq.write_table(pa.Table.from_pylist(rows), partial)

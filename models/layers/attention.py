@@ -6,7 +6,9 @@ from torch import nn
 
 from curate.errors import UserError
 from models.layers.embeddings import rotate
+from models.layers.flex import flex_attend, flex_helps
 from models.layers.linear import xavier_linear, zero_linear
+from models.layers.packing import Packing
 from models.layers.plan import AttentionPlan, Grid, group_mask, join, padded_positions, partition, query_key_pairs
 
 
@@ -32,27 +34,27 @@ class Attention(nn.Module):
         rotation: torch.Tensor | None = None,
         independent: torch.Tensor | None = None,
         key_mask: torch.Tensor | None = None,
+        packing: Packing | None = None,
     ) -> torch.Tensor:
         """x: float [B, T, H, W, dim]. rotation: float32 [T, H, W, 2, n] from `embeddings.rotary_table`, or [T, 1, 1, 2, n] for a temporal
         plan. independent: bool [B, T], see `plan.group_mask`. key_mask: bool [B, T * H * W] for a full plan, False for positions nobody
-        sees. Raises UserError where the plan has no place for one of them.
+        sees. packing: of x [1, 1, 1, L, dim] that holds several videos, and the table of each in rotation [1, 1, L, 2, n]; what is
+        independent is said there. Raises UserError where the plan has no place for one of them.
         """
+        if packing is not None:
+            return self._packed(x, rotation, packing)
         self._check(independent, key_mask)
         grid = (x.shape[1], x.shape[2], x.shape[3])
+        if independent is None and key_mask is None and flex_helps(self.plan, ((1, *grid),), self.head_dim, x):
+            row, turns = x.flatten(1, 3).unsqueeze(1), None if rotation is None else rotation.flatten(0, 2)[None, None]
+            return self.output(flex_attend(*self._projected(row, turns), self.plan, ((1, *grid),)).flatten(3)).view(x.shape)
         groups = partition(x, self.plan)
         if self.plan.reach == "diagonal":
             # The softmax over a single key is one.
             return join(self.output(self._values(groups)), self.plan, grid)
-        query, key, value = self.query_key_value(groups).unflatten(-1, (3, self.heads, self.head_dim)).unbind(3)
-        query, key = self.query_norm(query), self.key_norm(key)
-        if rotation is not None:
-            table = partition(rotation.unsqueeze(0), self.plan)
-            query, key = rotate(query, table), rotate(key, table)
-        mask = group_mask(self.plan, grid, independent, x.device) if self.plan.within_groups else None
-        if key_mask is not None:
-            mask = key_mask[:, None, None] if mask is None else mask & key_mask[:, None, None]
-        mixed = attend(query, *self._seen(key, value), mask).flatten(3)
-        return join(self.output(mixed), self.plan, grid)
+        turns = None if rotation is None else partition(rotation.unsqueeze(0), self.plan)
+        mixed = self._within(*self._projected(groups, turns), grid, independent, key_mask)
+        return join(self.output(mixed.flatten(3)), self.plan, grid)
 
     def flops(self, grid: Grid) -> int:
         """Floating point operations of a forward pass over one video, a multiply-add being two."""
@@ -63,6 +65,47 @@ class Attention(nn.Module):
     def _values(self, groups: torch.Tensor) -> torch.Tensor:
         bias: torch.Tensor | None = self.query_key_value.bias
         return F.linear(groups, self.query_key_value.weight.chunk(3)[2], None if bias is None else bias.chunk(3)[2])
+
+    def _projected(self, groups: torch.Tensor, turns: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values [B, G, N, heads, d] of [B, G, N, dim], turned by [1, G, N, 2, n]."""
+        query, key, value = self.query_key_value(groups).unflatten(-1, (3, self.heads, self.head_dim)).unbind(3)
+        query, key = self.query_norm(query), self.key_norm(key)
+        return (query, key, value) if turns is None else (rotate(query, turns), rotate(key, turns), value)
+
+    def _within(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        grid: Grid,
+        independent: torch.Tensor | None,
+        key_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """[B, G, N, heads, d] each, the groups of videos of `grid` -> the same shape."""
+        mask = group_mask(self.plan, grid, independent, query.device) if self.plan.within_groups else None
+        if key_mask is not None:
+            mask = key_mask[:, None, None] if mask is None else mask & key_mask[:, None, None]
+        return attend(query, *self._seen(key, value), mask)
+
+    def _packed(self, x: torch.Tensor, rotation: torch.Tensor | None, packing: Packing) -> torch.Tensor:
+        """[1, 1, 1, L, dim] -> the same shape."""
+        if self.plan.reach == "diagonal":
+            return self.output(self._values(x))
+        mixed = self._mixed_in_row(*self._projected(x.flatten(1, 2), rotation), packing)
+        return self.output(mixed.flatten(3)).view(x.shape)
+
+    @torch._disable_dynamo
+    def _mixed_in_row(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing) -> torch.Tensor:
+        """[1, 1, L, heads, d] each -> the same shape. No part of a compiled graph, because shapes change from batch to batch."""
+        if not any(map(_matters, packing.independent)) and flex_helps(self.plan, packing.shapes, self.head_dim, query):
+            return flex_attend(query, key, value, self.plan, packing.shapes)
+        mixed = []
+        for *parts, independent in zip(*(packing.parts(row[0, 0]) for row in (query, key, value)), packing.independent, strict=True):
+            self._check(independent, None)
+            grid = (parts[0].shape[1], parts[0].shape[2], parts[0].shape[3])
+            q, k, v = (partition(part, self.plan) for part in parts)
+            mixed.append(join(self._within(q, k, v, grid, independent), self.plan, grid).flatten(0, 3))
+        return torch.cat(mixed)[None, None]
 
     def _seen(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values [B, G, N, heads, d] of the positions themselves, or of the frames that the plan names: [B, 1 or G, K, heads,
@@ -130,6 +173,11 @@ def head_count(dim: int, head_dim: int) -> int:
     if dim % head_dim:
         raise UserError(f"attention of width {dim} cannot be cut into heads of {head_dim}: choose a head size that divides it")
     return dim // head_dim
+
+
+def _matters(independent: torch.Tensor | None) -> bool:
+    """A video of a single frame is alone anyway."""
+    return independent is not None and independent.shape[1] > 1
 
 
 def _first_and_previous(x: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """A batch as training sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +13,7 @@ class VideoBatch:
     """This process's share of one step. indices: numbers of the samples since the start of training. size: samples of the whole step, over
     all processes. video: uint8 [B, T, 3, H, W], or None where `latents` were cached. numbers: column -> float32 [B], NaN for unknown.
     labels: of classes, None for unknown. independent: bool [B, T], frames that are images of their own. failed: clips that did not decode
-    -> reason. wait_s: time that training stood still for it.
+    -> reason. parts: of a packed step, its samples by bucket, in the same order; video, latents and independent are there alone.
     """
 
     bucket: int
@@ -27,6 +27,7 @@ class VideoBatch:
     labels: tuple[str | None, ...]
     independent: torch.Tensor | None = None
     failed: tuple[tuple[str, str], ...] = ()
+    parts: "tuple[VideoBatch, ...]" = ()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -45,4 +46,31 @@ class VideoBatch:
             labels=self.labels[cut],
             independent=None if self.independent is None else self.independent[cut],
             failed=(),
+            parts=tuple(self._parts_within(start, stop)),
         )
+
+    def _parts_within(self, start: int, stop: int) -> Iterator["VideoBatch"]:
+        first = 0
+        for one in self.parts:
+            if first < stop and first + len(one) > start:
+                yield one.part(max(start - first, 0), stop - first)
+            first += len(one)
+
+
+def packed_batch(parts: Sequence[VideoBatch]) -> VideoBatch:
+    """Batches of several buckets as one step."""
+    if len(parts) == 1:
+        return parts[0]
+    return VideoBatch(
+        bucket=parts[0].bucket,
+        size=sum(one.size for one in parts),
+        indices=tuple(index for one in parts for index in one.indices),
+        clip_ids=tuple(clip_id for one in parts for clip_id in one.clip_ids),
+        video=None,
+        latents=None,
+        captions=tuple(caption for one in parts for caption in one.captions),
+        numbers={name: torch.cat([one.numbers[name] for one in parts]) for name in parts[0].numbers},
+        labels=tuple(label for one in parts for label in one.labels),
+        failed=tuple(failure for one in parts for failure in one.failed),
+        parts=tuple(parts),
+    )

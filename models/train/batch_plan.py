@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from models.train.buckets import Bucket
+from models.train.packed_steps import packed_steps
 
 _CLIPS, _ORDER = 0, 1  # streams of randomness
 
@@ -26,7 +27,7 @@ class Draw:
 class BatchPlan:
     """Every bucket is an endless row of shuffled rounds over its clips, cut into batches; a round of the plan takes enough batches of each
     bucket to see every clip, in shuffled order. So the smallest bucket fills its batches too (by going round more often), nothing is
-    dropped, and steps per bucket are in proportion to its clips.
+    dropped, and steps per bucket are in proportion to its clips. Where buckets are packed a step has batches of several buckets.
     """
 
     def __init__(self, buckets: Sequence[Bucket], seed: int, image_share: float = 0.0) -> None:
@@ -34,38 +35,43 @@ class BatchPlan:
         if not buckets:
             raise ValueError("a batch plan needs at least one bucket")
         self._buckets, self._seed = tuple(buckets), seed
-        self._batches = _batches_per_round(self._buckets, image_share)
-        self.round_steps = sum(self._batches)
-        self._round_samples = sum(n * bucket.batch for n, bucket in zip(self._batches, self._buckets, strict=True))
+        batches = _batches_per_round(self._buckets, image_share)
+        self._steps = packed_steps(self._buckets, batches, seed) if buckets[0].packed else _steps_of_one_bucket(self._buckets, batches)
+        self.round_steps, self._drawn_per_round = len(self._steps), self._steps.sum(axis=0)
         self._order = lru_cache(maxsize=2)(self._shuffled_round)
         self._clips = lru_cache(maxsize=4 * len(self._buckets))(self._shuffled_clips)
 
     def bucket_of(self, step: int) -> int:
-        """The bucket of a step, steps from 0."""
-        return int(self._order(step // self.round_steps)[0][step % self.round_steps])
+        """The bucket of a step, steps from 0; of a packed step the one with most samples."""
+        return int(self._counts(step).argmax())
 
     def first_index(self, step: int) -> int:
         """Samples drawn before `step`, over all processes."""
-        return step // self.round_steps * self._round_samples + int(self._order(step // self.round_steps)[1][step % self.round_steps])
+        return int(self._drawn_before(step).sum())
 
     def batch(self, step: int) -> list[Draw]:
-        """The samples of one step, over all processes."""
-        turn, place = divmod(step, self.round_steps)
-        which = self.bucket_of(step)
-        bucket = self._buckets[which]
-        before = int((self._order(turn)[0][:place] == which).sum())
-        first = (turn * self._batches[which] + before) * bucket.batch
-        start = self.first_index(step)
-        return [self._draw(which, first + i, start + i) for i in range(bucket.batch)]
+        """The samples of one step, over all processes, bucket by bucket."""
+        counts, before = self._counts(step), self._drawn_before(step)
+        places = [(int(which), int(before[which]) + i) for which in counts.nonzero()[0] for i in range(counts[which])]
+        start = int(before.sum())
+        return [self._draw(which, position, start + i) for i, (which, position) in enumerate(places)]
 
     def times_drawn(self, which: int, step: int) -> np.ndarray:
         """int64 [clips of the bucket]: how often each was drawn in the steps before `step`."""
-        turn, place = divmod(step, self.round_steps)
-        batches = turn * self._batches[which] + int((self._order(turn)[0][:place] == which).sum())
-        rounds, rest = divmod(batches * self._buckets[which].batch, len(self._buckets[which].rows))
+        rounds, rest = divmod(int(self._drawn_before(step)[which]), len(self._buckets[which].rows))
         times = np.full(len(self._buckets[which].rows), rounds, np.int64)
         times[self._clips(which, rounds)[:rest]] += 1
         return times
+
+    def _counts(self, step: int) -> np.ndarray:
+        """int64 [buckets]: samples of a step."""
+        turn, place = divmod(step, self.round_steps)
+        return self._steps[self._order(turn)[0][place]]
+
+    def _drawn_before(self, step: int) -> np.ndarray:
+        """int64 [buckets]: samples in the steps before this one."""
+        turn, place = divmod(step, self.round_steps)
+        return turn * self._drawn_per_round + self._order(turn)[1][place]
 
     def _draw(self, which: int, position: int, index: int) -> Draw:
         rows = self._buckets[which].rows
@@ -76,11 +82,16 @@ class BatchPlan:
         return np.random.default_rng([self._seed, _CLIPS, which, epoch]).permutation(len(self._buckets[which].rows))
 
     def _shuffled_round(self, turn: int) -> tuple[np.ndarray, np.ndarray]:
-        """The buckets of a round's steps, and how many samples of the round come before each step."""
-        order = np.repeat(np.arange(len(self._buckets)), self._batches)
+        """int64 [steps], the order of a round's steps; int64 [steps, buckets], how many samples of the round come before each."""
+        order = np.arange(self.round_steps)
         np.random.default_rng([self._seed, _ORDER, turn]).shuffle(order)
-        sizes = np.array([bucket.batch for bucket in self._buckets])[order]
-        return order, np.cumsum(sizes) - sizes
+        counts = self._steps[order]
+        return order, np.cumsum(counts, axis=0) - counts
+
+
+def _steps_of_one_bucket(buckets: Sequence[Bucket], batches: Sequence[int]) -> np.ndarray:
+    sizes = np.diag([bucket.batch for bucket in buckets])
+    return np.repeat(sizes, batches, axis=0)
 
 
 def _batches_per_round(buckets: Sequence[Bucket], image_share: float) -> list[int]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,10 +16,18 @@ from models.train.config import DataConfig, size_px
 TokensOf = Callable[[Grid], int]
 
 
+class Packed(NamedTuple):
+    """tokens: positions of the latents of one video; budget: of all videos of a step together."""
+
+    tokens: int
+    budget: int
+
+
 @dataclass(frozen=True)
 class Bucket:
     """frames, height_px, width_px: of the windows. fps: frames per second of the windows. rows: of its clips in the table. batch: samples
-    per step, over all processes. images: whether the windows are single frames of clips, to train on as images.
+    per step, over all processes. images: whether the windows are single frames of clips, to train on as images. packed: where a step has
+    samples of several buckets; of this one then some times `batch`.
     """
 
     frames: int
@@ -29,6 +37,7 @@ class Bucket:
     rows: tuple[int, ...]
     batch: int
     images: bool = False
+    packed: Packed | None = None
 
     @property
     def grid(self) -> Grid:
@@ -85,6 +94,8 @@ def _fps(clip: dict[Any, Any], config: DataConfig) -> float:
 def _with_batch(bucket: Bucket, config: DataConfig, tokens_of: TokensOf) -> Bucket:
     if config.tokens is None:
         return replace(bucket, batch=config.batch)
+    if config.packed:
+        return replace(bucket, batch=config.batch_multiple, packed=Packed(tokens_of(bucket.grid), config.tokens))
     fits = config.tokens // tokens_of(bucket.grid) // config.batch_multiple
     return replace(bucket, batch=max(fits, 1) * config.batch_multiple)
 

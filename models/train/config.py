@@ -12,6 +12,8 @@ class DataConfig:
     stride: clip frames from one frame of a window to the next. sizes: "HEIGHTxWIDTH", px; a clip goes to the one nearest to its shape,
     is shrunk to cover it and cropped in the middle. batch: samples of an optimiser step over all processes; tokens: where set, positions
     of latents per step instead, so that large buckets have small batches, in multiples of batch_multiple.
+    packed: fill every step up to `tokens` with videos of all buckets, which go through the network as one sequence without padding (dit
+    alone); samples of a bucket come batch_multiple at a time, and image_share is a share of the samples.
     windows: where set, every clip has this many windows, drawn once, in place of a new one in each epoch. flip: mirror windows left to
     right, half of them. image_share: share of steps on batches of single frames. images_per_clip: single frames of other clips put
     behind every window as frames of their own (Video Diffusion Models). cache: "latents" encodes every window once (needs `windows`).
@@ -26,6 +28,7 @@ class DataConfig:
     batch: int = 8
     tokens: int | None = None
     batch_multiple: int = 1
+    packed: bool = False
     windows: int | None = None
     flip: bool = False
     image_share: float = 0.0

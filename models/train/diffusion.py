@@ -1,12 +1,16 @@
 """Diffusion training: noise the latents of a batch, ask the network, weigh the error."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from curate.errors import UserError
 from models.autoencoders.contract import Autoencoder, Posterior
 from models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
+from models.backbones.dit import DiT
+from models.backbones.sequence import Part
 from models.conditioning.contract import Conditions
 from models.config import ModelConfig
 from models.core.losses import sample_losses
@@ -26,7 +30,12 @@ class DiffusionObjective(Objective):
     """The network's parameters are this module's; the autoencoder is frozen and no part of it."""
 
     def __init__(self, config: ModelConfig, network: Network, autoencoder: Autoencoder, device: torch.device) -> None:
+        """Raises UserError for packed steps without a budget, or with a network that has no place for them."""
         super().__init__()
+        if config.data.packed and not isinstance(network.backbone, DiT):
+            raise UserError(f"the backbone {config.backbone.kind!r} takes videos of one shape at a time: set data.packed=false")
+        if config.data.packed and config.data.tokens is None:
+            raise UserError("packed steps are filled up to a budget of tokens: set data.tokens")
         self.config, self.network, self.device = config, network, device
         self.diffusion = Diffusion(config)
         network.conditioner.text_to(device)
@@ -41,14 +50,7 @@ class DiffusionObjective(Objective):
 
     def forward(self, player: str, batch: VideoBatch, step: int) -> Losses:
         """Noise, noise levels and dropped conditions follow (train.seed, number of the sample)."""
-        noise = SampleNoise(self.config.train.seed, batch.indices)
-        z = self.latents(batch, noise)
-        conditions, frame_weights = self.conditions(batch, z, noise)
-        block = batch.size if self.config.diffusion.stratified else 1
-        schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
-        level = self.diffusion.levels.level(noise.stratified("noise level", block), schedule)
-        eps = noise.normal(z.shape[1:], "noise").to(z.device)
-        each = self._losses(z, eps, level, conditions, frame_weights)
+        each = self._losses([self._noisy(part, batch.size) for part in batch.parts or (batch,)])
         return Losses(each, {"loss": each.detach()})
 
     @torch.no_grad()
@@ -61,7 +63,7 @@ class DiffusionObjective(Objective):
         for number, centre in enumerate(bin_centres(bins)):
             level = self.diffusion.levels.level(centre.expand(len(z)), schedule)
             eps = noise.normal(z.shape[1:], "noise", number).to(z.device)
-            columns.append(self._losses(z, eps, level, conditions, frame_weights).double().cpu())
+            columns.append(self._losses([_Noisy(z, eps, level, conditions, frame_weights)]).double().cpu())
         return torch.stack(columns, dim=1)
 
     @torch.no_grad()
@@ -98,14 +100,47 @@ class DiffusionObjective(Objective):
         assert video is not None
         return self.autoencoder.encode(as_floats(video.to(self.device, non_blocking=True)))
 
-    def _losses(
-        self, z: torch.Tensor, eps: torch.Tensor, level: NoiseLevel, conditions: Conditions, frame_weights: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _noisy(self, batch: VideoBatch, size: int) -> "_Noisy":
+        """size: samples of the whole step."""
+        noise = SampleNoise(self.config.train.seed, batch.indices)
+        z = self.latents(batch, noise)
+        conditions, frame_weights = self.conditions(batch, z, noise)
+        block = size if self.config.diffusion.stratified else 1
+        schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
+        level = self.diffusion.levels.level(noise.stratified("noise level", block), schedule)
+        return _Noisy(z, noise.normal(z.shape[1:], "noise").to(z.device), level, conditions, frame_weights)
+
+    def _losses(self, parts: "Sequence[_Noisy]") -> torch.Tensor:
+        """float32 [B], part after part."""
+        parametrisation, limit = self.diffusion.parametrisation, self.config.diffusion.max_weight
+        return torch.cat([
+            sample_losses(prediction, part.z, part.eps, part.level, parametrisation, self.diffusion.weight, part.frame_weights, limit)
+            for prediction, part in zip(self._predictions(parts), parts, strict=True)
+        ])  # fmt: skip
+
+    def _predictions(self, parts: "Sequence[_Noisy]") -> list[torch.Tensor]:
         parametrisation = self.diffusion.parametrisation
-        seen = parametrisation.network_input(noised(z, eps, level), level)
-        prediction = self.network(seen, parametrisation.network_level(level).to(z.device), conditions)
-        limit = self.config.diffusion.max_weight
-        return sample_losses(prediction, z, eps, level, parametrisation, self.diffusion.weight, frame_weights, limit)
+        seen = [parametrisation.network_input(noised(part.z, part.eps, part.level), part.level) for part in parts]
+        levels = [parametrisation.network_level(part.level).to(part.z.device) for part in parts]
+        if len(parts) == 1:
+            return [self.network(seen[0], levels[0], parts[0].conditions)]
+        conditioner, backbone = self.network.conditioner, self.network.backbone
+        assert isinstance(backbone, DiT)
+        given = [part.conditions for part in parts]
+        return backbone.forward_packed([
+            Part(conditioner.seen(z, conditions), level, conditioner(conditions))
+            for z, level, conditions in zip(seen, levels, given, strict=True)
+        ])  # fmt: skip
+
+
+class _Noisy(NamedTuple):
+    """Videos of one shape as one training step sees them: latents, noise, its level, conditions, weights of frames."""
+
+    z: torch.Tensor
+    eps: torch.Tensor
+    level: NoiseLevel
+    conditions: Conditions
+    frame_weights: torch.Tensor | None
 
 
 def as_floats(video: torch.Tensor) -> torch.Tensor:

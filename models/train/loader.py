@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from curate.errors import UserError
 from models.autoencoders.contract import Posterior
-from models.train.batch import VideoBatch
+from models.train.batch import VideoBatch, packed_batch
 from models.train.batch_plan import BatchPlan, Draw
 from models.train.buckets import Bucket
 from models.train.parallel import Processes
@@ -70,17 +71,22 @@ class Loader:
         """workers: processes that read; 0 for a thread of this one. Raises UserError where no clip of a bucket decodes."""
         read = self._by_thread(step, processes) if workers == 0 else self._by_workers(step, processes, workers)
         for draws, windows in read:
-            yield self.made(draws, windows)
+            yield self.made(draws, windows, processes.world)
 
-    def made(self, draws: Sequence[Draw], windows: Sequence[Window]) -> VideoBatch:
-        """The batch of these windows."""
+    def made(self, draws: Sequence[Draw], windows: Sequence[Window], world: int = 1) -> VideoBatch:
+        """The batch of these windows, with as many more in each other process."""
+        together = zip(draws, windows, strict=True)
+        by_bucket = [list(some) for _, some in groupby(together, key=lambda pair: pair[0].bucket)]
+        return packed_batch([self._of_one_bucket([d for d, _ in some], [w for _, w in some], world) for some in by_bucket])
+
+    def _of_one_bucket(self, draws: Sequence[Draw], windows: Sequence[Window], world: int) -> VideoBatch:
         bucket = self._buckets[draws[0].bucket]
         videos = [w.video for w in windows if w.video is not None]
         latents = [w.latents for w in windows if w.latents is not None]
         video = torch.stack(videos) if videos else None
         return VideoBatch(
             bucket=draws[0].bucket,
-            size=bucket.batch,
+            size=len(draws) * world,
             indices=tuple(draw.index for draw in draws),
             clip_ids=tuple(w.clip_id for w in windows),
             video=video,
@@ -133,7 +139,8 @@ def check_shares(buckets: Sequence[Bucket], processes: Processes) -> None:
     """Raises UserError where a batch does not divide by the processes."""
     wrong = [bucket for bucket in buckets if bucket.batch % processes.world]
     if wrong:
-        raise UserError(f"a batch of {wrong[0].batch} ({wrong[0]}) does not divide by {processes.world} processes: set data.batch")
+        setting = "data.batch_multiple" if wrong[0].packed else "data.batch"
+        raise UserError(f"a batch of {wrong[0].batch} ({wrong[0]}) does not divide by {processes.world} processes: set {setting}")
 
 
 class _Endless:

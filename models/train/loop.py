@@ -202,8 +202,9 @@ class Trainer:
         return f"{config.minutes:g} minutes are over; to go on, raise train.minutes" if over else None
 
     def _count(self, batch: VideoBatch) -> None:
-        grid = self.buckets[batch.bucket].grid
-        self.telemetry.count(batch.size, batch.size * self.objective.tokens(grid), batch.size * self.objective.flops(grid))
+        parts = [(part.size, self.buckets[part.bucket].grid) for part in batch.parts or (batch,)]
+        tokens = sum(size * self.objective.tokens(grid) for size, grid in parts)
+        self.telemetry.count(batch.size, tokens, sum(size * self.objective.flops(grid) for size, grid in parts))
         self.progress.failed |= dict(batch.failed)
 
     def _prepared(self) -> nn.Module:
@@ -240,8 +241,9 @@ class Trainer:
     def _out_of_memory(self, batch: VideoBatch, micro: int) -> str:
         peak = torch.cuda.max_memory_allocated() / 2**30 if self.processes.device.type == "cuda" else None
         used = "" if peak is None else f" with {peak:.1f} GiB in use"
+        where = "a packed step" if batch.parts else f"the bucket {self.buckets[batch.bucket]}"
         return (
-            f"out of memory in the bucket {self.buckets[batch.bucket]}, {micro} samples at a time{used}: set train.micro_batch lower, "
+            f"out of memory in {where}, {micro} samples at a time{used}: set train.micro_batch lower, "
             "train.recompute=1, or smaller data.sizes or data.frames"
         )
 

@@ -154,6 +154,8 @@ def _objective(config: ModelConfig, manifest: pd.DataFrame, processes: Processes
     if config.trains == "autoencoder":
         if config.data.cache != "none":
             raise UserError("an autoencoder is trained on pixels: set data.cache=none")
+        if config.data.packed:
+            raise UserError("an autoencoder takes videos of one shape at a time: set data.packed=false")
         from models.train.reconstruction import ReconstructionObjective
 
         return None, ReconstructionObjective(config, processes.device), config
