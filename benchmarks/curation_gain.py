@@ -1,0 +1,170 @@
+"""Is the same model, trained with the same compute, better on curated data? The claim of the SVD paper, on the demo videos.
+
+    python benchmarks/curation_gain.py [--work DIR] [--minutes 14] [--steps 450] [--seeds 0,1,2] [--samples 256] [--size cpu|gpu]
+
+Pools of one run, one export: A, every clip (about half carry a planted defect); B, A after the default policy; C, the clips that the demo's
+truth calls clean. Each trains the preset `demo` for the same steps with the same seeds. Samples are compared with held-out clean clips of
+other demo seeds by a Fréchet distance on the features of `mini` (no FVD), by mean motion, and by the share that curate's own annotators
+find defective. With --work everything is kept there, and what is there is not made again. Results: a Markdown table, and
+WORK/results.json.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from _pools import clean_clips, everything_policy, write_pool
+from demo_training import baselines, command, features, motion, samples, windows
+
+from evaluate.error_bar import leave_groups_out
+from evaluate.frechet import frechet_distance
+from models.config import load
+from models.generate.files import write_mp4
+
+SOURCE_SEED, HELD_OUT = 10, ((11, 6), (12, 6))  # of demo videos; (seed, minutes)
+# What can be judged on 32 px and one second: the picture stands still, is black, flickers, or repeats frames.
+JUDGED = ("motion", "near_black", "flicker", "dup_frame_share")
+SIZES = {"cpu": [], "gpu": ["data.sizes=['64x64']", "data.frames=[16]", "backbone.options.width=512", "backbone.options.depth=12"]}
+TITLES = {"A": "A, every clip", "B": "B, A after the default policy", "C": "C, clean by the truth"}
+
+
+def source(work, seed, minutes):
+    """A demo run of which every clip is exported; decisions/default.parquet has what the default policy says."""
+    videos, run = work / f"videos{seed}", work / f"run{seed}"
+    if not (run / "shards.parquet").is_file():
+        command("curate.cli", "demo", videos, "--minutes", minutes, "--seed", seed)
+        command("curate.cli", "run", videos, "--out", run, "--no-export", "--set", "export.split={train=1.0}")
+        policy = everything_policy(work / "everything.toml")
+        command("curate.cli", "filter", run, "--policy", policy, "--name", "everything")
+        command("curate.cli", "export", run)
+    return videos, run
+
+
+def pools(work, minutes):
+    """Pool -> (folder, facts)."""
+    videos, run = source(work, SOURCE_SEED, minutes)
+    manifest = pd.read_parquet(run / "manifest.parquet")
+    exported = set(manifest.loc[manifest["shard"].notna(), "clip_id"])
+    decided = pd.read_parquet(run / "decisions" / "default.parquet")
+    chosen = {"A": exported, "B": set(decided.loc[decided["keep"].fillna(False).astype(bool), "clip_id"]), "C": clean_clips(videos, run)}
+    clean = chosen["C"]
+    found = {}
+    for name, clips in chosen.items():
+        facts = write_pool(work / f"pool-{name}", run, clips & exported)
+        found[name] = work / f"pool-{name}", facts | {"clean_share": len(clips & exported & clean) / len(clips & exported)}
+    return found
+
+
+def held_out(work, seed, minutes):
+    """A folder of the clean clips of another demo seed."""
+    videos, run = source(work, seed, minutes)
+    write_pool(work / f"held-out{seed}", run, clean_clips(videos, run))
+    return work / f"held-out{seed}"
+
+
+def judged(work, name, videos, fps=8.0):
+    """Share of the videos that curate's own annotators find defective, by the real command."""
+    folder, run = work / "judged" / name / "videos", work / "judged" / name / "run"
+    if not (run / "manifest.parquet").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, video in enumerate(videos):
+            write_mp4(folder / f"{i:04d}.mp4", torch.from_numpy(video).permute(0, 3, 1, 2), fps)
+        off = [f"policy.{column}=off" for column in ("text_area", "sharpness", "blockiness", "dup_rank", "duration_s")]
+        sets = [*off, "annotators=['motion','quality']", "scenes.min_length_s=0.4", "scenes.detector=cascade"]
+        command("curate.cli", "run", folder, "--out", run, "--no-export", *(word for text in sets for word in ("--set", text)))
+    failed = pd.read_parquet(run / "manifest.parquet").groupby("relpath")["failed_filters"].agg(lambda lists: sum(map(len, lists)))
+    return float((failed > 0).sum() / len(videos))
+
+
+def trained(work, pool, name, seed, options):
+    """(samples, losses) of one training."""
+    checkpoint, out = work / f"checkpoint-{name}{seed}", work / f"samples-{name}{seed}"
+    chosen = [f"train.seed={seed}", f"train.steps={options.steps}", "train.validate_every=0", *SIZES[options.size]]
+    sets = [word for text in chosen for word in ("--set", text)]
+    if not (out / "manifest.parquet").is_file():
+        command("models.cli", "train", pool, "--config", "demo", "--out", checkpoint, "--device", options.device, *sets)
+        batch = ("--set", "sample.batch=64", "--device", options.device)
+        command("models.cli", "sample", checkpoint, "--out", out, "--n", options.samples, "--seed", seed, *batch)
+    return samples(out)
+
+
+def row(work, name, videos, real, real_motion):
+    """One line of results."""
+    found = features(videos)
+    error = leave_groups_out(real, found)
+    return {
+        "set": name,
+        "distance": frechet_distance(real, found),
+        "standard_error": error.standard_error,
+        "motion": motion(videos) / real_motion,
+        "defective": judged(work, name.replace(" ", "-").replace(",", ""), videos),
+    }
+
+
+def measured(work, options):
+    """All results: facts of the pools and a row per set and seed."""
+    config = load("demo", SIZES[options.size])
+    found = pools(work, options.minutes)
+    first, second = (held_out(work, *which) for which in HELD_OUT)
+    reference, _ = windows([first], config, options.samples)
+    other, _ = windows([second], config, options.samples)
+    real, real_motion = features(reference), motion(np.concatenate([reference, other]))
+    rows = [row(work, name, videos, real, real_motion) for name, videos in baselines(other, np.random.default_rng(0)).items()]
+    for name, (folder, _) in found.items():
+        known, _ = windows([folder], config, options.samples)
+        rows.append(row(work, f"training windows {name}", known, real, real_motion))
+    for seed in map(int, options.seeds.split(",")):
+        for name, (folder, _) in found.items():  # pools by turns, so that a run cut short still compares
+            made = trained(work, folder, name, seed, options)
+            rows.append(row(work, f"samples {name} {seed}", made, real, real_motion) | {"pool": name, "seed": seed})
+            print(rows[-1], file=sys.stderr, flush=True)
+    facts = {name: facts for name, (_, facts) in found.items()}
+    return {"steps": options.steps, "samples": options.samples, "size": options.size, "pools": facts, "rows": rows}
+
+
+def table(results):
+    """Markdown."""
+    head = ("set", "clips", "Fréchet distance (mini), mean of seeds", "seeds", "motion, of real", "found defective")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    rows = pd.DataFrame(results["rows"])
+    for name, facts in results["pools"].items():
+        one = rows[rows["pool"] == name]
+        each = ", ".join(f"{value:.1f}" for value in one["distance"])
+        spread = one["distance"].std(ddof=1) if len(one) > 1 else float("nan")
+        clips = f"{facts['clips']} ({100 * facts['clean_share']:.0f} % clean)"
+        distance = f"{one['distance'].mean():.1f} ± {spread:.1f} | {each}"
+        judged_as = f"{one['motion'].mean():.2f} | {100 * one['defective'].mean():.0f} %"
+        lines.append(f"| **{TITLES[name]}** | {clips} | {distance} | {judged_as} |")
+    for one in rows[rows["pool"].isna()].itertuples():
+        lines.append(f"| {one.set} | | {one.distance:.1f} | | {one.motion:.2f} | {100 * one.defective:.0f} % |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--minutes", type=float, default=14)
+    parser.add_argument("--steps", type=int, default=450)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--size", choices=SIZES, default="cpu")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = options.work or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        results = measured(work, options)
+        (work / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+        print(f"{results['steps']} steps each, {results['samples']} samples, revision {revision.stdout.strip()}\n")
+        print(table(results))
+
+
+if __name__ == "__main__":
+    main()
