@@ -15,6 +15,7 @@ from curate.errors import UserError
 from curate.log import DownloadLines, say
 from curate.manifest import RunDir, write_json
 from curate.options import RunOptions
+from curate.order import in_order
 from curate.policy import closest
 from curate.run import (
     Listing,
@@ -93,7 +94,8 @@ def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) ->
     before = facts["config"]["annotators"]
     names = [n.strip() for n in only.split(",") if n.strip()]
     active = list(dict.fromkeys([*before, *names]))
-    config = finishing.preflight(finishing.config_of(run_dir, [f"annotators={active}", *sets]))
+    config = finishing.config_of(run_dir, [f"annotators={active}", *sets])
+    config = finishing.preflight(config, in_order(names, config.annotator))
     prepare_out(root)
     listing = listing_of(run_dir, facts["inputs"])
     told = {"command": command_line(), "inputs": facts["inputs"], "started_at": started_at}

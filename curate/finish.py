@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -38,12 +38,13 @@ def policy_of(config: Config, name: str | None = None) -> Policy:
     return parse(title, config.policy, columns=[*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS])
 
 
-def preflight(config: Config) -> Config:
+def preflight(config: Config, annotators: Sequence[str] | None = None) -> Config:
     """Everything that can be known before any work: the policy's columns exist, what annotators load is there, or is fetched now. The
-    configuration comes back with where the weights are. Raises UserError, within two seconds where no network is there.
+    configuration comes back with where the weights are. annotators: those that will run, None: all; the others' results are there already.
+    Raises UserError, within two seconds where no network is there.
     """
     policy_of(config)
-    for name in config.annotators:
+    for name in config.annotators if annotators is None else annotators:
         config.annotator(name).check()
     return replace(config, found_weights=_found_weights(config))
 
@@ -53,9 +54,18 @@ def _found_weights(config: Config) -> dict[str, dict[str, str]]:
 
     names = list(dict.fromkeys(weight for name in config.annotators for weight in config.annotator(name).weights))
     # What an earlier command loaded need not be here any more where its results are.
-    past = {n: dict(config.found_weights[n]) for n in names if n in config.found_weights and weights.find(n, config.weights) is None}
+    past = {n: dict(config.found_weights[n]) for n in names if n in config.found_weights and not _is_here(n, config.weights)}
     here = weights.resolve([name for name in names if name not in past], config.weights, report=DownloadLines())
     return past | {name: {"path": found.path, "sha256": found.sha256} for name, found in here.items()}
+
+
+def _is_here(name: str, overrides: Mapping[str, str]) -> bool:
+    from curate import weights
+
+    try:
+        return weights.find(name, overrides) is not None
+    except UserError:  # a path that is gone
+        return False
 
 
 def decide(run: RunDir, joined: pa.Table, config: Config, policy: Policy) -> decisions.Outcomes:

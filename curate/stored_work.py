@@ -95,8 +95,7 @@ class _Pass:
 
     def __init__(self, task: StoredTask, name: str, run: RunDir, prints: Fingerprints) -> None:
         self.task, self.name, self.run, self.prints = task, name, run, prints
-        self.device = resolve_device(task.device)
-        self.annotator: Annotator = ready_annotator(task.config, name, self.device)
+        self.annotator: Annotator = task.config.annotator(name)
         self.inputs = inputs_of(name, self.annotator, task.config.annotators)
 
     def videos(self) -> Iterator[_Video]:
@@ -174,8 +173,12 @@ class _Pass:
 
     def _values(self, views: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
         """Values per clip, or why there are none. Where the batch fails, each clip is tried alone: one bad clip costs only itself."""
+        if not views:
+            return []
+        # Only now: a network that has nothing to do need not be loaded.
+        ready = ready_annotator(self.task.config, self.name, resolve_device(self.task.device))
         try:
-            return list(self.annotator(views)) if views else []
+            return list(ready(views))
         except UserError:
             raise
         except Exception as error:

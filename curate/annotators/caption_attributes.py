@@ -29,8 +29,8 @@ class CaptionAttributes(CaptionAnnotator):
     caption_attributes_flags: list<string>, `unread` where `text` found text and none was read with confidence, else empty.
 
     sample_weight: low, so that training prefers captions that say what is seen; alone, it is always drawn. text_above: share of the
-    picture that has to be text before it is read. confidence: of a line that counts as read, 0 to 1. n_colours: colours that are named, each
-    with at least `colour_share` of the pixels.
+    picture that has to be text before it is read. confidence: of a line that counts as read, 0 to 1. n_colours: colours that are named,
+    each with at least `colour_share` of the pixels.
     """
 
     version: ClassVar[int] = 1

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from curate.annotators import Annotator
+from curate.captions.cleaning import clean
+from curate.errors import AnnotatorError
 
+_SHOWN_CHARACTERS = 120
 PREFIX = "caption_"
 
 
@@ -22,6 +25,11 @@ class CaptionAnnotator(Annotator):
     sample_weight: float = 1.0
 
     @property
+    def name(self) -> str:
+        """As in settings: that of the column."""
+        return next(iter(self.columns))
+
+    @property
     def model(self) -> str | None:
         """What wrote the text, for the manifest."""
         return None
@@ -29,6 +37,23 @@ class CaptionAnnotator(Annotator):
     def params(self) -> dict[str, Any]:
         """All but the weight of the draw."""
         return {name: value for name, value in super().params().items() if name != "sample_weight"}
+
+    def row(self, written: str, finished: bool | None) -> dict[str, Any]:
+        """The columns of what a model wrote, cleaned. finished: whether it came to an end by itself. Raises AnnotatorError, which begins
+        with `refusal` or `garbage` (of which cleaning leaves nothing), where there is no caption.
+        """
+        text, flags = clean(written, finished)
+        if text is None:
+            kind = "refusal" if "refusal" in flags else "garbage"
+            raise AnnotatorError(f"{kind}: {' '.join(written.split())[:_SHOWN_CHARACTERS]}")
+        return {self.name: text, f"{self.name}_flags": flags}
+
+    def row_or_why_not(self, written: str, finished: bool | None) -> dict[str, Any] | Exception:
+        """As `row`, for one clip among many: the error in place of the columns."""
+        try:
+            return self.row(written, finished)
+        except AnnotatorError as error:
+            return error
 
 
 def caption(source: str, model: str | None, text: str | None, sample_weight: float, status: str) -> dict[str, Any]:

@@ -20,7 +20,6 @@ _CAMERA = {
     "rotate_cw": "the camera turning clockwise",
     "rotate_ccw": "the camera turning counterclockwise",
     "unsteady": "an unsteady camera",
-    "complex": "a camera movement of changing direction",
 }
 _MOST_LETTERS = 80
 
@@ -33,9 +32,10 @@ def sentence(columns: Mapping[str, Any], contrast: float | None, colours: Sequen
     first = f"A {'' if not tones else ', '.join(tones) + ' '}shot of {_seconds(columns['duration_s'])}"
     if tones and tones[0][0] in "aeiou":
         first = "An" + first[1:]
-    camera, movement = _CAMERA.get(columns.get("camera_direction") or ""), _movement(columns.get("motion"))
+    camera, movement = _CAMERA.get(columns.get("camera_direction") or ""), _movement(columns)
     first += "".join(f" {word} {part}" for word, part in zip(("with", "and"), filter(None, (camera, movement)), strict=False))
-    sentences = [first, *([f"The colours are mostly {' and '.join(colours)}"] if colours else []), *_reading(read)]
+    named = [f"The colours are mostly {' and '.join(colours)}"] if colours and "black" not in tones else []
+    sentences = [first, *named, *_reading(read)]
     return ". ".join(sentences) + "."
 
 
@@ -44,12 +44,15 @@ def _seconds(duration_s: float) -> str:
     return "one second" if whole == 1 else f"{whole} seconds"
 
 
-def _movement(motion: float | None) -> str | None:
+def _movement(columns: Mapping[str, Any]) -> str | None:
+    motion = columns.get("motion")
     if motion is None:
         return None
     if motion < _STILL_BELOW:
         return "no visible motion"
-    return "little motion" if motion < _LITTLE_BELOW else "much motion" if motion > _MUCH_ABOVE else "moderate motion"
+    amount = "little motion" if motion < _LITTLE_BELOW else "much motion" if motion > _MUCH_ABOVE else "moderate motion"
+    # no camera explains it, so nothing is said of one
+    return f"{amount} in more than one direction" if columns.get("camera_direction") == "complex" else amount
 
 
 def _brightness(columns: Mapping[str, Any]) -> str | None:

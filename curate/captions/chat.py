@@ -22,8 +22,8 @@ _SILENT = ("refused", "unreachable", "timeout", "dropped")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """base_url: up to and with `/v1`. key: sent as a bearer token. retries: tries after the first. backoff_s: before the second try, at most;
-    twice as much before each further one. requests_per_minute: over all threads, None for no limit.
+    """base_url: up to and with `/v1`. key: sent as a bearer token. retries: tries after the first. backoff_s: before the second try, at
+    most; twice as much before each further one. requests_per_minute: over all threads, None for no limit.
     """
 
     base_url: str
@@ -99,7 +99,7 @@ class Chat:
 
 
 def backoff_s(first_s: float, key: str, tries: int) -> float:
-    """Seconds before the next try, after `tries` of them: between half and all of first_s * 2^(tries - 1), at most 30, the same for a key."""
+    """Seconds before the next try, after `tries` of them: half to all of first_s * 2^(tries - 1), at most 30, the same for a key."""
     draw = int.from_bytes(hashlib.sha256(f"{key}:{tries}".encode()).digest()[:4], "big") / 2**32
     return min(first_s * 2.0 ** (tries - 1), _LONGEST_BACKOFF_S) * (0.5 + 0.5 * draw)
 
@@ -116,7 +116,7 @@ def read_answer(tree: Any) -> Answer:
     text = _plain(message.get("content"))
     if not text.strip():
         raise ChatError("garbage", "the answer is empty", again=reason != "length")
-    return Answer(text, {"stop": True, "length": False}.get(reason))
+    return Answer(text, {"stop": True, "length": False}.get(str(reason)))
 
 
 def _plain(content: Any) -> str:

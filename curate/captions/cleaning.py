@@ -27,7 +27,7 @@ FLAGS = {
 MAX_CHARACTERS = 2000
 _REFUSAL_WITHIN = 240
 _MIN_WORDS = 3
-_MIN_DENSE_LETTERS = 6
+_DENSE_LETTERS = 2
 _OTHER_SCRIPT_SHARE = 0.1
 _SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s|$)|[。！？]["”’」）]*""")
 _DENSE = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR")
@@ -100,7 +100,7 @@ def _sentence_ends(line: str) -> list[int]:
         word = line[: found.start()].split()[-1:] or [""]
         bare = word[0].lower().strip("(\"'“‘")
         abbreviated = found[0] == "." and found.end() < len(line) and (bare in ABBREVIATIONS or (len(bare) == 1 and bare.isalpha()))
-        if not abbreviated:
+        if not abbreviated and any(c.isalnum() for c in line[: found.start()]):
             ends.append(found.end())
     return ends
 
@@ -129,7 +129,7 @@ def _scripts(line: str) -> list[str]:
 
 
 def _shortness(line: str) -> list[str]:
-    """Scripts without blanks are counted by letters."""
+    """Scripts without blanks are counted by letters, two to a word."""
     dense = sum(unicodedata.name(c, "").startswith(_DENSE) for c in line)
-    few = dense < _MIN_DENSE_LETTERS if dense else len(line.split()) < _MIN_WORDS
-    return ["short"] if few else []
+    words = sum(not any(unicodedata.name(c, "").startswith(_DENSE) for c in word) for word in line.split())
+    return ["short"] if words + dense / _DENSE_LETTERS < _MIN_WORDS else []

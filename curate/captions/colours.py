@@ -5,7 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 # Where a colour's name begins, degrees of hue; orange that is dark is brown, red that is light is pink.
-_HUES = ((0, "red"), (16, "orange"), (42, "yellow"), (68, "green"), (160, "teal"), (190, "blue"), (255, "purple"), (292, "pink"), (342, "red"))
+_HUES = (
+    (0, "red"),
+    (16, "orange"),
+    (42, "yellow"),
+    (68, "green"),
+    (160, "teal"),
+    (190, "blue"),
+    (255, "purple"),
+    (292, "pink"),
+    (342, "red"),
+)
 _BLACK_BELOW, _WHITE_ABOVE = 0.14, 0.86
 _GREY_CHROMA = 0.10
 _DARK_BELOW, _LIGHT_ABOVE = 0.34, 0.70
@@ -15,7 +25,7 @@ NAMES = ("black", "white", *(t + n for n in ("grey", *dict.fromkeys(name for _, 
 
 def colour_shares(pictures: Sequence[np.ndarray]) -> dict[str, float]:
     """Name -> share of the pixels of uint8 [H, W, 3] RGB pictures, largest first, then by name."""
-    counts = sum(np.bincount(_names(picture), minlength=len(NAMES)) for picture in pictures)
+    counts = np.sum([np.bincount(_names(picture), minlength=len(NAMES)) for picture in pictures], axis=0)
     shares = counts / counts.sum()
     return {NAMES[i]: float(shares[i]) for i in sorted(np.flatnonzero(shares), key=lambda i: (-shares[i], NAMES[i]))}
 

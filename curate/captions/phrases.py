@@ -54,5 +54,30 @@ REFUSALS = _compiled(
 )
 
 # Words after which no caption ends.
-DANGLING = frozenset("a an the and or but with of at to from for as is are was were its his their while which".split())
-ABBREVIATIONS = frozenset("mr mrs ms dr st vs no prof jr sr e.g i.e etc approx".split())
+DANGLING = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "and",
+        "or",
+        "but",
+        "with",
+        "of",
+        "at",
+        "to",
+        "from",
+        "for",
+        "as",
+        "is",
+        "are",
+        "was",
+        "were",
+        "its",
+        "his",
+        "their",
+        "while",
+        "which",
+    ]
+)
+ABBREVIATIONS = frozenset(["mr", "mrs", "ms", "dr", "st", "vs", "no", "prof", "jr", "sr", "e.g", "i.e", "etc", "approx"])

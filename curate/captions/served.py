@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from curate.annotators import ClipFrames
 from curate.captions import CaptionAnnotator
 from curate.captions.chat import Answer, Chat, Endpoint
-from curate.captions.cleaning import clean
 from curate.captions.transport import ChatError, json_request
 from curate.errors import AnnotatorError, UserError
 
@@ -52,11 +51,6 @@ class ServedCaptions(CaptionAnnotator):
     key_variable: str | None = None
 
     @property
-    def name(self) -> str:
-        """As in settings."""
-        return next(iter(self.columns))
-
-    @property
     def weights(self) -> tuple[str, ...]:
         """The prompt's file, whose content then counts as weights do: found before a run, its sha256 in the fingerprint and in run.json."""
         if self.prompt_file is None:
@@ -91,7 +85,9 @@ class ServedCaptions(CaptionAnnotator):
         if address.scheme not in ("http", "https") or not address.hostname:
             raise UserError(f"{self.name}.base_url is an address such as http://127.0.0.1:8000/v1")
         if address.username or address.password or address.query:
-            raise UserError(f"{self.name}.base_url holds a secret; settings are saved: name an environment variable by {self.name}.key_variable")
+            raise UserError(
+                f"{self.name}.base_url holds a secret; settings are saved: name an environment variable by {self.name}.key_variable"
+            )
         for field in ("concurrency", "max_tokens", "timeout_s"):
             if getattr(self, field) <= 0:
                 raise UserError(f"{self.name}.{field} is more than 0, not {getattr(self, field)}")
@@ -104,9 +100,11 @@ class ServedCaptions(CaptionAnnotator):
             return None
         if not _VARIABLE.fullmatch(self.key_variable):
             raise UserError(f"{self.name}.key_variable is the name of an environment variable, not the key itself")
-        key = os.environ.get(self.key_variable)
+        key = os.environ.get(self.key_variable, "").strip()
         if not key:
             raise UserError(f"the environment variable {self.key_variable}, which {self.name}.key_variable names, is not set")
+        if not (key.isascii() and key.isprintable()):
+            raise UserError(f"the environment variable {self.key_variable} holds what cannot be sent as a key")
         return key
 
     def _endpoint(self) -> Endpoint:
@@ -132,18 +130,12 @@ class ServedCaptions(CaptionAnnotator):
             message = {"role": "user", "content": self.content(clip, self.__dict__["_prompt"])}
             options = {"max_tokens": self.max_tokens, "temperature": self.temperature}
             options |= {} if self.seed is None else {"seed": self.seed}
-            return self._row(self.__dict__["_chat"].ask(clip.clip_id, [message], options))
+            answer: Answer = self.__dict__["_chat"].ask(clip.clip_id, [message], options)
+            return self.row(answer.text, answer.finished)
         except ChatError as error:
             return AnnotatorError(str(error))
         except Exception as error:  # of one clip among many whose answers are paid for
             return error
-
-    def _row(self, answer: Answer) -> dict[str, Any]:
-        text, flags = clean(answer.text, answer.finished)
-        if text is None:
-            kind = "refusal" if "refusal" in flags else "garbage"
-            raise ChatError(kind, " ".join(answer.text.split())[:120])
-        return {self.name: text, f"{self.name}_flags": flags}
 
 
 def _text(path: Path) -> str:

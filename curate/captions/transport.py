@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,7 +60,7 @@ def json_request(url: str, body: Mapping[str, Any] | None, headers: Mapping[str,
             answer = _read(response, deadline_s)
     except urllib.error.HTTPError as error:
         raise _of_status(error) from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, UnicodeError) as error:
         raise _of_connection(error) from None
     try:
         return json.loads(answer)
@@ -111,7 +112,7 @@ def _said(answer: bytes) -> str:
     return " ".join(answer.decode("utf-8", "replace").split())[:_SAID_CHARACTERS]
 
 
-def _wait_s(headers: Mapping[str, str]) -> float | None:
+def _wait_s(headers: Message) -> float | None:
     """`Retry-After`, in seconds or as a date."""
     given = headers.get("Retry-After")
     if given is None:

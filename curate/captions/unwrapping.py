@@ -13,8 +13,9 @@ _TOKEN = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?(?:s|pad|bos|eos|unk|start_of_text
 _BULLET = re.compile(r"^\s*(?:[-*+•·]\s+|\d{1,2}[.)]\s+|#{1,6}\s+|>\s+)")
 _EMPHASIS = re.compile(r"(\*\*|__|`)(?=\S)(.+?)(?<=\S)\1|(?<!\w)\*(?=\S)([^*\n]+?)(?<=\S)\*(?!\w)")
 _QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "'": "'", "‘": "’", "「": "」"}
-# Two-byte characters of UTF-8 read as Windows-1252, which no language writes.
-_MOJIBAKE = re.compile(r"[ÂÃ][\u0080-\u00bf\u0152-\u0192\u02c6-\u2122]|â€|ï»¿|[àâãäåæçèé][\u0080-\u009f][\u0080-\u00bf]")
+# Characters that bytes from 128 on are in Windows-1252; where it has none, in Latin-1.
+_HIGH_BYTES = {bytes([i]).decode("cp1252", "ignore") or chr(i): i for i in range(0x80, 0x100)}
+_HIGH_RUN = re.compile(f"[{''.join(map(re.escape, _HIGH_BYTES))}]{{2,}}")
 
 
 def mended(text: str) -> tuple[str, list[str]]:
@@ -31,14 +32,15 @@ def mended(text: str) -> tuple[str, list[str]]:
 
 
 def _mended_encoding(text: str) -> str:
-    if not _MOJIBAKE.search(text):
-        return text
-    for encoding in ("cp1252", "latin-1"):
+    """UTF-8 that was read as Windows-1252 is two or more such characters in a row that make sense as UTF-8, which no language writes."""
+
+    def of_run(run: re.Match[str]) -> str:
         try:
-            return text.encode(encoding).decode("utf-8")
-        except UnicodeError:
-            continue
-    return text
+            return bytes(_HIGH_BYTES[c] for c in run[0]).decode("utf-8")
+        except UnicodeDecodeError:
+            return run[0]
+
+    return _HIGH_RUN.sub(of_run, text)
 
 
 def unwrapped(text: str) -> tuple[str, list[str]]:

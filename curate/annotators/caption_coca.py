@@ -1,0 +1,64 @@
+"""Captions of the middle picture by CoCa, as in the SVD paper (arXiv 2311.15127, section 3)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from curate.annotators import ClipFrames, FrameRequest
+from curate.captions.coca import Coca
+from curate.captions.local import LocalCaptions
+from curate.clip_model import embedding_size
+from curate.errors import AnnotatorError, UserError
+
+
+@dataclass(frozen=True)
+class CaptionCoca(LocalCaptions):
+    """What CoCa sees on the middle picture.
+
+    caption_coca: string, one sentence, cleaned. An error where nothing is left of it.
+    caption_coca_flags: list<string>, what was odd about it (see `curate.captions.cleaning`).
+
+    network: name of weights of open_clip's CoCa (`curate weights list`), or a folder that holds them with open_clip_config.json.
+    n_beams: sequences kept by the search; 1 takes the likeliest word each time. max_tokens: pieces of words, at most. batch_pictures:
+    pictures that go through the network at once; no result depends on it but for rounding.
+    """
+
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, pa.DataType]] = {"caption_coca": pa.string(), "caption_coca_flags": pa.list_(pa.string())}
+
+    sample_weight: float = 0.5
+    network: str = "coca-vit-l-14"
+    n_beams: int = 4
+    max_tokens: int = 30
+    batch_pictures: int = 16
+
+    @property
+    def frames(self) -> FrameRequest:
+        return FrameRequest(roles=("middle",), short_side_px=512)
+
+    @property
+    def batch_clips(self) -> int:
+        return self.batch_pictures
+
+    def params(self) -> dict[str, Any]:
+        """Those of the search. The content of the weights counts, not their place."""
+        return {"n_beams": self.n_beams, "max_tokens": self.max_tokens}
+
+    def check(self) -> None:
+        """Raise UserError for a network that open_clip does not know, and for a search that writes nothing."""
+        if self.n_beams < 1 or self.max_tokens < 2:
+            raise UserError("caption_coca needs n_beams >= 1 and max_tokens >= 2")
+        embedding_size(self.network)
+
+    def setup(self, device: str, files: Mapping[str, Path]) -> None:
+        self.__dict__["_coca"] = Coca(self.network, files[self.network], device, self.n_beams, self.max_tokens)
+
+    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
+        """One dict of the columns per clip, or why there is none."""
+        if any(len(clip.frames) == 0 for clip in clips):
+            raise AnnotatorError("no stored picture")
+        found = self.__dict__["_coca"].captions([clip.frames[0] for clip in clips])
+        return [self.row_or_why_not(text, ended) for text, ended in found]

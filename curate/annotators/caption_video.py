@@ -1,0 +1,71 @@
+"""Captions of several pictures of the clip by a vision-language network of transformers, as the SVD paper's second captions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from curate.annotators import ROLES, ClipFrames, FrameRequest
+from curate.captions.local import LocalCaptions
+from curate.captions.vision_language import VisionLanguage, check_transformers
+from curate.errors import AnnotatorError, UserError
+
+
+@dataclass(frozen=True)
+class CaptionVideo(LocalCaptions):
+    """What a vision-language network says of the stored pictures.
+
+    caption_video: string, cleaned. An error where the network declined or nothing is left.
+    caption_video_flags: list<string>, what was odd about it (see `curate.captions.cleaning`).
+
+    network: name of weights (`curate weights list`), or a folder with a network and its processor as transformers saves them: BLIP-2, whose
+    Q-Former looks at all pictures side by side as in VideoBLIP, or any network of the kind `image-text-to-text`. roles: the pictures it
+    sees, of first, middle, last. prompt: none asks BLIP-2 nothing, and others to describe the clip. max_tokens: of the text, at most.
+    n_beams: sequences kept by the search. batch_clips_at_once: clips that go through the network at once; no result depends on it but for
+    rounding.
+    """
+
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, pa.DataType]] = {"caption_video": pa.string(), "caption_video_flags": pa.list_(pa.string())}
+
+    sample_weight: float = 0.25
+    network: str = "blip2-opt"
+    roles: tuple[str, ...] = ROLES
+    prompt: str | None = None
+    max_tokens: int = 60
+    n_beams: int = 3
+    batch_clips_at_once: int = 4
+
+    @property
+    def frames(self) -> FrameRequest:
+        return FrameRequest(roles=self.roles, short_side_px=512)
+
+    @property
+    def batch_clips(self) -> int:
+        return self.batch_clips_at_once
+
+    def params(self) -> dict[str, Any]:
+        """Those that decide the text. The content of the weights counts, not their place."""
+        return {key: value for key, value in super().params().items() if key not in ("network", "batch_clips_at_once")}
+
+    def check(self) -> None:
+        """Raise UserError for pictures that are not stored, and where transformers is not installed."""
+        if not self.roles or not set(self.roles) <= set(ROLES):
+            raise UserError(f"caption_video.roles are some of {', '.join(ROLES)}")
+        if self.max_tokens < 1 or self.n_beams < 1:
+            raise UserError("caption_video needs max_tokens >= 1 and n_beams >= 1")
+        check_transformers()
+
+    def setup(self, device: str, files: Mapping[str, Path]) -> None:
+        self.__dict__["_network"] = VisionLanguage(files[self.network], device)
+
+    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
+        """One dict of the columns per clip, or why there is none. A clip without all its pictures is done alone, with those it has."""
+        if any(len(clip.roles) == 0 for clip in clips):
+            raise AnnotatorError("no stored picture")
+        if len({len(clip.roles) for clip in clips}) > 1:
+            return [row for clip in clips for row in self([clip])]
+        found = self.__dict__["_network"].captions([clip.frames for clip in clips], self.prompt, self.max_tokens, self.n_beams)
+        return [self.row_or_why_not(text, ended) for text, ended in found]
