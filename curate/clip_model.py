@@ -17,6 +17,9 @@ from curate.errors import UserError
 from curate.weights import find, is_path, weights_named
 
 CONFIG_FILE = "open_clip_config.json"
+# Batches are filled up to multiples of this: products of few rows take other paths through the libraries and round otherwise, and what a
+# clip gets must not depend on its neighbours, on how many workers there are, or on what an interrupted run had done.
+_WHOLE = 16
 
 
 def embedding_size(weights: str, overrides: Mapping[str, str] | None = None) -> int:
@@ -57,9 +60,11 @@ class ClipModel:
         """uint8 [H, W, 3] RGB of any sizes -> float32 [N, D]. Resized and cut to the middle square as open_clip does."""
         import torch
 
+        ready = [self.ready(picture) for picture in pictures]
+        ready += [torch.zeros_like(ready[0])] * (-len(ready) % _WHOLE)
         with torch.inference_mode():
-            batch = torch.stack([self.ready(picture) for picture in pictures]).to(self.device)
-            return self._plain(self.network.encode_image(batch, normalize=True))
+            vectors = self.network.encode_image(torch.stack(ready).to(self.device), normalize=True)
+        return self._plain(vectors[: len(pictures)])
 
     def ready(self, picture: np.ndarray) -> Any:
         """uint8 [H, W, 3] RGB -> float32 tensor [3, side, side] as the network wants it."""
@@ -71,8 +76,10 @@ class ClipModel:
         """float32 [N, D]. Texts are cut to what the network reads (77 tokens for CLIP's own)."""
         import torch
 
+        filled = [*texts, *[""] * (-len(texts) % _WHOLE)]
         with torch.inference_mode():
-            return self._plain(self.network.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True))
+            vectors = self.network.encode_text(self.tokenizer(filled).to(self.device), normalize=True)
+        return self._plain(vectors[: len(texts)])
 
     @property
     def scale(self) -> float:

@@ -34,8 +34,11 @@ SCHEMA = pa.schema(
         ("warnings", pa.list_(pa.string())),
         ("skipped", pa.list_(pa.string())),
         ("created_at", pa.string()),
+        ("real_from", pa.string()),
+        ("fake_from", pa.string()),
     ]
 )
+_JSON = ("details", "facts", "real_from", "fake_from")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class ScoreRow:
     """One number. facts: every field that decides it besides the fake videos; rows with equal facts may be compared.
 
     standard_error: None where none can be given. details: further numbers of the same computation. skipped: clips that gave nothing,
-    with the reason.
+    with the reason. real_from, fake_from: where the sets came from (`evaluate.sets.VideoSet.origin`), the checkpoint of samples included.
     """
 
     metric: str
@@ -63,6 +66,8 @@ class ScoreRow:
     warnings: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     created_at: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    real_from: Mapping[str, Any] = field(default_factory=dict)
+    fake_from: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -85,12 +90,16 @@ def append(path: Path, rows: Sequence[ScoreRow]) -> None:
 
 def _record(row: ScoreRow) -> dict[str, Any]:
     record = asdict(row) | {"fingerprint": row.fingerprint, "n_skipped": len(row.skipped)}
-    return record | {"details": json.dumps(dict(row.details)), "facts": json.dumps(row.facts, sort_keys=True)}
+    return record | {name: json.dumps(getattr(row, name), sort_keys=name != "details", default=dict) for name in _JSON}
 
 
 def _table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path).cast(SCHEMA)
+        table = pq.read_table(path)
+        for name in ("real_from", "fake_from"):  # files of an earlier version do not have them
+            if name not in table.column_names:
+                table = table.append_column(name, pa.array(["{}"] * len(table), pa.string()))
+        return table.cast(SCHEMA)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is no file of scores: {' '.join(str(error).split())[:200]}") from error
 
@@ -104,7 +113,7 @@ def read(path: Path) -> list[ScoreRow]:
     for record in records:
         for name in ("fingerprint", "n_skipped"):
             del record[name]
-        record |= {"details": json.loads(record["details"]), "facts": json.loads(record["facts"])}
+        record |= {name: json.loads(record[name]) for name in _JSON}
         record |= {name: tuple(record[name]) for name in ("warnings", "skipped")}
         rows.append(ScoreRow(**record))
     return rows

@@ -225,7 +225,13 @@ class Evaluation:
             details=score.details,
             warnings=(*score.warnings, *warnings),
             skipped=skipped,
+            real_from=self._origin("real"),
+            fake_from=self._origin("fake"),
         )
+
+    def _origin(self, role: str) -> Mapping[str, Any]:
+        """Empty for a set that was not opened: none was given, or its features came from a file."""
+        return self._sets[role].origin if role in self._sets else {}
 
 
 def titled(metric: Metric, network: FeatureNetwork | None) -> str:

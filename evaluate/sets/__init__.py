@@ -1,6 +1,6 @@
 """Sets of videos, whatever they are stored as: an ordered list of videos, each with a name, a content key and a way to its frames."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,12 +43,14 @@ class Skip:
 
 @dataclass(frozen=True)
 class VideoSet:
-    """videos: in natural order of their names (frame2 before frame10). skipped: those that cannot even be listed as videos."""
+    """videos: in natural order of their names (frame2 before frame10). skipped: those that cannot even be listed as videos. origin: plain
+    values that lead back from a score: the manifest and its sha256 and, of samples, the checkpoint; empty where nothing is recorded."""
 
     name: str
     kind: str
     videos: Sequence[Video]
     skipped: tuple[Skip, ...] = field(default=())
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_set(spec: str | Path | np.ndarray, where: str | None = None, index: Path | None = None) -> VideoSet:

@@ -14,8 +14,10 @@ from evaluate.sets import Skip, Video, VideoSet
 from evaluate.sets.files import file_frames
 from evaluate.sets.tars import member_frames
 from evaluate.sets.where import matching
+from evaluate.weights import sha256
 
 _NEEDED = ("clip_id", "uri", "start_pts", "end_pts")
+_OF_SAMPLES = ("checkpoint", "step", "average", "weights_sha256")
 
 
 def manifest_set(path: Path, where: str | None) -> VideoSet:
@@ -42,7 +44,16 @@ def manifest_set(path: Path, where: str | None) -> VideoSet:
     videos = [v for v in found if isinstance(v, Video)]
     skipped = [v for v in found if isinstance(v, Skip)]
     name = f"{path.parent if path.name == 'manifest.parquet' else path}" + (f" where {where}" if where else "")
-    return VideoSet(name, "manifest", sorted(videos, key=lambda v: v.video_id), tuple(skipped))
+    return VideoSet(name, "manifest", sorted(videos, key=lambda v: v.video_id), tuple(skipped), _origin(path, table, where))
+
+
+def _origin(path: Path, table: pd.DataFrame, where: str | None) -> dict[str, Any]:
+    """See `VideoSet.origin`. What a manifest of samples says of their checkpoint is one value, or a list where it mixes several."""
+    found: dict[str, Any] = {"manifest": str(path.resolve()), "manifest_sha256": sha256(path)} | ({"where": where} if where else {})
+    for name in _OF_SAMPLES:
+        values = table[name].drop_duplicates().tolist() if name in table else []
+        found |= {name: values[0] if len(values) == 1 else values} if values else {}
+    return found
 
 
 def _video(row: Mapping[Any, Any], root: Path, sizes: dict[str, tuple[int, int]]) -> Video | Skip:
