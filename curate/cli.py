@@ -94,6 +94,10 @@ def export(
     size: Annotated[int | None, typer.Option(min=0, help="Short side in px; 0 keeps the source's.")] = None,
     fps: Annotated[float | None, typer.Option(min=0, help="Frames per second; 0 keeps the source's.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Cut at keyframes without encoding again.")] = False,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="hf|folder", help="Also as a Hugging Face data set, or as mp4s with prompts.txt and videos.txt.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where that goes; default: inside RUN.")] = None,
     set_: Set = None,
     workers: Workers = 0,
     timeout: Timeout = None,
@@ -102,7 +106,7 @@ def export(
     from curate import commands
     from curate.options import RunOptions
 
-    commands.export(run_dir, size, fps, copy, set_ or [], RunOptions(workers=workers, timeout_s=timeout))
+    commands.export(run_dir, size, fps, copy, set_ or [], RunOptions(workers=workers, timeout_s=timeout), format_, out)
 
 
 @app.command(epilog="Example: curate calibrate RUN --axis motion --drop 12.5,25,50")

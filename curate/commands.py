@@ -124,8 +124,20 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     say(f"next: curate report {root}   curate export {root}")
 
 
-def export(root: Path, size: int | None, fps: float | None, copy: bool, sets: Sequence[str], options: RunOptions) -> None:
-    """`curate export`."""
+def export(
+    root: Path,
+    size: int | None,
+    fps: float | None,
+    copy: bool,
+    sets: Sequence[str],
+    options: RunOptions,
+    format_: str = "",
+    out: Path | None = None,
+) -> None:
+    """`curate export`. format_: another layout of the same clips, written to `out`; "" for none."""
+    from curate.formats import check_format, write_format
+
+    check_format(format_, out)
     run_dir = RunDir(root)
     chosen = [("short_side_px", size), ("fps", fps), ("copy", "true" if copy else None)]
     flags = [f"export.{key}={value}" for key, value in chosen if value is not None]
@@ -135,6 +147,8 @@ def export(root: Path, size: int | None, fps: float | None, copy: bool, sets: Se
     prepare_out(root)
     _export(run_dir, config, make_engine("local", options), options)
     write_json(run_dir.run_json, facts)
+    if format_:
+        say(write_format(run_dir, format_, out).text)
 
 
 def _export(run_dir: RunDir, config: Config, engine: Engine, options: RunOptions) -> None:
