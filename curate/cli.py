@@ -95,7 +95,7 @@ def export(
     fps: Annotated[float | None, typer.Option(min=0, help="Frames per second; 0 keeps the source's.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Cut at keyframes without encoding again.")] = False,
     format_: Annotated[
-        str, typer.Option("--format", metavar="hf|folder", help="Also as a Hugging Face data set, or as mp4s with prompts.txt and videos.txt.")
+        str, typer.Option("--format", metavar="hf|folder", help="Also as a Hugging Face data set, or as mp4s with prompts.txt, videos.txt.")
     ] = "",
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where that goes; default: inside RUN.")] = None,
     set_: Set = None,
