@@ -1,6 +1,5 @@
 """What each command does, in the order a person would tell it. Words to the user are printed here and nowhere below."""
 
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from curate import finish as finishing
 from curate.config import Config, load, preset_names, title_of
+from curate.console import command_line
 from curate.decisions import Outcomes
 from curate.engines import Engine
 from curate.errors import UserError
@@ -46,7 +46,7 @@ def run(videos: Sequence[Path], out: Path, preset: str, sets: Sequence[str], eng
     engine = make_engine(engine_name, options)
     run_dir = prepare_out(out)
     listing = list_inputs(videos, run_dir, options.n_workers)
-    told = {"command": command_line(), "inputs": list(listing.inputs), "started_at": started_at}
+    told = {"command": command_line("curate"), "inputs": list(listing.inputs), "started_at": started_at}
     _curate(listing, run_dir, config, engine, options, told, began)
     if export_:
         _export(run_dir, config, engine, options)
@@ -98,7 +98,7 @@ def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) ->
     config = finishing.preflight(config, in_order(names, config.annotator))
     prepare_out(root)
     listing = listing_of(run_dir, facts["inputs"])
-    told = {"command": command_line(), "inputs": facts["inputs"], "started_at": started_at}
+    told = {"command": command_line("curate"), "inputs": facts["inputs"], "started_at": started_at}
     _curate(listing, run_dir, config, make_engine("local", options), options, told, began)
     _close(run_dir)
 
@@ -292,8 +292,3 @@ def dry_run(videos: Sequence[Path], preset: str, sets: Sequence[str], options: R
     config = finishing.preflight(load(preset, sets))
     for line in estimate(videos, config, make_engine("local", options), options):
         say(line)
-
-
-def command_line() -> str:
-    """The command as typed, for run.json and `curate inspect`."""
-    return shlex.join(["curate", *sys.argv[1:]])

@@ -1,6 +1,7 @@
 """How every command of clipmill ends: a user's mistake is one line on stderr and exit code 2, never a traceback."""
 
 import errno
+import shlex
 import sys
 from typing import Any, NoReturn
 
@@ -26,6 +27,11 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
         _fail(name, "interrupted; run the same command again to go on", 130)
     except usage_error as error:
         _fail(name, " ".join(error.format_message().split()), 2)
+
+
+def command_line(name: str) -> str:
+    """The command as typed, for what remembers how it was made. name: of the command."""
+    return shlex.join([name, *sys.argv[1:]])
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:

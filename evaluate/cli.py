@@ -117,6 +117,17 @@ def compare(
     commands.compare(scores, force)
 
 
+@app.command(epilog="Example: evaluate report scores.parquet")
+def report(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="File written with --out.")],
+    out: Annotated[Path | None, typer.Option(metavar="PAGE", help="HTML file; default: beside SCORES.")] = None,
+) -> None:
+    """One page that tells where the numbers come from: data, training, samples, scores, and the commands of each step."""
+    from evaluate import commands
+
+    commands.report(scores, out)
+
+
 @app.command()
 def degrade(
     videos: Annotated[str, typer.Argument(metavar="SET", help=f"Clean videos: {_SET}.")],

@@ -3,11 +3,12 @@
 import json
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from curate.config import parse_override
+from curate.console import command_line
 from curate.errors import UserError
 from curate.log import say
 from evaluate.extract import Settings
@@ -83,7 +84,7 @@ def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> Non
     for line in dict.fromkeys(w for row in rows for w in row.warnings):
         say(f"warning: {line}")
     if options.out is not None:
-        scores.append(options.out, rows)
+        scores.append(options.out, [replace(row, command=command_line("evaluate")) for row in rows])
         say(f"added to {options.out}")
 
 
@@ -131,6 +132,13 @@ def compare(path: Path, force: bool) -> None:
                 say(f"  {row}  {row.fake}  ({row.protocol}, {row.fingerprint})")
     if refused and not force:
         raise UserError(f"{', '.join(dict.fromkeys(refused))}: fingerprints differ, so they are not put in one order; --force does it")
+
+
+def report(path: Path, out: Path | None) -> None:
+    """`evaluate report`."""
+    from evaluate.report import write_report
+
+    say(f"report: {write_report(path, out or path.with_suffix('.html'))}")
 
 
 def degrade(videos: str, out: Path, clips: int, options: Options) -> None:

@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         ("created_at", pa.string()),
         ("real_from", pa.string()),
         ("fake_from", pa.string()),
+        ("command", pa.string()),
     ]
 )
 _JSON = ("details", "facts", "real_from", "fake_from")
@@ -47,6 +48,7 @@ class ScoreRow:
 
     standard_error: None where none can be given. details: further numbers of the same computation. skipped: clips that gave nothing,
     with the reason. real_from, fake_from: where the sets came from (`evaluate.sets.VideoSet.origin`), the checkpoint of samples included.
+    command: as typed, "" where none was.
     """
 
     metric: str
@@ -68,6 +70,7 @@ class ScoreRow:
     created_at: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     real_from: Mapping[str, Any] = field(default_factory=dict)
     fake_from: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -96,9 +99,9 @@ def _record(row: ScoreRow) -> dict[str, Any]:
 def _table(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path)
-        for name in ("real_from", "fake_from"):  # files of an earlier version do not have them
+        for name, nothing in (("real_from", "{}"), ("fake_from", "{}"), ("command", "")):  # files of an earlier version do not have them
             if name not in table.column_names:
-                table = table.append_column(name, pa.array(["{}"] * len(table), pa.string()))
+                table = table.append_column(name, pa.array([nothing] * len(table), pa.string()))
         return table.cast(SCHEMA)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is no file of scores: {' '.join(str(error).split())[:200]}") from error

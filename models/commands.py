@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.console import command_line
 from curate.errors import UserError
 from curate.log import say
 from models.config import load, preset_names
@@ -19,6 +20,7 @@ def train(run: Path, name: str, out: Path, steps: int | None, overrides: Sequenc
     processes = parallel.start(device)
     try:
         session = open_session(run, config, out, processes, cache)
+        session.card["command"] = command_line("models")
         from models.train.running import run_session
 
         run_session(session)

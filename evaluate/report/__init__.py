@@ -1,0 +1,29 @@
+"""The page behind a number: one HTML file that leads from scores to samples, checkpoint, run and source videos.
+
+Everything is read from what the commands left: the file of scores names its sets, samples name their checkpoint, the checkpoint's card
+names its run. Nothing here knows a model. What is missing is left out, and said.
+"""
+
+import os
+from importlib import resources
+from pathlib import Path
+
+from evaluate.report.story import read_story
+
+
+def write_report(scores: Path, out: Path) -> Path:
+    """Write the page and return its path. Raises UserError where `scores` is no file of scores, or holds none."""
+    import jinja2
+
+    source = resources.files(__name__).joinpath("page.html.j2").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(source)
+    story = read_story(scores)
+    html = template.render(
+        story=story,
+        relative=lambda path: os.path.relpath(path, out.resolve().parent),
+        warnings=lambda rows: list(dict.fromkeys(line for row in rows for line in row.warnings)),
+    )
+    partial = out.with_name(f"{out.name}.tmp")
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(out)
+    return out
