@@ -134,7 +134,7 @@ def test_user_errors_are_one_line(tmp_path):
     one_line(curate("run", tmp_path / "in", *out, "--set", "scenes.detecter=x", check=False), "did you mean 'detector'?")
     one_line(curate("run", tmp_path / "in", *out, "--set", "scens.detector=x", check=False), "did you mean 'scenes'?")
     one_line(curate("run", tmp_path / "in", *out, "--set", "policy.motoin.min=1", check=False), "did you mean 'motion'?")
-    one_line(curate("run", tmp_path / "in", *out, "--preset", "nope", check=False), "there are: default")
+    one_line(curate("run", tmp_path / "in", *out, "--preset", "nope", check=False), "there are: cosmos, ")
     one_line(curate("run", tmp_path / "in", *out, "--engine", "slurm", check=False), "there is: local")
     one_line(curate("run", tmp_path / "in", check=False), "--out")
     one_line(curate("filter", tmp_path / "in", check=False), "no run directory")

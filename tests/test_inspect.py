@@ -128,7 +128,7 @@ def test_every_column_is_shown_with_its_unit_and_maker(run, ids):
     assert {c for c, v in manifest.items() if v is not None} - hidden <= shown
     assert re.search(r"motion +0\.25 +mean flow magnitude, short sides per second", text)
     assert re.search(r"cut_residual +0\.125 +0 to 1, the highest cut score", text)
-    assert re.search(r"motion\.v1: ok, fingerprint 0123456789ab, fps = 4\.0, ", text)
+    assert re.search(r"motion\.v1: ok, fingerprint 0123456789ab, method = farneback, .*fps = 4\.0, ", text)
     assert "rank 0 of 2 in group gggggggggggg: the others are " + ids[2][:12] in text
     assert max(map(len, text.split("see its frames")[0].splitlines())) <= 200
 
