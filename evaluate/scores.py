@@ -102,7 +102,7 @@ def _table(path: Path) -> pa.Table:
         for name, nothing in (("real_from", "{}"), ("fake_from", "{}"), ("command", "")):  # files of an earlier version do not have them
             if name not in table.column_names:
                 table = table.append_column(name, pa.array([nothing] * len(table), pa.string()))
-        return table.cast(SCHEMA)
+        return table.select(SCHEMA.names).cast(SCHEMA)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is no file of scores: {' '.join(str(error).split())[:200]}") from error
 

@@ -7,6 +7,7 @@ same as one-liners.
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -176,3 +177,36 @@ def test_the_reference_set_is_recorded_and_an_older_file_of_scores_still_reads(p
     assert [dict(row.fake_from) for row in read(old)] == [{}]
     append(old, [row])
     assert [row.fake_from.get("step") for row in read(old)] == [None, STEPS]
+
+
+def test_the_page_tells_the_whole_story(places: Path, demo_run: Path, tmp_path: Path):
+    page = tmp_path / "page.html"
+    evaluate("report", places / "scores.parquet", "--out", page)
+    html = page.read_text()
+    (score,) = read(places / "scores.parquet")
+    counts = json.loads((demo_run / "run.json").read_text())["counts"]
+    assert f"{counts['clips']}: {counts['kept']} kept, {counts['dropped']} dropped" in html
+    assert score.fingerprint in html
+    assert f"{score.value:.5g}" in html
+    assert f"{score.n_fake}" in html
+    assert 'src="data:image/png;base64,' in html
+    for command in ("curate run ", "models train ", "models sample ", "evaluate run "):
+        assert command in html.split("<pre>")[1]
+    (link,) = re.findall(r'href="([^"]+report[.]html)"', html)
+    assert (tmp_path / link).resolve() == (demo_run / "report.html").resolve()
+    assert "http" not in html  # it asks for nothing from outside
+
+
+def test_a_page_without_its_sources_still_has_the_numbers_and_mistakes_are_one_line(places: Path, tmp_path: Path):
+    (score,) = read(places / "scores.parquet")
+    origin = {"checkpoint": str(tmp_path / "gone"), "manifest": str(tmp_path / "samples" / "manifest.parquet")}
+    append(tmp_path / "lone.parquet", [replace(score, real_from={}, fake_from=origin)])
+    evaluate("report", tmp_path / "lone.parquet")
+    html = (tmp_path / "lone.html").read_text()
+    assert score.fingerprint in html
+    assert "not here any more" in html
+    (tmp_path / "none.parquet").write_bytes(b"x")
+    for name in ("none.parquet", "absent.parquet"):
+        done = evaluate("report", tmp_path / name, check=False)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1
