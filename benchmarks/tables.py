@@ -29,6 +29,7 @@ def scripts(videos):
         "i3d": ["i3d_speed.py"],
         "frechet": ["frechet_speed.py"],
         "training": ["demo_training.py"],
+        "clip": ["clip_speed.py", "--minutes", "5", "--rounds", "2"],
         "backbones": ["backbone_speed.py", "--threads", "2"],
     }
 

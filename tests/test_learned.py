@@ -11,8 +11,9 @@ import pytest
 import torch
 from conftest import SHARED, curate, models
 
+from curate import weights
 from curate.aesthetic_heads import load_head
-from curate.clip_model import embedding_size
+from curate.clip_model import ClipModel, embedding_size
 from curate.dedup_config import DedupConfig
 from curate.errors import UserError
 from curate.semantic_duplicates import near_pairs, semantic_duplicates
@@ -54,6 +55,20 @@ def test_published_heads_agree_with_a_plain_reimplementation(file: str):
     head = load_head(path)
     assert head.size == HEADS[file]
     np.testing.assert_allclose(head(vectors), expected, atol=2e-5)
+
+
+def test_a_published_network_embeds_as_open_clip_itself():
+    path = weights.find("clip-vit-b-32", {})
+    if path is None:
+        pytest.skip("no weights of clip-vit-b-32 on this machine (curate weights pull clip-vit-b-32)")
+    import open_clip
+    from PIL import Image
+
+    network, _, transform = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained=str(path))
+    picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    with torch.no_grad():
+        expected = network.eval().encode_image(transform(Image.fromarray(picture))[None], normalize=True).numpy()
+    np.testing.assert_allclose(ClipModel("clip-vit-b-32", path, "cpu").pictures([picture]), expected, atol=1e-5)
 
 
 def test_a_perceptron_of_our_own_agrees_and_other_files_are_refused(tmp_path: Path):
