@@ -27,6 +27,7 @@ def scripts(videos):
         "goldens": ["goldens.py"],
         "bias": ["fvd_bias.py"],
         "i3d": ["i3d_speed.py"],
+        "protocols": ["protocols.py"],
         "extraction": ["extraction.py"],
         "frechet": ["frechet_speed.py"],
         "training": ["demo_training.py"],
