@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 from curate import schema
 from curate.annotators import ROLES
-from curate.annotators.clip import column as embedding_column
 from curate.captions import PREFIX, CaptionAnnotator, caption
 from curate.config import Config
 from curate.dedup import near_duplicates
+from curate.embeddings import column as embedding_column
 from curate.fingerprints import Fingerprints, fingerprints
 from curate.manifest import RunDir, read_table
 from curate.semantic_duplicates import semantic_duplicates

@@ -1,7 +1,7 @@
 """The driver of the passes that follow all decoding: annotators that need stored pictures and columns alone, over clips of many videos.
 
-Passes are cut where the next annotator needs a GPU: its network is loaded alone. Under `lazy` each pass looks only at
-the clips that no filter has dropped by then, and the rows of the others say so.
+Passes are cut where the next annotator needs another network: one that several share is loaded once, and no two lie in memory together.
+Under `lazy` each pass looks only at the clips that no filter has dropped by then, and the rows of the others say so.
 """
 
 from collections import Counter
@@ -28,13 +28,17 @@ _TIMEOUT_S, _TIMEOUT_S_PER_CLIP = 300.0, 60.0
 
 
 def passes(config: Config) -> list[tuple[str, ...]]:
-    """The stored annotators in their order, cut before each that needs a GPU."""
-    found: list[list[str]] = []
+    """The stored annotators in their order, cut before each that needs another network on the GPU than those before it."""
+    found: list[list[str]] = [[]]
+    network: tuple[str, ...] = ()
     for name in config.stored:
-        if not found or config.annotator(name).gpu > 0:
-            found.append([])
+        annotator = config.annotator(name)
+        if annotator.gpu > 0:
+            if network and annotator.weights != network:
+                found.append([])
+            network = annotator.weights
         found[-1].append(name)
-    return [tuple(names) for names in found]
+    return [tuple(names) for names in found if names]
 
 
 def run_passes(run: RunDir, config: Config, videos: Mapping[str, str], options: RunOptions) -> Counter:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
 from curate.clip_model import embedding_size, ready_clip
+from curate.embeddings import column
 from curate.errors import AnnotatorError
 
 # Larger than any network's input, as in the stored pictures.
@@ -68,17 +69,3 @@ class Clip(Annotator):
             raise AnnotatorError("no stored picture")
         vectors = iter(self.__dict__["_model"].pictures([picture for clip in clips for picture in clip.frames]))
         return [{column(role): next(vectors).astype(np.float16) for role in clip.roles} for clip in clips]
-
-
-def column(role: str) -> str:
-    """The column of a role's embedding."""
-    return f"clip_embedding_{role}"
-
-
-def embeddings(columns: Mapping[str, Any]) -> np.ndarray:
-    """float32 [R, D] of length 1, of the roles that a clip has, in their order. Raises AnnotatorError where it has none."""
-    found = [np.asarray(columns[column(role)], np.float32) for role in ROLES if columns.get(column(role)) is not None]
-    if not found:
-        raise AnnotatorError("no embedding")
-    vectors = np.stack(found)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

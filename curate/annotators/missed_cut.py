@@ -1,17 +1,18 @@
 """Is it one scene? How alike the frames of a clip are by CLIP: a cut that was missed shows as two pictures of different things."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 
-from curate.annotators import Annotator, ClipFrames
-from curate.annotators.clip import embeddings
+from curate.annotators import ClipFrames
+from curate.clip_judge import ClipJudge
 
 
 @dataclass(frozen=True)
-class MissedCut(Annotator):
+class MissedCut(ClipJudge):
     """Similarity of a clip's frames.
 
     clip_first_similarity: float32 in [-1, 1], smallest cosine of the first frame's embedding to those of the others. Frames of one shot
@@ -19,20 +20,8 @@ class MissedCut(Annotator):
     """
 
     version: ClassVar[int] = 1
-    from_stored: ClassVar[bool] = True
     columns: ClassVar[Mapping[str, pa.DataType]] = {"clip_first_similarity": pa.float32()}
 
-    @property
-    def after(self) -> tuple[str, ...]:
-        return ("clip",)
-
-    @property
-    def batch_clips(self) -> int:
-        return 256
-
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        return [{"clip_first_similarity": self._smallest(clip)} for clip in clips]
-
-    def _smallest(self, clip: ClipFrames) -> float | None:
-        first, *others = embeddings(clip.columns)
-        return float(min(first @ other for other in others)) if others else None
+    def judge(self, clip: ClipFrames, pictures: np.ndarray) -> dict[str, Any]:
+        first, *others = pictures
+        return {"clip_first_similarity": float(min(first @ other for other in others)) if others else None}

@@ -1,6 +1,6 @@
 """Tags without training: which of two texts CLIP finds nearer to a picture (Radford et al. 2021, arXiv 2103.00020, section 3.1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import Annotator, ClipFrames
-from curate.annotators.clip import embeddings
-from curate.clip_model import ready_clip
+from curate.annotators import ClipFrames
+from curate.clip_judge import ClipTextJudge, check_size
 from curate.errors import UserError
 
 _PLAIN = "a photo"
@@ -21,7 +20,7 @@ _PAIRS = {
 
 
 @dataclass(frozen=True)
-class ZeroShot(Annotator):
+class ZeroShot(ClipTextJudge):
     """What CLIP takes the pictures for. Probabilities are its own and not calibrated: look at examples before you set a limit.
 
     watermark_probability: float32 in [0, 1], "a photo with a watermark or a logo over it" against one without; mean over the frames.
@@ -33,8 +32,6 @@ class ZeroShot(Annotator):
     """
 
     version: ClassVar[int] = 1
-    gpu: ClassVar[float] = 1.0
-    from_stored: ClassVar[bool] = True
     columns: ClassVar[Mapping[str, pa.DataType]] = {
         "watermark_probability": pa.float32(),
         "nsfw_probability": pa.float32(),
@@ -44,22 +41,8 @@ class ZeroShot(Annotator):
 
     tags: tuple[str, ...] = ()
     tag_from: float = 0.5
-    network: str = "clip-vit-l-14"
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        return (self.network,)
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        return ("clip",)
-
-    @property
-    def batch_clips(self) -> int:
-        return 256
 
     def params(self) -> dict[str, Any]:
-        """The content of the weights counts, not their place."""
         return {"tags": list(self.tags), "tag_from": self.tag_from}
 
     def check(self) -> None:
@@ -69,20 +52,15 @@ class ZeroShot(Annotator):
             raise UserError("zero_shot.tags holds two tags of one name")
 
     def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        model = ready_clip(self.network, files[self.network], device)
+        super().setup(device, files)
         pairs = [*_PAIRS.values(), *((text, _PLAIN) for _, text in self._texts())]
-        vectors = model.texts([text for pair in pairs for text in pair])
+        vectors = self.clip_model.texts([text for pair in pairs for text in pair])
         # P(first) = sigmoid(scale * (cosine to the first - cosine to the second))
-        self.__dict__["_directions"] = model.scale * (vectors[0::2] - vectors[1::2])
+        self.__dict__["_directions"] = self.clip_model.scale * (vectors[0::2] - vectors[1::2])
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        return [self._tagged(clip) for clip in clips]
-
-    def _tagged(self, clip: ClipFrames) -> dict[str, Any]:
+    def judge(self, clip: ClipFrames, pictures: np.ndarray) -> dict[str, Any]:
         directions: np.ndarray = self.__dict__["_directions"]
-        pictures = embeddings(clip.columns)
-        if pictures.shape[1] != directions.shape[1]:
-            raise UserError(f"zero_shot.network = {self.network} is another network than clip's")
+        check_size(pictures, directions.shape[1], f"zero_shot.network = {self.network}")
         found = 1 / (1 + np.exp(-(pictures @ directions.T)))
         (watermark, nsfw), rest = found.T[:2], found.T[2:].mean(axis=1)
         tags = {name: float(p) for (name, _), p in zip(self._texts(), rest, strict=True)}
