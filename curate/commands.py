@@ -60,10 +60,10 @@ def _curate(
     if len(tasks) < len(listing.units):
         say(f"{len(listing.units) - len(tasks)} of {len(listing.units)} videos are up to date")
     totals = process(tasks, engine, run_dir, options)
-    totals += run_passes(run_dir, config, listing.names, options)
     write_unprocessed(listing, run_dir)
     for warning in refresh_videos(listing, run_dir, config):
         say(f"warning: {warning}")
+    totals += run_passes(run_dir, config, listing.names, options)
     joined, found = finishing.finish(run_dir, config, [s.video_id or "" for s in listing.units])
     for message in joined.messages:
         say(message)
@@ -93,6 +93,8 @@ def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) ->
     facts = finishing.read_run_json(run_dir)
     before = facts["config"]["annotators"]
     names = [n.strip() for n in only.split(",") if n.strip()]
+    if not names:
+        raise UserError("--only names no annotator, for example --only aesthetics,clip_similarity")
     active = list(dict.fromkeys([*before, *names]))
     config = finishing.config_of(run_dir, [f"annotators={active}", *sets])
     config = finishing.preflight(config, in_order(names, config.annotator))

@@ -34,7 +34,7 @@ class Listing:
 
     sources: list[Source]
     skipped: int
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...]  # absolute, for later commands from other folders
     sidecars: SidecarTables
 
     @property
@@ -73,7 +73,7 @@ def list_inputs(inputs: Sequence[Path], run: RunDir, threads: int) -> Listing:
         raise UserError(f"all files found lie in the run directory {run.root}: give the folder of the source videos")
     with progress("indexing", len(outside), "files") as bar:
         sources = index_sources(outside, run.root / "index.parquet", threads, lambda _: bar.advance())
-    return Listing(sources, skipped, tuple(str(i) for i in inputs), find_sidecar_tables([i for i in inputs if i.is_dir()]))
+    return Listing(sources, skipped, tuple(str(i.absolute()) for i in inputs), find_sidecar_tables([i for i in inputs if i.is_dir()]))
 
 
 def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
@@ -188,19 +188,31 @@ def write_unprocessed(listing: Listing, run: RunDir) -> None:
 
 
 def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
-    """Bring place and sidecar text of every `videos` row up to date, for files that were renamed or described since. Returns warnings."""
+    """Bring place and sidecar text of every `videos` row up to date, for files that were renamed or described since; what was said of a
+    caption that has changed is taken away, to be made again. A video that is not here keeps its text: nobody can see what lies beside it.
+    Returns warnings.
+    """
     fingerprint, warnings = fingerprints(config).base, list(listing.sidecars.warnings)
     for source in listing.units:
+        path = run.part("videos", source.video_id or "", fingerprint)
+        if not path.exists() or not source.path.exists():
+            continue
         text, found = sidecar_text(source.path, source.relpath, listing.sidecars)
         warnings.extend(found)
-        path = run.part("videos", source.video_id or "", fingerprint)
-        if not path.exists():
-            continue
         row = read_table(path).to_pylist()[0]
         current = row | {"uri": source.uri, "relpath": source.relpath} | text
+        if current["caption"] != row["caption"]:
+            _forget_judgements(run, config, source.video_id or "")
         if current != row:
             write_atomic(path, pa.Table.from_pylist([current], schema=schema.VIDEOS))
     return warnings
+
+
+def _forget_judgements(run: RunDir, config: Config, unit: str) -> None:
+    prints = fingerprints(config)
+    for name in config.stored:
+        if config.annotator(name).reads_sidecar:
+            run.part(prints.tables[name], unit, prints.annotations[name]).unlink(missing_ok=True)
 
 
 def now() -> str:

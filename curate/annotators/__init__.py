@@ -23,6 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from curate import finding
+from curate.errors import UserError
+from curate.policy import closest
 
 ROLES = ("first", "middle", "last")
 
@@ -79,7 +81,7 @@ class Annotator:
     columns: name -> Arrow type; name, unit and range of each are documented in the subclass's docstring. Names are unique
     across annotators, because a policy refers to columns by name alone.
     observe_fps: how often `observe` is called, 0 for never.
-    gpu: how much of a GPU it keeps busy, 0 to 1; annotators that share none run in one pass.
+    gpu: how much of a GPU it keeps busy, 0 to 1; those that load different weights for it run in passes of their own.
     from_stored: stored pictures and columns are enough (see above). max_workers: processes it may run in at once, None: any.
     """
 
@@ -104,6 +106,11 @@ class Annotator:
     def uses(self) -> tuple[str, ...]:
         """Annotators whose columns it reads where they run, too; a name that ends in * means all that begin so."""
         return ()
+
+    @property
+    def reads_sidecar(self) -> bool:
+        """Whether its columns depend on the caption beside the video."""
+        return False
 
     @property
     def batch_clips(self) -> int:
@@ -142,5 +149,7 @@ def names() -> list[str]:
 
 
 def annotator_class(name: str) -> type[Annotator]:
-    """The class in `curate/annotators/<name>.py`. Raises UserError with the known names where there is none."""
+    """The class in `curate/annotators/<name>.py`. Raises UserError, naming the closest, where there is none."""
+    if name not in names():
+        raise UserError(f"no annotator called {name!r}{closest(name, names())}")
     return finding.plugin(sys.modules[__name__], name, Annotator, "annotator")

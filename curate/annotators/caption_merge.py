@@ -46,6 +46,10 @@ class CaptionMerge(ServedCaptions):
     def uses(self) -> tuple[str, ...]:
         return tuple(PREFIX + source for source in self.sources if source != _SIDECAR)
 
+    @property
+    def reads_sidecar(self) -> bool:
+        return _SIDECAR in self.sources
+
     def check(self) -> None:
         """Raise UserError for fewer than two sources, and as the base does."""
         if len(set(self.sources)) < 2 or "merge" in self.sources:
