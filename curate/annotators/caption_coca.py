@@ -23,7 +23,7 @@ class CaptionCoca(LocalCaptions):
 
     network: name of weights of open_clip's CoCa (`curate weights list`), or a folder that holds them with open_clip_config.json.
     n_beams: sequences kept by the search; 1 takes the likeliest word each time. max_tokens: pieces of words, at most. batch_pictures:
-    pictures that go through the network at once; no result depends on it but for rounding.
+    pictures that go through the network at once, fewer are filled up; no result depends on it but for rounding.
     """
 
     version: ClassVar[int] = 1
@@ -60,5 +60,5 @@ class CaptionCoca(LocalCaptions):
         """One dict of the columns per clip, or why there is none."""
         if any(len(clip.frames) == 0 for clip in clips):
             raise AnnotatorError("no stored picture")
-        found = self.__dict__["_coca"].captions([clip.frames[0] for clip in clips])
+        found = self.__dict__["_coca"].captions([clip.frames[0] for clip in clips], self.batch_pictures)
         return [self.row_or_why_not(text, ended) for text, ended in found]

@@ -67,5 +67,7 @@ class CaptionVideo(LocalCaptions):
             raise AnnotatorError("no stored picture")
         if len({len(clip.roles) for clip in clips}) > 1:
             return [row for clip in clips for row in self([clip])]
-        found = self.__dict__["_network"].captions([clip.frames for clip in clips], self.prompt, self.max_tokens, self.n_beams)
-        return [self.row_or_why_not(text, ended) for text, ended in found]
+        # Filled up with the last, so that what is written of a clip does not depend on how many others there are.
+        pictures = [clip.frames for clip in clips] + [clips[-1].frames] * (self.batch_clips_at_once - len(clips))
+        found = self.__dict__["_network"].captions(pictures, self.prompt, self.max_tokens, self.n_beams)
+        return [self.row_or_why_not(text, ended) for text, ended in found[: len(clips)]]

@@ -41,12 +41,16 @@ class Coca:
             pad=self._network.pad_id,
         )
 
-    def captions(self, pictures: Sequence[np.ndarray]) -> list[tuple[str, bool]]:
-        """uint8 [H, W, 3] RGB of any sizes -> (text, whether it came to its end) of each."""
+    def captions(self, pictures: Sequence[np.ndarray], batch: int = 1) -> list[tuple[str, bool]]:
+        """uint8 [H, W, 3] RGB of any sizes -> (text, whether it came to its end) of each. batch: fewer are filled up to as many, so that
+        what is written of a picture does not depend on how many others there are (sums of another shape round otherwise).
+        """
         import torch
 
         with torch.inference_mode():
-            images = torch.stack([self._clip.ready(picture) for picture in pictures]).to(self._device)
+            ready = [self._clip.ready(picture) for picture in pictures]
+            ready += [torch.zeros_like(ready[0])] * (batch - len(ready))
+            images = torch.stack(ready).to(self._device)
             encoded = self._network(images)
             repeated = {name: encoded[f"image_{key}"].repeat_interleave(self._beams.count, 0) for name, key in _ENCODED.items()}
 
@@ -54,7 +58,7 @@ class Coca:
                 return self._network(None, tokens, **repeated, output_labels=False)["logits"][:, -1]
 
             tokens, ended = self._beams.best(step, len(images), self._device)
-        return [(self._text(row), end) for row, end in zip(tokens.tolist(), ended, strict=True)]
+        return [(self._text(row), end) for row, end in zip(tokens.tolist(), ended, strict=True)][: len(pictures)]
 
     def _text(self, tokens: list[int]) -> str:
         kept = [t for t in tokens if t not in (self._beams.start, self._beams.end, self._beams.pad)]
