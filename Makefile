@@ -22,7 +22,8 @@ demo: setup
 	$(BIN)/curate run $(DEMO)/videos --out $(DEMO)/run
 	$(BIN)/models train $(DEMO)/run --config demo --out $(DEMO)/checkpoint
 	$(BIN)/models sample $(DEMO)/checkpoint --n 64 --out $(DEMO)/samples
-	test -f $(DEMO)/scores.parquet || $(BIN)/evaluate run $(DEMO)/run $(DEMO)/samples --features mini \
+	rm -f $(DEMO)/scores.parquet
+	$(BIN)/evaluate run $(DEMO)/run $(DEMO)/samples --features mini \
 	  --metrics fvd,dynamic-degree --set clip_frames=8 --set fps=8 --out $(DEMO)/scores.parquet
 	$(BIN)/evaluate report $(DEMO)/scores.parquet --out $(DEMO)/index.html
 

@@ -13,6 +13,7 @@ from curate.errors import UserError
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line and exit. name: of the command, before the colon of an error."""
     usage_error: Any = typer.BadParameter.__bases__[0]  # typer carries its own click, whose error classes it does not export
+    no_arguments: Any = tuple(kind for kind in usage_error.__subclasses__() if kind.__name__ == "NoArgsIsHelpError")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UserError as error:
@@ -25,6 +26,9 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
         _fail(name, f"{error.filename}: {error.strerror}", 2)
     except (typer.Abort, KeyboardInterrupt):
         _fail(name, "interrupted; run the same command again to go on", 130)
+    except no_arguments as error:
+        print(error.format_message())
+        sys.exit(2)
     except usage_error as error:
         _fail(name, " ".join(error.format_message().split()), 2)
 

@@ -8,11 +8,12 @@ import os
 from importlib import resources
 from pathlib import Path
 
+from curate.errors import UserError
 from evaluate.report.story import read_story
 
 
 def write_report(scores: Path, out: Path) -> Path:
-    """Write the page and return its path. Raises UserError where `scores` is no file of scores, or holds none."""
+    """Write the page and return its path. Raises UserError where `scores` is no file of scores or holds none, or `out` is no place."""
     import jinja2
 
     source = resources.files(__name__).joinpath("page.html.j2").read_text(encoding="utf-8")
@@ -23,6 +24,8 @@ def write_report(scores: Path, out: Path) -> Path:
         relative=lambda path: os.path.relpath(path, out.resolve().parent),
         warnings=lambda rows: list(dict.fromkeys(line for row in rows for line in row.warnings)),
     )
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"--out is the page to write, such as page.html, in a folder that is there; not {out}")
     partial = out.with_name(f"{out.name}.tmp")
     partial.write_text(html, encoding="utf-8")
     partial.replace(out)
