@@ -39,7 +39,7 @@ def architecture(weights: str) -> str:
         raise UserError(f"{weights} does not say what network it is for: give a folder with {CONFIG_FILE}, or --set weights.NAME={weights}")
     model = weights_named(weights).model
     if model is None:
-        raise UserError(f"{weights} are no weights of open_clip (see `curate weights list`)")
+        raise UserError(f"{weights} is no network of open_clip (see `curate weights list`)")
     return model
 
 
@@ -100,26 +100,51 @@ def _loaded(weights: str, path: Path) -> tuple[Any, Any, str]:
     """(network, transform of PIL pictures, name by which open_clip finds the tokenizer)."""
     import open_clip
 
-    try:
-        if path.is_dir():
-            name = f"local-dir:{path}"
+    if path.is_dir():
+        name = f"local-dir:{path}"
+        try:
             network, _, transform = open_clip.create_model_and_transforms(name)
-            return network, transform, name
-        name = architecture(weights)
-        facts = open_clip.get_pretrained_cfg(name, weights_named(weights).pretrained)
-        quick_gelu = bool(facts.get("quick_gelu", False))
-        network = open_clip.create_model(name, pretrained=None, force_quick_gelu=quick_gelu)
+        except Exception as error:  # damaged files make the readers fail in any way
+            raise UserError(f"{path} does not hold a network of open_clip: {_short(error)}") from None
+        return network, transform, name
+    name = architecture(weights)
+    pretrained = weights_named(weights).pretrained or ""
+    network = load_network(path, name, pretrained)
+    mean, std = (published(name, pretrained).get(key) for key in ("mean", "std"))
+    return network, open_clip.image_transform(network.visual.image_size, is_train=False, mean=mean, std=std), name
+
+
+def load_network(path: Path, model: str, pretrained: str) -> Any:
+    """An architecture of open_clip with the weights in a file (state dict or safetensors), in float32, frozen. pretrained: as open_clip
+    calls the weights; it decides the activation. Raises UserError for an unknown architecture and a file that does not fit.
+    """
+    import open_clip
+
+    if model not in open_clip.list_models():
+        raise UserError(f"open_clip knows no architecture {model!r}")
+    quick_gelu = bool(published(model, pretrained).get("quick_gelu", False))
+    network: Any = open_clip.create_model(model, pretrained=None, force_quick_gelu=quick_gelu)
+    try:
         open_clip.load_checkpoint(network, str(path))
-        mean, std = (facts.get(key) for key in ("mean", "std"))
-        return network, open_clip.image_transform(network.visual.image_size, is_train=False, mean=mean, std=std), name
-    except UserError:
-        raise
     except Exception as error:  # damaged files make the readers fail in any way
-        raise UserError(f"{path} does not hold weights of {weights} for open_clip: {' '.join(str(error).split())[:160]}") from None
+        raise UserError(f"{path} does not fit CLIP {model}: {_short(error)}") from None
+    return network.eval().requires_grad_(False).float()
+
+
+def published(model: str, pretrained: str) -> dict[str, Any]:
+    """What open_clip knows of these weights: where they are published, and how their network differs from the plain one."""
+    from open_clip import get_pretrained_cfg
+
+    return dict(get_pretrained_cfg(model, pretrained))
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
+        raise UserError(f"cannot read {path}: {reason}") from error

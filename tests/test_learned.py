@@ -86,7 +86,7 @@ def test_a_perceptron_of_our_own_agrees_and_other_files_are_refused(tmp_path: Pa
 
 def test_sizes_of_embeddings_are_known_before_anything_heavy_is_loaded():
     assert [embedding_size(name) for name in ("clip-vit-b-32", "clip-vit-b-16", "clip-vit-l-14")] == [512, 512, 768]
-    with pytest.raises(UserError, match="no weights of open_clip"):
+    with pytest.raises(UserError, match="no network of open_clip"):
         embedding_size("raft-large")
 
 

@@ -1,11 +1,13 @@
 """Text encoders: the same everywhere, masks that tell padding, the real classes with small weights, and quick refusals offline."""
 
 import hashlib
+import http.server
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +16,6 @@ import torch
 
 from curate.errors import UserError
 from models.conditioning.config import TextConfig
-from models.conditioning.text import hub
 from models.conditioning.text.characters import Characters
 from models.conditioning.text.hash_words import HashWords, words_of
 from models.conditioning.text.hashed import vector_of
@@ -203,7 +204,7 @@ def test_clip_refuses_what_it_cannot_read(clip_file):
             OpenClipText(model, pretrained, tokens)
     broken = clip_file.with_name("open_clip_model.safetensors")
     broken.write_bytes(b"broken")
-    with pytest.raises(UserError, match="no whole file"):
+    with pytest.raises(UserError, match="does not fit CLIP tiny-text-test"):
         OpenClipText("tiny-text-test", str(broken.parent), 9).encode(["a"])
 
 
@@ -232,9 +233,31 @@ def test_a_hub_that_does_not_answer_is_given_up_in_two_seconds(mute_hub, config,
     assert "\n" not in str(raised.value)
 
 
-def test_a_hub_that_answers_is_downloaded_from(t5_folder, monkeypatch):
+class OneModel(http.server.BaseHTTPRequestHandler):
+    """A hub that has someone/t5 and nothing else."""
+
+    def do_HEAD(self):
+        self.send_response(200 if self.path == "/someone/t5/resolve/main/config.json" else 404)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def small_hub(monkeypatch):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), OneModel) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        constants = pytest.importorskip("huggingface_hub").constants
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        yield
+        server.shutdown()
+
+
+def test_a_hub_that_answers_is_downloaded_from(t5_folder, small_hub, monkeypatch):
     asked = []
-    monkeypatch.setattr(hub, "_answers", lambda url: url.endswith("someone/t5/resolve/main/config.json"))
     import huggingface_hub
 
     monkeypatch.setattr(

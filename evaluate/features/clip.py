@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 
 import torch
 
+from curate.clip_model import load_network, published
 from curate.errors import UserError
+from curate.weights import in_hub_cache as weights_in_hub_cache
 from evaluate import weights as weight_files
 from evaluate.features import FeatureNetwork
 
@@ -37,7 +39,7 @@ class CLIP(FeatureNetwork):
         path = _file(weights, model, pretrained)
         self._name = f"{model} {pretrained}"
         self._sha256 = weight_files.sha256(path)
-        self._model = loaded(path, model, pretrained).to(device)
+        self._model = load_network(path, model, pretrained).to(device)
         self._tokenizer_of = model
         self.side_px, self.dim = _sizes(self._model)  # type: ignore[misc]
         self.label = f"CLIP {model}"
@@ -73,36 +75,16 @@ def _file(weights: Path | None, model: str, pretrained: str) -> Path:
 
 
 def in_hub_cache(model: str, pretrained: str) -> Path | None:
-    from huggingface_hub import constants, try_to_load_from_cache
+    """Where the local cache of the Hugging Face hub holds these weights; open_clip, which takes seconds to import, is asked only where
+    the cache holds anything of its kind.
+    """
+    from huggingface_hub import constants
 
     if not any(Path(constants.HF_HUB_CACHE).glob("models--*/snapshots/*/open_clip_*")):
-        return None  # before open_clip, which takes seconds to import, is asked where these weights are published
+        return None
     repository = published(model, pretrained).get("hf_hub", "").rstrip("/")
-    found = (try_to_load_from_cache(repository, name) for name in _HUB_FILES if repository)
-    return next((Path(f) for f in found if isinstance(f, str)), None)
-
-
-def published(model: str, pretrained: str) -> dict[str, Any]:
-    """What open_clip knows of these weights: where they are published, and how their network differs from the plain one."""
-    from open_clip import get_pretrained_cfg
-
-    return dict(get_pretrained_cfg(model, pretrained))
-
-
-def loaded(path: Path, model: str, pretrained: str) -> Any:
-    import pickle
-
-    import open_clip
-
-    if model not in open_clip.list_models():
-        raise UserError(f"open_clip knows no architecture {model!r}")
-    quick_gelu = bool(published(model, pretrained).get("quick_gelu", False))
-    network: Any = open_clip.create_model(model, pretrained=None, force_quick_gelu=quick_gelu)
-    try:
-        open_clip.load_checkpoint(network, str(path))
-    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} does not fit CLIP {model}: {' '.join(str(error).split())[:160]}") from None
-    return network.eval().requires_grad_(False).float()
+    found = (weights_in_hub_cache(repository, name) for name in _HUB_FILES if repository)
+    return next((path for path in found if path is not None), None)
 
 
 def _sizes(network: Any) -> tuple[int, int]:

@@ -1,14 +1,12 @@
 """Folders of published models: on this machine, or downloaded where the hub answers at once."""
 
-import http.client
-import threading
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
 from curate.log import say
+from curate.weights import reach
 
 _ANSWER_S = 1.0
 
@@ -52,36 +50,18 @@ def downloaded_folder(repository: str, file: str, patterns: Sequence[str], setti
 
 
 def offers(repository: str, file: str) -> bool:
-    """Whether the hub has `file` of a repository for anyone and says so at once."""
+    """Whether the hub has `file` of a repository for anyone and says so at once; False, too, where the user switched downloads off."""
     try:
-        return _answers(_hub().hf_hub_url(repository, file))
+        url = _hub().hf_hub_url(repository, file)
     except ValueError:
         return False
+    status = None if reach.offline() else reach.statuses([url], _ANSWER_S)[url]
+    return status is not None and status < 400
 
 
 def reachable() -> bool:
     """Whether there is a hub to ask."""
-    return _answers(_hub().constants.ENDPOINT)
-
-
-def _answers(url: str, limit_s: float = _ANSWER_S) -> bool:
-    """One request; False when nothing came after `limit_s`, or where the user set the hub to offline."""
-    if _hub().constants.HF_HUB_OFFLINE:
-        return False
-    found = threading.Event()
-
-    def ask() -> None:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=limit_s):
-                found.set()
-        except (OSError, ValueError, http.client.HTTPException):
-            return
-
-    # A thread, because looking a name up knows no time limit.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(limit_s)
-    return found.is_set()
+    return not reach.offline() and not reach.silent_hosts([_hub().constants.ENDPOINT], _ANSWER_S)
 
 
 def _hub() -> Any:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
+from curate.clip_model import load_network, published
 from curate.errors import UserError
 from evaluate import weights as weight_files
-from evaluate.features import clip as clip_features
+from evaluate.features.clip import in_hub_cache
 from models.conditioning.text.hub import downloaded_folder, reachable
 from models.conditioning.text.weighted import WeightedEncoder
 
@@ -57,10 +57,7 @@ class OpenClipText(WeightedEncoder):
     def load(self) -> tuple[Any, Any]:
         import open_clip
 
-        try:
-            network = clip_features.loaded(self._file, self._model, self._pretrained)
-        except SafetensorError as error:
-            raise UserError(f"{self._file} is no whole file of weights: {error}") from None
+        network = load_network(self._file, self._model, self._pretrained)
         network.visual = None
         return open_clip.get_tokenizer(self._model), network
 
@@ -74,11 +71,11 @@ def _weight_file(model: str, pretrained: str) -> Path:
     for file in (named, *(named / name for name in _HUB_FILES), *stored):
         if file.is_file():
             return file
-    return clip_features.in_hub_cache(model, pretrained) or _downloaded(model, pretrained)
+    return in_hub_cache(model, pretrained) or _downloaded(model, pretrained)
 
 
 def _downloaded(model: str, pretrained: str) -> Path:
-    repository = clip_features.published(model, pretrained).get("hf_hub", "").rstrip("/") if reachable() else ""
+    repository = published(model, pretrained).get("hf_hub", "").rstrip("/") if reachable() else ""
     if not repository:
         raise UserError(
             f"there are no weights {pretrained!r} for CLIP {model} here, and no hub that offers them: set {_SETTING} to a file, or put "
