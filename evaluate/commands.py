@@ -202,7 +202,8 @@ def protocols() -> None:
         say(f"{name} v{p.version}: {p.summary}\n    {p.source}")
         say(
             f"    {p.clip_frames} frames, stride {p.stride}, start {p.clip_choice}; {p.n_real or 'all'} real, {p.n_fake or 'all'} fake, "
-            f"{p.choose}; {p.resize}, {p.geometry}; {p.features}, bn eps {p.bn_eps:g}; ddof {p.ddof}, {p.dtype}"
+            f"{p.choose}; {p.resize}, {p.geometry}; {p.features}, pixels -{p.input_range:g} to {p.input_range:g}, bn eps {p.bn_eps:g}; "
+            f"ddof {p.ddof}, {p.dtype}"
         )
 
 

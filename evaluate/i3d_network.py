@@ -127,10 +127,10 @@ def same_padding(size: torch.Size | Sizes, kernel: Sizes, stride: Sizes) -> list
     return [(total // 2, total - total // 2) for total in totals]
 
 
-def features(network: I3DNetwork, videos: torch.Tensor) -> torch.Tensor:
+def features(network: I3DNetwork, videos: torch.Tensor, input_range: float = 1.0) -> torch.Tensor:
     """float32 [B, T, 3, 224, 224] in [-1, 1] -> float32 [B, 400], on the network's device, in true float32 whatever the process has set.
 
-    Raises UserError for clips under 9 frames and for other shapes.
+    input_range: what the network sees of -1 to 1, see `evaluate.protocol`. Raises UserError for clips under 9 frames and for other shapes.
     """
     if videos.ndim != 5 or videos.shape[2:] != (3, SIDE_PX, SIDE_PX):
         raise UserError(f"I3D takes videos [B, T, 3, {SIDE_PX}, {SIDE_PX}], not {list(videos.shape)}")
@@ -138,7 +138,7 @@ def features(network: I3DNetwork, videos: torch.Tensor) -> torch.Tensor:
         raise UserError(f"I3D needs clips of at least {MIN_FRAMES} frames, these have {videos.shape[1]}")
     device = network.logits_bias.device
     with torch.no_grad(), true_float32(), torch.autocast(device.type, enabled=False):
-        return network(videos.to(device, torch.float32).transpose(1, 2))
+        return network(videos.to(device, torch.float32).mul(input_range).transpose(1, 2))
 
 
 @contextmanager

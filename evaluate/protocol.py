@@ -28,8 +28,9 @@ class Protocol:
     (half-pixel centres, no antialiasing), bilinear-antialias, none (videos must have the size). geometry: stretch to the square, or
     short side to it and centre crop. uint8_after_resize: rounded (truncated) to 8 bits after it.
 
-    Number. features: the network's name. bn_eps: batch-norm epsilon of I3D (1e-3 in the original graph). ddof: of covariances, 1 or
-    0. dtype: of moments and distance, float64 or float32.
+    Number. features: the network's name. bn_eps: batch-norm epsilon of I3D (1e-3 in the original graph). input_range: pixels reach I3D
+    as -input_range to input_range (1 in the original graph). ddof: of covariances, 1 or 0. dtype: of moments and distance, float64 or
+    float32.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Protocol:
     uint8_after_resize: bool = False
     features: str = "i3d"
     bn_eps: float = 1e-3
+    input_range: float = 1.0
     ddof: int = 1
     dtype: Literal["float64", "float32"] = "float64"
 
@@ -64,12 +66,12 @@ class Protocol:
     @property
     def network_options(self) -> dict[str, Any]:
         """What the protocol fixes of the network itself."""
-        return {"bn_eps": self.bn_eps} if self.features.startswith("i3d") else {}
+        return {"bn_eps": self.bn_eps, "input_range": self.input_range} if self.features.startswith("i3d") else {}
 
     def feature_fields(self) -> dict[str, Any]:
         """The fields that decide the features of one clip; the others only decide which clips and what is made of them."""
-        keep = ("clip_frames", "stride", "fps", "loader_side_px", "resize", "geometry", "uint8_after_resize", "features", "bn_eps")
-        return {name: getattr(self, name) for name in keep}
+        clip, pictures = ("clip_frames", "stride", "fps"), ("loader_side_px", "resize", "geometry", "uint8_after_resize")
+        return {name: getattr(self, name) for name in (*clip, *pictures, "features", "bn_eps", "input_range")}
 
 
 def names() -> list[str]:

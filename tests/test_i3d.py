@@ -116,8 +116,8 @@ def test_random_network_needs_no_file_and_is_never_called_fvd():
     assert cls is I3DRandom
     one = cls(seed=3)
     assert (one.frechet_name, one.kernel_name) == ("Fréchet distance (random I3D)", "kernel distance (random I3D)")
-    assert one.identity == "i3d-random seed=3 bn_eps=0.001"
-    assert cls(bn_eps=1e-5).identity == "i3d-random seed=0 bn_eps=1e-05"
+    assert one.identity == "i3d-random seed=3 bn_eps=0.001 input_range=1"
+    assert cls(bn_eps=1e-5).identity == "i3d-random seed=0 bn_eps=1e-05 input_range=1"
     with pytest.raises(UserError, match="takes no weights"):
         cls(weights=Path("x.pt"))
 
@@ -131,9 +131,13 @@ def test_i3d_is_named_after_what_is_proven(tmp_path, monkeypatch, seeded, seeded
     proven = I3D(weights=path)
     assert (proven.frechet_name, proven.kernel_name) == ("FVD", "KVD")
     assert proven.identity.startswith("i3d rgb_scratch crc32c:")
-    assert proven.identity.endswith(" bn_eps=0.001")
-    assert I3D(weights=path, bn_eps=1e-5).identity.endswith(" bn_eps=1e-05")
+    assert proven.identity.endswith(" bn_eps=0.001 input_range=1")
+    assert I3D(weights=path, bn_eps=1e-5).identity.endswith(" bn_eps=1e-05 input_range=1")
     assert torch.equal(proven(golden_input(9, 1)), I3DRandom()(golden_input(9, 1)))
+    halved = I3D(weights=path, input_range=0.5)
+    assert halved.identity.endswith(" input_range=0.5")
+    assert torch.equal(halved(golden_input(9, 1)), proven(golden_input(9, 1) / 2))
+    assert not torch.allclose(halved(golden_input(9, 1)), proven(golden_input(9, 1)), rtol=1e-2)
 
 
 def test_without_weights_one_line_says_what_to_put_where(tmp_path, monkeypatch):

@@ -194,10 +194,11 @@ def test_a_mistake_is_one_line(folders, tmp_path, arguments, message):
 
 
 def test_protocols_are_data():
-    assert set(names()) >= {"clipmill", "original", "stylegan-v", "tats-lvdm", "videogpt", "cd-fvd"}
+    assert set(names()) >= {"clipmill", "original", "stylegan-v", "tats-lvdm", "videogpt", "digan", "cd-fvd"}
     loaded = [load(name) for name in names()]
     assert len({str(p.feature_fields()) + str((p.ddof, p.dtype, p.choose, p.clip_choice, p.missing)) for p in loaded}) == len(loaded)
     assert all(p.summary and p.source for p in loaded)
+    assert [name for name in names() if load(name).network_options != {"bn_eps": load(name).bn_eps, "input_range": 1.0}] == ["videogpt"]
     assert load("clipmill", {"stride": 2}).name == "clipmill+"
     assert load("clipmill", {"stride": 1}) == load("clipmill")
     assert differing_fields({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}) == ["a.b: 1 | 3"]

@@ -20,21 +20,23 @@ class I3DRandom(FeatureNetwork):
     dim: ClassVar[int] = DIM
     label = "random I3D"
 
-    def __init__(self, device: str = "cpu", weights: Path | None = None, bn_eps: float = BN_EPS, seed: int = 0) -> None:
+    def __init__(
+        self, device: str = "cpu", weights: Path | None = None, bn_eps: float = BN_EPS, input_range: float = 1.0, seed: int = 0
+    ) -> None:
         """seed: of the variables. Raises UserError where a weight file is given: it would not be used."""
         if weights is not None:
             raise UserError("i3d-random draws its own variables and takes no weights; for a weight file choose the features i3d")
         self._network = I3DNetwork(seeded_variables(seed), bn_eps).to(device)
-        self._bn_eps, self._seed = bn_eps, seed
+        self._bn_eps, self._input_range, self._seed = bn_eps, input_range, seed
 
     @property
     def identity(self) -> str:
-        """Seed and epsilon: the variables follow from the seed."""
-        return f"i3d-random seed={self._seed} bn_eps={self._bn_eps:g}"
+        """Seed, epsilon and range: the variables follow from the seed."""
+        return f"i3d-random seed={self._seed} bn_eps={self._bn_eps:g} input_range={self._input_range:g}"
 
     def __call__(self, videos: torch.Tensor) -> torch.Tensor:
         """float32 [B, T, 3, 224, 224] in [-1, 1], T >= 9 -> float32 [B, 400]. Raises UserError for shorter clips and other shapes."""
-        return features(self._network, videos)
+        return features(self._network, videos, self._input_range)
 
 
 def seeded_variables(seed: int) -> dict[str, np.ndarray]:
