@@ -230,6 +230,17 @@ def test_a_checkpoint_of_another_training_is_not_overwritten(trained: Path, demo
     one_line(models("train", demo_run, *NANO, "--out", tmp_path / "full", check=False), "no checkpoint", "--out")
 
 
+def test_a_checkpoint_from_before_a_setting_existed_goes_on(trained: Path, demo_run: Path, tmp_path: Path):
+    shutil.copytree(trained, tmp_path / "ckpt")
+    card = json.loads((tmp_path / "ckpt" / "card.json").read_text())
+    assert card["config"]["data"].pop("packed") is False
+    (tmp_path / "ckpt" / "card.json").write_text(json.dumps(card))
+    models("train", demo_run, *NANO, "--out", tmp_path / "ckpt", "--steps", 21, *EACH_STEP, *EVALUATED)
+    assert len(losses(tmp_path / "ckpt")) == 21
+    done = models("train", demo_run, *NANO, "--out", tmp_path / "ckpt", "--steps", 22, *EACH_STEP, "--set", "data.packed=true", check=False)
+    assert "another data.packed" in done.stderr
+
+
 def test_a_truncated_checkpoint_is_one_line(trained: Path, demo_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
     shutil.copytree(trained, out)

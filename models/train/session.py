@@ -13,7 +13,7 @@ from models.autoencoders.base import VideoAutoencoder
 from models.autoencoders.pixels import Pixels
 from models.autoencoders.saving import save_autoencoder, weights_sha256
 from models.conditioning.classes import class_names_of
-from models.config import ModelConfig
+from models.config import ModelConfig, from_dict
 from models.frozen import FILE, autoencoder_of
 from models.network import seeded_network
 from models.train import checkpoint
@@ -188,8 +188,9 @@ def _check_out(out: Path, card: dict[str, Any]) -> None:
         if out.is_dir() and {p.name for p in out.iterdir()} <= {"latents"}:
             return
         raise UserError(f"{out} exists and is no checkpoint of `models train`: choose another --out")
-    before = checkpoint.read_json(out / "card.json")
-    changed = _changed(_fixed(before["config"]), _fixed(card["config"]))
+    # Through the dataclasses: a setting that is newer than the checkpoint has its default there, which keeps what was done before.
+    before = from_dict(checkpoint.read_json(out / "card.json")["config"]).as_dict()
+    changed = _changed(_fixed(before), _fixed(card["config"]))
     if changed:
         raise UserError(f"{out} was trained with another {changed[0]}: go on with the same settings, or choose another --out")
 
