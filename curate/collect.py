@@ -34,10 +34,12 @@ class Spool:
         return where
 
     def read(self, offset: int, size: int) -> bytes:
+        """The blob at the (offset, size) that `append` returned."""
         self._file.seek(offset)
         return self._file.read(size)
 
     def close(self) -> None:
+        """Frees the memory or deletes the file; nothing can be appended or read any more."""
         self._file.close()
 
 
@@ -48,13 +50,16 @@ class Thumbs:
         self._spool, self._size = Spool(folder), int(np.prod(THUMB_SHAPE))
 
     def push(self, rgb: np.ndarray) -> None:
+        """rgb: uint8 [27, 48, 3], of the next frame."""
         self._spool.append(rgb.tobytes())
 
     def read(self, start: int, stop: int) -> np.ndarray:
+        """uint8 [stop - start, 27, 48, 3] RGB, read-only: frames [start, stop), counted from the first one pushed."""
         data = self._spool.read(start * self._size, (stop - start) * self._size)
         return np.frombuffer(data, np.uint8).reshape(-1, *THUMB_SHAPE)
 
     def close(self) -> None:
+        """Frees the memory or deletes the file; nothing can be pushed or read any more."""
         self._spool.close()
 
 
@@ -76,6 +81,9 @@ class Samples:
     problem: str | None = None
 
     def push(self, index: int, t_s: float, frame: Frame) -> None:
+        """Offers the next frame, which is taken where a sample is due. index: its number from 0; t_s: seconds from the first frame. Raises
+        OSError, of a full disk say; any other error of `take` becomes `problem`.
+        """
         if t_s + 1e-6 < self.due_s or self.problem is not None:
             return
         self.due_s = (int(t_s * self.fps + 1e-6) + 1) / self.fps
@@ -99,9 +107,11 @@ class Samples:
         return range(int(low), int(high))
 
     def blob(self, position: int) -> bytes:
+        """The bytes that `take` returned for the sample at a position of `inside`; of an array its values in C order."""
         return self.spool.read(*self.where[position])
 
     def array(self, position: int) -> np.ndarray:
+        """The array that `take` returned for the sample at a position of `inside`, read-only; not for a `take` that gives bytes."""
         shape = self.shapes[position]
         assert shape is not None, "a blob is not an array"
         return np.frombuffer(self.blob(position), shape[1]).reshape(shape[0])
@@ -134,6 +144,7 @@ class Collector:
             )
 
     def push(self, index: int, t_s: float, frame: Frame) -> None:
+        """Offers the next frame to every request; see `Samples.push`."""
         for samples in (*self._by_request.values(), *self._observed.values()):
             samples.push(index, t_s, frame)
         if self.jpegs is not None:
@@ -166,4 +177,5 @@ class Collector:
         return np.asarray(samples.t_s)[inside.start : inside.stop], np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
     def close(self) -> None:
+        """Deletes all samples; nothing can be asked for any more."""
         self._spool.close()

@@ -41,6 +41,7 @@ class DecodePass:
 
     @property
     def duration_s(self) -> float:
+        """Seconds from the first frame's appearance to the end of the last, `end_pts`."""
         return float((self.end_pts - int(self.pts[0])) * self.info.time_base)
 
 

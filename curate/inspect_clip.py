@@ -36,6 +36,7 @@ class Clip:
 
     @property
     def id(self) -> str:
+        """The whole clip_id, 32 hex digits."""
         return str(self.row["clip_id"])
 
     @property

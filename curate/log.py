@@ -26,6 +26,7 @@ class Progress:
         self._task: Any = None
 
     def start(self) -> None:
+        """Shows the bar where stderr is a terminal; elsewhere `advance` prints a line now and then."""
         if not sys.stderr.isatty():
             return
         from rich.console import Console
@@ -47,6 +48,7 @@ class Progress:
             print(f"{self._title}: {self._done:g} of {self._total:g} {self._unit}; {note}", file=sys.stderr, flush=True)
 
     def stop(self) -> None:
+        """Takes the bar off the terminal, where there is one."""
         if self._bar is not None:
             self._bar.stop()
 

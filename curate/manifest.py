@@ -30,6 +30,7 @@ class RunDir:
 
     @property
     def manifest(self) -> Path:
+        """One row per clip, with the columns of all annotators and the decision of the run's own policy."""
         return self.root / "manifest.parquet"
 
     @property
@@ -39,14 +40,17 @@ class RunDir:
 
     @property
     def run_json(self) -> Path:
+        """What made the run and what came of it: command, config, versions, counts, columns."""
         return self.root / "run.json"
 
     @property
     def events(self) -> Path:
+        """One JSON object per line, appended whenever a unit of work has ended."""
         return self.root / "run.jsonl"
 
     @property
     def shards(self) -> Path:
+        """Folder of the exported clips and their index."""
         return self.root / "shards"
 
     @property
@@ -55,6 +59,7 @@ class RunDir:
         return self.root / ".scratch"
 
     def part(self, table: str, unit: str, fingerprint: str) -> Path:
+        """The file of a unit's rows in `table` as `fingerprint` makes them, whether it is there or not."""
         return self.root / table / f"{unit}-{fingerprint}.parquet"
 
     def done(self, table: str, fingerprint: str) -> set[str]:

@@ -22,7 +22,9 @@ class RunOptions:
 
     @property
     def n_workers(self) -> int:
+        """`workers`, or where that is 0 as many as there are cores for this process."""
         return self.workers or len(os.sched_getaffinity(0))
 
     def deadline_s(self, size_bytes: int) -> float:
+        """Seconds that a video of this size may take: `timeout_s`, or without it 300 and one more per 10^6 bytes."""
         return self.timeout_s or _TIMEOUT_S + _TIMEOUT_S_PER_MB * size_bytes / 1e6

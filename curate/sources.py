@@ -39,10 +39,12 @@ class Source:
 
     @property
     def uri(self) -> str:
+        """`file:` URI of the path; `path_of` turns it back. Raises ValueError for a relative path."""
         return self.path.as_uri()
 
     @property
     def video_id(self) -> str | None:
+        """Id of the file's content; None as long as `sha256` is None."""
         return None if self.sha256 is None else video_id(self.sha256)
 
 

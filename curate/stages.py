@@ -13,6 +13,7 @@ class StageClock:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def add(self, stage: str, seconds: float) -> None:
+        """Adds wall seconds to a stage."""
         self.seconds[stage] += seconds
 
     @contextmanager

@@ -42,4 +42,5 @@ def checkpoint_autoencoder(root: Path) -> VideoAutoencoder:
 
 
 def frozen(autoencoder: VideoAutoencoder, device: torch.device) -> VideoAutoencoder:
+    """The autoencoder itself, moved to `device`, in eval() and with parameters that take no gradient."""
     return autoencoder.to(device).eval().requires_grad_(False)

@@ -36,6 +36,7 @@ class Endpoint:
 
     @property
     def headers(self) -> dict[str, str]:
+        """Header with the key as bearer token; empty without a key."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def url(self, path: str) -> str:

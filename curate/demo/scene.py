@@ -69,6 +69,7 @@ class Scene:
 
     @property
     def short_side_px(self) -> int:
+        """The smaller of width and height in pixels: the unit of all lengths in a scene."""
         return min(self.width_px, self.height_px)
 
     def _to_px(self) -> np.ndarray:

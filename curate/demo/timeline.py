@@ -31,6 +31,7 @@ class Timeline:
 
     @property
     def n_frames(self) -> int:
+        """Frames of the video, N; `ticks` has one number more."""
         return len(self.ticks) - 1
 
     def seconds(self, frame: int) -> float:

@@ -30,4 +30,8 @@ class Engine(Protocol):
         tasks: Iterable[Task],
         timeout_s: Callable[[Task], float],
         prepare: Callable[[], None],
-    ) -> Iterator[Outcome[Task]]: ...
+    ) -> Iterator[Outcome[Task]]:
+        """Yields one `Outcome` for every task. function, prepare and tasks must pickle; function's results come back as `Outcome.value`.
+        timeout_s: of a task, seconds after which it is killed.
+        """
+        ...

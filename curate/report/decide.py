@@ -21,6 +21,7 @@ class Column:
 
     @property
     def is_float32(self) -> bool:
+        """Whether scores are single precision, in which limits are compared then; double precision otherwise."""
         return self.values.dtype == np.float32
 
 

@@ -221,6 +221,7 @@ def undecided_json(run: Run, n: int) -> dict[str, Any]:
 
 
 def group_json(group: Group) -> dict[str, Any]:
+    """The fields of a group as the page reads them."""
     return {"key": group.key, "title": group.title, "note": group.note, "total": group.total, "clips": group.clips}
 
 

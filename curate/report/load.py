@@ -39,6 +39,7 @@ class Decided:
 
     @property
     def name(self) -> str:
+        """The policy's name."""
         return self.policy.name
 
 

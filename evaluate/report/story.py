@@ -23,6 +23,7 @@ class Run:
 
     @property
     def report(self) -> Path | None:
+        """The run's HTML report; None where there is none."""
         path = self.folder / "report.html"
         return path if path.is_file() else None
 

@@ -52,6 +52,7 @@ class CausalConfig:
 
     @property
     def widths(self) -> list[int]:
+        """Channels of each level, the one at full size first."""
         return [self.width * multiplier for multiplier in self.multipliers]
 
 

@@ -18,7 +18,9 @@ class Perceptual(Protocol):
     """name: what run cards and logs call it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What run cards and logs call it; measures whose values cannot be compared have different ones."""
+        ...
 
     def __call__(self, video: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """float [B, T, 3, H, W] in [-1, 1] each -> float32 [B] >= 0, the mean over frames, with gradients to `other`."""

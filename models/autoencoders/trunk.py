@@ -15,11 +15,19 @@ COLOURS = 3
 class Parts(Protocol):
     """What makes an encoder and a decoder one of images or of videos. Levels count from the pixels, 0, in both."""
 
-    def convolution(self, channels: int, out_channels: int) -> nn.Module: ...
+    def convolution(self, channels: int, out_channels: int) -> nn.Module:
+        """[B, T, channels, H, W] -> [B, T, out_channels, H, W], with a parameter `weight`; a `CausalConvolution` where it looks at other
+        frames and is to work chunk by chunk.
+        """
+        ...
 
-    def norm(self, channels: int) -> nn.Module: ...
+    def norm(self, channels: int) -> nn.Module:
+        """Keeps the shape [B, T, channels, H, W]; lets no frame change another."""
+        ...
 
-    def block(self, channels: int, out_channels: int) -> nn.Module: ...
+    def block(self, channels: int, out_channels: int) -> nn.Module:
+        """A residual block, called as block(x, past): [B, T, channels, H, W] -> [B, T, out_channels, H, W]."""
+        ...
 
     def shrink(self, level: int, channels: int) -> nn.Module | None:
         """From `level` to the next."""
@@ -38,6 +46,7 @@ class Level(nn.Module):
         self.blocks, self.resize = nn.ModuleList(blocks), resize
 
     def forward(self, x: torch.Tensor, past: Past | None) -> torch.Tensor:
+        """x: float [B, T, C, H, W] -> the last block's [B, T, D, H, W], resized where there is a `resize`. past: see `blocks.Past`."""
         for block in self.blocks:
             x = block(x, past)
         return x if self.resize is None else self.resize(x, past)
@@ -51,6 +60,7 @@ class Output(nn.Module):
         self.norm, self.convolution = parts.norm(channels), parts.convolution(channels, out_channels)
 
     def forward(self, x: torch.Tensor, past: Past | None) -> torch.Tensor:
+        """x: float [B, T, channels, H, W] -> [B, T, out_channels, H, W]. past: see `blocks.Past`."""
         return convolved(self.convolution, F.silu(self.norm(x)), past)
 
 

@@ -73,6 +73,7 @@ class DiTBlock(nn.Module):
         self.cross = CrossAttention(width, config.head_dim, config.token_dim, config.qk_norm, zero_output=True) if crosses else None
 
     def forward(self, x: torch.Tensor, inputs: BlockInputs) -> torch.Tensor:
+        """x: float [B, t, h, w, width], or a row [1, 1, 1, L, width] where the inputs have a packing -> the same shape."""
         packing = inputs.packing
         parts = self.modulation(inputs.embedding)
         shift, scale, gate, shift_out, scale_out, gate_out = parts if packing is None else map(packing.spread, parts)
@@ -86,6 +87,9 @@ class DiTBlock(nn.Module):
         return torch.addcmul(x, gate_out, self.feed_forward(modulated_layer_norm(x, shift_out, scale_out)))
 
     def flops(self, grid: Grid, tokens: int) -> int:
+        """Floating point operations of a forward pass over one video of `grid` positions with `tokens` text tokens, a multiply-add being
+        two; norms and activations are left out.
+        """
         total = self.modulation.flops() + self.attention.flops(grid) + self.feed_forward.flops(grid)
         return total + (self.cross.flops(grid, tokens) if self.cross is not None and tokens else 0)
 
@@ -139,6 +143,7 @@ class DiT(nn.Module):
         return total + sum(block.flops(patches, tokens) for block in self._dit_blocks())
 
     def repeated_blocks(self) -> list[nn.Module]:
+        """The `depth` blocks; see `Backbone.repeated_blocks`."""
         return list(self.blocks)
 
     def _dit_blocks(self) -> list[DiTBlock]:

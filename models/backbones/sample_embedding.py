@@ -27,5 +27,8 @@ class SampleEmbedding(nn.Module):
         return F.silu(embedding)
 
     def flops(self) -> int:
+        """Floating point operations of a forward pass for one sample, with a vector where there is a place for one, a multiply-add being
+        two; sinusoids and activations are left out.
+        """
         layers = [layer for layer in (self.vector_in, self.vector_out) if layer is not None]
         return self.noise_level.flops() + sum(2 * layer.weight.numel() for layer in layers)

@@ -58,6 +58,7 @@ class UNetConfig:
 
     @property
     def embedding_dim(self) -> int:
+        """Channels of the embedding that every layer reads."""
         return 4 * self.width
 
 
@@ -87,6 +88,9 @@ class UNetLayer(nn.Module):
         return x
 
     def flops(self, grid: Grid, tokens: int) -> int:
+        """Floating point operations of a forward pass over one video of `grid` at this level's size with `tokens` text tokens, a
+        multiply-add being two; norms and activations are left out.
+        """
         total = self.residual.flops(grid) + (self.time_residual.flops(grid, tokens) if self.time_residual is not None else 0)
         return total + sum(layer.flops(grid, tokens) for layer in self.attention.values())  # type: ignore[operator,misc]
 
@@ -151,6 +155,7 @@ class UNet(nn.Module):
         return total + sum(layer.flops(grids[-2 - step]) for step, layer in enumerate(self.upsample))  # type: ignore[operator,misc]
 
     def repeated_blocks(self) -> list[nn.Module]:
+        """Layers on the way down, in the middle and on the way up; see `Backbone.repeated_blocks`."""
         return [*self.down, *self.middle, *self.up]
 
     def _down(self, x: torch.Tensor, inputs: LayerInputs) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -179,6 +184,9 @@ def beside(x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
 
 
 def attention_layer(config: UNetConfig, channels: int, plan: AttentionPlan) -> nn.Module:
+    """float [B, T, channels, H, W] -> the same shape: a `SpaceTransformer` for a plan that mixes pixels, else a `TemporalBlock`. Raises
+    UserError where heads of `head_dim` do not fill the channels.
+    """
     if plan.mixes_pixels:
         return SpaceTransformer(channels, config.head_dim, plan, config.token_dim, config.feed_forward, config.qk_norm)
     options = (

@@ -45,6 +45,7 @@ class Conditioner(nn.Module):
 
     @property
     def text_encoder(self) -> TextEncoder | None:
+        """None for a model without text."""
         return self._outside[0]
 
     def text_to(self, device: torch.device) -> None:

@@ -107,6 +107,7 @@ class Shifted(Schedule):
 
     @property
     def geometry(self) -> Geometry:  # type: ignore[override]
+        """That of the base: a shift changes which noise belongs to a time, not the scale of z."""
         return self.base.geometry
 
     def signal_and_noise(self, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

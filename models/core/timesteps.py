@@ -25,6 +25,7 @@ class Uniform:
     steps: int | None = None
 
     def level(self, uniform: torch.Tensor, schedule: Schedule) -> NoiseLevel:
+        """See `LevelSampler.level`: at t = uniform, or with `steps` at the next of their times, which may be `uniform` itself."""
         if self.steps is None:
             return schedule.level(uniform)
         # A number of exactly 0 belongs to the first step too.
@@ -39,6 +40,7 @@ class LogitNormal:
     std: float = 1.0
 
     def level(self, uniform: torch.Tensor, schedule: Schedule) -> NoiseLevel:
+        """See `LevelSampler.level`: at t = sigmoid(mean + std q), q the standard normal's quantile at `uniform`."""
         return schedule.level(torch.sigmoid(self.mean + self.std * _normal_quantile(uniform)))
 
 
@@ -58,6 +60,7 @@ class Mode:
             raise UserError(f"the scale of mode sampling lies between -1 and 1.75, not {self.scale}")
 
     def level(self, uniform: torch.Tensor, schedule: Schedule) -> NoiseLevel:
+        """See `LevelSampler.level`: at the t of equation 20 for u = 1 - uniform."""
         turned = 1 - uniform
         return schedule.level((1 - turned - self.scale * ((torch.pi / 2 * turned).cos().square() - 1 + turned)).clamp(0, 1))
 
@@ -73,6 +76,7 @@ class LogNormal:
     std: float = 1.2
 
     def level(self, uniform: torch.Tensor, schedule: Schedule) -> NoiseLevel:
+        """See `LevelSampler.level`: sigma / alpha = exp(mean + std q), q the standard normal's quantile at `uniform`."""
         ratio = (self.mean + self.std * _normal_quantile(uniform)).exp()
         return schedule.geometry.level(torch.ones_like(ratio), ratio)
 

@@ -45,11 +45,13 @@ class TimeConvolution(nn.Conv2d):
         return self
 
     def start_at_zero(self) -> "TimeConvolution":
+        """Zero kernel and zero bias: the output is zero."""
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
         return self
 
     def flops(self, grid: Grid) -> int:
+        """Floating point operations over one video of `grid`, a multiply-add being two; zeros beyond the ends count too."""
         return 2 * grid[0] * grid[1] * grid[2] * self.weight.numel()
 
 
@@ -72,6 +74,7 @@ class PseudoConvolution(nn.Module):
         return torch.where(alone, x, self.time(x.masked_fill(alone, 0)))
 
     def flops(self, grid: Grid) -> int:
+        """Floating point operations of both convolutions over one video of `grid`, a multiply-add being two."""
         return self.space.flops(grid) + self.time.flops(grid)
 
 
@@ -87,6 +90,7 @@ class FactorisedConvolution(nn.Module):
         return self.time(F.silu(self.space(x)))
 
     def flops(self, grid: Grid) -> int:
+        """Floating point operations of both convolutions over one video of `grid`, a multiply-add being two."""
         return self.space.flops(grid) + self.time.flops(grid)
 
 

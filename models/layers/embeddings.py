@@ -46,6 +46,7 @@ class NoiseLevelEmbedding(nn.Module):
         return self.output(F.silu(self.inner(frequencies)))
 
     def flops(self) -> int:
+        """Floating point operations of the MLP for one sample, a multiply-add being two; the sinusoids are left out."""
         return 2 * (self.inner.weight.numel() + self.output.weight.numel())
 
 

@@ -39,6 +39,7 @@ class Modulation(nn.Module):
         return self.linear(activated)[:, None, None, None].chunk(self.count, dim=-1)
 
     def flops(self) -> int:
+        """Floating point operations of a forward pass for one sample, a multiply-add being two."""
         return 2 * self.linear.in_features * self.linear.out_features
 
 

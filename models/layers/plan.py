@@ -39,10 +39,12 @@ class AttentionPlan:
 
     @property
     def mixes_frames(self) -> bool:
+        """Whether queries can see other frames than their own."""
         return self.reach not in ("spatial", "diagonal") and not (self.reach == "window" and self.window[0] == 1)
 
     @property
     def mixes_pixels(self) -> bool:
+        """Whether queries can see other pixels than their own."""
         return self.reach not in ("temporal", "diagonal") and not (self.reach == "window" and self.window[1:] == (1, 1))
 
     @property

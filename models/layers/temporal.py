@@ -64,6 +64,7 @@ class TemporalBlock(nn.Module):
         return self.mixer(x, self.layers(x, inputs), inputs.independent)
 
     def flops(self, grid: Grid, tokens: int) -> int:
+        """Floating point operations of a forward pass over one video of `grid` with `tokens` tokens, a multiply-add being two."""
         return self.layers.flops(grid, tokens)
 
 

@@ -41,6 +41,7 @@ class Bucket:
 
     @property
     def grid(self) -> Grid:
+        """(frames, height px, width px) of one window."""
         return self.frames, self.height_px, self.width_px
 
     def __str__(self) -> str:

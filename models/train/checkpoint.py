@@ -29,6 +29,7 @@ def average_file(std: float) -> str:
 
 
 def steps_folder(root: Path) -> Path:
+    """Where the folders of the steps lie; it need not be there yet."""
     return root / "steps"
 
 
@@ -39,6 +40,7 @@ def saved_steps(root: Path) -> list[int]:
 
 
 def step_folder(root: Path, step: int) -> Path:
+    """Of one step, whether it was written or not."""
     return steps_folder(root) / f"{step:08d}"
 
 

@@ -43,6 +43,7 @@ class DiffusionObjective(Objective):
 
     @property
     def autoencoder(self) -> Autoencoder:
+        """What makes the latents. Its parameters are not trained."""
         return self._outside[0]
 
     def parameters_of(self, player: str) -> Iterable[tuple[str, nn.Parameter]]:

@@ -52,6 +52,7 @@ class Facts:
         return {name: _floats(own[name] if name in own else table[name].iloc[[w.row for w in windows]]) for name in self.columns}
 
     def labels(self, table: pd.DataFrame, windows: Sequence[Window]) -> tuple[str | None, ...]:
+        """B classes as text, None for unknown; None throughout where no column is chosen."""
         if not self.label:
             return (None,) * len(windows)
         values: list[Any] = [table[self.label].iat[w.row] for w in windows]

@@ -71,6 +71,7 @@ class Trainer:
         self._summed = 0
 
     def all_optimisers(self) -> list[Optimizer]:
+        """Those of every player, in the players' order."""
         return [optimiser for some in self.optimisers.values() for optimiser in some]
 
     def run(self, batches: Iterator[VideoBatch], hooks: Hooks) -> str | None:

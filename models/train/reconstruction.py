@@ -47,6 +47,7 @@ class ReconstructionObjective(Objective):
         return self.both.parameters_of(player)
 
     def forward(self, player: str, batch: VideoBatch, step: int) -> Losses:
+        """Losses of one player. batch: with video uint8 [B, T, 3, H, W], not cached latents."""
         video, noise = self._video(batch), SampleNoise(self._seed, batch.indices)
         if player == DISCRIMINATOR:
             return Losses(*self.both.discriminator_losses(video, self.both.reconstruct(video, noise), step))

@@ -74,6 +74,7 @@ def _seen(table: pd.DataFrame, row: int, bucket: str, times: int) -> dict[str, A
 
 
 def write_seen(path: Path, table: pa.Table) -> None:
+    """The table of `seen_clips` as a Parquet file, over an older one."""
     pq.write_table(table, path)
 
 

@@ -32,6 +32,7 @@ def put(target: torch.Tensor, values: torch.Tensor) -> None:
 
 
 def all_whole(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`whole` of every tensor under its name, without gradients; memory may be shared with the originals."""
     return {name: whole(tensor.detach()) for name, tensor in tensors.items()}
 
 

@@ -1,0 +1,1 @@
+"""From noise to data along noise levels [N + 1], the stations. One file per family of samplers."""
