@@ -154,6 +154,13 @@ def test_inspect_explains_a_clip(few_run):
         assert expected in out
 
 
+def test_every_frame_is_decoded_once_for_all_annotators(few_run):
+    decoded = {e["unit"]: e["frames_decoded"] for e in events(few_run) if "frames_decoded" in e}
+    videos = pd.read_parquet(few_run / "videos.parquet").set_index("video_id")
+    assert {"borders", "motion", "quality", "text", "phash"} < set(events(few_run)[0]["tables"])
+    assert decoded == videos["n_frames_decoded"].to_dict()
+
+
 def test_annotate_fills_a_table_from_the_stored_pictures(few_videos, tmp_path):
     run, videos = tmp_path / "run", tmp_path / "in"
     shutil.copytree(few_videos, videos)

@@ -111,6 +111,41 @@ def test_aesthetics_follow_from_the_stored_embeddings(judged: Path):
         assert row["aesthetics_middle"] == pytest.approx(expected[1], abs=1e-5)
 
 
+def test_duplicates_by_meaning_reach_the_manifest_and_a_policy_drops_them(judged: Path, networks: list[str], tmp_path: Path):
+    """A random network tells nothing about meaning: the stored embeddings are replaced, one pair alike, the others not."""
+    run = tmp_path / "run"
+    shutil.copytree(judged, run)
+    before = pd.read_parquet(run / "manifest.parquet")
+    kept = before[before["keep"].fillna(False)].drop_duplicates("video_id")["clip_id"].tolist()
+    twins = set(kept[:2])
+    for path in (run / "annotations" / "clip.v1").glob("*.parquet"):
+        found = pq.read_table(path)
+        for role in ROLES:
+            rows = [planted(clip_id, role, twins) for clip_id in found["clip_id"].to_pylist()]
+            at = found.column_names.index(f"clip_embedding_{role}")
+            known = zip(rows, found.column(at).is_valid().to_pylist(), strict=True)
+            found = found.set_column(at, found.field(at), pa.array([row if valid else None for row, valid in known], found.field(at).type))
+        pq.write_table(found, path)
+    curate("annotate", run, "--only", "missed_cut", *networks[:2])
+    manifest = pd.read_parquet(run / "manifest.parquet").set_index("clip_id")
+    grouped = manifest[manifest["semantic_group_id"].notna()]
+    assert set(grouped.index) == twins
+    assert set(grouped["semantic_group_id"]) == {min(twins)}
+    assert sorted(grouped["semantic_rank"]) == [0, 1]
+    best, other = grouped["semantic_rank"].idxmin(), grouped["semantic_rank"].idxmax()
+    assert other == (twins - {best}).pop()
+    assert grouped.loc[other, "semantic_of"] == best
+    curate("filter", run, "--set", "policy.semantic_rank.max=0", "--set", "policy.semantic_rank.on_error=keep")
+    after = pd.read_parquet(run / "manifest.parquet").set_index("clip_id")
+    assert set(after.index[after["failed_filters"].map(lambda names: "semantic_rank" in list(names))]) == {other}
+
+
+def planted(clip_id: str, role: str, twins: set[str]) -> np.ndarray:
+    """float16 [32]: a direction of the clip's own, which twins share up to a small difference."""
+    own, shared = (np.random.default_rng([len(role), *name.encode()]).standard_normal(EMBED_DIM) for name in (clip_id, min(twins)))
+    return (shared + 0.1 * own if clip_id in twins else own).astype(np.float16)
+
+
 def test_a_second_command_does_nothing_again_and_worker_count_changes_no_byte(judged: Path, networks: list[str], tmp_path: Path):
     run = tmp_path / "run"
     shutil.copytree(judged, run)
