@@ -5,6 +5,10 @@ import torch
 from curate.errors import UserError
 
 
+# A merge passes over C x C numbers, so vectors wait until it is worth it.
+_ROWS = 1024
+
+
 class RunningMoments:
     """Of vectors with `channels` entries, in float64 on the CPU; batches are merged as in Chan, Golub and LeVeque 1979, without the
     cancellation that sums of squares suffer from.
@@ -14,13 +18,20 @@ class RunningMoments:
         self.count = 0
         self._mean = torch.zeros(channels, dtype=torch.float64)
         self._scatter = torch.zeros(channels, channels, dtype=torch.float64)
+        self._waiting: list[torch.Tensor] = []
 
     def add(self, values: torch.Tensor) -> None:
         """values: float [B, T, C, H, W], every position of every frame a vector."""
-        vectors = values.movedim(2, -1).reshape(-1, values.shape[2]).double().cpu()
+        self._waiting.append(values.movedim(2, -1).reshape(-1, values.shape[2]).double().cpu())
+        if sum(map(len, self._waiting)) >= _ROWS:
+            self._merge()
+
+    def _merge(self) -> None:
+        vectors, self._waiting = torch.cat(self._waiting), []
         mean, count = vectors.mean(dim=0), len(vectors)
-        centred, shift, total = vectors - mean, mean - self._mean, self.count + count
-        self._scatter += centred.T @ centred + torch.outer(shift, shift) * (self.count * count / total)
+        shift, total = mean - self._mean, self.count + count
+        rows = torch.cat([vectors - mean, (shift * (self.count * count / total) ** 0.5)[None]])
+        self._scatter.addmm_(rows.T, rows)
         self._mean += shift * (count / total)
         self.count = total
 
@@ -37,5 +48,7 @@ class RunningMoments:
         return self._scatter / self.count
 
     def _check(self) -> None:
+        if self._waiting:
+            self._merge()
         if not self.count:
             raise UserError("there is no video to measure: give at least one clip")
