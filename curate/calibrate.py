@@ -20,7 +20,7 @@ from curate.engines import Engine
 from curate.errors import UserError
 from curate.export import export
 from curate.finish import DECISION_COLUMNS, JOINED_COLUMNS, read_manifest
-from curate.join import makers, with_decisions
+from curate.join import makers, with_decisions, with_shards
 from curate.manifest import RunDir, write_atomic
 from curate.options import RunOptions
 from curate.policy import Filter, Policy, check_columns, policy_id
@@ -55,7 +55,8 @@ def calibrate(
     worst = pc.min(scores).as_py() if side == "lowest" else pc.max(scores).as_py()
     everything = Policy(f"{axis}-all", (*others, _limit(axis, side, worst)))
     root = run.root / "calibration" / axis
-    whole = _subset(RunDir(root / "all"), run, manifest, config, everything, 0.0, side)
+    # Its own places, not the run's: an export that is up to date does not write them again.
+    whole = _subset(RunDir(root / "all"), run, with_shards(manifest, RunDir(root / "all")), config, everything, 0.0, side)
     export(RunDir(whole.folder), config.export, policy_id(_frozen(manifest, config, everything)), engine, options)
     exported = read_manifest(RunDir(whole.folder))
     in_all = exported.filter(pc.fill_null(exported["keep"], False))

@@ -189,6 +189,8 @@ def _query(table: pd.DataFrame, query: str | None) -> pd.DataFrame:
         raise UserError(f"the manifest has no column {missing[0]!r}: run `curate export` first")
     if query is None:
         return table
+    if "keep" in table:  # null where nothing decided, as after --lazy; pandas selects by no nulls
+        table = table.assign(keep=table["keep"].eq(True).fillna(False).astype(bool))
     try:
         return table.query(query)
     except Exception as error:  # pandas raises whatever its parser or the comparison raises

@@ -79,7 +79,7 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
         joined = joined.append_column(name, values)
     splits, messages = _splits(joined, config)
     joined = joined.append_column("split", splits)
-    joined = _with_shards(joined, run)
+    joined = with_shards(joined, run)
     return Joined(joined.sort_by([("relpath", "ascending"), ("clip_index", "ascending")]), videos, makers(config), messages)
 
 
@@ -144,7 +144,7 @@ def _splits(joined: pa.Table, config: Config) -> tuple[pa.Array, list[str]]:
     return pa.array(frame["video_id"].map(splits), pa.string(), from_pandas=True), info.messages()
 
 
-def _with_shards(joined: pa.Table, run: RunDir) -> pa.Table:
+def with_shards(joined: pa.Table, run: RunDir) -> pa.Table:
     path = run.shards / "index.parquet"
     return append_shards(joined, read_table(path, INDEX) if path.exists() else INDEX.empty_table())
 

@@ -17,6 +17,7 @@ from curate.clip_model import ClipModel, embedding_size
 from curate.dedup_config import DedupConfig
 from curate.errors import UserError
 from curate.semantic_duplicates import near_pairs, semantic_duplicates
+from curate.shards import ClipDataset
 
 HEADS = {
     "sa_0_4_vit_b_32_linear.pth": 512,
@@ -173,6 +174,12 @@ def test_calibration_writes_nested_subsets_of_one_export_that_train(demo_run: Pa
         assert pq.read_table(root / name / "shards.parquet").num_rows > 0
     models("train", root / "drop-50", "--config", "demo-nano", "--out", tmp_path / "ckpt", "--steps", 2, "--device", "cpu")
     seen = pd.concat(pd.read_parquet(p) for p in (tmp_path / "ckpt").rglob("clips.parquet"))["clip_id"]
+    curate("calibrate", run, "--axis", "motion", "--drop", "25,50")
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(pd.read_parquet(root / name / "manifest.parquet").set_index("clip_id"), table)
+        clips = ClipDataset(root / name, "keep", verify=True)
+        assert len(clips) == table["shard"].notna().sum()
+        assert all(len(clips.read(index)) for index in range(len(clips)))
     assert set(seen) <= set(tables["drop-50"].index[tables["drop-50"]["keep"].fillna(False).astype(bool)])
 
 

@@ -4,7 +4,6 @@ import torch
 
 from curate.errors import UserError
 
-
 # A merge passes over C x C numbers, so vectors wait until it is worth it.
 _ROWS = 1024
 
