@@ -1,4 +1,4 @@
-"""What the notebooks share: pictures of a run's clips, sheets of them, and the commands of a shell."""
+"""What the notebooks share: pictures of a run's clips, sheets of them, strips of videos, and the commands of a shell."""
 
 import io
 import os
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import av
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -57,6 +58,23 @@ def _as_jpeg(figure: plt.Figure) -> Image:
     figure.savefig(file, format="jpeg", dpi=90, pil_kwargs={"quality": 78})
     plt.close(figure)
     return Image(file.getvalue(), format="jpeg")
+
+
+def strips(videos: np.ndarray, title: str, side_px: int = 60) -> Image:
+    """uint8 [N, T, H, W, 3], one row per video, its frames from left to right."""
+    frames = videos.shape[1]
+    figure, place = plt.subplots(figsize=(frames * side_px / 72, len(videos) * side_px / 72 + 0.3), layout="constrained")
+    rows = [np.concatenate(list(np.pad(video, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)), axis=1) for video in videos]
+    place.imshow(np.concatenate(rows), interpolation="nearest")
+    place.set_title(title, loc="left")
+    place.axis("off")
+    return _as_jpeg(figure)
+
+
+def read_video(path: Path) -> np.ndarray:
+    """uint8 [T, H, W, 3] RGB, every frame."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def name_of(clip: pd.Series) -> str:

@@ -68,3 +68,21 @@ def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_run(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo videos curated once with the default preset. Read-only: copy it before changing anything."""
     return made_once(tmp_path_factory, "run", lambda folder: curate("run", demo_videos, "--out", folder / "run")) / "run"
+
+
+@pytest.fixture(scope="session")
+def small_training(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ckpt/ (two steps, both saved), samples/ of the last, their scores.parquet, and run/. Read-only."""
+    return made_once(tmp_path_factory, "training", lambda folder: _train(demo_run, folder))
+
+
+def _train(demo_run: Path, root: Path) -> None:
+    every = ("checkpoint_every=1", "validate_every=1", "log_every=1", "validation_clips=2")
+    settings = (*(f"train.{word}" for word in every), "data.cache=none", "data.workers=0")
+    nano = ("--config", "demo-nano", "--device", "cpu", *(word for setting in settings for word in ("--set", setting)))
+    models("train", demo_run, *nano, "--out", root / "ckpt", "--steps", 2)
+    models("sample", root / "ckpt", "--out", root / "samples", "--n", 4, "--frames", 8, "--device", "cpu", "--set", "sample.steps=2")
+    clips = ("--set", "clip_frames=8", "--set", "n_real=0", "--set", "n_fake=0", "--features", "mini")
+    # A relative path, as people type it: the row must lead back all the same.
+    evaluate("run", demo_run, "samples", *clips, "--metrics", "fvd", "--out", "scores.parquet", "--cache", root / "cache", cwd=root)
+    (root / "run").symlink_to(demo_run)  # where the documentation's queries look

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import evaluate, made_once, models
+from conftest import evaluate
 
 from curate.decisions import load as load_decisions
 from curate.inspect_clip import describe
@@ -30,27 +30,10 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.fixture(scope="session")
-def places(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ckpt/ (every step saved), samples/ of the last, and their scores.parquet."""
-    return made_once(tmp_path_factory, "lineage", lambda folder: make(demo_run, folder))
-
-
-def make(demo_run: Path, root: Path) -> None:
-    settings = ("train.validate_every=0", "train.checkpoint_every=1", "data.cache=none", "data.workers=0")
-    nano = ("--config", "demo-nano", "--device", "cpu", *(word for setting in settings for word in ("--set", setting)))
-    models("train", demo_run, *nano, "--out", root / "ckpt", "--steps", STEPS)
-    models("sample", root / "ckpt", "--out", root / "samples", "--n", 4, "--frames", 8, "--device", "cpu", "--set", "sample.steps=2")
-    clips = ("--set", "clip_frames=8", "--set", "n_real=0", "--set", "n_fake=0", "--features", "mini")
-    # A relative path, as people type it: the row must lead back all the same.
-    evaluate("run", demo_run, "samples", *clips, "--metrics", "fvd", "--out", "scores.parquet", "--cache", root / "cache", cwd=root)
-    (root / "run").symlink_to(demo_run)  # where the documentation's queries look
-
-
-def test_a_score_leads_back_to_the_source_bytes(places: Path, demo_run: Path):
-    (score,) = pd.read_parquet(places / "scores.parquet").itertuples()
+def test_a_score_leads_back_to_the_source_bytes(small_training: Path, demo_run: Path):
+    (score,) = pd.read_parquet(small_training / "scores.parquet").itertuples()
     checkpoint, step = checkpoint_of(score)
-    assert (checkpoint, step) == ((places / "ckpt").resolve(), STEPS)
+    assert (checkpoint, step) == ((small_training / "ckpt").resolve(), STEPS)
     card = json.loads((checkpoint / "card.json").read_text())
     run = run_of(card)
     assert run == demo_run.resolve()
@@ -112,8 +95,8 @@ def clips_of(run: Path, card: dict, seen: pd.DataFrame) -> pd.DataFrame:
     return clips
 
 
-def test_a_source_video_leads_forwards_to_the_checkpoints_that_saw_it(places: Path, demo_run: Path):
-    tables = {path.parent: pd.read_parquet(path) for path in places.glob("*/steps/*/clips.parquet")}
+def test_a_source_video_leads_forwards_to_the_checkpoints_that_saw_it(small_training: Path, demo_run: Path):
+    tables = {path.parent: pd.read_parquet(path) for path in small_training.glob("*/steps/*/clips.parquet")}
     assert [folder.name for folder in sorted(tables)] == [f"{step:08d}" for step in range(1, STEPS + 1)]
     seen = pd.concat(tables, names=["checkpoint"]).reset_index("checkpoint").query("times_drawn > 0")
     by_video = seen.groupby("video_id")["checkpoint"].agg(set)
@@ -125,14 +108,14 @@ def test_a_source_video_leads_forwards_to_the_checkpoints_that_saw_it(places: Pa
     last = max(tables)
     assert all(last in checkpoints for checkpoints in by_video)  # what step 1 has seen, step 2 has
     assert seen.groupby("checkpoint")["times_drawn"].sum().is_monotonic_increasing
-    card = json.loads((places / "ckpt" / "card.json").read_text())
+    card = json.loads((small_training / "ckpt" / "card.json").read_text())
     assert seen["times_drawn"][seen["checkpoint"] == last].sum() == STEPS * card["buckets"][0]["batch"] or len(card["buckets"]) > 1
 
 
-def test_the_commands_say_the_same(places: Path, demo_run: Path, capsys: pytest.CaptureFixture):
+def test_the_commands_say_the_same(small_training: Path, demo_run: Path, capsys: pytest.CaptureFixture):
     """`models info --clips` names what was seen; `curate inspect` leads from a clip of it to its source and its shard."""
-    seen = seen_clips(places / "ckpt", STEPS)
-    info(places / "ckpt", clips=True, whole_config=False)
+    seen = seen_clips(small_training / "ckpt", STEPS)
+    info(small_training / "ckpt", clips=True, whole_config=False)
     told = capsys.readouterr().out
     assert all(row.clip_id in told and row.video_id in told for row in seen.itertuples())
     clip = pd.read_parquet(demo_run / "manifest.parquet").set_index("clip_id").loc[seen["clip_id"].iloc[0]]
@@ -140,10 +123,10 @@ def test_the_commands_say_the_same(places: Path, demo_run: Path, capsys: pytest.
     assert all(str(clip[name]) in shown for name in ("relpath", "shard", "sha256", "video_id"))
 
 
-def test_the_queries_of_the_documentation_give_the_columns_it_shows(places: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_queries_of_the_documentation_give_the_columns_it_shows(small_training: Path, monkeypatch: pytest.MonkeyPatch):
     duckdb = pytest.importorskip("duckdb", reason="the package `duckdb` is not installed")
-    monkeypatch.chdir(places)
-    seen = seen_clips(places / "ckpt", STEPS)["video_id"].iloc[0]
+    monkeypatch.chdir(small_training)
+    seen = seen_clips(small_training / "ckpt", STEPS)["video_id"].iloc[0]
     relpath = pd.read_parquet("run/videos.parquet").set_index("video_id")["relpath"][seen]
     page = PAGE.read_text(encoding="utf-8").replace("00000020", f"{STEPS:08d}").replace("dunes_av1.mkv", relpath)
     shown = re.findall(r"^```sql\n(.*?)^```\n\n```text\n(.*?)\n", page, re.DOTALL | re.MULTILINE)
@@ -154,36 +137,36 @@ def test_the_queries_of_the_documentation_give_the_columns_it_shows(places: Path
         assert len(answer), query
 
 
-def test_the_pandas_lines_of_the_documentation_find_the_sources_and_the_checkpoints(places: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(places)
+def test_the_pandas_lines_of_the_documentation_find_the_sources_and_the_checkpoints(small_training: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(small_training)
     lines = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
     found: dict = {}
     exec(lines, found)
-    assert set(found["sources"]["sha256"].str[:32]) == set(seen_clips(places / "ckpt", STEPS)["video_id"])
+    assert set(found["sources"]["sha256"].str[:32]) == set(seen_clips(small_training / "ckpt", STEPS)["video_id"])
     video = found["sources"]["sha256"].iloc[0][:32]
-    having = {step for step in range(1, STEPS + 1) if video in set(seen_clips(places / "ckpt", step)["video_id"])}
+    having = {step for step in range(1, STEPS + 1) if video in set(seen_clips(small_training / "ckpt", step)["video_id"])}
     assert {int(path.name) for path in found["checkpoints"]} == having
 
 
-def test_the_reference_set_is_recorded_and_an_older_file_of_scores_still_reads(places: Path, demo_run: Path, tmp_path: Path):
-    (row,) = read(places / "scores.parquet")
+def test_the_reference_set_is_recorded_and_an_older_file_of_scores_still_reads(small_training: Path, demo_run: Path, tmp_path: Path):
+    (row,) = read(small_training / "scores.parquet")
     assert row.real_from == {
         "manifest": str((demo_run / "manifest.parquet").resolve()),
         "manifest_sha256": sha256(demo_run / "manifest.parquet"),
     }
     assert "checkpoint" not in json.dumps(row.facts)  # scores of two checkpoints are there to be compared
     old = tmp_path / "old.parquet"
-    pd.read_parquet(places / "scores.parquet").drop(columns=["real_from", "fake_from"]).to_parquet(old)
+    pd.read_parquet(small_training / "scores.parquet").drop(columns=["real_from", "fake_from"]).to_parquet(old)
     assert [dict(row.fake_from) for row in read(old)] == [{}]
     append(old, [row])
     assert [row.fake_from.get("step") for row in read(old)] == [None, STEPS]
 
 
-def test_the_page_tells_the_whole_story(places: Path, demo_run: Path, tmp_path: Path):
+def test_the_page_tells_the_whole_story(small_training: Path, demo_run: Path, tmp_path: Path):
     page = tmp_path / "page.html"
-    evaluate("report", places / "scores.parquet", "--out", page)
+    evaluate("report", small_training / "scores.parquet", "--out", page)
     html = page.read_text()
-    (score,) = read(places / "scores.parquet")
+    (score,) = read(small_training / "scores.parquet")
     counts = json.loads((demo_run / "run.json").read_text())["counts"]
     assert f"{counts['clips']}: {counts['kept']} kept, {counts['dropped']} dropped" in html
     assert score.fingerprint in html
@@ -197,8 +180,8 @@ def test_the_page_tells_the_whole_story(places: Path, demo_run: Path, tmp_path: 
     assert "http" not in html  # it asks for nothing from outside
 
 
-def test_a_page_without_its_sources_still_has_the_numbers_and_mistakes_are_one_line(places: Path, tmp_path: Path):
-    (score,) = read(places / "scores.parquet")
+def test_a_page_without_its_sources_still_has_the_numbers_and_mistakes_are_one_line(small_training: Path, tmp_path: Path):
+    (score,) = read(small_training / "scores.parquet")
     origin = {"checkpoint": str(tmp_path / "gone"), "manifest": str(tmp_path / "samples" / "manifest.parquet")}
     append(tmp_path / "lone.parquet", [replace(score, real_from={}, fake_from=origin)])
     evaluate("report", tmp_path / "lone.parquet")
