@@ -1,19 +1,21 @@
 """Is the same model, trained with the same compute, better on curated data? The claim of the SVD paper, on the demo videos.
 
-    python benchmarks/curation_gain.py [--work DIR] [--minutes 14] [--steps 450] [--seeds 0,1,2] [--samples 256] [--size cpu|gpu]
+    python benchmarks/curation_gain.py [--work DIR] [--minutes 12] [--steps 1200] [--seeds 0,1,2] [--samples 256] [--size cpu|gpu]
+                                         [--results FILE]
 
 Pools of one run, one export: A, every clip (about half carry a planted defect); B, A after the default policy; C, the clips that the demo's
 truth calls clean. Each trains the preset `demo` for the same steps with the same seeds. Samples are compared with held-out clean clips of
 other demo seeds by a Fréchet distance on the features of `mini` (no FVD), by mean motion, and by the share that curate's own annotators
-find defective. With --work everything is kept there, and what is there is not made again. Results: a Markdown table, and
-WORK/results.json.
+find defective. With --work everything is kept there, and what is there is not made again. Prints a Markdown table, and writes the figures
+of each set and training to FILE (DIR/curation_gain.json).
 """
 
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +33,27 @@ SOURCE_SEED, HELD_OUT = 10, ((11, 6), (12, 6))  # of demo videos; (seed, minutes
 # What can be judged on 32 px and one second: the picture stands still, is black, flickers, or repeats frames.
 JUDGED = ("motion", "near_black", "flicker", "dup_frame_share")
 _JUDGED_VIDEOS = 96
-SIZES = {"cpu": [], "gpu": ["data.sizes=['64x64']", "data.frames=[16]", "backbone.options.width=512", "backbone.options.depth=12"]}
+# A small network that takes many steps: the preset's own, with the steps that this time allows, does not yet tell its clips apart.
+_CPU = ("backbone.options.width=128", "backbone.options.depth=4", "autoencoder.options.components=64", "train.learning_rate=3e-3")
+_GPU = ("data.sizes=['64x64']", "data.frames=[16]", "backbone.options.width=512", "backbone.options.depth=12")
+SIZES = {"cpu": _CPU, "gpu": (*_GPU, "backbone.options.plans=['spatial','temporal']")}
+# Of networks so small, two trainings with a thread each are done before one with two threads after the other.
+_AT_ONCE = {"cpu": 2, "gpu": 1}
 TITLES = {"A": "A, every clip", "B": "B, A after the default policy", "C": "C, clean by the truth"}
+
+
+def rendered(work, seed, minutes):
+    """The folder of the demo videos of a seed."""
+    videos = work / f"videos{seed}"
+    if not (videos / "truth.parquet").is_file():
+        command("curate.cli", "demo", videos, "--minutes", minutes, "--seed", seed)
+    return videos
 
 
 def source(work, seed, minutes):
     """A demo run of which every clip is exported; decisions/default.parquet has what the default policy says."""
-    videos, run = work / f"videos{seed}", work / f"run{seed}"
+    videos, run = rendered(work, seed, minutes), work / f"run{seed}"
     if not (run / "shards.parquet").is_file():
-        command("curate.cli", "demo", videos, "--minutes", minutes, "--seed", seed)
         command("curate.cli", "run", videos, "--out", run, "--no-export", "--set", "export.split={train=1.0}")
         policy = everything_policy(work / "everything.toml")
         command("curate.cli", "filter", run, "--policy", policy, "--name", "everything")
@@ -83,16 +97,29 @@ def judged(work, name, videos, fps=8.0):
     return float((failed > 0).sum() / min(len(videos), _JUDGED_VIDEOS))
 
 
-def trained(work, pool, name, seed, options):
-    """(samples, losses) of one training."""
-    checkpoint, out = work / f"checkpoint-{name}{seed}", work / f"samples-{name}{seed}"
+def train_all(work, chosen, options):
+    """Train and sample (folder, name, seed) each, as many at once as the machine does best."""
+    with ThreadPoolExecutor(_AT_ONCE[options.size]) as trainers:
+        list(trainers.map(lambda which: train(work, *which, options), chosen))
+
+
+def train(work, pool, name, seed, options):
+    """One training and its samples, by the real commands."""
+    checkpoint, out = work / f"checkpoint-{name}{seed}", sampled(work, name, seed)
     chosen = [f"train.seed={seed}", f"train.steps={options.steps}", "train.validate_every=0", *SIZES[options.size]]
     sets = [word for text in chosen for word in ("--set", text)]
+    device, threads = ("--device", options.device), {"OMP_NUM_THREADS": "1"} if options.size == "cpu" else {}
     if not (out / "manifest.parquet").is_file():
-        command("models.cli", "train", pool, "--config", "demo", "--out", checkpoint, "--device", options.device, *sets)
-        batch = ("--set", "sample.batch=64", "--device", options.device)
-        command("models.cli", "sample", checkpoint, "--out", out, "--n", options.samples, "--seed", seed, *batch)
-    return samples(out)
+        # Pools go by turns, so no two trainings of one pool fill its latents at once.
+        cache = ("--cache", work / f"latents-{name}")
+        command("models.cli", "train", pool, "--config", "demo", "--out", checkpoint, *cache, *device, *sets, **threads)
+        batch = ("--set", "sample.batch=64", *device)
+        command("models.cli", "sample", checkpoint, "--out", out, "--n", options.samples, "--seed", seed, *batch, **threads)
+
+
+def sampled(work, name, seed):
+    """Where the samples of a training lie."""
+    return work / f"samples-{name}{seed}"
 
 
 def row(work, name, videos, real, real_motion):
@@ -111,20 +138,26 @@ def row(work, name, videos, real, real_motion):
 def measured(work, options):
     """All results: facts of the pools and a row per set and seed."""
     config = load("demo", SIZES[options.size])
+    with ThreadPoolExecutor(2) as renderers:  # each renders on one core
+        list(renderers.map(lambda which: rendered(work, *which), ((SOURCE_SEED, options.minutes), *HELD_OUT)))
     found = pools(work, options.minutes)
     first, second = (held_out(work, *which) for which in HELD_OUT)
     reference, _ = windows([first], config, options.samples)
     other, _ = windows([second], config, options.samples)
     real, real_motion = features(reference), motion(np.concatenate([reference, other]))
-    rows = [row(work, name, videos, real, real_motion) for name, videos in baselines(other, np.random.default_rng(0)).items()]
-    for name, (folder, _) in found.items():
-        known, _ = windows([folder], config, options.samples)
-        rows.append(row(work, f"training windows {name}", known, real, real_motion))
-    for seed in map(int, options.seeds.split(",")):
-        for name, (folder, _) in found.items():  # pools by turns, so that a run cut short still compares
-            made = trained(work, folder, name, seed, options)
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    chosen = [(folder, name, seed) for seed in seeds for name, (folder, _) in found.items()]
+    with ThreadPoolExecutor(1) as beside:
+        trainings = beside.submit(train_all, work, chosen, options)
+        rows = [row(work, name, videos, real, real_motion) for name, videos in baselines(other, np.random.default_rng(0)).items()]
+        for name, (folder, _) in found.items():
+            known, _ = windows([folder], config, options.samples)
+            rows.append(row(work, f"training windows {name}", known, real, real_motion))
+        trainings.result()
+    for seed in seeds:
+        for name in found:
+            made = samples(sampled(work, name, seed))
             rows.append(row(work, f"samples {name} {seed}", made, real, real_motion) | {"pool": name, "seed": seed})
-            print(rows[-1], file=sys.stderr, flush=True)
     facts = {name: facts for name, (_, facts) in found.items()}
     return {"steps": options.steps, "samples": options.samples, "size": options.size, "pools": facts, "rows": rows}
 
@@ -150,20 +183,22 @@ def table(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path)
-    parser.add_argument("--minutes", type=float, default=14)
-    parser.add_argument("--steps", type=int, default=450)
+    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--size", choices=SIZES, default="cpu")
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    parser.add_argument("--results", type=Path)
+    options, began = parser.parse_args(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
         results = measured(work, options)
-        (work / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        (options.results or work / "curation_gain.json").write_text(json.dumps(results, indent=1) + "\n")
         revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-        print(f"{results['steps']} steps each, {results['samples']} samples, revision {revision.stdout.strip()}\n")
+        minutes = (time.monotonic() - began) / 60
+        print(f"{minutes:.0f} minutes; {results['steps']} steps each, {results['samples']} samples, revision {revision.stdout.strip()}\n")
         print(table(results))
 
 

@@ -10,6 +10,7 @@ optical flow from frame to frame, px of a 32 px picture. With --work everything 
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,8 +33,9 @@ from models.train.windows import covered, keyed_rng
 TRAIN, HELD_OUT = (0, 3), ((2, 6), (3, 6))  # (seed, minutes) of demo videos
 
 
-def command(module, *arguments):
-    subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+def command(module, *arguments, **environment):
+    words = [sys.executable, "-m", module, *map(str, arguments)]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=os.environ | environment)
 
 
 def curated(work, seed, minutes):

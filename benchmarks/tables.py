@@ -13,6 +13,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
+# Of the experiment: its pools and trainings, and what notebook 06 and `gain_figure.py` read.
+WORK, RESULTS = HERE.parent / "demo" / "gain", HERE / "results"
 
 
 def scripts(videos):
@@ -31,6 +33,8 @@ def scripts(videos):
         "extraction": ["extraction.py"],
         "frechet": ["frechet_speed.py"],
         "training": ["demo_training.py"],
+        "gain": ["curation_gain.py", "--work", str(WORK), "--results", str(RESULTS / "curation_gain.json")],
+        "calibration": ["calibration_curve.py", "--work", str(WORK), "--results", str(RESULTS / "calibration_curve.json")],
         "clip": ["clip_speed.py", "--minutes", "5", "--rounds", "2"],
         "backbones": ["backbone_speed.py", "--threads", "2"],
     }
@@ -50,11 +54,14 @@ def main():
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     commands = scripts(options.videos)
-    for name in options.only.split(",") if options.only else commands:
+    chosen = options.only.split(",") if options.only else list(commands)
+    for name in chosen:
         script, *arguments = commands[name]
         done = subprocess.run([sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True, check=True)
         README.write_text(replace_table(README.read_text(encoding="utf-8"), name, done.stdout), encoding="utf-8")
         print(f"{name}\n{done.stdout}")
+    if {"gain", "calibration"} & set(chosen):
+        subprocess.run([sys.executable, str(HERE / "gain_figure.py")], check=True)
 
 
 if __name__ == "__main__":
