@@ -145,6 +145,7 @@ def _splits(joined: pa.Table, config: Config) -> tuple[pa.Array, list[str]]:
 
 
 def with_shards(joined: pa.Table, run: RunDir) -> pa.Table:
+    """The table with the places of the run's own export, null where there is none; places of another one are taken away."""
     path = run.shards / "index.parquet"
     return append_shards(joined, read_table(path, INDEX) if path.exists() else INDEX.empty_table())
 
