@@ -166,7 +166,7 @@ def _round_step(raw: float) -> float:
 def _facts(run: Run) -> list[tuple[str, str]]:
     info, policies = run.info, run.policies
     facts = [
-        ("Inputs", ", ".join(map(str, info.get("inputs") or []))),
+        ("Inputs", ", ".join(run.inputs)),
         ("Command", str(info.get("command") or "")),
         ("Started", str(info.get("started_at") or "")),
         ("Finished", str(info.get("finished_at") or "")),

@@ -62,6 +62,11 @@ class Run:
     policies: list[Decided]
     shards: pd.DataFrame
 
+    @property
+    def inputs(self) -> list[str]:
+        """Names of what was curated, without their folders: pages are passed on."""
+        return [Path(str(place)).name or str(place) for place in self.info.get("inputs") or []]
+
 
 def load_run(folder: Path) -> Run:
     """Read everything but the pictures. Raises UserError where the folder is no run or a file of it is unreadable."""

@@ -68,7 +68,7 @@ def _pictured(found: list[list[Group]], n: int) -> tuple[list[int], int]:
 
 
 def _title(run: Run) -> str:
-    names = [Path(str(i)).name or str(i) for i in run.info.get("inputs") or []]
+    names = run.inputs
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
