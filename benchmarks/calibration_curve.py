@@ -1,6 +1,6 @@
 """SVD's ablation in small: drop growing shares of one axis alone, train the same model on what is left, and see where it helps.
 
-    python benchmarks/calibration_curve.py --work DIR [--axis motion] [--drop 12.5,25,50] [--steps 1200] [--seeds 0,1,2] [--results FILE]
+    python benchmarks/calibration_curve.py --work DIR [--axis motion] [--drop 12.5,25,50] [--steps 1000] [--seeds 0,1,2] [--results FILE]
 
 Uses the videos and the held-out clips of `curation_gain.py --work DIR`; clips without a score on the axis are in no pool. Prints a Markdown
 table, and writes the figures of each training to FILE (DIR/calibration_curve.json).
@@ -29,7 +29,7 @@ def main():
     parser.add_argument("--axis", default="motion")
     parser.add_argument("--drop", default="12.5,25,50")
     parser.add_argument("--minutes", type=float, default=12)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--size", choices=SIZES, default="cpu")

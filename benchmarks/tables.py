@@ -33,6 +33,7 @@ def scripts(videos):
         "extraction": ["extraction.py"],
         "frechet": ["frechet_speed.py"],
         "training": ["demo_training.py"],
+        "settings": ["gain_settings.py", "--work", str(WORK.with_name("gain-settings")), "--results", str(RESULTS / "gain_settings.json")],
         "gain": ["curation_gain.py", "--work", str(WORK), "--results", str(RESULTS / "curation_gain.json")],
         "calibration": ["calibration_curve.py", "--work", str(WORK), "--results", str(RESULTS / "calibration_curve.json")],
         "clip": ["clip_speed.py", "--minutes", "5", "--rounds", "2"],
