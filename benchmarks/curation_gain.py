@@ -1,12 +1,13 @@
 """Is the same model, trained with the same compute, better on curated data? The claim of the SVD paper, on the demo videos.
 
     python benchmarks/curation_gain.py [--work DIR] [--minutes 12] [--steps 1000] [--seeds 0,1,2] [--samples 256] [--size cpu|gpu]
-                                         [--results FILE]
+                                         [--control] [--results FILE]
 
 Pools of one run, one export: A, every clip (about half carry a planted defect); B, A after the default policy; C, the clips that the demo's
 truth calls clean. Each trains the preset `demo` for the same steps with the same seeds. Samples are compared with held-out clean clips of
 other demo seeds by a Fréchet distance on the features of `mini` (no FVD), by mean motion, and by the share that curate's own annotators
-find defective. With --work everything is kept there, and what is there is not made again. Prints a Markdown table, and writes the figures
+find defective. --control adds pool R, as many clips of A as B has, drawn at random: is it cleanliness, or only fewer clips for the same
+steps? With --work everything is kept there, and what is there is not made again. Prints a Markdown table, and writes the figures
 of each set and training to FILE (DIR/curation_gain.json).
 """
 
@@ -45,7 +46,7 @@ _GPU = ("data.sizes=['64x64']", "data.frames=[16]", "backbone.options.width=512"
 SIZES = {"cpu": _CPU, "gpu": (*_GPU, "backbone.options.plans=['spatial','temporal']")}
 # Of networks so small, two trainings with a thread each are done before one with two threads after the other.
 _AT_ONCE = {"cpu": 2, "gpu": 1}
-TITLES = {"A": "A, every clip", "B": "B, A after the default policy", "C": "C, clean by the truth"}
+TITLES = {"A": "A, every clip", "B": "B, A after the default policy", "C": "C, clean by the truth", "R": "R, as many of A as B, at random"}
 
 
 def rendered(work, seed, minutes):
@@ -67,13 +68,16 @@ def source(work, seed, minutes):
     return videos, run
 
 
-def pools(work, seed, minutes):
+def pools(work, seed, minutes, control=False):
     """Pool -> (folder, facts)."""
     videos, run = source(work, seed, minutes)
     manifest = pd.read_parquet(run / "manifest.parquet")
     exported = set(manifest.loc[manifest["shard"].notna(), "clip_id"])
     decided = pd.read_parquet(run / "decisions" / "default.parquet")
     chosen = {"A": exported, "B": set(decided.loc[decided["keep"].fillna(False).astype(bool), "clip_id"]), "C": clean_clips(videos, run)}
+    if control:
+        order = np.random.default_rng(seed).permutation(sorted(exported))
+        chosen["R"] = set(order[: len(chosen["B"] & exported)])
     clean = chosen["C"]
     found = {}
     for name, clips in chosen.items():
@@ -91,7 +95,7 @@ def held_out(work, seed, minutes):
 
 def judged(work, name, videos, fps=8.0):
     """Share of the videos that curate's own annotators find defective, by the real command."""
-    folder, run = work / "judged" / name / "videos", work / "judged" / name / "run"
+    folder, run = (work / "judged" / name.replace(" ", "-").replace(",", "") / part for part in ("videos", "run"))
     if not (run / "manifest.parquet").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         for i, video in enumerate(videos[:_JUDGED_VIDEOS]):
@@ -104,10 +108,15 @@ def judged(work, name, videos, fps=8.0):
 
 
 def train_all(work, chosen, options):
-    """Train and sample (folder, name, seed) each, as many at once as the machine does best."""
+    """Train, sample and judge (folder, name, seed) each, as many at once as the machine does best."""
     settings = (*SIZES[options.size], f"train.steps={options.steps}")
+
+    def one(pool, name, seed):
+        train(work, pool, name, seed, settings, options)
+        judged(work, f"samples {name} {seed}", samples(sampled(work, name, seed)))
+
     with ThreadPoolExecutor(_AT_ONCE[options.size]) as trainers:
-        list(trainers.map(lambda which: train(work, *which, settings, options), chosen))
+        list(trainers.map(lambda which: one(*which), chosen))
 
 
 def train(work, pool, name, seed, settings, options):
@@ -138,7 +147,7 @@ def row(work, name, videos, real, real_motion):
         "distance": frechet_distance(real, found),
         "standard_error": error.standard_error,
         "motion": motion(videos) / real_motion,
-        "defective": judged(work, name.replace(" ", "-").replace(",", ""), videos),
+        "defective": judged(work, name, videos),
     }
 
 
@@ -147,15 +156,15 @@ def measured(work, options):
     config = load("demo", SIZES[options.size])
     with ThreadPoolExecutor(2) as renderers:  # each renders on one core
         list(renderers.map(lambda which: rendered(work, *which), ((SOURCE_SEED, options.minutes), *HELD_OUT)))
-    found = pools(work, SOURCE_SEED, options.minutes)
-    first, second = (held_out(work, *which) for which in HELD_OUT)
-    reference, _ = windows([first], config, options.samples)
-    other, _ = windows([second], config, options.samples)
-    real, real_motion = features(reference), motion(np.concatenate([reference, other]))
+    found = pools(work, SOURCE_SEED, options.minutes, options.control)
     seeds = [int(seed) for seed in options.seeds.split(",")]
     chosen = [(folder, name, seed) for seed in seeds for name, (folder, _) in found.items()]
     with ThreadPoolExecutor(1) as beside:
         trainings = beside.submit(train_all, work, chosen, options)
+        first, second = (held_out(work, *which) for which in HELD_OUT)
+        reference, _ = windows([first], config, options.samples)
+        other, _ = windows([second], config, options.samples)
+        real, real_motion = features(reference), motion(np.concatenate([reference, other]))
         rows = [row(work, name, videos, real, real_motion) for name, videos in baselines(other, np.random.default_rng(0)).items()]
         for name, (folder, _) in found.items():
             known, _ = windows([folder], config, options.samples)
@@ -196,6 +205,7 @@ def main():
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--size", choices=SIZES, default="cpu")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--control", action="store_true")
     parser.add_argument("--results", type=Path)
     options, began = parser.parse_args(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

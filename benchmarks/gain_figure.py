@@ -12,15 +12,17 @@ import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).resolve().parent
-COLOURS = {"A": "#D55E00", "B": "#0072B2", "C": "#009E73"}
-TITLES = {"A": "every clip", "B": "after the\ndefault policy", "C": "clean by\nthe truth"}
+COLOURS = {"A": "#D55E00", "R": "#999999", "B": "#0072B2", "C": "#009E73"}
+TITLES = {"A": "every\nclip", "R": "at\nrandom", "B": "default\npolicy", "C": "clean by\nthe truth"}
 REAL = "real, other clips"
 
 
 def draw_gain(place, results, column, scale, label):
     """A point per training, mean and spread of the seeds, and what real clips reach."""
     rows = pd.DataFrame(results["rows"])
-    for at, (name, colour) in enumerate(COLOURS.items()):
+    pools = [name for name in COLOURS if name in results["pools"]]
+    for at, name in enumerate(pools):
+        colour = COLOURS[name]
         values = scale * rows.loc[rows["pool"] == name, column]
         place.bar(at, values.mean(), 0.6, color=colour, alpha=0.25)
         place.errorbar(at, values.mean(), values.std(ddof=1), color=colour, capsize=5)
@@ -29,7 +31,7 @@ def draw_gain(place, results, column, scale, label):
     place.axhline(real, color="black", linewidth=0.8, linestyle=":")
     place.annotate("real videos", (1.5, real), ha="center", va="bottom", fontsize=8)
     clips = {name: facts["clips"] for name, facts in results["pools"].items()}
-    place.set_xticks(range(3), [f"{TITLES[name]}\n{clips[name]} clips" for name in COLOURS])
+    place.set_xticks(range(len(pools)), [f"{TITLES[name]}\n{clips[name]} clips" for name in pools])
     place.set(title=label, ylim=(0, None))
 
 

@@ -39,7 +39,9 @@ plt.rcParams.update({"figure.dpi": 85, "font.size": 9, "axes.spines.top": False,
 gain = json.loads((RESULTS / "curation_gain.json").read_text())
 rows = pd.DataFrame(gain["rows"])
 trained, others = rows[rows["pool"].notna()], rows[rows["pool"].isna()].set_index("set")
-COLOURS = {"A": DROPPED, "B": KEPT, "C": UNUSED}
+TITLES = {"A": "A: every clip", "R": "R: at random", "B": "B: default policy", "C": "C: clean by the truth"}
+COLOURS = {"A": DROPPED, "R": "#555555", "B": KEPT, "C": UNUSED}
+POOLS = [name for name in TITLES if name in gain["pools"]]
 print(f"{gain['steps']} steps each, {gain['samples']} samples, {trained['seed'].nunique()} seeds, size {gain['size']!r}")
 display(pd.DataFrame(gain["pools"]).T.round(2))
 
@@ -51,13 +53,13 @@ display(pd.DataFrame(gain["pools"]).T.round(2))
 
 # %%
 figure, place = plt.subplots(figsize=(6.5, 3), layout="constrained")
-for at, (name, colour) in enumerate(COLOURS.items()):
-    distances = trained.loc[trained["pool"] == name, "distance"]
+for at, name in enumerate(POOLS):
+    colour, distances = COLOURS[name], trained.loc[trained["pool"] == name, "distance"]
     place.plot(np.full(len(distances), at), distances, "o", color=colour)
     place.errorbar(at + 0.15, distances.mean(), distances.std(ddof=1), fmt="_", color=colour, capsize=4, markersize=14)
     place.plot([at - 0.3, at + 0.3], [others.loc[f"training windows {name}", "distance"]] * 2, ":", color=colour)
 place.axhline(others.loc["real, other clips", "distance"], color="black", linewidth=0.8, linestyle=":")
-place.set_xticks(range(3), ["A: every clip", "B: default policy", "C: clean by the truth"])
+place.set_xticks(range(len(POOLS)), [TITLES[name] for name in POOLS])
 place.set(ylabel="Fréchet distance (mini), lower is better", ylim=(0, None))
 plt.show()
 

@@ -118,7 +118,8 @@ class LatentCache:
         if tensors:
             self._folder.mkdir(parents=True, exist_ok=True)
             name = hashlib.sha256("\n".join(sorted(tensors)).encode()).hexdigest()[:16]
-            partial = self._folder / f"{name}.tmp"
+            # A cache is there to be shared: another training may be writing the same shard at this moment.
+            partial = self._folder / f"{name}.{os.getpid()}.tmp"
             save_tensors(partial, tensors)
             os.replace(partial, self._folder / f"{name}.safetensors")
 
