@@ -255,9 +255,13 @@ def test_a_truncated_checkpoint_is_one_line(trained: Path, demo_run: Path, tmp_p
 def test_samples_are_a_set_that_evaluate_reads_and_the_same_each_time(trained: Path, tmp_path: Path):
     first, again = tmp_path / "first", tmp_path / "again"
     models("sample", trained, "--out", first, "--n", 5, "--seed", 7, "--set", "sample.batch=2")
-    models("sample", trained, "--out", again, "--n", 3, "--seed", 7, "--set", "sample.batch=8")
+    elsewhere = shutil.copytree(trained, tmp_path / "elsewhere")
+    models("sample", elsewhere, "--out", again, "--n", 3, "--seed", 7, "--set", "sample.batch=8")
     table = pd.read_parquet(first / "manifest.parquet")
     assert len(table) == 5
+    same = pd.read_parquet(again / "manifest.parquet")["clip_id"].tolist()
+    assert same == table["clip_id"].tolist()[:3], "ids, and so the order that evaluate takes them in, do not know where the checkpoint lies"
+    models("sample", elsewhere, "--out", first, "--n", 5, "--seed", 7)
     assert (first / "sheet.png").is_file()
     from evaluate.sets import open_set
 

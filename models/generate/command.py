@@ -141,13 +141,24 @@ def _prepare(out: Path, facts: dict[str, Any]) -> None:
     """Raises UserError where the folder holds videos of another making."""
     path = out / FACTS
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != facts:
+        if _without_places(json.loads(path.read_text(encoding="utf-8"))) != _without_places(facts):
             raise UserError(f"{out} holds samples of another checkpoint or other settings: choose another --out")
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no samples: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
+    """What made the videos, wherever the checkpoint lies: its weights are told by their hash."""
+    return {key: value for key, value in facts.items() if key != "checkpoint"}
+
+
+def _clip_id(made: str, wish: Wish) -> str:
+    """The same videos have the same ids on any machine, so that `evaluate` takes them in the same order."""
+    first = "" if wish.first is None else hashlib.sha256(wish.first.numpy().tobytes()).hexdigest()
+    return hashlib.sha256(f"{made}:{wish.index}:{first}".encode()).hexdigest()[:32]
 
 
 def _withdraw(out: Path) -> None:
@@ -163,11 +174,13 @@ def _name(wish: Wish) -> str:
 
 
 def _write_manifest(out: Path, wanted: Sequence[Wish], facts: dict[str, Any], grid: Grid, fps: float) -> None:
-    made = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    # The first frame is told by its pixels, not by where it lay.
+    decisive = _without_places(facts) | {"first": None}
+    made = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     rows = []
     for wish in wanted:
         data = (out / _name(wish)).read_bytes()
-        own: dict[str, Any] = {"clip_id": hashlib.sha256(f"{made}:{wish.index}".encode()).hexdigest()[:32], "path": _name(wish)}
+        own: dict[str, Any] = {"clip_id": _clip_id(made, wish), "path": _name(wish)}
         own |= {"sha256": hashlib.sha256(data).hexdigest(), "index": wish.index, "caption": wish.caption, "label": wish.label}
         own |= {f"number_{name}": value for name, value in wish.numbers.items()}
         own |= {"seed": facts["seed"], "n_frames": grid[0], "height": grid[1], "width": grid[2], "fps": fps}
