@@ -34,7 +34,7 @@ def scripts(videos):
         "frechet": ["frechet_speed.py"],
         "training": ["demo_training.py"],
         "settings": ["gain_settings.py", "--work", str(WORK.with_name("gain-settings")), "--results", str(RESULTS / "gain_settings.json")],
-        "gain": ["curation_gain.py", "--work", str(WORK), "--results", str(RESULTS / "curation_gain.json")],
+        "gain": ["curation_gain.py", "--control", "--work", str(WORK), "--results", str(RESULTS / "curation_gain.json")],
         "calibration": ["calibration_curve.py", "--work", str(WORK), "--results", str(RESULTS / "calibration_curve.json")],
         "clip": ["clip_speed.py", "--minutes", "5", "--rounds", "2"],
         "backbones": ["backbone_speed.py", "--threads", "2"],
@@ -62,7 +62,7 @@ def main():
         README.write_text(replace_table(README.read_text(encoding="utf-8"), name, done.stdout), encoding="utf-8")
         print(f"{name}\n{done.stdout}")
     if {"gain", "calibration"} & set(chosen):
-        subprocess.run([sys.executable, str(HERE / "gain_figure.py")], check=True)
+        subprocess.run([sys.executable, str(HERE / "gain_figure.py"), "--work", str(WORK)], check=True)
 
 
 if __name__ == "__main__":
