@@ -2,9 +2,9 @@
 
     python benchmarks/gain_settings.py [--work DIR] [--minutes 12] [--seed 0] [--samples 256] [--results FILE]
 
-Each candidate has as many steps as about two minutes and a half allow where two trainings share two cores. The rule, fixed before the
-first one ran: the lowest mean of the distances of A and B wins, so that neither pool is favoured. Prints a Markdown table, and writes its
-figures to FILE (DIR/gain_settings.json).
+Each candidate has as many steps as about four minutes allow where two trainings share two cores. The rule, fixed before the first one
+ran: the lowest mean of the distances of A and B wins, so that neither pool is favoured. Prints a Markdown table, and writes its figures to
+FILE (DIR/gain_settings.json).
 """
 
 import argparse
