@@ -262,6 +262,7 @@ def test_samples_are_a_set_that_evaluate_reads_and_the_same_each_time(trained: P
     same = pd.read_parquet(again / "manifest.parquet")["clip_id"].tolist()
     assert same == table["clip_id"].tolist()[:3], "ids, and so the order that evaluate takes them in, do not know where the checkpoint lies"
     models("sample", elsewhere, "--out", first, "--n", 5, "--seed", 7)
+    assert json.loads((first / "sampling.json").read_text())["checkpoint"] == str(elsewhere), "a moved checkpoint goes on, and is named"
     assert (first / "sheet.png").is_file()
     from evaluate.sets import open_set
 

@@ -143,8 +143,7 @@ def _prepare(out: Path, facts: dict[str, Any]) -> None:
     if path.is_file():
         if _without_places(json.loads(path.read_text(encoding="utf-8"))) != _without_places(facts):
             raise UserError(f"{out} holds samples of another checkpoint or other settings: choose another --out")
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no samples: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(facts, indent=1), encoding="utf-8")

@@ -120,8 +120,11 @@ class LatentCache:
             name = hashlib.sha256("\n".join(sorted(tensors)).encode()).hexdigest()[:16]
             # A cache is there to be shared: another training may be writing the same shard at this moment.
             partial = self._folder / f"{name}.{os.getpid()}.tmp"
-            save_tensors(partial, tensors)
-            os.replace(partial, self._folder / f"{name}.safetensors")
+            try:
+                save_tensors(partial, tensors)
+                os.replace(partial, self._folder / f"{name}.safetensors")
+            finally:
+                partial.unlink(missing_ok=True)
 
     @torch.no_grad()
     def _encoded(self, draws: Sequence[Draw], autoencoder: Autoencoder, device: torch.device) -> dict[str, torch.Tensor]:
