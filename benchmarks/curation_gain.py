@@ -193,7 +193,18 @@ def table(results):
         lines.append(f"| **{TITLES[name]}** | {clips} | {distance} | {judged_as} |")
     for one in rows[rows["pool"].isna()].itertuples():
         lines.append(f"| {one.set} | | {one.distance:.1f} | | {one.motion:.2f} | {100 * one.defective:.0f} % |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *differences(rows)])
+
+
+def differences(rows):
+    """A line: how much farther than B the other pools are, in units of the spread over seeds, pooled over all pools."""
+    by_seed = rows.dropna(subset="pool").pivot_table(index="seed", columns="pool", values="distance")
+    if len(by_seed) < 2:
+        return []
+    spread = float(np.sqrt(by_seed.var(ddof=1).mean()))
+    away = by_seed.drop(columns="B").sub(by_seed["B"], axis=0).mean()
+    told = ", ".join(f"{name} - B = {value:.2f} ({value / spread:.1f} times)" for name, value in away.items())
+    return [f"Pooled spread over seeds {spread:.2f}; {told}."]
 
 
 def main():
