@@ -19,7 +19,8 @@ class CaptionServer(ThreadingHTTPServer):
     """plan: for the i-th question (told apart by what is asked), what its tries get, one after the other; the last holds for all that
     follow, and questions beyond the plan get good answers. actions: good, garbage, empty, blank, refuse, 429, 400, 500, hang,
     drop, drip, cut, open, moved.
-    asked: question -> actions served. problems: what was wrong with requests. at_once: the most requests answered at the same time.
+    asked: question -> actions served. problems: what was wrong with requests. at_once: the most requests that waited for an answer
+    at the same time.
     """
 
     daemon_threads = True
@@ -80,12 +81,11 @@ class Handler(BaseHTTPRequestHandler):
         question = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         self.server.problems += problems(self.path, body)
         self.server.contents[question] = content
+        # Only as long as the client must wait: once it has its answer, its next question may come before this thread goes on.
         self.server.busy(1)
-        try:
-            time.sleep(self.server.delay_s)
-            return getattr(self, f"_{self.server.action(question)}")(question)
-        finally:
-            self.server.busy(-1)
+        time.sleep(self.server.delay_s)
+        self.server.busy(-1)
+        return getattr(self, f"_{self.server.action(question)}")(question)
 
     def _allowed(self):
         return self.server.key is None or self.headers.get("Authorization") == f"Bearer {self.server.key}"

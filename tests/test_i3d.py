@@ -1,6 +1,5 @@
 """I3D against logits of the original TensorFlow graph, and the feature networks made of it. References: goldens/ in the shared folder."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -142,10 +141,8 @@ def test_i3d_is_named_after_what_is_proven(tmp_path, monkeypatch, seeded, seeded
 
 def test_without_weights_one_line_says_what_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
-    start_s = time.perf_counter()
     with pytest.raises(UserError, match=r"put i3d_torchscript.pt, i3d_pretrained_400.pt or rgb_scratch into .*--weights") as error:
         I3D()
-    assert time.perf_counter() - start_s < 2
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="no such file"):

@@ -1,7 +1,6 @@
 """Presets: every published recipe loads, filters by exactly what it says, and names weights that exist."""
 
 import re
-import time
 from importlib import resources
 
 import pytest
@@ -94,16 +93,14 @@ def test_spans_too_short_for_the_recipe_are_not_scored(preset):
 
 
 @pytest.mark.parametrize("preset", LIMITS)
-def test_without_a_network_the_answer_is_one_line_in_two_seconds(preset, tmp_path, monkeypatch):
+def test_without_a_network_the_answer_is_one_line(preset, tmp_path, monkeypatch):
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setenv("CLIPMILL_OFFLINE", "1")
     config = load(preset)
     missing = [name for name in weights.pull_names(preset) if weights.find(name, {}) is None]
     if not missing:
         pytest.skip(f"all weights of {preset} are in the caches of this machine")
-    started = time.monotonic()
     with pytest.raises(UserError) as caught:
         preflight(config)
-    assert time.monotonic() - started < 2
     assert "\n" not in str(caught.value)
     assert all(name in str(caught.value) for name in missing)
