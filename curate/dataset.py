@@ -1,5 +1,6 @@
 """Training reads: any query over a manifest, clips at random from the shards by `pread`, and an order that one integer resumes."""
 
+import atexit
 import hashlib
 import io
 import os
@@ -64,6 +65,15 @@ class ResumableSampler(Sampler[int]):
             position += self.world
 
 
+def leave_at_once(worker: int) -> None:
+    """`worker_init_fn` of a DataLoader with spawned workers: a worker ends as a forked one does, without taking its interpreter down.
+
+    Before Python 3.14 that ends the thread which still puts a tensor into shared memory, in the middle of torch's code, and the process
+    aborts: "terminate called without an active exception" whenever a loader is left while workers read ahead.
+    """
+    atexit.register(os._exit, 0)
+
+
 class ClipDataset(Dataset[dict[str, Any]]):
     """Exported clips of a run, map-style. Item `i` (an int or a `Draw`) is a dict:
 
@@ -72,7 +82,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     The window of `n_frames` frames, `stride` apart, and the caption (in proportion to `sample_weight`) are drawn by
     (seed, clip_id, epoch): the same whatever the worker count, the order, or which other clips the query finds.
-    Safe with loader workers, spawned or forked: every process opens the shards for itself.
+    Safe with loader workers, spawned (then with `worker_init_fn=leave_at_once`) or forked: every process opens the shards for itself.
     """
 
     def __init__(

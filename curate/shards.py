@@ -23,9 +23,9 @@ from curate.export_config import SPLITS, ExportConfig
 from curate.schema import SHARDS
 
 if TYPE_CHECKING:
-    from curate.dataset import ClipDataset, Draw, ResumableSampler
+    from curate.dataset import ClipDataset, Draw, ResumableSampler, leave_at_once
 
-__all__ = ["INDEX", "ClipDataset", "Draw", "ResumableSampler", "Sample", "ShardTables", "write_shards"]
+__all__ = ["INDEX", "ClipDataset", "Draw", "ResumableSampler", "Sample", "ShardTables", "leave_at_once", "write_shards"]
 
 INDEX = pa.schema(
     [
@@ -70,7 +70,7 @@ class ShardTables:
 
 def __getattr__(name: str) -> Any:
     """`curate.shards.ClipDataset` without importing torch for those who only write."""
-    if name in ("ClipDataset", "Draw", "ResumableSampler"):
+    if name in ("ClipDataset", "Draw", "ResumableSampler", "leave_at_once"):
         from curate import dataset
 
         return getattr(dataset, name)

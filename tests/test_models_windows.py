@@ -10,10 +10,12 @@ import torch
 
 from curate.dataset import decode_window
 from models.config import load
-from models.train.batch_plan import Draw
+from models.train.batch_plan import BatchPlan, Draw
 from models.train.buckets import Buckets, make_buckets
+from models.train.loader import Facts, Loader
+from models.train.parallel import Processes
 from models.train.session import read_manifest
-from models.train.windows import Windows, covered, keyed_rng
+from models.train.windows import Window, Windows, covered, keyed_rng
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +76,21 @@ def test_pictures_are_covered_in_their_middle_without_distortion(height: int, wi
     assert rows.mean() == pytest.approx((height - 1) / 2 + scale / 2, abs=0.6)
     assert columns.mean() == pytest.approx((width - 1) / 2 + scale / 2, abs=0.6)
     assert seen.sum() == pytest.approx(min(np.pi * (30 * scale) ** 2, seen.size), rel=0.12)
+
+
+class LargeWindows:
+    """Windows that take long to hand over."""
+
+    def __getitem__(self, draw: Draw) -> Window:
+        return Window(draw.row, torch.zeros(4, 3, 1024, 1024, dtype=torch.uint8), None, f"{draw.row}", 0, "", 8.0)
+
+
+def test_workers_that_still_read_ahead_end_without_a_word(found: Buckets, capfd: pytest.CaptureFixture):
+    loader = Loader(LargeWindows(), found.table, found.buckets, BatchPlan(found.buckets, seed=0), Facts())
+    for _ in range(2):
+        batches = loader.batches(0, Processes(0, 1, torch.device("cpu")), workers=1)
+        assert next(batches).video is not None
+        batches.close()
+    said = capfd.readouterr().err
+    assert "terminate" not in said
+    assert "Exception" not in said

@@ -21,7 +21,7 @@ from curate.encode import EncodedClip, encode_clips
 from curate.errors import DecodeError, UserError
 from curate.export_config import ExportConfig
 from curate.schema import SHARDS
-from curate.shards import INDEX, ClipDataset, Draw, ResumableSampler, Sample, write_shards
+from curate.shards import INDEX, ClipDataset, Draw, ResumableSampler, Sample, leave_at_once, write_shards
 from curate.stream_copy import copy_clip
 
 CONFIG = ExportConfig(fps=None, short_side_px=90, preset="ultrafast", shard_clips=4)
@@ -296,7 +296,8 @@ def test_loader_workers_give_the_same_items_and_resume(run):
     def batches(start: int, n: int, workers: int) -> list[dict]:
         sampler = ResumableSampler(len(data), seed=9, start=start)
         context = "spawn" if workers else None
-        loader = DataLoader(data, batch_size=4, sampler=sampler, num_workers=workers, multiprocessing_context=context)
+        options = {"multiprocessing_context": context, "worker_init_fn": leave_at_once}
+        loader = DataLoader(data, batch_size=4, sampler=sampler, num_workers=workers, **options)
         return list(itertools.islice(loader, n))
 
     whole = batches(0, 7, 0)

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from curate.dataset import leave_at_once
 from curate.errors import UserError
 from models.autoencoders.contract import Posterior
 from models.train.batch import VideoBatch, packed_batch
@@ -125,6 +126,7 @@ class Loader:
             "multiprocessing_context": "spawn",
             "collate_fn": _as_list,
             "prefetch_factor": _AHEAD,
+            "worker_init_fn": leave_at_once,
         }
         pinned = processes.device.type == "cuda"
         draws: Any = _Endless(self, step, processes)
