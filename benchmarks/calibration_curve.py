@@ -33,19 +33,19 @@ def main():
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--size", choices=SIZES, default="cpu")
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--results", type=Path)
     options = parser.parse_args()
-    work = options.work
+    work, size = options.work, SIZES[options.size]
     _, run = source(work, SOURCE_SEED, options.minutes)
     command("curate.cli", "calibrate", run, "--axis", options.axis, "--drop", options.drop)
-    reference, _ = windows([held_out(work, *HELD_OUT[0])], load("demo", SIZES[options.size]), options.samples)
+    reference, _ = windows([held_out(work, *HELD_OUT[0])], load("demo", size.settings), options.samples)
     real, real_motion = features(reference), motion(reference)
     folders = {0.0: run / "calibration" / options.axis / "all"}
     folders |= {percent: folders[0.0].with_name(f"drop-{percent:g}") for percent in sorted(map(float, options.drop.split(",")))}
     names = {percent: f"{options.axis}-{percent:g}-" for percent in folders}
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    train_all(work, [(folder, names[percent], seed) for seed in seeds for percent, folder in folders.items()], options)
+    chosen = [(folder, names[percent], seed) for seed in seeds for percent, folder in folders.items()]
+    train_all(work, chosen, size, options.steps, options.samples)
     results = []
     print(f"| {options.axis}: dropped | clips | Fréchet distance (mini) | motion, of real | found defective |\n|---|---|---|---|---|")
     for percent, folder in folders.items():

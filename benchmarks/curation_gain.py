@@ -7,16 +7,17 @@ Pools of one run, one export: A, every clip (about half carry a planted defect);
 truth calls clean. Each trains the preset `demo` for the same steps with the same seeds. Samples are compared with held-out clean clips of
 other demo seeds by a Fréchet distance on the features of `mini` (no FVD), by mean motion, and by the share that curate's own annotators
 find defective. --control adds pool R, as many clips of A as B has, drawn at random: is it cleanliness, or only fewer clips for the same
-steps? With --work everything is kept there, and what is there is not made again. Prints a Markdown table, and writes the figures
-of each set and training to FILE (DIR/curation_gain.json).
+steps? With --work everything is kept there, and what is there is not made again. Prints a Markdown table, its minutes to stderr, and writes
+the figures of each set and training to FILE (DIR/curation_gain.json).
 """
 
 import argparse
 import json
-import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,23 @@ _CPU = (
     "train.learning_rate=3e-3",
 )
 _GPU = ("data.sizes=['64x64']", "data.frames=[16]", "backbone.options.width=512", "backbone.options.depth=12")
-SIZES = {"cpu": _CPU, "gpu": (*_GPU, "backbone.options.plans=['spatial','temporal']")}
-# Of networks so small, two trainings with a thread each are done before one with two threads after the other.
-_AT_ONCE = {"cpu": 2, "gpu": 1}
+
+
+@dataclass(frozen=True)
+class Size:
+    """settings: of the preset demo. at_once: trainings side by side. threads: of each, None for one per core."""
+
+    settings: tuple[str, ...]
+    device: str
+    at_once: int
+    threads: int | None
+
+
+SIZES = {
+    # Of networks so small, two trainings with a thread each are done before one with two threads after the other.
+    "cpu": Size(_CPU, "cpu", 2, 1),
+    "gpu": Size((*_GPU, "backbone.options.plans=['spatial','temporal']"), "cuda", 1, None),
+}
 TITLES = {"A": "A, every clip", "B": "B, A after the default policy", "C": "C, clean by the truth", "R": "R, as many of A as B, at random"}
 
 
@@ -107,30 +122,29 @@ def judged(work, name, videos, fps=8.0):
     return float((failed > 0).sum() / min(len(videos), _JUDGED_VIDEOS))
 
 
-def train_all(work, chosen, options):
-    """Train, sample and judge (folder, name, seed) each, as many at once as the machine does best."""
-    settings = (*SIZES[options.size], f"train.steps={options.steps}")
+def train_all(work, chosen, size, steps, count):
+    """Train, sample (`count` each) and judge (folder, name, seed) each, as many at once as the machine does best."""
 
     def one(pool, name, seed):
-        train(work, pool, name, seed, settings, options)
+        train(work, pool, name, seed, size, (*size.settings, f"train.steps={steps}"), count)
         judged(work, f"samples {name} {seed}", samples(sampled(work, name, seed)))
 
-    with ThreadPoolExecutor(_AT_ONCE[options.size]) as trainers:
+    with ThreadPoolExecutor(size.at_once) as trainers:
         list(trainers.map(lambda which: one(*which), chosen))
 
 
-def train(work, pool, name, seed, settings, options):
-    """One training and its samples, by the real commands."""
+def train(work, pool, name, seed, size, settings, count):
+    """One training and `count` samples of it, by the real commands."""
     checkpoint, out = work / f"checkpoint-{name}{seed}", sampled(work, name, seed)
     chosen = [f"train.seed={seed}", "train.validate_every=0", *settings]
     sets = [word for text in chosen for word in ("--set", text)]
-    device, threads = ("--device", options.device), {"OMP_NUM_THREADS": "1"} if options.size == "cpu" else {}
+    device, threads = ("--device", size.device), {"OMP_NUM_THREADS": str(size.threads)} if size.threads else {}
     if not (out / "manifest.parquet").is_file():
         # Pools go by turns, so no two trainings of one pool fill its latents at once.
         cache = ("--cache", work / f"latents-{name}")
         command("models.cli", "train", pool, "--config", "demo", "--out", checkpoint, *cache, *device, *sets, **threads)
         batch = ("--set", "sample.batch=64", *device)
-        command("models.cli", "sample", checkpoint, "--out", out, "--n", options.samples, "--seed", seed, *batch, **threads)
+        command("models.cli", "sample", checkpoint, "--out", out, "--n", count, "--seed", seed, *batch, **threads)
 
 
 def sampled(work, name, seed):
@@ -153,14 +167,14 @@ def row(work, name, videos, real, real_motion):
 
 def measured(work, options):
     """All results: facts of the pools and a row per set and seed."""
-    config = load("demo", SIZES[options.size])
+    size, config = SIZES[options.size], load("demo", SIZES[options.size].settings)
     with ThreadPoolExecutor(2) as renderers:  # each renders on one core
         list(renderers.map(lambda which: rendered(work, *which), ((SOURCE_SEED, options.minutes), *HELD_OUT)))
     found = pools(work, SOURCE_SEED, options.minutes, options.control)
     seeds = [int(seed) for seed in options.seeds.split(",")]
     chosen = [(folder, name, seed) for seed in seeds for name, (folder, _) in found.items()]
     with ThreadPoolExecutor(1) as beside:
-        trainings = beside.submit(train_all, work, chosen, options)
+        trainings = beside.submit(train_all, work, chosen, size, options.steps, options.samples)
         first, second = (held_out(work, *which) for which in HELD_OUT)
         reference, _ = windows([first], config, options.samples)
         other, _ = windows([second], config, options.samples)
@@ -215,7 +229,6 @@ def main():
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--size", choices=SIZES, default="cpu")
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--results", type=Path)
     options, began = parser.parse_args(), time.monotonic()
@@ -224,10 +237,8 @@ def main():
         work.mkdir(parents=True, exist_ok=True)
         results = measured(work, options)
         (options.results or work / "curation_gain.json").write_text(json.dumps(results, indent=1) + "\n")
-        revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-        minutes = (time.monotonic() - began) / 60
-        print(f"{minutes:.0f} minutes; {results['steps']} steps each, {results['samples']} samples, revision {revision.stdout.strip()}\n")
-        print(table(results))
+        print(f"{(time.monotonic() - began) / 60:.0f} minutes, without what was there before", file=sys.stderr)
+        print(f"{results['steps']} steps each, {results['samples']} samples\n\n{table(results)}")
 
 
 if __name__ == "__main__":
