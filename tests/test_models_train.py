@@ -343,7 +343,8 @@ def test_systems_train_validate_and_sample_through_the_command(name: str, demo_r
     models("train", demo_run, "--config", f"{name}-nano", "--out", out, "--steps", 2, *options, "--device", "cpu")
     assert any("validation_loss" in row for row in log(out))
     assert (out / "previews" / "00000002.png").is_file() == (name != "svd-small"), "a first frame has to be given"
-    first = ("--first", next(demo_videos.glob("*.mp4"))) if name == "svd-small" else ()
+    one, two = sorted(demo_videos.glob("*.mp4"))[:2]
+    first = ("--first", one) if name == "svd-small" else ()
     models("sample", out, "--out", tmp_path / "samples", "--n", 2, *first)
     table = pd.read_parquet(tmp_path / "samples" / "manifest.parquet")
     known = pd.read_parquet(out / "conditions.parquet")
@@ -352,6 +353,10 @@ def test_systems_train_validate_and_sample_through_the_command(name: str, demo_r
         one_line(models("sample", out, "--out", tmp_path / "none", "--n", 1, check=False), "--first")
         unknown = models("sample", out, "--out", tmp_path / "none", "--n", 1, *first, "--number", "beauty=3", check=False)
         one_line(unknown, "not conditioned on 'beauty'", "fps, motion")
+        models("sample", out, "--out", tmp_path / "samples", "--n", 3, "--first", shutil.copy(one, tmp_path / "moved.mp4"))
+        shutil.copy(two, tmp_path / "moved.mp4")
+        changed = models("sample", out, "--out", tmp_path / "samples", "--n", 4, "--first", tmp_path / "moved.mp4", check=False)
+        one_line(changed, "other settings", "--out")
     else:
         one_line(models("sample", out, "--out", tmp_path / "none", "--n", 1, "--first", demo_videos, check=False), "leave --first out")
 

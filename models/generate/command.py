@@ -54,7 +54,7 @@ def sample(
     first = first_frames(request.first, grid[1], grid[2]) if request.first else []
     _check_first(loaded, bool(first))
     wanted = wishes(checkpoint, request.count, request.seed, request.captions, request.label, dict(request.numbers), first)
-    facts = _facts(loaded, request, grid)
+    facts = _facts(loaded, request, grid, first)
     _prepare(out, facts)
     fps = loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))
     missing = [wish for wish in wanted if not (out / _name(wish)).is_file()]
@@ -117,9 +117,9 @@ def _grid(loaded: Loaded, request: Request) -> Grid:
     return request.frames or max(data.frames), height, width
 
 
-def _facts(loaded: Loaded, request: Request, grid: Grid) -> dict[str, Any]:
+def _facts(loaded: Loaded, request: Request, grid: Grid, first: Sequence[torch.Tensor]) -> dict[str, Any]:
     """What decides the videos but for their number; the lineage of each of them. weights_sha256: of the step's `weights.safetensors`, also
-    where an average made the videos: it tells two trainings in one folder apart."""
+    where an average made the videos: it tells two trainings in one folder apart. first: of the pixels of all first frames, in order."""
     sampling = {key: value for key, value in vars(loaded.config.sample).items() if key != "batch"}
     return {
         "checkpoint": str(loaded.root.resolve()),
@@ -133,7 +133,8 @@ def _facts(loaded: Loaded, request: Request, grid: Grid) -> dict[str, Any]:
         "captions": list(request.captions),
         "label": request.label,
         "numbers": dict(request.numbers),
-        "first": str(request.first) if request.first else None,
+        "first": hashlib.sha256("".join(map(_frame_sha256, first)).encode()).hexdigest() if first else None,
+        "first_path": str(request.first.resolve()) if request.first else None,
     }
 
 
@@ -150,14 +151,18 @@ def _prepare(out: Path, facts: dict[str, Any]) -> None:
 
 
 def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
-    """What made the videos, wherever the checkpoint lies: its weights are told by their hash."""
-    return {key: value for key, value in facts.items() if key != "checkpoint"}
+    """What made the videos, wherever checkpoint and first frames lie: they are told by their hashes."""
+    return {key: value for key, value in facts.items() if key not in ("checkpoint", "first_path")}
 
 
 def _clip_id(made: str, wish: Wish) -> str:
     """The same videos have the same ids on any machine, so that `evaluate` takes them in the same order."""
-    first = "" if wish.first is None else hashlib.sha256(wish.first.numpy().tobytes()).hexdigest()
+    first = "" if wish.first is None else _frame_sha256(wish.first)
     return hashlib.sha256(f"{made}:{wish.index}:{first}".encode()).hexdigest()[:32]
+
+
+def _frame_sha256(frame: torch.Tensor) -> str:
+    return hashlib.sha256(frame.numpy().tobytes()).hexdigest()
 
 
 def _withdraw(out: Path) -> None:
@@ -173,7 +178,7 @@ def _name(wish: Wish) -> str:
 
 
 def _write_manifest(out: Path, wanted: Sequence[Wish], facts: dict[str, Any], grid: Grid, fps: float) -> None:
-    # The first frame is told by its pixels, not by where it lay.
+    # A video's id knows its own first frame, and no other's.
     decisive = _without_places(facts) | {"first": None}
     made = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     rows = []
