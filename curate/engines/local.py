@@ -1,16 +1,15 @@
-"""Worker processes on this machine, each killed at its task's deadline. Built on pebble's process pool, always spawned."""
+"""Worker processes on this machine, each killed at its task's deadline, none in another's way."""
 
-import multiprocessing
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
-
 from curate.engines import Outcome, Task
-from curate.errors import UserError
+from curate.engines.worker import Worker
 
 # A worker that died may have been killed for its neighbour's memory: one more try on a fresh worker tells.
 _TRIES_AFTER_CRASH = 1
@@ -37,54 +36,42 @@ class LocalEngine:
         """
         # Parallel by process: thread pools must know before their libraries load, so the workers inherit it.
         os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))
-        context = multiprocessing.get_context("spawn")
-        waiting = iter(tasks)
-        running: dict[Future, tuple[Task, int]] = {}
-        with ProcessPool(self.workers, max_tasks=self.recycle_after, initializer=prepare, context=context) as pool:
-            try:
-                while True:
-                    while len(running) < 2 * self.workers and (task := next(waiting, None)) is not None:
-                        running[_schedule(pool, function, task, timeout_s(task))] = task, 0
-                    if not running:
-                        break
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        task, tries = running.pop(future)
-                        outcome = _outcome(task, future)
-                        if outcome.status == "crashed" and tries < _TRIES_AFTER_CRASH:
-                            running[_schedule(pool, function, task, timeout_s(task))] = task, tries + 1
-                        else:
-                            yield outcome
-            except BaseException:
-                pool.stop()
-                raise
-
-
-def _schedule(pool: ProcessPool, function: Callable[[Task], Any], task: Task, timeout_s: float) -> Future:
-    return pool.schedule(function, args=[task], timeout=timeout_s)
-
-
-def _outcome(task: Task, future: Future) -> Outcome[Task]:
-    try:
-        return Outcome(task, "ok", future.result())
-    except TimeoutError as error:
-        after = f" of {error.args[1]:g} s" if len(error.args) > 1 else ""
-        return Outcome(task, "timeout", message=f"killed at its deadline{after}")
-    except ProcessExpired as error:
-        return Outcome(task, "crashed", message=f"the worker process died ({_exit(error.exitcode)})")
-    except UserError:
-        raise
-    except CancelledError:
-        return Outcome(task, "error", message="cancelled")
-    except Exception as error:
-        return Outcome(task, "error", message=f"{type(error).__name__}: {' '.join(str(error).split())}")
-
-
-def _exit(code: int | None) -> str:
-    import signal
-
-    if code is not None and code < 0:
+        todo = ((task, 0) for task in tasks)
+        again: deque[tuple[Task, int]] = deque()
+        workers: list[Worker[Task]] = []
         try:
-            return signal.Signals(-code).name
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit code {code}"
+            while True:
+                workers = [worker for worker in workers if worker.alive]
+                while sum(worker.busy for worker in workers) < self.workers and (next_one := _next(again, todo)):
+                    worker = next((worker for worker in workers if not worker.busy), None)
+                    if worker is None:
+                        worker = Worker(function, prepare)
+                        workers.append(worker)
+                    task, tries = next_one
+                    worker.give(task, timeout_s(task), tries)
+                if not any(worker.busy for worker in workers):
+                    break
+                for outcome, tries in self._outcomes(workers):
+                    if outcome.status == "crashed" and tries < _TRIES_AFTER_CRASH:
+                        again.append((outcome.task, tries + 1))
+                    else:
+                        yield outcome
+        finally:
+            for worker in workers:
+                worker.end()
+
+    def _outcomes(self, workers: Iterable[Worker[Task]]) -> Iterator[tuple[Outcome[Task], int]]:
+        """Waits until something happens or a deadline comes. Yields what is done, with the number of tries before."""
+        busy = [worker for worker in workers if worker.busy]
+        rest_s = min(worker.deadline_s for worker in busy) - time.monotonic()
+        wait([signal for worker in busy for signal in worker.signals], max(0.0, rest_s))
+        for worker in busy:
+            outcome = worker.outcome()
+            if outcome is not None:
+                if worker.alive and worker.n_tasks >= self.recycle_after:
+                    worker.retire()
+                yield outcome, worker.tries
+
+
+def _next(again: deque[tuple[Task, int]], todo: Iterator[tuple[Task, int]]) -> tuple[Task, int] | None:
+    return again.popleft() if again else next(todo, None)

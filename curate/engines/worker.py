@@ -1,0 +1,147 @@
+"""A worker process: it is given a task, answers, and is given the next, over a pipe of its own."""
+
+import multiprocessing
+import pickle
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any, Generic
+
+from curate.engines import Outcome, Task
+from curate.errors import UserError
+
+# Importing the libraries of the annotators takes seconds, on a loaded machine a minute; more is a hang.
+_START_S = 600.0
+_END_S = 5.0
+_READY = b"ready"
+_USER_ERROR = "user error"
+
+
+class Worker(Generic[Task]):
+    """Always spawned. It has one task at a time and shares nothing with its neighbours, so whatever way its process ends, it is known what
+    it was doing and no one else is held up. (Workers that take their tasks from one queue leave that open: a process may die with a task
+    that it has taken and not yet told.)
+
+    alive: not killed, dead or retired. busy: it has a task. n_tasks: given so far. deadline_s: of its task, on `time.monotonic`'s clock.
+    """
+
+    def __init__(self, function: Callable[[Task], Any], prepare: Callable[[], None]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, function, prepare), daemon=True)
+        # Ctrl-C is the parent's to handle: a child would print a traceback if it came before the child can say so.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()  # While this process held that end, too, the other's death would not end the pipe.
+        self.alive, self.busy, self.n_tasks, self.tries = True, False, 0, 0
+        self._ready, self._limit_s, self.deadline_s = False, 0.0, 0.0
+        self._task: Task
+
+    def give(self, task: Task, limit_s: float, tries: int) -> None:
+        """The time begins when the worker is ready. tries: of this task, before."""
+        self.busy, self.n_tasks, self.tries = True, self.n_tasks + 1, tries
+        self._task, self._limit_s, self.deadline_s = task, limit_s, time.monotonic() + _START_S
+        if self._ready:
+            self._begin()
+
+    def _begin(self) -> None:
+        self.deadline_s = time.monotonic() + self._limit_s
+        # A worker that died since its last task is found by its closed pipe.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._pipe.send(self._task)
+
+    @property
+    def signals(self) -> tuple[Connection, int]:
+        """What `multiprocessing.connection.wait` can wait for: one is ready when there is something to read or the process ended."""
+        return self._pipe, self._process.sentinel
+
+    def outcome(self) -> Outcome[Task] | None:
+        """What became of the task, None while it is worked on. Kills the process at the deadline. Raises a UserError of the worker."""
+        was_alive = self._process.is_alive()  # before the pipe is read: what came before the end counts
+        if self._pipe.poll():
+            return self._read()
+        if not was_alive:
+            return self._died()
+        if time.monotonic() < self.deadline_s:
+            return None
+        self.kill()
+        limit = f"its deadline of {self._limit_s:g} s" if self._ready else f"its start, which took more than {_START_S:g} s"
+        return self._ended("timeout", message=f"killed at {limit}")
+
+    def _read(self) -> Outcome[Task] | None:
+        try:
+            answer = self._pipe.recv_bytes()
+        except (EOFError, OSError):
+            return self._died()
+        if answer == _READY and not self._ready:
+            self._ready = True
+            self._begin()
+            return None
+        status, value, message = pickle.loads(answer)
+        if status == _USER_ERROR:
+            raise UserError(message)
+        return self._ended(status, value, message)
+
+    def _died(self) -> Outcome[Task]:
+        self._process.join(_END_S)
+        code = self._process.exitcode
+        self.kill()
+        return self._ended("crashed", message=f"the worker process died ({_exit(code)})")
+
+    def _ended(self, status: str, value: Any = None, message: str | None = None) -> Outcome[Task]:
+        self.busy = False
+        return Outcome(self._task, status, value, message)
+
+    def retire(self) -> None:
+        """It ends by itself once it has nothing to do."""
+        self.alive = False
+        self._pipe.close()
+
+    def kill(self) -> None:
+        """At once, whatever it is doing."""
+        self.retire()
+        self._process.kill()
+        self._process.join(_END_S)
+
+    def end(self) -> None:
+        """Killed where it is busy; otherwise it may leave in good order, if that is soon."""
+        if self.alive and not self.busy:
+            self.retire()
+            self._process.join(_END_S)
+        self.kill()
+
+
+def _serve(pipe: Connection, function: Callable[[Any], Any], prepare: Callable[[], None]) -> None:
+    """The process's life: until the other end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    prepared, problem = _answer(prepare)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        pipe.send_bytes(_READY)
+        while True:
+            task = pipe.recv()
+            pipe.send_bytes(_answer(function, task)[1] if prepared else problem)
+
+
+def _answer(function: Callable[..., Any], *arguments: Any) -> tuple[bool, bytes]:
+    """Whether it came to an end without an error, and (status, value, message), pickled."""
+    try:
+        return True, pickle.dumps(("ok", function(*arguments), None))
+    except UserError as error:
+        return False, pickle.dumps((_USER_ERROR, None, str(error)))
+    except Exception as error:
+        return False, pickle.dumps(("error", None, f"{type(error).__name__}: {' '.join(str(error).split())}"))
+
+
+def _exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit code {code}"
