@@ -13,6 +13,12 @@ DEMO_MINUTES = 2
 SHARED = Path(os.environ.get("CLIPMILL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Features that an older checkout left in the user's cache are none of ours."""
+    os.environ["CLIPMILL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def shared_videos() -> Path:
     """The folder of labelled real videos (dev/, hard/, cuts.csv)."""

@@ -143,7 +143,9 @@ def test_space_and_python(tmp_path):
 
 
 def test_weights_that_are_missing(monkeypatch, tmp_path):
-    monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path))
+    for variable, place in (("EASYOCR_MODULE_PATH", tmp_path), ("CLIPMILL_WEIGHTS", tmp_path / "none"), ("HOME", tmp_path / "home")):
+        monkeypatch.setenv(variable, str(place))
+    monkeypatch.delenv("MODULE_PATH", raising=False)
     before = {c.name: c for c in doctor.check_weights()}
     assert before["published weights"].status == "ok"
     assert "craft" not in before["published weights"].detail

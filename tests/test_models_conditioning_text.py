@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from curate.errors import UserError
+from curate.weights import reach
 from models.conditioning.config import TextConfig
 from models.conditioning.text.characters import Characters
 from models.conditioning.text.hash_words import HashWords, words_of
@@ -210,10 +211,18 @@ def test_clip_refuses_what_it_cannot_read(clip_file):
 # The hub
 
 
+def connected(monkeypatch):
+    """As on a machine with a network and without a proxy."""
+    for name in reach.OFFLINE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 @pytest.fixture
 def mute_hub(monkeypatch):
     """A hub that takes calls and says nothing."""
-    constants = pytest.importorskip("huggingface_hub").constants
+    constants = pytest.importorskip("huggingface_hub.constants")
+    connected(monkeypatch)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(constants, "ENDPOINT", address)
@@ -248,7 +257,9 @@ def small_hub(monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), OneModel) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        constants = pytest.importorskip("huggingface_hub").constants
+        constants = pytest.importorskip("huggingface_hub.constants")
+        connected(monkeypatch)
+        monkeypatch.setattr("models.conditioning.text.hub._ANSWER_S", 20.0)  # a loaded machine may hold an answer up
         monkeypatch.setattr(constants, "ENDPOINT", address)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
         yield

@@ -108,6 +108,11 @@ def open_page(browser) -> Iterator:
     assert not seen
 
 
+def drawn(page) -> None:
+    """Changes are drawn with the next frame. (`wait_for_function` asks again by `eval`, which the page's own policy forbids.)"""
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+
+
 def kept_by_pandas(table: pd.DataFrame, **limits: tuple[float, float]) -> pd.Series:
     """The default policy in pandas, with some limits replaced: which clips are kept."""
     sharpness = np.sort(table["sharpness"].dropna())
@@ -266,11 +271,12 @@ def test_slider_recounts_as_pandas_does(run, html, manifest, open_page):
     slider.focus()
     for _ in range(25):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.getElementById('outcome').classList.contains('moved')")
+    drawn(page)
+    assert "moved" in page.get_attribute("#outcome", "class").split()
     limit = float(re.search(r"--set motion\.min=(\S+)", page.inner_text("#command"))[1])
     assert limit > 0.012
     now, before = kept_by_pandas(manifest, motion=(limit, np.inf)), kept_by_pandas(manifest)
-    page.wait_for_function(f"document.getElementById('n-out').textContent === '{(before & ~now).sum()}'")
+    assert page.inner_text("#n-out") == f"{(before & ~now).sum()}"
     assert kept() == now.sum() < before.sum()
     assert page.inner_text("#rate-now") == f"{100 * now.mean():.1f} %"
     changed = page.locator("#changed .clip").evaluate_all("cards => cards.map(c => c.dataset.clip)")
@@ -278,12 +284,14 @@ def test_slider_recounts_as_pandas_does(run, html, manifest, open_page):
     page.fill('#scores input[type=number][aria-label^="text_area"]', "0.2")
     page.keyboard.press("Enter")
     now = kept_by_pandas(manifest, motion=(limit, np.inf), text_area=(-np.inf, 0.2))
-    page.wait_for_function(f"document.getElementById('n-in').textContent === '{(now & ~before).sum()}'")
+    drawn(page)
+    assert page.inner_text("#n-in") == f"{(now & ~before).sum()}"
     assert kept() == now.sum()
     assert "--set text_area.max=0.2" in page.inner_text("#command")
     assert str(run) in page.inner_text("#command")
     page.click("#reset")
-    page.wait_for_function(f"document.getElementById('kept-now').textContent === '{before.sum()}'")
+    drawn(page)
+    assert page.inner_text("#kept-now") == f"{before.sum()}"
     assert "--set" not in page.inner_text("#command")
 
 
@@ -292,7 +300,8 @@ def test_ends_of_a_slider_switch_it_off(run, html, manifest, open_page):
     page.locator('input[type=range][data-filter="motion"]').focus()
     page.keyboard.press("Home")
     now = kept_by_pandas(manifest, motion=(-np.inf, np.inf))
-    page.wait_for_function(f"document.getElementById('kept-now').textContent === '{now.sum()}'")
+    drawn(page)
+    assert page.inner_text("#kept-now") == f"{now.sum()}"
 
 
 def test_other_policy_and_its_rule(run, html, manifest, open_page):
