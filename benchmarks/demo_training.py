@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from curate.cover import covered
 from curate.errors import DecodeError
 from evaluate.features import network_class
 from evaluate.frechet import frechet_distance
@@ -28,7 +29,7 @@ from evaluate.resize import preprocess
 from evaluate.sets import open_set
 from models.config import load
 from models.train.config import size_px
-from models.train.windows import covered, keyed_rng
+from models.train.windows import keyed_rng
 
 TRAIN, HELD_OUT = (0, 3), ((2, 6), (3, 6))  # (seed, minutes) of demo videos
 

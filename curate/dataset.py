@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from curate.cover import covered
 from curate.errors import DecodeError, UserError
 
 _MAX_OPEN_SHARDS = 32
@@ -93,6 +94,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         table: pd.DataFrame | None = None,
         n_frames: int | None = None,
         stride: int = 1,
+        size: tuple[int, int] | None = None,
         seed: int = 0,
         verify: bool = False,
         columns: Sequence[str] = (),
@@ -102,16 +104,20 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
         query: a pandas query over the manifest's columns, for example "split == 'train' and motion > 0.1".
         n_frames: frames per item; none for the whole clip. Clips too short for it are left out and counted in
-        `n_too_short`, clips that are in no shard in `n_not_exported`. verify: check the sha256 at every read.
+        `n_too_short`, clips that are in no shard in `n_not_exported`. size: (height, width) in px that every frame is scaled to cover and
+        cropped to in the middle, so that clips of all shapes make one batch; none for each clip's own. verify: check the sha256 at every
+        read.
         columns: columns of the manifest to put into every item under their names, for example scores to condition on.
-        transform: applied to the finished item, for example a crop to one size.
+        transform: applied to the finished item.
 
         Raises UserError where there is no manifest, a column is missing, the query is wrong, or nothing is left.
         """
         if stride < 1 or (n_frames is not None and n_frames < 1):
             raise UserError(f"n_frames and stride are at least 1, not {n_frames} and {stride}")
+        if size is not None and min(size) < 1:
+            raise UserError(f"size is (height, width), each at least 1, not {size}")
         self._shards = Path(run) / "shards"
-        self.n_frames, self.stride, self.seed, self._verify, self._transform = n_frames, stride, seed, verify, transform
+        self.n_frames, self.stride, self.size, self.seed, self._verify, self._transform = n_frames, stride, size, seed, verify, transform
         found = _query(_read_manifest(Path(run)) if table is None else table, query)
         exported = found[found["shard"].notna()]
         self.n_not_exported = len(found) - len(exported)
@@ -141,6 +147,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         rng = np.random.default_rng([self.seed, getattr(index, "epoch", 0), *_words(row["clip_id"])])
         caption = pick_caption(row.get("captions"), rng)
         video, fps, start = decode_window(data, self.n_frames, self.stride, rng)
+        video = video if self.size is None else covered(video, *self.size)
         item = {"clip_id": row["clip_id"], "video": video, "fps": fps, "start_frame": start, "caption": caption}
         item |= {name: row[name] for name in self._columns}
         return item if self._transform is None else self._transform(item)

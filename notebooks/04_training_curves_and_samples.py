@@ -33,9 +33,9 @@ import torch
 from helpers import DROPPED, KEPT, UNUSED, read_video, strips
 from IPython.display import display
 
+from curate.cover import covered
 from curate.shards import ClipDataset, Draw
 from models.train.config import size_px
-from models.train.windows import covered
 
 SAMPLES = Path(os.environ.get("CLIPMILL_SAMPLES", "../demo/samples"))
 

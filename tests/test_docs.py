@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -63,3 +65,12 @@ def test_every_table_has_one_place_and_a_script():
     scripts = re.findall(r'^ {8}"(\w+)": \["(\w+\.py)"', (ROOT / "benchmarks" / "tables.py").read_text(encoding="utf-8"), re.MULTILINE)
     assert {name for name, _ in scripts} == set(names)
     assert all((ROOT / "benchmarks" / script).is_file() for _, script in scripts)
+
+
+def test_the_loader_of_the_readme_reads_the_demo_whatever_shapes_its_clips_have(demo_run: Path, tmp_path: Path):
+    (tmp_path / "run").symlink_to(demo_run)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = [text for text in blocks if "DataLoader(" in text]
+    code = f"samples_seen = 0\n{block}\nprint([list(batch['video'].shape) for _, batch in zip(range(2), loader)])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "[[8, 16, 3, 256, 256], [8, 16, 3, 256, 256]]", done.stderr

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from curate.cover import covered
 from curate.dataset import decode_window
 from models.config import load
 from models.train.batch_plan import BatchPlan, Draw
@@ -15,7 +16,7 @@ from models.train.buckets import Buckets, make_buckets
 from models.train.loader import Facts, Loader
 from models.train.parallel import Processes
 from models.train.session import read_manifest
-from models.train.windows import Window, Windows, covered, keyed_rng
+from models.train.windows import Window, Windows, keyed_rng
 
 
 @pytest.fixture(scope="module")
