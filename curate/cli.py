@@ -91,9 +91,14 @@ def filter_(
 @app.command()
 def export(
     run_dir: Run,
-    size: Annotated[int | None, typer.Option(min=0, help="Short side in px; 0 keeps the source's.")] = None,
-    fps: Annotated[float | None, typer.Option(min=0, help="Frames per second; 0 keeps the source's.")] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Cut at keyframes without encoding again.")] = False,
+    size: Annotated[int | None, typer.Option(min=0, help="Short side in px; 0 keeps the source's. Ends an earlier --copy.")] = None,
+    fps: Annotated[float | None, typer.Option(min=0, help="Frames per second; 0 keeps the source's. Ends an earlier --copy.")] = None,
+    copy: Annotated[
+        bool | None,
+        typer.Option(
+            "--copy/--no-copy", help="Cut at keyframes without encoding again; the run keeps to it until --no-copy, --size or --fps."
+        ),
+    ] = None,
     format_: Annotated[
         str, typer.Option("--format", metavar="hf|folder", help="Also as a Hugging Face data set, or as mp4s with prompts.txt, videos.txt.")
     ] = "",

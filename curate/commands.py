@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from curate.console import command_line
 from curate.decisions import Outcomes
 from curate.engines import Engine
 from curate.errors import UserError
+from curate.export_record import Exported, failures_text
+from curate.lock import alone
 from curate.log import DownloadLines, say
 from curate.manifest import RunDir, write_json
 from curate.options import RunOptions
 from curate.order import in_order
-from curate.policy import closest
+from curate.policy import Policy, asked, check_columns, closest
 from curate.run import (
     Listing,
+    check_sources,
     list_inputs,
     now,
     prepare_out,
@@ -28,6 +32,7 @@ from curate.run import (
     write_unprocessed,
 )
 from curate.stored_pass import run_passes
+from curate.work import check_device
 
 
 def make_engine(name: str, options: RunOptions) -> Engine:
@@ -42,20 +47,37 @@ def make_engine(name: str, options: RunOptions) -> Engine:
 def run(videos: Sequence[Path], out: Path, preset: str, sets: Sequence[str], engine_name: str, options: RunOptions, export_: bool) -> None:
     """`curate run`."""
     began, started_at = time.monotonic(), now()
+    check_device(options.device)
     config = finishing.preflight(load(preset, sets))
     engine = make_engine(engine_name, options)
     run_dir = prepare_out(out)
-    listing = list_inputs(videos, run_dir, options.n_workers)
-    told = {"command": command_line("curate"), "inputs": list(listing.inputs), "started_at": started_at}
-    _curate(listing, run_dir, config, engine, options, told, began)
-    if export_:
-        _export(run_dir, config, engine, options)
-    _close(run_dir)
+    with alone(run_dir.root):
+        listing = list_inputs(videos, run_dir, options.n_workers)
+        told = {"command": command_line("curate"), "inputs": list(listing.inputs), "started_at": started_at}
+        policy, message = finishing.kept_policy(run_dir, config)
+        if message:
+            say(message)
+        _curate(listing, run_dir, config, policy, engine, options, told, began)
+        try:
+            if export_:
+                _export(run_dir, config, engine, options)
+        except UserError:
+            _close(run_dir)  # what was found out is worth its report, shards or not
+            raise
+        _close(run_dir)
 
 
 def _curate(
-    listing: Listing, run_dir: RunDir, config: Config, engine: Engine, options: RunOptions, told: dict[str, Any], began: float
+    listing: Listing,
+    run_dir: RunDir,
+    config: Config,
+    policy: Policy | None,
+    engine: Engine,
+    options: RunOptions,
+    told: dict[str, Any],
+    began: float,
 ) -> Outcomes:
+    """policy: what decides, None: the configuration's."""
     tasks = tasks_of(listing, run_dir, config, options)
     if len(tasks) < len(listing.units):
         say(f"{len(listing.units) - len(tasks)} of {len(listing.units)} videos are up to date")
@@ -63,8 +85,10 @@ def _curate(
     write_unprocessed(listing, run_dir)
     for warning in refresh_videos(listing, run_dir, config):
         say(f"warning: {warning}")
-    totals += run_passes(run_dir, config, listing.names, options)
-    joined, found = finishing.finish(run_dir, config, [s.video_id or "" for s in listing.units])
+    # What `--lazy` leaves out is what this policy drops, not what the configuration's would.
+    in_play = config if policy is None else replace(config, policy=asked(policy))
+    totals += run_passes(run_dir, in_play, listing.names, options)
+    joined, found = finishing.finish(run_dir, config, [s.video_id or "" for s in listing.units], policy)
     for message in joined.messages:
         say(message)
     stages = {k.removeprefix("seconds "): round(v, 3) for k, v in totals.items() if k.startswith("seconds ")}
@@ -79,16 +103,17 @@ def _close(run_dir: RunDir) -> None:
 
     facts = finishing.read_run_json(run_dir)
     path = write_report(run_dir.root)
-    for line in finishing.summary_lines(facts["counts"]):
+    for line in finishing.summary_lines(facts["counts"], facts.get("failed_scores", {})):
         say(line)
     say(f"report: {path}")
 
 
 def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) -> None:
-    """`curate annotate`: the run's configuration with these annotators added or changed; the rest is up to date and stays."""
+    """`curate annotate`: the run's configuration with these annotators added or changed; the rest stays, and so does the policy."""
     from curate.run import listing_of
 
     began, started_at = time.monotonic(), now()
+    check_device(options.device)
     run_dir = RunDir(root)
     facts = finishing.read_run_json(run_dir)
     before = facts["config"]["annotators"]
@@ -97,12 +122,19 @@ def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) ->
         raise UserError("--only names no annotator, for example --only aesthetics,clip_similarity")
     active = list(dict.fromkeys([*before, *names]))
     config = finishing.config_of(run_dir, [f"annotators={active}", *sets])
+    policy = finishing.filtered_policy(run_dir)
+    if policy is not None:
+        policy = finishing.with_settings(policy, sets, config)
     config = finishing.preflight(config, in_order(names, config.annotator))
-    prepare_out(root)
     listing = listing_of(run_dir, facts["inputs"])
-    told = {"command": command_line("curate"), "inputs": facts["inputs"], "started_at": started_at}
-    _curate(listing, run_dir, config, make_engine("local", options), options, told, began)
-    _close(run_dir)
+    check_sources(tasks_of(listing, run_dir, config, options), run_dir)
+    prepare_out(root)
+    with alone(root):
+        if policy is not None:
+            say(finishing.policy_stays(policy))
+        told = {"command": command_line("curate"), "inputs": facts["inputs"], "started_at": started_at}
+        _curate(listing, run_dir, config, policy, make_engine("local", options), options, told, began)
+        _close(run_dir)
 
 
 def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | None) -> None:
@@ -118,8 +150,10 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     source = config if preset is None else load(preset)
     policy = finishing.policy_of(source, name or (title_of(preset) if preset else None))
     columns = [*finishing.read_manifest(run_dir).column_names, *makers(config)]
-    policy = override(policy, [s.removeprefix("policy.") for s in sets], columns)
-    found = finishing.redecide(run_dir, config, policy)
+    policy = override(policy, [s.removeprefix("policy.") for s in sets])
+    check_columns(policy, columns, root)
+    with alone(root):
+        found = finishing.redecide(run_dir, config, policy)
     Console().print(waterfall.render(waterfall.waterfall(found), waterfall.joint(found)))
     counts = finishing.outcome_counts(found)
     say(f"{counts['clips']} clips: {counts['kept']} kept; saved as decisions/{policy.name}.parquet")
@@ -130,38 +164,56 @@ def export(
     root: Path,
     size: int | None,
     fps: float | None,
-    copy: bool,
+    copy: bool | None,
     sets: Sequence[str],
     options: RunOptions,
     format_: str = "",
     out: Path | None = None,
 ) -> None:
-    """`curate export`. format_: another layout of the same clips, written to `out`; "" for none."""
+    """`curate export`. size, fps, copy: None keeps the run's setting. format_: another layout of the same clips, written to `out`; "" for
+    none."""
     from curate.formats import check_format, write_format
 
     check_format(format_, out)
     run_dir = RunDir(root)
-    chosen = [("short_side_px", size), ("fps", fps), ("copy", "true" if copy else None)]
-    flags = [f"export.{key}={value}" for key, value in chosen if value is not None]
-    config = finishing.config_of(run_dir, [*flags, *(s if s.startswith("export.") else f"export.{s}" for s in sets)])
+    config = _export_config(run_dir, size, fps, copy, sets)
     facts = finishing.read_run_json(run_dir)
     facts["config"] = config.as_dict()
     prepare_out(root)
-    _export(run_dir, config, make_engine("local", options), options)
-    write_json(run_dir.run_json, facts)
+    with alone(root):
+        done = _export(run_dir, config, make_engine("local", options), options)
+        if done.failed and not done.clips:
+            raise UserError(f"no shards: {failures_text(done.failed, done.reasons)}")
+        write_json(run_dir.run_json, facts)
     if format_:
         say(write_format(run_dir, format_, out).text)
 
 
-def _export(run_dir: RunDir, config: Config, engine: Engine, options: RunOptions) -> None:
+def _export_config(run_dir: RunDir, size: int | None, fps: float | None, copy: bool | None, sets: Sequence[str]) -> Config:
+    """The run's configuration with the command's options. A size or a rate ends a copy that an earlier export asked for: it needs encoding.
+
+    Raises UserError where this command asks for both.
+    """
+    named = [s if s.startswith("export.") else f"export.{s}" for s in sets]
+    chosen = [f"export.{key}={value}" for key, value in (("short_side_px", size), ("fps", fps)) if value is not None]
+    encodes = any(text.partition("=")[0].strip() in ("export.short_side_px", "export.fps") for text in (*chosen, *named))
+    copies = False if copy is None and encodes else copy
+    chosen += [] if copies is None else [f"export.copy={str(copies).lower()}"]
+    config = finishing.config_of(run_dir, [*chosen, *named])
+    if encodes and config.export.copy:
+        raise UserError("--copy takes the source's pictures as they are, in their size and rate: leave out --copy, or --size and --fps")
+    return config
+
+
+def _export(run_dir: RunDir, config: Config, engine: Engine, options: RunOptions) -> Exported:
     from curate.decisions import load as load_decisions
     from curate.export import export as export_shards
     from curate.policy import policy_id
 
     policy, _, _ = load_decisions(run_dir.root, finishing.read_run_json(run_dir)["policy"])
     done = export_shards(run_dir, config.export, policy_id(policy), engine, options)
-    failed = f"; {done.failed} clips could not be exported, see {run_dir.root / 'exports'}" if done.failed else ""
-    say(f"{done.clips} clips in {done.shards} shards{' (up to date)' if done.reused else ''}{failed}")
+    say(done.text)
+    return done
 
 
 def calibrate(root: Path, axis: str, drop: str, side: str, base: str, options: RunOptions) -> None:
@@ -176,7 +228,8 @@ def calibrate(root: Path, axis: str, drop: str, side: str, base: str, options: R
     chosen: calibration.Side = calibration.default_side(config, axis) if side == "auto" else "lowest" if side == "lowest" else "highest"
     filters = Policy("none") if base == "none" else finishing.policy_of(config if base == "run" else load(base), title_of(base))
     engine = make_engine("local", options)
-    subsets = calibration.calibrate(run_dir, config, axis, _shares(drop), filters, chosen, engine, options)
+    with alone(root):
+        subsets = calibration.calibrate(run_dir, config, axis, _shares(drop), filters, chosen, engine, options)
     for subset in subsets:
         limit = f"{axis} {'>=' if chosen == 'lowest' else '<='} {subset.threshold:.4g}"
         say(f"{subset.folder}: {subset.clips} clips, {subset.seconds:.0f} s, {limit}")
@@ -291,6 +344,7 @@ def dry_run(videos: Sequence[Path], preset: str, sets: Sequence[str], options: R
     """`curate run --dry-run`."""
     from curate.dry_run import estimate
 
+    check_device(options.device)
     config = finishing.preflight(load(preset, sets))
     for line in estimate(videos, config, make_engine("local", options), options):
         say(line)

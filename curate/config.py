@@ -20,7 +20,7 @@ from curate.decode_config import DecodeConfig, FramesConfig
 from curate.dedup_config import DedupConfig
 from curate.errors import UserError
 from curate.export_config import ExportConfig
-from curate.policy import closest
+from curate.policy import KEYS, closest
 from curate.policy import merge as merge_policy
 from curate.scenes.config import ScenesConfig
 
@@ -156,7 +156,8 @@ def _resolve(preset: str, tree: dict[str, Any]) -> Config:
     known = [*SECTIONS, *_OTHER_KEYS, *names()]
     for key in tree:
         if key not in known:
-            raise UserError(f"unknown setting {key!r}{closest(key, known)}")
+            hint = _threshold(key, next(iter(tree[key]), "")) if isinstance(tree[key], Mapping) else ""
+            raise UserError(f"unknown setting {key!r}{closest(key, known)}{hint}")
     active = tree.get("annotators", [])
     if not isinstance(active, list) or not all(isinstance(a, str) for a in active):
         raise UserError("annotators must be a list of names, for example annotators = ['borders', 'motion']")
@@ -187,11 +188,17 @@ def build(kind: type[Section], values: Mapping[str, Any], where: str) -> Section
     known = {f.name: hints[f.name] for f in fields(kind)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise UserError(f"unknown setting {where}.{key}{closest(key, known)}")
+            hint = _threshold(where, key) if hasattr(kind, "columns") else ""
+            raise UserError(f"unknown setting {where}.{key}{closest(key, known)}{hint}")
     try:
         return kind(**{key: _coerce(value, known[key], f"{where}.{key}") for key, value in values.items()})
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _threshold(column: str, key: str) -> str:
+    """What to write instead where somebody limits a column among the settings of what makes it."""
+    return f"; for a threshold write policy.{column}.{key}" if key in KEYS else ""
 
 
 def _coerce(value: Any, kind: Any, where: str) -> Any:

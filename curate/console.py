@@ -2,6 +2,7 @@
 
 import errno
 import shlex
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -9,13 +10,18 @@ import typer
 
 from curate.errors import UserError
 
+INTERRUPTED = 128 + signal.SIGINT
+
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line and exit. name: of the command, before the colon of an error."""
     usage_error: Any = typer.BadParameter.__bases__[0]  # typer carries its own click, whose error classes it does not export
     no_arguments: Any = tuple(kind for kind in usage_error.__subclasses__() if kind.__name__ == "NoArgsIsHelpError")
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == INTERRUPTED:  # so typer ends on Ctrl-C; earlier ones raise Abort
+            raise KeyboardInterrupt
+        sys.exit(code)
     except UserError as error:
         _fail(name, str(error), 2)
     except OSError as error:
@@ -25,7 +31,7 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
             raise
         _fail(name, f"{error.filename}: {error.strerror}", 2)
     except (typer.Abort, KeyboardInterrupt):
-        _fail(name, "interrupted; run the same command again to go on", 130)
+        _fail(name, "interrupted; run the same command again to go on", INTERRUPTED)
     except no_arguments as error:
         print(error.format_message())
         sys.exit(2)

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from curate import schema
 from curate.errors import UserError
-from curate.manifest import write_atomic, write_json
+from curate.manifest import readable, write_atomic, write_json
 from curate.policy import Filter, Policy, check_columns, from_json, policy_id, to_json
 
 PASS, FAIL, ERROR, NOT_RUN = range(4)
@@ -151,12 +151,15 @@ def load(run: Path, name: str) -> tuple[Policy, pd.DataFrame, dict[str, Any]]:
         raise UserError(f"no decisions of policy {name!r} in {run}; there are: {', '.join(saved(run)) or 'none'}")
     note = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     policy = Policy(note["name"], tuple(from_json(row) for row in note["filters"]))
-    return policy, to_frame(pq.read_table(folder / f"{name}.parquet")), note
+    with readable(folder / f"{name}.parquet"):
+        decided = pq.read_table(folder / f"{name}.parquet")
+    return policy, to_frame(decided), note
 
 
 def read_scores(manifest: Path) -> pd.DataFrame:
     """manifest.parquet for `freeze` and `outcomes`, in `to_frame`'s types: no Python object per clip, so it reads fast."""
-    return to_frame(pq.read_table(manifest))
+    with readable(manifest):
+        return to_frame(pq.read_table(manifest))
 
 
 def saved(run: Path) -> list[str]:

@@ -1,26 +1,30 @@
 """The driver of `curate export`: kept spans to clips in worker processes, resumable by video, then to shards; the manifest learns where."""
 
-import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.engines import Engine
-from curate.errors import DecodeError
+from curate.errors import DecodeError, UserError
 from curate.export_config import ExportConfig
+from curate.export_record import Exported, failures_text, read_record, reasons_of, write_record
 from curate.fingerprints import library_version
 from curate.join import append_shards
 from curate.log import append_event, progress
-from curate.manifest import RunDir, fingerprint, read_table, write_atomic, write_json
+from curate.manifest import RunDir, fingerprint, read_table, write_atomic
 from curate.options import RunOptions
-from curate.sources import path_of
+from curate.sources import path_of, printable
 from curate.video import one_line
+
+if TYPE_CHECKING:
+    from curate.shards import Sample
 
 EXPORT_VERSION = 1
 TABLE = "exports"
@@ -54,16 +58,6 @@ class ExportTask:
     config: ExportConfig
     video: Mapping[str, Any]
     clips: tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What an export left: numbers of shards, clips, failed clips; whether the shards were there already."""
-
-    shards: int
-    clips: int
-    failed: int
-    reused: bool = False
 
 
 def export_video(task: ExportTask) -> dict[str, Any]:
@@ -112,7 +106,8 @@ def export(run: RunDir, config: ExportConfig, policy_id: str, engine: Engine, op
     """Write the shards of the manifest's kept clips; the manifest and shards.parquet then say where every clip lies.
 
     Nothing is encoded again that an interrupted or earlier export of the same clips already wrote. Raises UserError where
-    the disk fills up.
+    the disk fills up, where a source video that is needed is gone (nothing is changed then), and where no clip at all could be written
+    and there are earlier shards (they stay).
     """
     from curate.work import prepare_worker
 
@@ -120,11 +115,12 @@ def export(run: RunDir, config: ExportConfig, policy_id: str, engine: Engine, op
     kept = manifest.filter(pc.fill_null(manifest["keep"], False))
     tasks = _tasks(run, kept, config)
     state = fingerprint({"units": {t.unit: t.fingerprint for t in tasks}, "config": asdict(config), "policy": policy_id})
-    if _is_current(run, state):
-        table = read_table(run.root / "shards.parquet")
-        return Exported(len(table), int(pc.sum(table["n_clips"]).as_py() or 0), 0, reused=True)
-    run.shards.mkdir(parents=True, exist_ok=True)
+    done = read_record(run, state)
+    if done is not None:
+        return done
     todo = [t for t in tasks if not _unit_is_done(run, t)]
+    _check_sources(todo)
+    run.shards.mkdir(parents=True, exist_ok=True)
     deadline = partial(_deadline_s, options)
     with progress("exporting", len(todo), "videos") as bar:
         for outcome in engine.map(export_video, todo, deadline, prepare_worker):
@@ -153,16 +149,27 @@ def _geometry(row: Mapping[str, Any]) -> list[Any]:
     return [row[k] for k in ("clip_id", "crop_x", "crop_y", "crop_w", "crop_h", "keyframe_start_pts", "keyframe_end_pts")]
 
 
+def _check_sources(tasks: Sequence[ExportTask]) -> None:
+    """Before any work: a moved folder would make every clip an error, and the shards that are there worthless."""
+    gone = [path for path in (path_of(task.video["uri"]) for task in tasks) if not os.path.isfile(path)]
+    if gone:
+        raise UserError(
+            f"{len(gone)} of the {len(tasks)} source videos to export from cannot be reached, for example {printable(str(gone[0]))}: "
+            "`curate run NEWPLACE --out RUN`, with the options of that run, tells the run where its videos are now"
+        )
+
+
 def _deadline_s(options: RunOptions, task: ExportTask) -> float:
     return options.timeout_s or 300.0 + 30.0 * sum(clip["duration_s"] for clip in task.clips)
 
 
 def _unit_is_done(run: RunDir, task: ExportTask) -> bool:
+    """Where no clip could be written it is tried again: the reason may be gone, such as a disk that was away."""
     part = run.part(TABLE, task.unit, task.fingerprint)
     if not part.exists():
         return False
     files = [row["file"] for row in read_table(part).to_pylist() if row["status"] == "ok"]
-    return all((run.shards / ".clips" / name).exists() for name in files)
+    return bool(files) and all((run.shards / ".clips" / name).exists() for name in files)
 
 
 def _record_failure(run: RunDir, task: ExportTask, message: str) -> None:
@@ -170,35 +177,44 @@ def _record_failure(run: RunDir, task: ExportTask, message: str) -> None:
     run.write(TABLE, task.unit, task.fingerprint, pa.Table.from_pylist(rows, schema=ENCODED))
 
 
-def _is_current(run: RunDir, state: str) -> bool:
-    try:
-        saved = json.loads((run.shards / "export.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return saved.get("state") == state and all((run.shards / name).exists() for name in saved["shards"])
-
-
 def _pack(
     run: RunDir, manifest: pa.Table, kept: pa.Table, tasks: Sequence[ExportTask], config: ExportConfig, policy_id: str, state: str
 ) -> Exported:
-    from curate.encode import EncodedClip
-    from curate.shards import Sample, write_shards
+    from curate.shards import write_shards
 
-    folder = run.shards / ".clips"
-    rows = [row for task in tasks for row in read_table(run.part(TABLE, task.unit, task.fingerprint), ENCODED).to_pylist()]
-    about = {row["clip_id"]: row for row in kept.select(["clip_id", "split", *_META]).to_pylist()}
-    samples = []
-    for row in rows:
-        if row.pop("status") != "ok":
-            continue
-        row.pop("error")
-        clip = EncodedClip(path=folder / row.pop("file"), **row)
-        samples.append(Sample(clip, about[clip.clip_id]["split"], {name: about[clip.clip_id][name] for name in _META}))
+    samples, errors = _collect(run, kept, tasks)
+    done = Exported(0, len(samples), len(errors), reasons=reasons_of(errors))
+    _check_worth(run, done)
     tables = write_shards(samples, run.shards, config, policy_id)
     write_atomic(run.root / "shards.parquet", tables.shards)
     write_atomic(run.shards / "index.parquet", tables.index)
     write_atomic(run.manifest, append_shards(manifest, tables.index))
-    failed = len(rows) - len(samples)
-    write_json(run.shards / "export.json", {"state": state, "shards": tables.shards["shard"].to_pylist(), "failed": failed})
-    shutil.rmtree(folder, ignore_errors=True)
-    return Exported(len(tables.shards), len(samples), failed)
+    done = replace(done, shards=len(tables.shards))
+    write_record(run, state, tables.shards["shard"].to_pylist(), done)
+    shutil.rmtree(run.shards / ".clips", ignore_errors=True)
+    return done
+
+
+def _collect(run: RunDir, kept: pa.Table, tasks: Sequence[ExportTask]) -> tuple[list["Sample"], list[str]]:
+    """The clips that were written, and the error of each that was not."""
+    from curate.encode import EncodedClip
+    from curate.shards import Sample
+
+    rows = [row for task in tasks for row in read_table(run.part(TABLE, task.unit, task.fingerprint), ENCODED).to_pylist()]
+    about = {row["clip_id"]: row for row in kept.select(["clip_id", "split", *_META]).to_pylist()}
+    samples: list[Sample] = []
+    errors: list[str] = []
+    for row in rows:
+        error = row.pop("error")
+        if row.pop("status") != "ok":
+            errors.append(error)
+            continue
+        clip = EncodedClip(path=run.shards / ".clips" / row.pop("file"), **row)
+        samples.append(Sample(clip, about[clip.clip_id]["split"], {name: about[clip.clip_id][name] for name in _META}))
+    return samples, errors
+
+
+def _check_worth(run: RunDir, done: Exported) -> None:
+    """Shards are never replaced by nothing."""
+    if done.failed and not done.clips and any(run.shards.glob("*.tar")):
+        raise UserError(f"{failures_text(done.failed, done.reasons)}, which is all of them: the shards of the earlier export stay")

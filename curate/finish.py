@@ -8,16 +8,17 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from curate import decisions, schema, waterfall
-from curate.config import Config, load_tree, title_of
+from curate.config import Config, load_tree, parse_override, title_of
 from curate.errors import UserError
 from curate.fingerprints import library_version
 from curate.join import Joined, join, makers, with_decisions
 from curate.log import DownloadLines
 from curate.manifest import RunDir, read_table, write_atomic, write_json
-from curate.policy import Policy, parse
+from curate.policy import Policy, asked, from_json, merge, parse
 
 JOINED_COLUMNS = {
     "dup_group_id": "smallest clip id of the group of near duplicates; null where the clip has none",
@@ -35,7 +36,58 @@ _LIBRARIES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pandas", "tor
 def policy_of(config: Config, name: str | None = None) -> Policy:
     """The configuration's policy, its columns checked. Raises UserError for a column nothing makes, before any work."""
     title = name or title_of(config.preset)
-    return parse(title, config.policy, columns=[*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS])
+    return parse(title, config.policy, columns=_columns(config))
+
+
+def _columns(config: Config) -> list[str]:
+    return [*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS]
+
+
+def filtered_policy(run: RunDir) -> Policy | None:
+    """The policy that decides the run as `curate filter` left it, its targets not frozen; None where it is the configuration's own, and
+    where there is no finished run.
+    """
+    try:
+        facts = read_run_json(run)
+        note = json.loads((run.root / "decisions" / f"{facts['policy']}.json").read_text(encoding="utf-8"))
+        active = Policy(note["name"], tuple(from_json(row) for row in note["filters"]))
+        own = policy_of(load_tree(facts["config"]))
+    except (UserError, OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if active.name == own.name and _rounded(active) == _rounded(own) else parse(active.name, asked(active))
+
+
+def _rounded(policy: Policy) -> dict[str, dict[str, Any]]:
+    """What was asked for, to the precision of scores: freezing rounds a limit to that of its column."""
+    return {
+        column: {key: float(np.float32(value)) if isinstance(value, float) else value for key, value in settings.items()}
+        for column, settings in asked(policy).items()
+    }
+
+
+def with_settings(policy: Policy, sets: Sequence[str], config: Config) -> Policy:
+    """The policy with the `policy.COLUMN.KEY=VALUE` among a command's settings. Raises UserError for a column nothing makes."""
+    table: dict[str, Any] = asked(policy)
+    for tree in map(parse_override, sets):
+        table = merge(table, tree.get("policy", {}))
+    return parse(policy.name, table, columns=_columns(config))
+
+
+def kept_policy(run: RunDir, config: Config) -> tuple[Policy | None, str]:
+    """For `curate run` into a run that is there: what `curate filter` made of its policy, unless this configuration has another one than
+    the run had; and a line for people where there is something to tell.
+    """
+    policy = filtered_policy(run)
+    if policy is None:
+        return None, ""
+    if read_run_json(run)["config"]["policy"] == json.loads(json.dumps(config.policy)) and set(policy.columns) <= set(_columns(config)):
+        return policy, policy_stays(policy)
+    return None, f"policy {policy.name} of `curate filter` does not stay: this command has another policy; `curate filter` decides again"
+
+
+def policy_stays(policy: Policy) -> str:
+    """The line that says so."""
+    return f"policy {policy.name} stays as `curate filter` left it"
 
 
 def preflight(config: Config, annotators: Sequence[str] | None = None) -> Config:
@@ -77,10 +129,10 @@ def decide(run: RunDir, joined: pa.Table, config: Config, policy: Policy) -> dec
     return found
 
 
-def finish(run: RunDir, config: Config, units: Sequence[str]) -> tuple[Joined, decisions.Outcomes]:
-    """Join the units' tables, decide with the configuration's policy, and write manifest.parquet and videos.parquet."""
+def finish(run: RunDir, config: Config, units: Sequence[str], policy: Policy | None = None) -> tuple[Joined, decisions.Outcomes]:
+    """Join the units' tables, decide, and write manifest.parquet and videos.parquet. policy: None: the configuration's."""
     joined = join(run, config, units)
-    found = decide(run, joined.clips, config, policy_of(config))
+    found = decide(run, joined.clips, config, policy or policy_of(config))
     write_atomic(run.manifest, with_decisions(joined.clips, decisions.to_arrow(found)))
     write_atomic(run.videos, joined.videos.sort_by([("relpath", "ascending"), ("uri", "ascending")]))
     return joined, found
@@ -126,6 +178,12 @@ def outcome_counts(found: decisions.Outcomes) -> dict[str, int]:
     return {"clips": len(found.clips)} | {names[o]: counts.get(o, 0) for o in decisions.CLIP_OUTCOMES}
 
 
+def failed_scores(clips: pa.Table) -> dict[str, int]:
+    """Annotator -> how many clips it failed for; those that failed for none are left out."""
+    pairs = (pair for pairs in clips["score_status"].to_pylist() for pair in pairs)
+    return dict(Counter(name for name, status in pairs if status == "error"))
+
+
 def run_facts(config: Config, joined: Joined, found: decisions.Outcomes, told: dict[str, Any]) -> dict[str, Any]:
     """The content of run.json. `told`: what only the driver knows (command, inputs, times)."""
     statuses = Counter(joined.videos["status"].to_pylist())
@@ -138,6 +196,7 @@ def run_facts(config: Config, joined: Joined, found: decisions.Outcomes, told: d
         "config": config.as_dict(),
         "policy": found.policy.name,
         "counts": files | outcome_counts(found),
+        "failed_scores": failed_scores(joined.clips),
         "columns": joined.makers,
         "column_docs": column_docs(config),
     }
@@ -155,13 +214,18 @@ def column_docs(config: Config) -> dict[str, str]:
     return docs
 
 
-def summary_lines(counts: dict[str, int]) -> list[str]:
-    """The last lines of a run: what came in and what was kept."""
+def summary_lines(counts: Mapping[str, int], failed: Mapping[str, int]) -> list[str]:
+    """The last lines of a run: what came in, what was kept, and what could not be scored. failed: annotator -> clips."""
     files = _also(counts, error="unreadable", partial="partly readable", duplicate="copies")
     clips = _also(counts, error_clips="with errors", not_run="not scored")
     share = f" ({100 * counts['kept'] / counts['clips']:.0f} %)" if counts["clips"] else ""
-    return [f"{counts['files']} files{files}", f"{counts['clips']} clips: {counts['kept']} kept{share}, {counts['dropped']} dropped{clips}"]
+    lines = [
+        f"{counts['files']} files{files}",
+        f"{counts['clips']} clips: {counts['kept']} kept{share}, {counts['dropped']} dropped{clips}",
+    ]
+    scores = ", ".join(f"{name} failed for {n} clip{'s' if n > 1 else ''}" for name, n in failed.items())
+    return [*lines, f"{scores}: `curate inspect` says why, --retry-errors tries again"] if scores else lines
 
 
-def _also(counts: dict[str, int], **words: str) -> str:
+def _also(counts: Mapping[str, int], **words: str) -> str:
     return "".join(f", {counts[key]} {text}" for key, text in words.items() if counts[key])

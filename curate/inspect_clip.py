@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import decisions, schema
 from curate.config import Config, load, load_tree
 from curate.errors import UserError
 from curate.finish import read_run_json
-from curate.manifest import RunDir
+from curate.manifest import RunDir, readable
 from curate.policy import Filter, Policy
 from curate.sources import path_of, printable
 
@@ -53,7 +54,7 @@ class Clip:
 def describe(run: Path, prefix: str) -> str:
     """Everything about the clip whose id starts with `prefix`, as text of at most WIDTH columns where words can be broken.
 
-    Raises UserError where the run is unfinished, the prefix is ambiguous, or no id starts with it (naming near ones).
+    Raises UserError where the run is unfinished or damaged, the prefix is empty or ambiguous, or no id starts with it (naming near ones).
     """
     clip = find(run, prefix)
     parts = [_head(clip), *(_decision(clip, name) for name in _policies(clip)), *_scores(clip), _see(clip), _reproduce(clip)]
@@ -66,20 +67,27 @@ def find(run: Path, prefix: str) -> Clip:
     manifest = RunDir(run).manifest
     if not manifest.exists():
         raise UserError(f"{run} is no finished run: there is no manifest.parquet")
-    ids = pq.read_table(manifest, columns=["clip_id"])["clip_id"].to_pylist()
-    found = sorted(i for i in ids if prefix and i.startswith(prefix.lower()))
+    ids = _read(manifest, ["clip_id"])["clip_id"].to_pylist()
+    if not prefix.strip():
+        raise UserError(f"give a clip id of this run, or the start of one{f', such as {ids[0][:12]}' if ids else ''}")
+    found = sorted(i for i in ids if i.startswith(prefix.lower()))
     if len(found) > 1 and prefix.lower() not in found:
         raise UserError(f"{len(found)} clips start with {prefix!r}: {_some(found)}; give more digits")
     if not found:
         raise UserError(f"no clip starts with {prefix!r}{_near(run, prefix, ids)}")
-    row = pq.read_table(manifest, filters=[("clip_id", "==", found[0])]).to_pylist(maps_as_pydicts="lossy")[0]
+    row = _read(manifest, filters=[("clip_id", "==", found[0])]).to_pylist(maps_as_pydicts="lossy")[0]
     return Clip(run, row, info)
+
+
+def _read(path: Path, columns: list[str] | None = None, filters: list[tuple[str, str, Any]] | None = None) -> pa.Table:
+    with readable(path):
+        return pq.read_table(path, columns=columns, filters=filters)
 
 
 def _near(run: Path, prefix: str, ids: Sequence[str]) -> str:
     """Clips of the video of that name, else the ids that share most leading digits."""
-    table = pq.read_table(RunDir(run).manifest, columns=["clip_id", "relpath"]).to_pylist()
-    of_video = [r["clip_id"] for r in table if prefix and prefix in (r["relpath"], Path(r["relpath"] or "").name)]
+    table = _read(RunDir(run).manifest, ["clip_id", "relpath"]).to_pylist()
+    of_video = [r["clip_id"] for r in table if prefix in (r["relpath"], Path(r["relpath"] or "").name)]
     if of_video:
         return f"; clips of that video: {_some(of_video)}"
     if not ids:
@@ -122,7 +130,7 @@ def _duplicates(clip: Clip) -> str | None:
     if group is None:
         return None
     columns = ["clip_id", "dup_rank", "relpath", "start_s"]
-    rows = pq.read_table(RunDir(clip.run).manifest, columns=columns, filters=[("dup_group_id", "==", group)]).to_pylist()
+    rows = _read(RunDir(clip.run).manifest, columns, [("dup_group_id", "==", group)]).to_pylist()
     others = sorted((r for r in rows if r["clip_id"] != clip.id), key=lambda r: (r["dup_rank"], r["clip_id"]))
     names = ", ".join(f"{r['clip_id'][:12]} ({r['relpath']} at {r['start_s']:.2f} s)" for r in others[:3])
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
@@ -160,7 +168,7 @@ def _decision(clip: Clip, name: str) -> list[str]:
 
 
 def _judge(clip: Clip, policy: Policy) -> decisions.Outcomes:
-    table = pq.read_table(RunDir(clip.run).manifest, filters=[("clip_id", "==", clip.id)])
+    table = _read(RunDir(clip.run).manifest, filters=[("clip_id", "==", clip.id)])
     return decisions.outcomes(policy, decisions.to_frame(table), clip.makers)
 
 
@@ -195,7 +203,7 @@ def _made_by(clip: Clip, maker: str) -> str:
     parts = sorted((clip.run / "annotations" / maker).glob(f"{clip.row['video_id']}-*.parquet"))
     marks = [f"fingerprint {parts[-1].stem.rpartition('-')[2]}"] if parts else []
     if status == "error" and parts:
-        rows = pq.read_table(parts[-1], columns=["error"], filters=[("clip_id", "==", clip.id)])["error"].to_pylist()
+        rows = _read(parts[-1], ["error"], [("clip_id", "==", clip.id)])["error"].to_pylist()
         status += f" ({rows[0]})" if rows and rows[0] else ""
     return f"{maker}: " + ", ".join([status, *marks, *(f"{k} = {v}" for k, v in _parameters(clip, name).items())])
 

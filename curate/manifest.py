@@ -7,13 +7,18 @@ written as `.tmp` and renamed, so it is there whole or not at all.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from curate.errors import UserError
+
+_MAGIC = b"PAR1"
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
@@ -89,9 +94,32 @@ class RunDir:
 
 
 def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
-    """One Parquet file whole; with a schema, its columns in that order."""
-    table = pq.ParquetFile(path).read()
+    """One Parquet file whole; with a schema, its columns in that order. Raises UserError where it is damaged."""
+    with readable(path):
+        table = pq.ParquetFile(path).read()
     return table if schema is None else table.select(schema.names).cast(schema)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Around the reading of one Parquet file: what Arrow says of a damaged one becomes a UserError of one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # absent or forbidden, not damaged: the system's own words say so
+        raise UserError(f"cannot read {path}; delete it and run `curate run` again") from error
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a Parquet file begins and ends as one does: what was cut short by a full disk or a copy that broke off does not."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+            file.seek(-2 * len(_MAGIC), os.SEEK_END)
+            return head == _MAGIC and file.read().endswith(_MAGIC)
+    except OSError:
+        return False
 
 
 def write_atomic(path: Path, rows: pa.Table) -> None:

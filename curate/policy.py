@@ -20,9 +20,11 @@ import hashlib
 import json
 import math
 import re
+import shlex
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
@@ -126,11 +128,36 @@ def parse(name: str, mapping: Mapping[str, Any], columns: Collection[str] | None
     return policy
 
 
-def check_columns(policy: Policy, columns: Collection[str]) -> None:
-    """Raise UserError where a filter's column is none of `columns`."""
-    for filter_ in policy.filters:
-        if filter_.column not in columns:
-            raise UserError(f"policy.{filter_.column}: no such column{closest(filter_.column, columns)}")
+def check_columns(policy: Policy, columns: Collection[str], run: Path | None = None) -> None:
+    """Raise UserError where a filter's column is none of `columns`. run: where the scores are missing, for the command that makes them."""
+    missing = [column for column in policy.columns if column not in columns]
+    if not missing:
+        return
+    makers = _score_makers()
+    for column in missing:
+        if column not in makers:
+            scores = {c for c in columns if c in makers} or set(columns)
+            near = difflib.get_close_matches(column, set(columns), 1)
+            raise UserError(f"policy.{column}: no such column{closest(column, near or scores)}")
+    names = ",".join(dict.fromkeys(makers[column] for column in missing))
+    first = f"annotators must name {names}; for a run that is there already," if run is None else "run"
+    asked_for = ", ".join(f"policy.{column}" for column in missing)
+    raise UserError(f"{asked_for}: there are no such scores; {first} `curate annotate {shlex.quote(str(run or 'RUN'))} --only {names}`")
+
+
+def _score_makers() -> dict[str, str]:
+    """column -> the annotator that makes it, for every column of ours that a filter can limit."""
+    import pyarrow as pa
+
+    from curate.annotators import annotator_class, names
+
+    found: dict[str, str] = {}
+    for name in names():
+        columns = annotator_class(name).columns
+        # Those of a network's embeddings are known only with the network, and no filter limits a vector.
+        known = columns.items() if isinstance(columns, Mapping) else ()
+        found.update({column: name for column, kind in known if not (pa.types.is_nested(kind) or pa.types.is_binary(kind))})
+    return found
 
 
 def override(policy: Policy, settings: Iterable[str], columns: Collection[str] | None = None) -> Policy:
@@ -139,20 +166,25 @@ def override(policy: Policy, settings: Iterable[str], columns: Collection[str] |
     A setting on one side replaces what limited that side, a new column is added at the end. Raises UserError as
     `parse` does.
     """
-    asked = {f.column: _asked(f) for f in policy.filters}
-    before = {f.column: (f, dict(asked[f.column])) for f in policy.filters}
+    wanted = asked(policy)
+    before = {f.column: (f, dict(wanted[f.column])) for f in policy.filters}
     for setting in settings:
-        column, key, value = _split(setting, asked)
+        column, key, value = _split(setting, wanted)
         if key is None:
-            asked.pop(column)
+            wanted.pop(column)
         else:
-            _set(asked.setdefault(column, {}), key, value)
+            _set(wanted.setdefault(column, {}), key, value)
     # Checked only now: min and max may each contradict the old other one on the way.
-    kept = {c: f for c, (f, settings_) in before.items() if settings_ == asked.get(c)}
-    changed = replace(policy, filters=tuple(kept.get(c) or _parse_filter(c, s) for c, s in asked.items()))
+    kept = {c: f for c, (f, settings_) in before.items() if settings_ == wanted.get(c)}
+    changed = replace(policy, filters=tuple(kept.get(c) or _parse_filter(c, s) for c, s in wanted.items()))
     if columns is not None:
         check_columns(changed, columns)
     return changed
+
+
+def asked(policy: Policy) -> dict[str, dict[str, Any]]:
+    """The inverse of `parse`, of a frozen policy too: a table {column: {key: value}} with targets instead of what they became."""
+    return {filter_.column: _asked(filter_) for filter_ in policy.filters}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

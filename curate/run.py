@@ -1,5 +1,6 @@
 """The driver of `curate run` and `curate annotate`: what is stale, who does it, what came of it."""
 
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -16,16 +17,18 @@ from curate.config import Config
 from curate.engines import Engine, Outcome
 from curate.errors import UserError
 from curate.failures import record_failure
-from curate.fingerprints import fingerprints
+from curate.fingerprints import BASE_TABLES, fingerprints
 from curate.join import UNPROCESSED
 from curate.log import append_event, progress
-from curate.manifest import RunDir, read_table, write_atomic
+from curate.manifest import RunDir, is_whole, read_table, write_atomic
 from curate.options import RunOptions
 from curate.sidecar import SidecarTables, find_sidecar_tables, sidecar_text
-from curate.sources import Source, find_sources, index_sources, path_of
+from curate.sources import Source, find_sources, index_sources, path_of, printable
 from curate.task import BASE, VideoTask
 
 MIN_FREE_BYTES = 64 << 20
+# Without the pictures a video still counts as done: only what looks at them fails, and its source may be gone.
+_NEEDED = tuple(table for table in BASE_TABLES if table != "frames")
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,11 @@ def list_inputs(inputs: Sequence[Path], run: RunDir, threads: int) -> Listing:
     outside = [s for s in sources if run.root.resolve() not in s.path.resolve().parents]
     if not outside:
         raise UserError(f"all files found lie in the run directory {run.root}: give the folder of the source videos")
+    index = run.root / "index.parquet"
+    if not is_whole(index):  # it only saves the hashing
+        index.unlink(missing_ok=True)
     with progress("indexing", len(outside), "files") as bar:
-        sources = index_sources(outside, run.root / "index.parquet", threads, lambda _: bar.advance())
+        sources = index_sources(outside, index, threads, lambda _: bar.advance())
     return Listing(sources, skipped, tuple(str(i.absolute()) for i in inputs), find_sidecar_tables([i for i in inputs if i.is_dir()]))
 
 
@@ -99,7 +105,7 @@ def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
 def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> list[VideoTask]:
     """One task per video with something stale, large files first so that the last worker is not left alone with one."""
     prints = fingerprints(config)
-    base_done = run.done("videos", prints.base)
+    base_done = set.intersection(*(run.done(table, prints.base) for table in _NEEDED))
     done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.decoding}
     failed: set[str] = set()
     if options.retry_errors:
@@ -134,6 +140,27 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
 def _with_errors(run: RunDir, table: str, fingerprint: str, units: set[str]) -> set[str]:
     """The units whose part of this table holds an error row."""
     return {u for u in units if "error" in read_table(run.part(table, u, fingerprint))["status"].to_pylist()}
+
+
+def check_sources(tasks: Sequence[VideoTask], run: RunDir) -> None:
+    """Raise UserError, one line, where a task must decode a video that is not where it was. For commands that are not told where videos
+    are: their error rows would take the place of good ones.
+    """
+    lost = {task.path: names for task in tasks if (names := _decoders(task)) and not Path(task.path).exists()}
+    if lost:
+        who = ", ".join(dict.fromkeys(name for names in lost.values() for name in names))
+        raise UserError(
+            f"{who} must decode videos that are not there any more ({len(lost)}, such as {printable(next(iter(lost)))}): "
+            f"`curate run NEWPLACE --out {shlex.quote(str(run.root))}` tells the run where its videos are now"
+        )
+
+
+def _decoders(task: VideoTask) -> list[str]:
+    """What of the task needs the video itself, not only what is stored of it: as in `curate.base.load_base`."""
+    if BASE in task.stale:
+        return ["the detection of cuts"]
+    annotators = {name: task.config.annotator(name) for name in task.annotators}
+    return [n for n, a in annotators.items() if a.observe_fps > 0 or (a.frames is not None and a.frames.fps is not None)]
 
 
 def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: RunOptions) -> Counter:

@@ -17,7 +17,7 @@ from curate.engines.local import LocalEngine
 from curate.errors import UserError
 from curate.fingerprints import Fingerprints, fingerprints
 from curate.log import append_event, progress
-from curate.manifest import RunDir, read_table
+from curate.manifest import RunDir, read_table, readable
 from curate.options import RunOptions
 from curate.schema import annotation_schema
 from curate.stored_work import StoredTask, StoredUnit, annotate_stored, wanted
@@ -59,7 +59,9 @@ def _units(run: RunDir, config: Config, videos: Mapping[str, str], names: Sequen
     units = []
     for video_id, relpath in videos.items():
         if video_id in done:
-            n_clips = pq.read_metadata(run.part("clips", video_id, prints.base)).num_rows
+            clips = run.part("clips", video_id, prints.base)
+            with readable(clips):
+                n_clips = pq.read_metadata(clips).num_rows
             unit = StoredUnit(video_id, relpath, n_clips, dropped.get(video_id, {}))
             if any(_is_stale(run, prints, name, unit, options.retry_errors) for name in names):
                 units.append(unit)
@@ -70,7 +72,8 @@ def _is_stale(run: RunDir, prints: Fingerprints, name: str, unit: StoredUnit, re
     path = run.part(prints.tables[name], unit.video_id, prints.annotations[name])
     if not path.exists():
         return True
-    rows = pq.read_table(path, columns=["clip_id", "status", "error"]).to_pylist()
+    with readable(path):
+        rows = pq.read_table(path, columns=["clip_id", "status", "error"]).to_pylist()
     return any(wanted(row, unit.out_of_play, row["clip_id"], retry_errors) for row in rows)
 
 

@@ -15,7 +15,7 @@ from curate.annotate import annotate
 from curate.annotators import Annotator
 from curate.base import BORDERS, load_base, make_base
 from curate.config import Config
-from curate.errors import DecodeError
+from curate.errors import DecodeError, UserError
 from curate.failures import record_failure
 from curate.fingerprints import BASE_TABLES, fingerprints
 from curate.manifest import RunDir
@@ -23,6 +23,7 @@ from curate.task import BASE, VideoTask
 from curate.video import one_line
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def prepare_worker() -> None:
@@ -56,6 +57,18 @@ def resolve_device(name: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_device(name: str) -> None:
+    """For the preflight: raise UserError, one line, for a device that is none, or not here."""
+    if name not in DEVICES:
+        raise UserError(f"--device is auto, cpu or cuda, not {name}")
+    if name != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA device here; `curate doctor` says more")
 
 
 def process_video(task: VideoTask) -> dict[str, Any]:

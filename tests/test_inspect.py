@@ -196,7 +196,7 @@ def test_prefixes(run, ids):
         describe(run, near)
     with pytest.raises(UserError, match="clips of that video: "):
         describe(run, "été 'x'.mp4")
-    with pytest.raises(UserError, match="no clip starts with ''"):
+    with pytest.raises(UserError, match="give a clip id of this run"):
         describe(run, "")
     assert describe(run, ids[0].upper()[:14]).startswith(f"clip {ids[0]}")
 

@@ -70,6 +70,7 @@ def _funnel(facts: Mapping[str, Any], exported: int) -> str:
         ("clips dropped by a filter", counts["dropped"]),
         ("clips without the scores that the policy needs", counts["error_clips"] + counts["not_run"]),
         ("clips kept", counts["kept"]),
+        ("clips that could not be exported", counts["kept"] - exported),
         ("clips in this set", exported),
     ]
     return "## From files to clips\n\n" + _table(("step", "count"), [(name, fmt.count(n)) for name, n in rows])

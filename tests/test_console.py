@@ -1,0 +1,93 @@
+"""How the commands end: Ctrl-C says how to go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from curate import console
+
+LIMIT_S = 240
+
+
+def interrupt(arguments: list[object], at_work: Callable[[], bool], errors: Path) -> tuple[int, str]:
+    """Start the real command, press Ctrl-C (a signal to the whole group, as a terminal does) once it is at work: exit code and stderr."""
+    name, *rest = map(str, arguments)
+    # What pytest was started from may ignore the signal, and children inherit that: the handler of a terminal's Python is put back.
+    start = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from {name}.cli import main; main()"
+    with errors.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", start, *rest], stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True, cwd=errors.parent
+        )
+        try:
+            until = time.monotonic() + LIMIT_S
+            while not at_work():
+                assert process.poll() is None, errors.read_text()
+                assert time.monotonic() < until, "it did not begin to work"
+                time.sleep(0.02)
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(LIMIT_S)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, errors.read_text()
+
+
+def check_interrupted(name: str, done: tuple[int, str]) -> None:
+    code, stderr = done
+    assert code == 130, stderr
+    assert stderr.strip().splitlines()[-1] == f"{name}: interrupted; run the same command again to go on"
+    assert "Traceback" not in stderr
+
+
+def test_ctrl_c_in_curate_demo(tmp_path: Path):
+    out = tmp_path / "demo"  # hours of work, of which the first file is begun
+    done = interrupt(["curate", "demo", out, "--minutes", 500], lambda: any(out.glob("*.*")), tmp_path / "stderr")
+    check_interrupted("curate", done)
+
+
+def test_ctrl_c_in_curate_run(demo_videos: Path, tmp_path: Path):
+    many = tmp_path / "videos"  # far more work than the moment between the first result and the signal
+    for copy in range(20):
+        (many / str(copy)).mkdir(parents=True)
+        for video in demo_videos.glob("*.mp4"):
+            (many / str(copy) / video.name).write_bytes(video.read_bytes() + bytes([copy]))
+    out = tmp_path / "run"
+    done = interrupt(["curate", "run", many, "--out", out], lambda: any((out / "videos").glob("*.parquet")), tmp_path / "stderr")
+    check_interrupted("curate", done)
+
+
+def test_ctrl_c_in_evaluate(tmp_path: Path):
+    np.save(tmp_path / "videos.npy", np.random.default_rng(0).integers(0, 256, (6000, 16, 16, 16, 3), np.uint8))
+    cache = tmp_path / "cache"
+    arguments = ["evaluate", "fvd", "videos.npy", "videos.npy", "--features", "mini", "--set", "n_real=0", "--cache", cache]
+    check_interrupted("evaluate", interrupt(arguments, lambda: any(cache.glob("features/*/*.parquet")), tmp_path / "stderr"))
+
+
+def test_ctrl_c_in_models_sample(small_training: Path, tmp_path: Path):
+    out = tmp_path / "samples"
+    arguments = ["models", "sample", small_training / "ckpt", "--out", out, "--n", 5000, "--device", "cpu"]
+    check_interrupted("models", interrupt(arguments, lambda: any(out.glob("*.mp4")), tmp_path / "stderr"))
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, typer.Abort, EOFError])
+def test_every_way_in_which_typer_passes_ctrl_c_on(raised: type[BaseException], capsys: pytest.CaptureFixture, monkeypatch):
+    """Later typer returns 130, earlier ones raise Abort; end of input is an end too."""
+    app = typer.Typer()
+
+    @app.command()
+    def work() -> None:
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["work"])
+    with pytest.raises(SystemExit) as ended:
+        console.run_app(app, "work")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip().splitlines() == ["work: interrupted; run the same command again to go on"]
