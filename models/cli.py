@@ -35,7 +35,7 @@ def train(
     device: Device = "auto",
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where latents are cached; default: CKPT/latents.")] = None,
 ) -> None:
-    """Train, or go on with, a model. SIGTERM, SIGUSR1 and Ctrl-C finish the step, save, and exit 0."""
+    """Train, or go on with, a model. SIGTERM, SIGUSR1 and Ctrl-C finish the step (or the batch of latents), save, and exit 0."""
     from models import commands
 
     commands.train(run, config, out, steps, set_ or [], device, cache)

@@ -3,27 +3,41 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curate.console import command_line
 from curate.errors import UserError
 from curate.log import say
-from models.config import load, preset_names
+from models.config import ModelConfig, load, preset_names
+
+if TYPE_CHECKING:
+    from models.train.signals import StopAsked
 
 
 def train(run: Path, name: str, out: Path, steps: int | None, overrides: Sequence[str], device: str, cache: Path | None) -> None:
     """Raises UserError, one line, for everything that a user can mend."""
-    from models.train import parallel
-    from models.train.session import open_session
+    from models.train.signals import StopAsked
 
-    config = load(name, [*overrides, *([f"train.steps={steps}"] if steps is not None else [])])
+    # First of all: imports alone take seconds, and what comes before the first step may take hours.
+    with StopAsked() as asked:
+        config = load(name, [*overrides, *([f"train.steps={steps}"] if steps is not None else [])])
+        _train(run, config, out, device, cache, asked)
+
+
+def _train(run: Path, config: ModelConfig, out: Path, device: str, cache: Path | None, asked: "StopAsked") -> None:
+    from models.train import parallel
+    from models.train.running import run_session
+    from models.train.session import open_session
+    from models.train.signals import StoppedEarly
+
     processes = parallel.start(device)
     try:
-        session = open_session(run, config, out, processes, cache)
+        session = open_session(run, config, out, processes, cache, asked)
         session.card["command"] = command_line("models")
-        from models.train.running import run_session
-
         run_session(session)
+    except StoppedEarly as stopped:
+        if processes.first:
+            say(str(stopped))
     finally:
         parallel.stop()
 

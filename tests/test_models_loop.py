@@ -15,6 +15,7 @@ from models.train.loop import Hooks, Trainer
 from models.train.objective import Losses, Objective
 from models.train.optimiser import rate_share
 from models.train.parallel import Processes
+from models.train.signals import StopAsked
 from models.train.telemetry import Telemetry
 
 BUCKET = Bucket(4, 8, 8, 8.0, (0, 1), 6)
@@ -70,7 +71,8 @@ def run(some: Trainer, logged: list[dict] | None = None) -> str | None:
     def nothing() -> None:
         pass
 
-    return some.run(batches(some.progress.step), Hooks((logged if logged is not None else []).append, nothing, nothing, nothing, nothing))
+    hooks = Hooks((logged if logged is not None else []).append, nothing, nothing, nothing, nothing)
+    return some.run(batches(some.progress.step), hooks, StopAsked())
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path: Path):

@@ -24,6 +24,7 @@ from models.train.loader import check_shares
 from models.train.parallel import Processes
 from models.train.running import run_session
 from models.train.session import Session, open_session
+from models.train.signals import StopAsked
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -177,7 +178,7 @@ def losses(out: Path) -> list[float]:
 def train(run: Path, out: Path, steps: int) -> Session:
     options = [f"train.steps={steps}", "train.log_every=1", "train.validate_every=0", "train.warm_up=0", "train.learning_rate=1e-2"]
     options += ["data.query=split = 'val'", "data.packed=true", "data.tokens=800", "data.windows=1", "data.image_share=0.5"]
-    session = open_session(run, load("dit-nano", options), out, Processes(0, 1, CPU), None)
+    session = open_session(run, load("dit-nano", options), out, Processes(0, 1, CPU), None, StopAsked())
     run_session(session)
     return session
 

@@ -47,13 +47,15 @@ class Request:
 def sample(
     checkpoint: Path, out: Path, request: Request, step: int | None, average: float | None, overrides: Sequence[str], device: str
 ) -> None:
-    """Files that are there already are kept: an interrupted command goes on. Raises UserError, one line."""
+    """Files that are there already are kept: an interrupted command goes on, and fewer videos than before take none away. Raises UserError,
+    one line.
+    """
     processes = start(device)
     loaded = load(checkpoint, step, average, tuple(overrides))
     grid = _grid(loaded, request)
     first = first_frames(request.first, grid[1], grid[2]) if request.first else []
     _check_first(loaded, bool(first))
-    wanted = wishes(checkpoint, request.count, request.seed, request.captions, request.label, dict(request.numbers), first)
+    wanted = _wishes(loaded, request, request.count, first)
     facts = _facts(loaded, request, grid, first)
     _prepare(out, facts)
     fps = loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))
@@ -68,10 +70,26 @@ def sample(
     except UserError:
         _withdraw(out)
         raise
-    _write_manifest(out, wanted, facts, grid, fps)
-    _write_sheet(out, wanted)
+    there = _all_there(out, loaded, request, first)
+    _write_manifest(out, there, facts, grid, fps)
+    _write_sheet(out, there)
+    more = f", {len(there) - len(wanted)} of them from before" if len(there) > len(wanted) else ""
     alike = f"--set clip_frames={grid[0]} --set fps={fps:g}"
-    say(f"{len(wanted)} videos in {out}; look at {out / SHEET}; score them with: evaluate run REAL {out} {alike} --features mini")
+    say(f"{len(there)} videos in {out}{more}; look at {out / SHEET}; score them with: evaluate run REAL {out} {alike} --features mini")
+
+
+def _wishes(loaded: Loaded, request: Request, count: int, first: Sequence[torch.Tensor]) -> list[Wish]:
+    reads_text = loaded.network.conditioner.text_encoder is not None
+    return wishes(loaded.root, count, request.seed, request.captions, request.label, dict(request.numbers), first, reads_text)
+
+
+def _all_there(out: Path, loaded: Loaded, request: Request, first: Sequence[torch.Tensor]) -> list[Wish]:
+    """Of every video in the folder, so that folder and manifest agree; `_prepare` has seen that all are of the same making, and the wish of
+    a number is the same however many are asked for.
+    """
+    indices = {int(path.stem) for path in out.glob("*.mp4") if path.stem.isdecimal()}
+    found = _wishes(loaded, request, max(indices) + 1, first)
+    return [wish for wish in found if wish.index in indices and (out / _name(wish)).is_file()]
 
 
 def _made(generator: Generator, wanted: Sequence[Wish], grid: Grid, seed: int) -> Iterator[tuple[Wish, torch.Tensor]]:

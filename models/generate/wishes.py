@@ -1,7 +1,7 @@
 """What the videos to sample are conditioned on: asked for, or drawn from what the training clips were conditioned on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ MOST_ROWS = 1024
 
 @dataclass(frozen=True)
 class Wish:
-    """One video to make. numbers: column -> value, NaN for unknown. first: uint8 [3, H, W], the frame to begin with."""
+    """One video to make. caption: "" for none. numbers: column -> value, NaN for unknown. first: uint8 [3, H, W], the frame to begin
+    with.
+    """
 
     index: int
     caption: str
@@ -42,17 +44,22 @@ def wishes(
     label: str | None,
     numbers: Mapping[str, float],
     first: Sequence[torch.Tensor],
+    reads_text: bool,
 ) -> list[Wish]:
     """`count` wishes; captions and first frames by turns. What is not asked for comes from a training clip, the same for a seed and number.
 
-    Raises UserError for numbers that the model was not trained with.
+    reads_text: whether the model does; captions of the training clips have no part in what another one makes. Raises UserError for
+    captions and numbers that the model was not trained with.
     """
+    if captions and not reads_text:
+        raise UserError("this model is not conditioned on text: leave --caption and --captions out")
     trained = _trained_on(root)
     known = [name.removeprefix("number_") for name in (trained[0] if trained else {}) if name.startswith("number_")]
     unknown = [name for name in numbers if name not in known]
     if unknown:
         raise UserError(f"this model is not conditioned on {unknown[0]!r}; it knows {', '.join(known) or 'no numbers'}")
-    return [_wish(index, trained, seed, captions, label, numbers, first) for index in range(count)]
+    made = (_wish(index, trained, seed, captions, label, numbers, first) for index in range(count))
+    return [wish if reads_text else replace(wish, caption="") for wish in made]
 
 
 def _wish(
@@ -78,8 +85,8 @@ def _trained_on(root: Path) -> list[dict[str, Any]]:
 
 def first_frames(path: Path, height_px: int, width_px: int) -> list[torch.Tensor]:
     """uint8 [3, H, W] each: of a picture, the first frame of a video, or all of either in a folder, in natural order. Raises UserError."""
+    from curate.cover import covered
     from evaluate.sets import natural_key
-    from models.train.windows import covered
 
     if not path.exists():
         raise UserError(f"there is no {path} to take first frames from")

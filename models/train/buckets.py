@@ -15,6 +15,8 @@ from models.train.config import DataConfig, size_px
 # Positions of the latents of one video of (frames, height px, width px).
 TokensOf = Callable[[Grid], int]
 
+_DROPPED, _UNDECIDED = "dropped by the policy since the export", "not decided by the policy"
+
 
 class Packed(NamedTuple):
     """tokens: positions of the latents of one video; budget: of all videos of a step together."""
@@ -51,7 +53,9 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Buckets:
-    """table: the exported clips that the query found, one row each. left_out: reason -> clips. Every clip is in a bucket or left out."""
+    """table: the kept and exported clips that the query found, one row each. left_out: reason -> clips. Every clip is in a bucket or left
+    out.
+    """
 
     buckets: tuple[Bucket, ...]
     table: pd.DataFrame
@@ -62,19 +66,31 @@ def make_buckets(manifest: pd.DataFrame, query: str, config: DataConfig, tokens_
     """Raises UserError for a query that does not work, and where nothing is left to train on."""
     found = matching(manifest, query or None)
     exported = found[found["shard"].notna()] if "shard" in found else found.iloc[:0]
-    lengths = [_length(int(n), config) for n in exported.get("export_n_frames", [])]
-    table = exported.reset_index(drop=True)
+    table, left_out = _kept(exported)
+    lengths = [_length(int(n), config) for n in table.get("export_n_frames", [])]
     groups: dict[tuple[int, int, int, float], list[int]] = {}
     for row, (length, clip) in enumerate(zip(lengths, table.to_dict("records"), strict=True)):
         if length:
             groups.setdefault((length, *_size(clip, config), _fps(clip, config)), []).append(row)
-    left_out = {"not exported": len(found) - len(exported), "too short": sum(not length for length in lengths)}
+    left_out = {"not exported": len(found) - len(exported)} | left_out | {"too short": sum(not length for length in lengths)}
     if not groups:
         raise UserError(_nothing(len(manifest), len(found), left_out, query, config))
     buckets = [_with_batch(Bucket(*key, tuple(rows), 0), config, tokens_of) for key, rows in sorted(groups.items())]
     if config.image_share > 0:
         buckets += [_with_batch(replace(bucket, frames=1, images=True), config, tokens_of) for bucket in buckets]
     return Buckets(tuple(buckets), table, {reason: count for reason, count in left_out.items() if count})
+
+
+def _kept(exported: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The clips that the policy keeps now (all of them where there is no column `keep`), as `evaluate` takes them, and why how many of the
+    others are left out: shards outlast a change of the policy.
+    """
+    if "keep" not in exported:
+        return exported.reset_index(drop=True), {}
+    undecided = exported["keep"].isna()
+    keep = exported["keep"].eq(True).fillna(False).astype(bool)
+    counts = {_DROPPED: int((~keep & ~undecided).sum()), _UNDECIDED: int(undecided.sum())}
+    return exported[keep].reset_index(drop=True), counts
 
 
 def _length(clip_frames: int, config: DataConfig) -> int:
@@ -107,6 +123,12 @@ def _nothing(clips: int, found: int, left_out: dict[str, int], query: str, confi
     if left_out["not exported"] == found:
         return (
             f"no clip to train on: none of the {found} that {query!r} finds is kept and exported; run `curate filter` and `curate export`"
+        )
+    gone = [f"{left_out[reason]} {reason}" for reason in (_DROPPED, _UNDECIDED) if left_out.get(reason)]
+    if gone and not left_out["too short"]:
+        return (
+            f"no clip to train on: of {found} that {query!r} finds, {' and '.join(gone)}; loosen it with `curate filter`, or run "
+            "`curate export` for what it keeps now"
         )
     need = (min(config.frames) - 1) * config.stride + 1
     return f"no clip to train on: {left_out['too short']} of {found} are shorter than {need} frames; set data.frames or data.stride"

@@ -97,8 +97,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Atomically."""
+    replace_text(path, json.dumps(content, indent=1, sort_keys=True))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Atomically: a process that is killed meanwhile leaves what was there."""
     partial = path.with_name(f"{path.name}.tmp")
-    _write_text(partial, json.dumps(content, indent=1, sort_keys=True))
+    _write_text(partial, text)
     os.replace(partial, path)
 
 

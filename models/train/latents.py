@@ -6,10 +6,11 @@ The key is of everything that decides what a latent is: the autoencoder's weight
 size are in a tensor's name. Clips that a later query adds are encoded into further shards; a shard is whole or not there.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from models.train.checkpoint import save_tensors
 from models.train.config import DataConfig
 from models.train.diffusion import as_floats
 from models.train.parallel import Processes
+from models.train.signals import StopAsked
 from models.train.windows import Window, Windows
 
 _PER_SHARD = 256
 _PER_BATCH = 8
+# Batches. Asking makes processes wait for each other: not after every one.
+_ASK_EVERY = 8
 # Raise when the way from a clip to a window changes.
 _VERSION = 1
 
@@ -48,22 +52,38 @@ class LatentCache:
         self._failed: dict[str, str] = {}
 
     def fill(
-        self, autoencoder: Autoencoder, device: torch.device, processes: Processes, told: Callable[[int, int], None]
+        self,
+        autoencoder: Autoencoder,
+        device: torch.device,
+        processes: Processes,
+        told: Callable[[int, int], None],
+        asked: StopAsked,
     ) -> dict[str, str]:
-        """Encodes what is missing, this process its share. told: (done, of) windows. Returns clips that do not decode -> reason."""
+        """Encodes what is missing, this process its share, until a signal asks; what is encoded by then is kept. told: (done, of) windows.
+        Returns clips that do not decode -> reason.
+        """
         self._index()
         missing = [draw for draw in self._wanted() if self._name(draw) not in self._where]
         shards = [missing[start : start + _PER_SHARD] for start in range(0, len(missing), _PER_SHARD)]
         done, mine = 0, processes.share(shards)
-        for draws in mine:
-            self._encode(draws, autoencoder, device)
-            done += len(draws)
-            told(done, sum(map(len, mine)))
+        # Processes have unequal shares but must ask equally often.
+        turns = max(processes.gathered(sum(-(-len(draws) // _PER_BATCH) for draws in mine)))
+        with contextlib.closing(self._encoding(mine, autoencoder, device)) as encoding:
+            for turn in range(turns):
+                if turn % (_ASK_EVERY if processes.world > 1 else 1) == 0 and asked.told(processes):
+                    break
+                done += next(encoding, 0)
+                told(done, sum(map(len, mine)))
         processes.barrier()
         for failures in processes.gathered(self._failed):
             self._failed |= failures
         self._index()
         return self._failed
+
+    def progress(self) -> str:
+        """How many windows are encoded, of all that are wanted: "512 of 4000"."""
+        wanted = [self._name(draw) for draw in self._wanted()]
+        return f"{sum(name in self._where for name in wanted)} of {len(wanted)}"
 
     def __getitem__(self, draw: Draw) -> Window:
         """As `Windows` would choose it, a clip that did not decode replaced likewise. Raises UserError where none of the bucket did."""
@@ -109,22 +129,31 @@ class LatentCache:
                 raise UserError(f"the cached latents {path} are broken ({error}): delete the file, it is made again") from error
         return self._files[path]
 
-    def _encode(self, draws: Sequence[Draw], autoencoder: Autoencoder, device: torch.device) -> None:
-        tensors: dict[str, torch.Tensor] = {}
-        for start in range(0, len(draws), _PER_BATCH):
-            some = draws[start : start + _PER_BATCH]
-            for size in sorted({self._windows.buckets[draw.bucket].grid for draw in some}):
-                tensors |= self._encoded([d for d in some if self._windows.buckets[d.bucket].grid == size], autoencoder, device)
-        if tensors:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            name = hashlib.sha256("\n".join(sorted(tensors)).encode()).hexdigest()[:16]
-            # A cache is there to be shared: another training may be writing the same shard at this moment.
-            partial = self._folder / f"{name}.{os.getpid()}.tmp"
+    def _encoding(self, shards: Sequence[Sequence[Draw]], autoencoder: Autoencoder, device: torch.device) -> Generator[int]:
+        """The number of windows of each batch, when it is encoded. Left early, it writes the shard as far as it is."""
+        for draws in shards:
+            tensors: dict[str, torch.Tensor] = {}
             try:
-                save_tensors(partial, tensors)
-                os.replace(partial, self._folder / f"{name}.safetensors")
+                for start in range(0, len(draws), _PER_BATCH):
+                    some = draws[start : start + _PER_BATCH]
+                    for size in sorted({self._windows.buckets[draw.bucket].grid for draw in some}):
+                        tensors |= self._encoded([d for d in some if self._windows.buckets[d.bucket].grid == size], autoencoder, device)
+                    yield len(some)
             finally:
-                partial.unlink(missing_ok=True)
+                self._write(tensors)
+
+    def _write(self, tensors: dict[str, torch.Tensor]) -> None:
+        if not tensors:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256("\n".join(sorted(tensors)).encode()).hexdigest()[:16]
+        # A cache is there to be shared: another training may be writing the same shard at this moment.
+        partial = self._folder / f"{name}.{os.getpid()}.tmp"
+        try:
+            save_tensors(partial, tensors)
+            os.replace(partial, self._folder / f"{name}.safetensors")
+        finally:
+            partial.unlink(missing_ok=True)
 
     @torch.no_grad()
     def _encoded(self, draws: Sequence[Draw], autoencoder: Autoencoder, device: torch.device) -> dict[str, torch.Tensor]:

@@ -74,26 +74,25 @@ class Trainer:
         """Those of every player, in the players' order."""
         return [optimiser for some in self.optimisers.values() for optimiser in some]
 
-    def run(self, batches: Iterator[VideoBatch], hooks: Hooks) -> str | None:
-        """Until `steps` or `minutes` are over, or a signal asks; returns why it stopped early, None where it did not."""
+    def run(self, batches: Iterator[VideoBatch], hooks: Hooks, asked: StopAsked) -> str | None:
+        """Until `steps` or `minutes` are over, or a signal asked; returns why it stopped early, None where it did not."""
         sums: dict[str, torch.Tensor] = {}
         self._summed = 0
-        with StopAsked() as asked:
-            while self.progress.step < self.config.steps:
-                start = time.perf_counter()
-                with self.telemetry.waiting():
-                    batch = next(batches)
-                with self.telemetry.training():
-                    figures = self._step(batch)
-                self.progress.seconds += time.perf_counter() - start
-                self._count(batch)
-                for name, value in figures.items():
-                    sums[name] = sums.get(name, torch.zeros(())) + value
-                self._summed += 1
-                self._between(hooks, sums)
-                reason = self._reason_to_stop(asked)
-                if reason:
-                    return reason
+        while self.progress.step < self.config.steps:
+            start = time.perf_counter()
+            with self.telemetry.waiting():
+                batch = next(batches)
+            with self.telemetry.training():
+                figures = self._step(batch)
+            self.progress.seconds += time.perf_counter() - start
+            self._count(batch)
+            for name, value in figures.items():
+                sums[name] = sums.get(name, torch.zeros(())) + value
+            self._summed += 1
+            self._between(hooks, sums)
+            reason = self._reason_to_stop(asked)
+            if reason:
+                return reason
         return None
 
     @contextlib.contextmanager
@@ -195,11 +194,9 @@ class Trainer:
             if self.progress.step % _ASK_EVERY:
                 return None
             over = self.processes.any(over)
-            told = self.processes.any(asked.name is not None)
-        else:
-            told = asked.name is not None
+        told = asked.told(self.processes)
         if told:
-            return asked.name or "a signal to another process"
+            return told
         return f"{config.minutes:g} minutes are over; to go on, raise train.minutes" if over else None
 
     def _count(self, batch: VideoBatch) -> None:

@@ -30,7 +30,8 @@ def preview_of(session: Session) -> Callable[[], None]:
         )
         height, width = size_px(config.data.sizes[0])
         grid = objective.autoencoder.latent_grid((max(config.data.frames), height, width))
-        wanted = wishes(session.out, config.train.preview_clips, config.train.seed, (), None, {}, ())
+        reads_text = objective.network.conditioner.text_encoder is not None
+        wanted = wishes(session.out, config.train.preview_clips, config.train.seed, (), None, {}, (), reads_text)
         noise = SampleNoise(config.train.seed, [wish.index for wish in wanted])
         with trainer.evaluating(trainer.averages[0]):
             videos = generator.videos(grid, conditions_of(generator, wanted, grid, noise), noise)

@@ -1,5 +1,6 @@
 """One training from its first step, or its last checkpoint, to its end: what is written and what a person sees."""
 
+import shlex
 from typing import Any
 
 from curate.log import Progress, progress, say
@@ -25,7 +26,7 @@ def run_session(session: Session) -> None:
         if first:
             bar.advance(session.trainer.progress.step)
         hooks = _hooks(session, bar, validation, preview)
-        reason = session.trainer.run(session.batches(), hooks)
+        reason = session.trainer.run(session.batches(), hooks, session.asked)
     session.save()
     if first:
         _conclude(session, reason)
@@ -89,4 +90,12 @@ def _conclude(session: Session, reason: str | None) -> None:
         if reason
         else f"step {done.step}"
     )
-    say(f"{'; '.join([ended, *notes])}. Checkpoint: {session.out}. Next: models sample {session.out} --n 16 --out samples")
+    say(f"{'; '.join([ended, *notes])}. Checkpoint: {session.out}. Next: {_next(session)}")
+
+
+def _next(session: Session) -> str:
+    """The command that this training was for."""
+    run, out = (shlex.quote(str(path)) for path in (session.run, session.out))
+    if session.config.trains == "autoencoder":
+        return f"models train {run} --config dit --set autoencoder.weights={out} --out model"
+    return f"models sample {out} --n 16 --out samples"

@@ -29,6 +29,7 @@ from models.train.loop import Trainer
 from models.train.objective import Objective
 from models.train.parallel import Processes
 from models.train.run_card import run_card, seen_clips, write_seen
+from models.train.signals import StopAsked
 from models.train.telemetry import Telemetry
 from models.train.tensors import all_whole, optimiser_tensors, put_all, put_optimiser_tensors
 from models.train.windows import Windows
@@ -52,6 +53,7 @@ class Session:
     telemetry: Telemetry
     trainer: Trainer
     card: dict[str, Any]
+    asked: StopAsked
 
     def batches(self) -> Iterator[VideoBatch]:
         """From where the training stands."""
@@ -108,8 +110,8 @@ class Session:
         return True
 
 
-def open_session(run: Path, config: ModelConfig, out: Path, processes: Processes, cache: Path | None) -> Session:
-    """Everything is checked before anything is written. Raises UserError, one line."""
+def open_session(run: Path, config: ModelConfig, out: Path, processes: Processes, cache: Path | None, asked: StopAsked) -> Session:
+    """Everything is checked before anything is written. Raises UserError, one line, and StoppedEarly where a signal asked meanwhile."""
     manifest = read_manifest(run)
     autoencoder, objective, config = _objective(config, manifest, processes)
     tokens_of = objective.tokens
@@ -119,16 +121,20 @@ def open_session(run: Path, config: ModelConfig, out: Path, processes: Processes
     facts.check(buckets.table)
     check_shares(buckets.buckets, processes)
     windows = Windows(run, buckets.table, buckets.buckets, config.data, config.train.seed)
+    asked.leave_early(processes)
     if isinstance(autoencoder, Pixels) and config.autoencoder.weights is None:
         fit_to(autoencoder, windows)
+        asked.leave_early(processes)
     sha256 = weights_sha256(autoencoder) if autoencoder is not None else ""
     card = run_card(config, run, buckets, sha256, getattr(getattr(objective, "both", None), "perceptual_name", None))
     _check_out(out, card)
     telemetry = Telemetry(out / "log.jsonl", processes.device, processes.first)
     trainer = Trainer(objective, config.train, processes, buckets.buckets, telemetry)
-    source = _source(windows, autoencoder, config, sha256, cache or out / "latents", processes)
+    source = _source(windows, autoencoder, config, sha256, cache or out / "latents", processes, asked)
     loader = Loader(source, buckets.table, buckets.buckets, plan, facts, config.data.images_per_clip)
-    return Session(run, out, config, processes, buckets, plan, loader, windows, source, objective, autoencoder, telemetry, trainer, card)
+    return Session(
+        run, out, config, processes, buckets, plan, loader, windows, source, objective, autoencoder, telemetry, trainer, card, asked
+    )
 
 
 def read_manifest(run: Path) -> pd.DataFrame:
@@ -168,15 +174,23 @@ def _objective(config: ModelConfig, manifest: pd.DataFrame, processes: Processes
 
 
 def _source(
-    windows: Windows, autoencoder: VideoAutoencoder | None, config: ModelConfig, sha256: str, cache: Path, processes: Processes
+    windows: Windows,
+    autoencoder: VideoAutoencoder | None,
+    config: ModelConfig,
+    sha256: str,
+    cache: Path,
+    processes: Processes,
+    asked: StopAsked,
 ) -> WindowSource:
     if config.data.cache == "none" or autoencoder is None:
+        asked.leave_early(processes)
         return windows
     from curate.log import progress
 
     latents = LatentCache(cache / cache_key(sha256, config.data, config.train.seed), windows)
     with progress("encoding", 1, "windows") as bar:
-        latents.fill(autoencoder, processes.device, processes, lambda done, of: bar.advance(0, f"{done} of {of}"))
+        latents.fill(autoencoder, processes.device, processes, lambda done, of: bar.advance(0, f"{done} of {of}"), asked)
+    asked.leave_early(processes, lambda: f"{latents.progress()} windows are encoded and kept in {cache}")
     return latents
 
 
