@@ -35,8 +35,8 @@ def score(
     """Scores of `fake`, one row per metric; clips are decoded, and features computed, once for all of them.
 
     real: the reference set; None for metrics of one set. sets: fields of the protocol to change. weights: a local file of the feature
-    network. where: an SQL-like condition on a manifest's columns. cache: folder in which features are kept (none: they are not).
-    parameters: metric -> its fields. Raises curate.errors.UserError, one line, for whatever the caller can mend.
+    network. where: an SQL-like condition on a manifest's columns; it filters runs, not samples. cache: folder in which features are kept
+    (none: they are not). parameters: metric -> its fields. Raises curate.errors.UserError, one line, for whatever the caller can mend.
     """
     from evaluate.extract import Settings
     from evaluate.protocol import load

@@ -25,7 +25,7 @@ ProtocolName = Annotated[str, typer.Option("--protocol", metavar="NAME", help="`
 Features = Annotated[str | None, typer.Option(metavar="NAME", help="Feature network instead of the protocol's: mini, i3d-random, ...")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the protocol, or METRIC.FIELD.")]
 Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of the feature network.")]
-Where = Annotated[str | None, typer.Option(metavar="CONDITION", help='SQL-like, on a manifest: "motion > 0.1 AND width >= 512".')]
+Where = Annotated[str | None, typer.Option(metavar="CONDITION", help='SQL-like, on the clips of a run: "motion > 0.1 AND width >= 512".')]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Add the scores to this file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Batch = Annotated[int, typer.Option(min=1, help="Clips per forward pass.")]

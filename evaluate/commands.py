@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from curate.errors import UserError
 from curate.log import say
 from evaluate.extract import Settings
 from evaluate.metrics import FeatureMetric, Metric, PairMetric, TextMetric, VideoMetric, metric_class
+from evaluate.outputs import check_file, check_folder
 from evaluate.parallel import is_first
 from evaluate.protocol import Protocol, load
 from evaluate.protocol import names as protocol_names
@@ -72,8 +73,8 @@ def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> Non
     kinds = [metric_class(name) for name in metrics]
     if not kinds:
         raise UserError("--metrics names none; `evaluate metrics` lists them")
-    if options.out is not None and options.out.exists():
-        scores.read(options.out)  # an hour of work must not end at a file that cannot be added to
+    if options.out is not None:
+        _check_addable(options.out)
     uses_protocol = any(issubclass(kind, FeatureMetric) and kind.features is None for kind in kinds)
     evaluation = options.evaluation(real, fake, uses_protocol)
     rows = [evaluation.score(name) for name in metrics]
@@ -81,11 +82,38 @@ def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> Non
         return
     for row in rows:
         _say_row(row)
+    if options.where is not None:
+        _say_where(rows)
     for line in dict.fromkeys(w for row in rows for w in row.warnings):
         say(f"warning: {line}")
     if options.out is not None:
         scores.append(options.out, [replace(row, command=command_line("evaluate")) for row in rows])
         say(f"added to {options.out}")
+
+
+def _check_addable(path: Path) -> None:
+    """An hour of work must not end at a file that cannot be added to."""
+    from evaluate import scores
+
+    check_file(path, "scores.parquet")
+    if path.exists():
+        scores.read(path)
+
+
+def _say_where(rows: Sequence[ScoreRow]) -> None:
+    """To which sets the condition applied, as the rows record it: a metric of one set may not have seen the filtered one."""
+    metrics: dict[str, list[str]] = {}
+    for row in rows:
+        sets = [(f"{role} set ({name})", "where" in origin) for role, name, origin in _sets(row) if name]
+        applied, whole = (" and the ".join(title for title, filtered in sets if filtered is wanted) for wanted in (True, False))
+        line = f"--where applied to {'the ' + applied if applied else 'neither set'}" + (f"; not filtered: the {whole}" if whole else "")
+        metrics.setdefault(line, []).append(row.metric)
+    for line, names in metrics.items():
+        say(line if len(metrics) == 1 else f"{', '.join(names)}: {line}")
+
+
+def _sets(row: ScoreRow) -> tuple[tuple[str, str, Mapping[str, Any]], ...]:
+    return ("real", row.real, row.real_from), ("fake", row.fake, row.fake_from)
 
 
 def _say_row(row: ScoreRow) -> None:
@@ -98,6 +126,7 @@ def stats(videos: str, out: Path, options: Options) -> None:
     """`evaluate stats`."""
     from evaluate import stats as files
 
+    check_file(out, "statistics.npz")
     evaluation = options.evaluation(videos, videos)
     measured = evaluation.features("real")
     if not is_first():
@@ -149,6 +178,7 @@ def degrade(videos: str, out: Path, clips: int, options: Options) -> None:
     from evaluate import degrade as study
     from evaluate.resize import preprocess
 
+    check_folder(out)
     evaluation = options.evaluation(None, videos)
     protocol, network = evaluation.protocol, evaluation.network(evaluation.protocol.features)
     pixels = evaluation.pixels(clips)

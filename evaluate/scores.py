@@ -109,6 +109,8 @@ def _table(path: Path) -> pa.Table:
 
 def read(path: Path) -> list[ScoreRow]:
     """The rows of a file of scores. Raises UserError where it is none."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a file of scores")
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     rows = []

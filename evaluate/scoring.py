@@ -20,6 +20,7 @@ from evaluate.metrics import FeatureMetric, Metric, PairMetric, Score, TextMetri
 from evaluate.protocol import Protocol
 from evaluate.scores import ScoreRow
 from evaluate.sets import Video, VideoSet, open_set
+from evaluate.sets.manifests import is_samples, takes_condition
 
 Spec = str | Path | np.ndarray
 # Bump where the way from file to picture changes, so that stored features are made again.
@@ -30,7 +31,8 @@ _NOT_OF_CLIPS = ("name", "version", "summary", "source")
 @dataclass
 class Evaluation:
     """real, fake: see `evaluate.sets.open_set`, or a file that `evaluate stats` wrote. weights: of the feature network. where: SQL-like
-    condition for both sets. parameters: metric name -> its fields. seed: of error bars."""
+    condition for those of the two sets that have columns to name (`evaluate.sets.manifests.takes_condition`): both where both are runs,
+    never samples. parameters: metric name -> its fields. seed: of error bars."""
 
     real: Spec | None
     fake: Spec
@@ -42,6 +44,13 @@ class Evaluation:
     _sets: dict[str, VideoSet] = field(default_factory=dict)
     _networks: dict[str, FeatureNetwork] = field(default_factory=dict)
     _measured: dict[tuple[str, str], Measured] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises UserError, before any work, for a condition that neither set can be filtered by."""
+        specs = [s for s in (self.real, self.fake) if s is not None]
+        if self.where is not None and not any(map(takes_condition, specs)):
+            kinds = dict.fromkeys(f"{_name(s)} {'holds samples' if is_samples(s) else 'has none'}" for s in specs)
+            raise UserError(f"--where names columns of a curate run or of a manifest.parquet, and {', '.join(kinds)}")
 
     def score(self, name: str) -> ScoreRow:
         """The metric called `name`. Raises UserError where it cannot be computed."""
@@ -122,10 +131,8 @@ class Evaluation:
             spec = self.real if role == "real" else self.fake
             if spec is None:
                 raise UserError("this metric compares two sets: name the real one too")
-            if self.where and not any(has_manifest(s) for s in (self.real, self.fake)):
-                raise UserError("--where needs the columns of a manifest: give a curate run or a manifest.parquet")
             index = self.settings.cache / "index" / f"{fingerprint({'of': _name(spec)})}.parquet" if self.settings.cache else None
-            self._sets[role] = open_set(spec, self.where if has_manifest(spec) else None, index)
+            self._sets[role] = open_set(spec, self.where if takes_condition(spec) else None, index)
         return self._sets[role]
 
     def _measure(self, role: str, what: Measurement, title: str, protocol: Protocol | None = None) -> Measured:
@@ -239,14 +246,6 @@ def titled(metric: Metric, network: FeatureNetwork | None) -> str:
     if network is None:
         return metric.title
     return metric.title.format(features=network.label, frechet_name=network.frechet_name, kernel_name=network.kernel_name)
-
-
-def has_manifest(spec: Spec | None) -> bool:
-    """Whether a set has columns that a condition can name."""
-    if spec is None or isinstance(spec, np.ndarray):
-        return False
-    path = Path(spec)
-    return path.suffix == ".parquet" or (path / "manifest.parquet").is_file()
 
 
 def resolved_device(name: str) -> str:

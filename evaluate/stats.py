@@ -1,6 +1,7 @@
 """Reference statistics: the features of a set with everything that made them, in one .npz that needs no videos."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from curate.errors import UserError
 from evaluate.extract import Measured
+from evaluate.protocol import Protocol
 
 _NAMES = ("clipmill_stats", "facts", "clip_ids", "keys", "features", "mean", "cov")
 VERSION = 1
@@ -58,4 +60,20 @@ def check_same(path: Path, stored: dict[str, Any], asked: dict[str, Any]) -> Non
     """Raises UserError, naming the fields, where the statistics were made in another way than the other set would be."""
     differing = [f"{k} ({stored.get(k)} there, {asked.get(k)} asked)" for k in sorted({*stored, *asked}) if stored.get(k) != asked.get(k)]
     if differing:
-        raise UserError(f"{path} was made in another way: {'; '.join(differing)}")
+        raise UserError(f"{path} was made in another way: {'; '.join(differing)}{_mend(stored, asked)}")
+
+
+def _mend(stored: dict[str, Any], asked: dict[str, Any]) -> str:
+    """The options that give what is stored; none where another network file, decoder or version made it, which no option changes."""
+    settings = {f.name for f in fields(Protocol)}
+    differing = [k for k in sorted({*stored, *asked}) if stored.get(k) != asked.get(k)]
+    by_options = settings | ({"network"} if stored.get("features") != asked.get("features") else set())
+    if not set(differing) <= by_options or not set(differing) <= set(stored):
+        return ""
+    options = [f"--set {k}={_as_typed(stored[k])}" for k in differing if k in settings and k != "features"]
+    options = [f"--features {stored['features']}", *options] if "features" in differing else options
+    return f"; to do it as there: {' '.join(options)}"
+
+
+def _as_typed(value: Any) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from fractions import Fraction
@@ -165,6 +166,46 @@ def test_statistics_stand_for_the_videos(folders, tmp_path):
     assert "resize (bilinear-antialias there, tf1-bilinear asked)" in wrong.stderr
 
 
+def test_statistics_made_in_another_way_name_the_options_that_mend_it(folders, tmp_path):
+    cache, file = tmp_path / "cache", tmp_path / "real.npz"
+    made = ("--features", "mini", "--set", "clip_frames=8", "--set", "fps=12.5")
+    evaluate("stats", folders / "real", "--out", file, *made, "--cache", cache)
+    for asked in (("--features", "mini"), ("--features", "i3d-random")):
+        wrong = evaluate("fvd", file, folders / "fake", *asked, "--cache", cache, check=False)
+        assert wrong.returncode == 2
+        assert "clip_frames (8 there, 16 asked)" in wrong.stderr
+        options = shlex.split(wrong.stderr.split("; to do it as there: ")[1])
+        mended = evaluate("fvd", file, folders / "fake", *(options if "--features" in options else [*asked, *options]), "--cache", cache)
+        assert "Fréchet distance (mini)" in mended.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "message"),
+    [
+        ("fvd", "/sys/s.parquet", "cannot write to /sys"),
+        ("fvd", "/sys/new/s.parquet", "cannot write to /sys"),
+        ("fvd", "{real}", "{real} is a folder: --out {real}/scores.parquet"),
+        ("stats", "/sys/s.npz", "cannot write to /sys"),
+        ("stats", "{real}", "{real} is a folder"),
+        ("degrade", "/sys/study", "cannot write to /sys"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_found_before_the_work(folders, tmp_path, command, out, message):
+    real, cache = str(folders / "real"), tmp_path / "cache"
+    sets = (real, real) if command == "fvd" else (real,)
+    done = evaluate(command, *sets, "--features", "mini", "--out", out.format(real=real), "--cache", cache, check=False)
+    assert done.returncode == 2
+    assert message.format(real=real) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not cache.exists()
+
+
+def test_the_folder_of_the_scores_is_made(folders, tmp_path):
+    out = tmp_path / "new" / "folder" / "scores.parquet"
+    evaluate("run", folders / "real", folders / "real", "--metrics", "flicker", "--out", out, "--cache", tmp_path / "cache")
+    assert len(read(out)) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -181,12 +222,15 @@ def test_statistics_stand_for_the_videos(folders, tmp_path):
         (("fvd", "{real}", "{real}", "--features", "mini", "--out", "{real}/clip0.mp4"), "no file of scores"),
         (("stats", "{real}", "--features", "mini", "--out", "{real}/clip0.mp4/x.npz"), "clip0.mp4"),
         (("compare", "{real}/none.parquet"), "there is no file"),
+        (("compare", "{real}"), "is a folder, not a file of scores"),
     ],
 )
 def test_a_mistake_is_one_line(folders, tmp_path, arguments, message):
-    done = evaluate(*(a.replace("{real}", str(folders / "real")) for a in arguments), "--cache", tmp_path, check=False) if arguments[
-        0
-    ] != "compare" else evaluate(*(a.replace("{real}", str(folders)) for a in arguments), check=False)
+    done = (
+        evaluate(*(a.replace("{real}", str(folders / "real")) for a in arguments), "--cache", tmp_path, check=False)
+        if arguments[0] != "compare"
+        else evaluate(*(a.replace("{real}", str(folders)) for a in arguments), check=False)
+    )
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

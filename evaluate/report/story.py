@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ class Story:
         found = [command for run in runs if run for command in run.commands]
         for one in self.samples:
             found += [one.training.command if one.training else "", one.command]
-        return [command for command in dict.fromkeys([*found, *(row.command for row in self.rows)]) if command]
+        return [_typed_here(command) for command in dict.fromkeys([*found, *(row.command for row in self.rows)]) if command]
 
 
 def read_story(scores: Path) -> Story:
@@ -87,8 +88,8 @@ def _samples(origin: dict[str, Any]) -> Samples:
     sheet = folder / "sheet.png"
     picture = "data:image/png;base64," + base64.b64encode(sheet.read_bytes()).decode() if sheet.is_file() else None
     count = len(list(folder.glob("*.mp4"))) or len(list(folder.rglob("*.mp4")))
-    command = f"models sample {checkpoints[0]} --n {count} --seed {facts.get('seed', 0)} --out {folder}"
-    return Samples(folder, picture, command, training, _run(Path(card["run"])) if "run" in card else None)
+    command = ("models", "sample", checkpoints[0], "--n", str(count), "--seed", str(facts.get("seed", 0)), "--out", str(folder))
+    return Samples(folder, picture, shlex.join(command), training, _run(Path(card["run"])) if "run" in card else None)
 
 
 def _training(folder: Path) -> Training | None:
@@ -106,6 +107,19 @@ def _training(folder: Path) -> Training | None:
         "loss": f"{last['loss']:.4g}" if "loss" in last else "",
     }
     return Training(folder, {name: text for name, text in facts.items() if text}, curve_of(log), str(card.get("command", "")))
+
+
+def _typed_here(command: str) -> str:
+    """The command with the paths below the current folder as one types them there: they still hold where the whole folder moves."""
+    try:
+        return shlex.join(_relative(word) for word in shlex.split(command))
+    except ValueError:  # written by hand
+        return command
+
+
+def _relative(word: str) -> str:
+    path, here = Path(word), Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else word
 
 
 def _run_of_manifest(manifest: Any) -> Run | None:

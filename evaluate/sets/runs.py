@@ -33,7 +33,10 @@ def manifest_set(path: Path, where: str | None) -> VideoSet:
     n_all = len(table)
     if "keep" in table:
         table = table[table["keep"].fillna(False).astype(bool)]
-    table = matching(table, where)
+    try:
+        table = matching(table, where)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     if table.empty:
         raise UserError(f"no clip of {path} is kept" + (f" and matches {where!r}" if where else "") + f" (of {n_all})")
     missing = [name for name in ("clip_id", "path") if name not in table] if "path" in table else [n for n in _NEEDED if n not in table]
