@@ -1,6 +1,7 @@
 """Fixtures shared by all tests. Real footage lies in a folder `shared/` beside the checkout; tests that need it skip without it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -51,6 +52,11 @@ def _command(name: str, arguments: tuple, cwd: Path | None, check: bool, timeout
     return done
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file's bytes, by its path in the folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that the first of the test processes to need it makes for all of them."""
     base = tmp_path_factory.getbasetemp()
@@ -74,6 +80,24 @@ def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_run(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo videos curated once with the default preset. Read-only: copy it before changing anything."""
     return made_once(tmp_path_factory, "run", lambda folder: curate("run", demo_videos, "--out", folder / "run")) / "run"
+
+
+@pytest.fixture
+def demo_copy(demo_run: Path, tmp_path: Path) -> Path:
+    """The demo run, to change."""
+    return shutil.copytree(demo_run, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def two_videos(demo_videos: Path, demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two smallest of the demo videos that have moving clips. Read-only."""
+    import pandas as pd
+
+    folder = tmp_path_factory.mktemp("two")
+    with_clips = pd.read_parquet(demo_run / "manifest.parquet").query("motion > 0")["relpath"].unique()
+    for path in sorted((demo_videos / name for name in with_clips), key=lambda path: path.stat().st_size)[:2]:
+        shutil.copy(path, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
