@@ -41,7 +41,7 @@ def copy_clip(source: Path, video: Mapping[str, Any], clip: Mapping[str, Any], o
     """
     start_pts, end_pts = clip["keyframe_start_pts"], clip["keyframe_end_pts"]
     if start_pts is None or end_pts is None or end_pts <= start_pts:
-        raise DecodeError("no keyframe span in the clip: a stream copy needs a keyframe to start at; export without --copy")
+        raise DecodeError("no keyframe span in the clip: a stream copy needs a keyframe to start at; export with --no-copy")
     with writing(out), ExitStack() as files:
         stream, packets = _from_keyframe(files, source, int(start_pts))
         promised = _write(partial_path(out), stream, _span_packets(packets, int(start_pts), int(end_pts)), int(start_pts), out.suffix)
@@ -84,7 +84,7 @@ def _write(path: Path, stream: VideoStream, packets: Iterator[Packet], start_pts
         try:
             target = container.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
-            raise DecodeError(f"{one_line(error)}: export without --copy") from error
+            raise DecodeError(f"{one_line(error)}: export with --no-copy") from error
         for packet in packets:
             packet.pts = (packet.pts or 0) - start_pts
             packet.dts = packet.dts - start_pts if packet.dts is not None else None

@@ -62,7 +62,7 @@ def test_copy_of_a_codec_without_a_home_is_an_error(shared_videos, tmp_path):
     path = shared_videos / "dev" / "intel_classroom.gif"
     video, pts = video_row(path)
     clip = clip_row(video, pts, 0, len(pts)) | {"keyframe_start_pts": pts[0], "keyframe_end_pts": pts[-1]}
-    with pytest.raises(DecodeError, match=r"gif.*without --copy"):
+    with pytest.raises(DecodeError, match=r"gif.*with --no-copy"):
         copy_clip(path, video, clip, tmp_path / f"out{copy_suffix(video['video_codec'])}")
     assert list(tmp_path.iterdir()) == []
 
