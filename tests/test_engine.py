@@ -16,6 +16,15 @@ from curate.engines.local import LocalEngine
 from curate.errors import UserError
 
 
+def refused():
+    raise OSError("not here")
+
+
+class Unreadable:
+    def __reduce__(self):
+        return refused, ()
+
+
 def work(task):
     kind, number = task
     if kind == "crash":
@@ -32,6 +41,8 @@ def work(task):
         raise UserError("there are no weights")
     if kind == "unpicklable":
         return threading.Lock()
+    if kind == "unreadable":
+        return Unreadable()
     if kind == "large":
         return bytes(number)
     if kind == "die when idle":
@@ -117,8 +128,9 @@ def test_a_worker_that_dies_idle_costs_no_task():
 
 
 def test_what_cannot_be_sent_back_is_an_error_and_what_is_large_can():
-    outcomes = {o.task[0]: o for o in everything([("unpicklable", 0), ("large", 20_000_000), ("leave", 0), ("ok", 0)])}
+    outcomes = {o.task[0]: o for o in everything([("unpicklable", 0), ("unreadable", 0), ("large", 20_000_000), ("leave", 0), ("ok", 0)])}
     assert (outcomes["unpicklable"].status, "cannot pickle" in outcomes["unpicklable"].message) == ("error", True)
+    assert (outcomes["unreadable"].status, outcomes["unreadable"].message) == ("error", "its result cannot be read: OSError: not here")
     assert len(outcomes["large"].value) == 20_000_000
     assert (outcomes["leave"].status, outcomes["leave"].message) == ("crashed", "the worker process died (exit code 4)")
     assert outcomes["ok"].status == "ok"

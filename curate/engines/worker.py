@@ -82,7 +82,10 @@ class Worker(Generic[Task]):
             self._ready = True
             self._begin()
             return None
-        status, value, message = pickle.loads(answer)
+        try:
+            status, value, message = pickle.loads(answer)  # bytes of our own process, from `_answer`
+        except Exception as error:  # a value whose class cannot be made again here costs its task, not the run
+            return self._ended("error", message=f"its result cannot be read: {type(error).__name__}: {error}")
         if status == _USER_ERROR:
             raise UserError(message)
         return self._ended(status, value, message)
