@@ -157,6 +157,8 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     Console().print(waterfall.render(waterfall.waterfall(found), waterfall.joint(found)))
     counts = finishing.outcome_counts(found)
     say(f"{counts['clips']} clips: {counts['kept']} kept; saved as decisions/{policy.name}.parquet")
+    if outdated := finishing.n_exported_not_kept(run_dir):
+        say(f"the shards still hold {outdated} clips that this policy does not keep, until the next `curate export`")
     say(f"next: curate report {root}   curate export {root}")
 
 

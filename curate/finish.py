@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate import decisions, schema, waterfall
 from curate.config import Config, load_tree, parse_override, title_of
@@ -156,6 +157,15 @@ def read_manifest(run: RunDir) -> pa.Table:
     if not run.manifest.exists():
         raise UserError(f"{run.root} is no finished run: there is no manifest.parquet; start with `curate run VIDEOS --out {run.root}`")
     return read_table(run.manifest)
+
+
+def n_exported_not_kept(run: RunDir) -> int:
+    """Clips that an earlier export packed and that are not kept now."""
+    manifest = read_manifest(run)
+    if "shard" not in manifest.column_names:
+        return 0
+    exported, kept = pc.is_valid(manifest["shard"]), pc.fill_null(manifest["keep"], False)
+    return int(pc.sum(pc.and_not(exported, kept)).as_py() or 0)
 
 
 def read_run_json(run: RunDir) -> dict[str, Any]:

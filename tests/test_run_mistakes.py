@@ -130,6 +130,15 @@ def test_run_again_keeps_a_filter_and_another_policy_says_that_it_does_not(small
     assert "curate filter" not in said
 
 
+def test_filter_says_that_the_shards_are_of_an_earlier_policy(demo_copy: Path):
+    exported = pd.read_parquet(demo_copy / "manifest.parquet").query("shard.notna()")
+    dropped = int((exported["motion"] < 0.1).sum())
+    assert dropped > 0
+    said = " ".join(curate("filter", demo_copy, "--set", "motion.min=0.1").stdout.split())
+    assert f"the shards still hold {dropped} clips that this policy does not keep" in said
+    assert "the shards" not in curate("filter", demo_copy).stdout
+
+
 def test_one_command_at_a_time_changes_a_run(demo_copy: Path, two_videos: Path):
     before = contents(demo_copy)
     with alone(demo_copy):
