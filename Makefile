@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# The folders under their import names, for mypy and editors, which do not follow an editable install.
+LINKED := .venv/src/clipmill
 DEMO ?= demo
 MINUTES ?= 3
 
@@ -9,11 +11,12 @@ MINUTES ?= 3
 
 setup: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (torch carries CUDA: about 5 GB, a few minutes the first time)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	$(BIN)/python -m pip check
+	@rm -rf $(LINKED) && mkdir -p $(LINKED) && ln -s ../../../curate ../../../evaluate ../../../models ../../../clipmill/__init__.py ../../../clipmill/py.typed $(LINKED)
 	@touch $@
 
 # The whole story in minutes on two cores. Every step is a command to repeat on your own data, and goes on where it stopped.

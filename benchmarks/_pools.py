@@ -1,4 +1,6 @@
-"""Pools of clips for training experiments: folders that share one export and differ in which clips their manifest places in it."""
+"""Pools of clips for training experiments: folders that share one export and differ in which clips their manifest
+places in it.
+"""
 
 import shutil
 from pathlib import Path
@@ -8,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.shards import INDEX
+from clipmill.curate.shards import INDEX
 
 # What curation mends by cropping is no reason to leave a clip out.
 MENDED = {"letterbox"}
@@ -37,7 +39,9 @@ def write_pool(folder, run, keep):
         if name not in ("clip_id", "split"):
             at = manifest.column_names.index(name)
             column = manifest[name].combine_chunks()
-            values = [value if inside else None for value, inside in zip(column.to_pylist(), chosen.to_pylist(), strict=True)]
+            values = [
+                value if inside else None for value, inside in zip(column.to_pylist(), chosen.to_pylist(), strict=True)
+            ]
             manifest = manifest.set_column(at, manifest.field(at), pa.array(values, column.type))
     pq.write_table(manifest, folder / "manifest.parquet")
     shutil.copyfile(run / "shards.parquet", folder / "shards.parquet")
@@ -52,5 +56,7 @@ def everything_policy(path):
     import tomllib
 
     default = tomllib.loads((Path(__file__).parents[1] / "curate/presets/default.toml").read_text())
-    path.write_text("[policy]\n" + "".join(f'{column} = "off"\n' for column in default["policy"] if column != "duration_s"))
+    path.write_text(
+        "[policy]\n" + "".join(f'{column} = "off"\n' for column in default["policy"] if column != "duration_s")
+    )
     return path

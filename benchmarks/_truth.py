@@ -1,4 +1,4 @@
-"""Compare a run's tables with the demo's truth table (`curate demo`, columns in curate.demo.truth).
+"""Compare a run's tables with the demo's truth table (`curate demo`, columns in clipmill.curate.demo.truth).
 
 Nothing here knows a threshold: what a clip fails is read from the run's decisions.
 """
@@ -29,9 +29,10 @@ Row = dict[str, Any]
 def match_clips(truth: pd.DataFrame, videos: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
     """Truth shots against clips by file and time, each side matched to the other's largest overlap.
 
-    videos: video_id, relpath. clips: clip_id, video_id, start_s, end_s. Returns one row per (shot, clip) pair that is the
-    best of at least one side: file, shot_index, clip_id, overlap_s, shot_s (decodable part), clip_s, best_of_shot,
-    best_of_clip. A shot that nothing overlaps has one row with clip_id None, a clip without a shot one with shot_index NA.
+    videos: video_id, relpath. clips: clip_id, video_id, start_s, end_s. Returns one row per (shot, clip) pair that is
+    the best of at least one side: file, shot_index, clip_id, overlap_s, shot_s (decodable part), clip_s, best_of_shot,
+    best_of_clip. A shot that nothing overlaps has one row with clip_id None, a clip without a shot one with shot_index
+    NA.
     """
     shots = _decodable(truth)
     names = videos[["video_id", "relpath"]].dropna().drop_duplicates("video_id")
@@ -82,7 +83,9 @@ def cut_scores(truth: pd.DataFrame, videos: pd.DataFrame) -> dict[str, float]:
     for file in truth["file"].unique():
         left = list(found.get(file, []))
         for mark in marks[marks["file"] == file].sort_values("start_s").itertuples():
-            hit = next((c for c in left if mark.accept_start_s - ROUNDING_S <= c[0] <= mark.accept_end_s + ROUNDING_S), None)
+            hit = next(
+                (c for c in left if mark.accept_start_s - ROUNDING_S <= c[0] <= mark.accept_end_s + ROUNDING_S), None
+            )
             if hit is not None:
                 left.remove(hit)
             if mark.decodable_frames < max(1, mark.end_frame - mark.start_frame):
@@ -102,7 +105,9 @@ def _cut_times(video: Row) -> list[tuple[float, str]]:
     if video["cuts"] is None or pd.isna(video["start_pts"]):
         return []
     tick_s = video["time_base_num"] / video["time_base_den"]
-    return sorted(((c["pts"] - video["start_pts"]) * tick_s, "hard" if c["kind"] == "hard" else "gradual") for c in video["cuts"])
+    return sorted(
+        ((c["pts"] - video["start_pts"]) * tick_s, "hard" if c["kind"] == "hard" else "gradual") for c in video["cuts"]
+    )
 
 
 def _rates(tp: int, fp: int, fn: int) -> dict[str, float]:
@@ -121,12 +126,14 @@ def _rates(tp: int, fp: int, fn: int) -> dict[str, float]:
 def defect_scores(
     truth: pd.DataFrame, manifest: pd.DataFrame, decisions: pd.DataFrame, filters: Mapping[str, Iterable[str]] = FILTERS
 ) -> pd.DataFrame:
-    """Precision and recall of every planted class. One row per class, indexed by its name, with the counts behind the rates.
+    """Precision and recall of every planted class. One row per class, indexed by its name, with the counts behind the
+    rates.
 
-    static, text, blur, blockiness, flicker, near_black: counted in clips. A clip shows what its shot shows (the shot with the
-    largest overlap); it is found when it fails at least one filter of `filters[class]`. A clip with two defects counts for
-    both. A shot with a defect and no clip is a miss. `fp_clean` counts those false alarms whose shot has no defect at all,
-    and `precision_clean` leaves the others out: a black clip that also fails sharpness was rightly dropped.
+    static, text, blur, blockiness, flicker, near_black: counted in clips. A clip shows what its shot shows (the shot
+    with the largest overlap); it is found when it fails at least one filter of `filters[class]`. A clip with two
+    defects counts for both. A shot with a defect and no clip is a miss. `fp_clean` counts those false alarms whose shot
+    has no defect at all, and `precision_clean` leaves the others out: a black clip that also fails sharpness was
+    rightly dropped.
     duplicate: counted in pairs of clips that share dup_group_id. letterbox: counted in clips whose crop box is smaller
     than the frame, right where it meets the true box with an intersection over union above 0.9.
 
@@ -134,7 +141,9 @@ def defect_scores(
     """
     matches = match_clips(truth, manifest, manifest)
     shots = {(row["file"], int(row["shot_index"])): row for row in _rows(_decodable(truth))}
-    planted = {key: set(row["defects"]) for key, row in shots.items() if row["end_s"] - row["start_s"] >= MIN_DECODABLE_S}
+    planted = {
+        key: set(row["defects"]) for key, row in shots.items() if row["end_s"] - row["start_s"] >= MIN_DECODABLE_S
+    }
     shown = _shown(matches, planted)
     failed = {row["clip_id"]: set(row["failed_filters"]) for row in _rows(decisions)}
     scores = {name: _filter_score(name, set(columns), planted, shown, failed) for name, columns in filters.items()}
@@ -155,7 +164,11 @@ def _shown(matches: pd.DataFrame, planted: Mapping[Key, set[str]]) -> dict[str, 
 
 
 def _filter_score(
-    name: str, columns: set[str], planted: Mapping[Key, set[str]], shown: Mapping[str, Key], failed: Mapping[str, set[str]]
+    name: str,
+    columns: set[str],
+    planted: Mapping[Key, set[str]],
+    shown: Mapping[str, Key],
+    failed: Mapping[str, set[str]],
 ) -> dict[str, float]:
     caught = {clip for clip in shown if failed.get(clip, set()) & columns}
     positive = {clip for clip, key in shown.items() if name in planted[key]}

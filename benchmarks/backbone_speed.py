@@ -1,11 +1,12 @@
-"""Forward and backward pass of the DiT and the U-Net against diffusers' modules of the same shape: `python benchmarks/backbone_speed.py`
-prints the README's table. diffusers is no dependency: where it is missing, only our own rows are printed.
+"""Forward and backward pass of the DiT and the U-Net against diffusers' modules of the same shape: `python
+benchmarks/backbone_speed.py` prints the README's table. diffusers is no dependency: where it is missing, only our own
+rows are printed.
 
-DiT: width, depth, heads, patch and the alternation of spatial and temporal blocks are those of diffusers' LatteTransformer3DModel,
-which shares one adaLN projection between its blocks where ours, like Latte's own code, has one per block. U-Net: levels, widths,
-heads, cross-attention and the temporal layers with learned mixing of UNetSpatioTemporalConditionModel, which has projections around
-its transformers that ours has not; hence the columns of GFLOP, counted by torch, and of GFLOP/s. Models take turns; medians are
-printed.
+DiT: width, depth, heads, patch and the alternation of spatial and temporal blocks are those of diffusers'
+LatteTransformer3DModel, which shares one adaLN projection between its blocks where ours, like Latte's own code, has one
+per block. U-Net: levels, widths, heads, cross-attention and the temporal layers with learned mixing of
+UNetSpatioTemporalConditionModel, which has projections around its transformers that ours has not; hence the columns of
+GFLOP, counted by torch, and of GFLOP/s. Models take turns; medians are printed.
 """
 
 import argparse
@@ -18,10 +19,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.backbones.contract import Conditioning
-from models.backbones.dit import DiT, DiTConfig
-from models.backbones.unet import UNet, UNetConfig
-from models.layers.plan import SPATIAL, TEMPORAL
+from clipmill.models.backbones.contract import Conditioning
+from clipmill.models.backbones.dit import DiT, DiTConfig
+from clipmill.models.backbones.unet import UNet, UNetConfig
+from clipmill.models.layers.plan import SPATIAL, TEMPORAL
 
 HEAD_DIM = 64
 TOKEN_DIM = 64
@@ -59,7 +60,12 @@ def their_dit(options: argparse.Namespace, z: torch.Tensor) -> Contestant:
     from diffusers import LatteTransformer3DModel
 
     heads = options.dit_width // HEAD_DIM
-    shape = {"num_attention_heads": heads, "attention_head_dim": HEAD_DIM, "num_layers": options.depth // 2, "attention_bias": True}
+    shape = {
+        "num_attention_heads": heads,
+        "attention_head_dim": HEAD_DIM,
+        "num_layers": options.depth // 2,
+        "attention_bias": True,
+    }
     sizes = {
         "in_channels": CHANNELS,
         "out_channels": CHANNELS,
@@ -67,7 +73,12 @@ def their_dit(options: argparse.Namespace, z: torch.Tensor) -> Contestant:
         "patch_size": 2,
         "video_length": options.frames,
     }
-    norm = {"norm_type": "ada_norm_single", "norm_elementwise_affine": False, "norm_eps": 1e-6, "activation_fn": "gelu-approximate"}
+    norm = {
+        "norm_type": "ada_norm_single",
+        "norm_elementwise_affine": False,
+        "norm_eps": 1e-6,
+        "activation_fn": "gelu-approximate",
+    }
     model = LatteTransformer3DModel(**shape, **sizes, **norm, caption_channels=TOKEN_DIM).to(z.device)
     # Its constructor wants a text projection; the blocks have no cross-attention, so one token is all it computes.
     text = torch.randn(len(z), 1, TOKEN_DIM, device=z.device)
@@ -77,8 +88,15 @@ def their_dit(options: argparse.Namespace, z: torch.Tensor) -> Contestant:
 
 def our_unet(options: argparse.Namespace, z: torch.Tensor) -> Contestant:
     plans = ((SPATIAL, TEMPORAL), (SPATIAL, TEMPORAL), ())
-    temporal = {"mixer": "alpha_images", "temporal_convolutions": True, "time_positions": "sinusoidal", "temporal_feed_forward_first": True}
-    config = UNetConfig(width=options.unet_width, multipliers=(1, 2, 4), plans=plans, head_dim=HEAD_DIM, token_dim=TOKEN_DIM, **temporal)
+    temporal = {
+        "mixer": "alpha_images",
+        "temporal_convolutions": True,
+        "time_positions": "sinusoidal",
+        "temporal_feed_forward_first": True,
+    }
+    config = UNetConfig(
+        width=options.unet_width, multipliers=(1, 2, 4), plans=plans, head_dim=HEAD_DIM, token_dim=TOKEN_DIM, **temporal
+    )
     model = UNet(config).to(z.device)
     noise_level = torch.rand(len(z), device=z.device)
     conditioning = Conditioning(tokens=torch.randn(len(z), TOKENS, TOKEN_DIM, device=z.device))
@@ -95,9 +113,18 @@ def their_unet(options: argparse.Namespace, z: torch.Tensor) -> Contestant:
         "up_block_types": tuple(name.format("Up") for name in (plain, crossing, crossing)),
     }
     heads = tuple(width // HEAD_DIM for width in widths)
-    sizes = {"in_channels": CHANNELS, "out_channels": CHANNELS, "block_out_channels": widths, "num_frames": options.frames}
+    sizes = {
+        "in_channels": CHANNELS,
+        "out_channels": CHANNELS,
+        "block_out_channels": widths,
+        "num_frames": options.frames,
+    }
     model = UNetSpatioTemporalConditionModel(
-        **sizes, **blocks, num_attention_heads=heads, cross_attention_dim=TOKEN_DIM, projection_class_embeddings_input_dim=768
+        **sizes,
+        **blocks,
+        num_attention_heads=heads,
+        cross_attention_dim=TOKEN_DIM,
+        projection_class_embeddings_input_dim=768,
     ).to(z.device)
     noise_level, ids = torch.rand(len(z), device=z.device), torch.zeros(len(z), 3, device=z.device)
     tokens = torch.randn(len(z), TOKENS, TOKEN_DIM, device=z.device)
@@ -129,7 +156,10 @@ def table(entries: list[Contestant], seconds: dict[int, list[float]]) -> None:
     for index, entry in enumerate(entries):
         median_s, gflop = statistics.median(seconds[index]), forward_gflop(entry)
         count = sum(parameter.numel() for parameter in entry.module.parameters()) / 1e6
-        print(f"| {entry.kind} | {entry.name} | {count:.1f} | {gflop:.1f} | {1000 * median_s:.0f} | {3 * gflop / median_s:.0f} |")
+        print(
+            f"| {entry.kind} | {entry.name} | {count:.1f} | {gflop:.1f} | {1000 * median_s:.0f} |"
+            f" {3 * gflop / median_s:.0f} |"
+        )
 
 
 def main() -> None:
@@ -157,7 +187,8 @@ def main() -> None:
     table(entries, seconds)
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {options.threads} threads"
     print(
-        f"\n{where}, torch {torch.__version__}, float32, {options.batch} x {options.frames} x {CHANNELS} x {options.side} x {options.side}"
+        f"\n{where}, torch {torch.__version__}, float32, {options.batch} x {options.frames} x {CHANNELS} x"
+        f" {options.side} x {options.side}"
     )
 
 

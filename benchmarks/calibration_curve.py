@@ -1,9 +1,11 @@
-"""SVD's ablation in small: drop growing shares of one axis alone, train the same model on what is left, and see where it helps.
+"""SVD's ablation in small: drop growing shares of one axis alone, train the same model on what is left, and see where
+it helps.
 
-    python benchmarks/calibration_curve.py --work DIR [--axis motion] [--drop 12.5,25,50] [--steps 1000] [--seeds 0,1,2] [--results FILE]
+    python benchmarks/calibration_curve.py --work DIR [--axis motion] [--drop 12.5,25,50] [--steps 1000] [--seeds 0,1,2]
+    [--results FILE]
 
-Uses the videos and the held-out clips of `curation_gain.py --work DIR`; clips without a score on the axis are in no pool. Prints a Markdown
-table, and writes the figures of each training to FILE (DIR/calibration_curve.json).
+Uses the videos and the held-out clips of `curation_gain.py --work DIR`; clips without a score on the axis are in no
+pool. Prints a Markdown table, and writes the figures of each training to FILE (DIR/calibration_curve.json).
 """
 
 import argparse
@@ -14,7 +16,7 @@ import pandas as pd
 from curation_gain import HELD_OUT, SIZES, SOURCE_SEED, command, held_out, row, sampled, source, train_all
 from demo_training import features, motion, samples, windows
 
-from models.config import load
+from clipmill.models.config import load
 
 
 def clips_of(folder):
@@ -37,25 +39,42 @@ def main():
     options = parser.parse_args()
     work, size = options.work, SIZES[options.size]
     _, run = source(work, SOURCE_SEED, options.minutes)
-    command("curate.cli", "calibrate", run, "--axis", options.axis, "--drop", options.drop)
+    command("clipmill.curate.cli", "calibrate", run, "--axis", options.axis, "--drop", options.drop)
     reference, _ = windows([held_out(work, *HELD_OUT[0])], load("demo", size.settings), options.samples)
     real, real_motion = features(reference), motion(reference)
     folders = {0.0: run / "calibration" / options.axis / "all"}
-    folders |= {percent: folders[0.0].with_name(f"drop-{percent:g}") for percent in sorted(map(float, options.drop.split(",")))}
+    folders |= {
+        percent: folders[0.0].with_name(f"drop-{percent:g}") for percent in sorted(map(float, options.drop.split(",")))
+    }
     names = {percent: f"{options.axis}-{percent:g}-" for percent in folders}
     seeds = [int(seed) for seed in options.seeds.split(",")]
     chosen = [(folder, names[percent], seed) for seed in seeds for percent, folder in folders.items()]
     train_all(work, chosen, size, options.steps, options.samples)
     results = []
-    print(f"| {options.axis}: dropped | clips | Fréchet distance (mini) | motion, of real | found defective |\n|---|---|---|---|---|")
+    print(
+        f"| {options.axis}: dropped | clips | Fréchet distance (mini) | motion, of real | found defective"
+        " |\n|---|---|---|---|---|"
+    )
     for percent, folder in folders.items():
         clips, name = len(clips_of(folder)), names[percent]
-        rows = [row(work, f"samples {name} {seed}", samples(sampled(work, name, seed)), real, real_motion) for seed in seeds]
+        rows = [
+            row(work, f"samples {name} {seed}", samples(sampled(work, name, seed)), real, real_motion) for seed in seeds
+        ]
         results += [{"drop": percent, "clips": clips} | one for one in rows]
         one = pd.DataFrame(rows)
         distance = f"{one['distance'].mean():.1f}" + (f" ± {one['distance'].std(ddof=1):.1f}" if len(seeds) > 1 else "")
-        print(f"| {percent:g} % | {clips} | {distance} | {one['motion'].mean():.2f} | {100 * one['defective'].mean():.0f} % |", flush=True)
-    told = {"axis": options.axis, "steps": options.steps, "samples": options.samples, "size": options.size, "rows": results}
+        print(
+            f"| {percent:g} % | {clips} | {distance} | {one['motion'].mean():.2f} |"
+            f" {100 * one['defective'].mean():.0f} % |",
+            flush=True,
+        )
+    told = {
+        "axis": options.axis,
+        "steps": options.steps,
+        "samples": options.samples,
+        "size": options.size,
+        "rows": results,
+    }
     (options.results or work / "calibration_curve.json").write_text(json.dumps(told, indent=1) + "\n")
 
 

@@ -1,10 +1,11 @@
-"""Pictures per second of the CLIP stage of `curate` against a bare open_clip loop at the same batch size, as a Markdown table.
+"""Pictures per second of the CLIP stage of `curate` against a bare open_clip loop at the same batch size, as a Markdown
+table.
 
     python benchmarks/clip_speed.py [--minutes 8] [--rounds 3] [--model ViT-B-32]
 
-Both read the same stored JPEGs, in processes of their own, alternating. The loop has what a script would have: PIL, open_clip's own
-transform, encode_image, as many threads as cores. Weights are random: time does not depend on them. `whole` counts starting Python and
-loading the network, `steady` leaves them out: slope between all clips and a few.
+Both read the same stored JPEGs, in processes of their own, alternating. The loop has what a script would have: PIL,
+open_clip's own transform, encode_image, as many threads as cores. Weights are random: time does not depend on them.
+`whole` counts starting Python and loading the network, `steady` leaves them out: slope between all clips and a few.
 """
 
 import argparse
@@ -22,7 +23,8 @@ import open_clip, pyarrow.parquet as pq, torch
 from PIL import Image
 network, _, transform = open_clip.create_model_and_transforms("local-dir:" + sys.argv[2])
 network.eval()
-jpegs = [j for f in sorted(glob.glob(sys.argv[1] + "/frames/*.parquet")) for j in pq.read_table(f, columns=["jpeg"])["jpeg"].to_pylist()]
+parts = sorted(glob.glob(sys.argv[1] + "/frames/*.parquet"))
+jpegs = [j for part in parts for j in pq.read_table(part, columns=["jpeg"])["jpeg"].to_pylist()]
 jpegs = jpegs[: int(sys.argv[3])]
 with torch.inference_mode():
     for at in range(0, len(jpegs), int(sys.argv[4])):
@@ -46,11 +48,11 @@ def write_network(folder, model):
 
 def stage_seconds(run, network, batch, workers):
     """Wall seconds of the pass alone over all clips of the run, its table made anew."""
-    from curate import finish
-    from curate.manifest import RunDir
-    from curate.options import RunOptions
-    from curate.run import listing_of
-    from curate.stored_pass import run_passes
+    from clipmill.curate import finish
+    from clipmill.curate.manifest import RunDir
+    from clipmill.curate.options import RunOptions
+    from clipmill.curate.run import listing_of
+    from clipmill.curate.stored_pass import run_passes
 
     for part in (run / "annotations").glob("clip.v*/*.parquet"):
         part.unlink()
@@ -77,7 +79,9 @@ def make_run(folder, minutes):
         ["demo", folder / "videos", "--minutes", minutes, "--seed", 5],
         ["run", folder / "videos", "--out", folder / "run", "--no-export"],
     ):
-        subprocess.run([sys.executable, "-m", "curate.cli", *map(str, command)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "clipmill.curate.cli", *map(str, command)], check=True, stdout=subprocess.DEVNULL
+        )
     return folder / "run"
 
 
@@ -108,14 +112,21 @@ def main():
                 seconds["stage", key].append(stage_seconds(run, network, options.batch, options.workers))
                 seconds["loop", key].append(loop_seconds(run, network, options.batch, counts[key]))
         middle = {key: statistics.median(values) for key, values in seconds.items()}
-        print(f"{options.model}, batches of {options.batch}, {counts['all']} pictures, medians of {options.rounds} rounds\n")
+        print(
+            f"{options.model}, batches of {options.batch}, {counts['all']} pictures, medians of {options.rounds}"
+            " rounds\n"
+        )
         print("| | whole, pictures/s | steady, pictures/s |\n|---|---|---|")
         rates = {}
         for what, title in (("loop", "bare open_clip loop"), ("stage", "`curate`, clip stage")):
             slope = (counts["all"] - counts["few"]) / (middle[what, "all"] - middle[what, "few"])
             rates[what] = counts["all"] / middle[what, "all"], slope
             print(f"| {title} | {rates[what][0]:.1f} | {slope:.1f} |")
-        print("| stage / loop | {:.2f} | {:.2f} |".format(*(a / b for a, b in zip(rates["stage"], rates["loop"], strict=True))))
+        print(
+            "| stage / loop | {:.2f} | {:.2f} |".format(
+                *(a / b for a, b in zip(rates["stage"], rates["loop"], strict=True))
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""Is the same model, trained with the same compute, better on curated data? The claim of the SVD paper, on the demo videos.
+"""Is the same model, trained with the same compute, better on curated data? The claim of the SVD paper, on the demo
+videos.
 
-    python benchmarks/curation_gain.py [--work DIR] [--minutes 12] [--steps 1000] [--seeds 0,1,2] [--samples 256] [--size cpu|gpu]
+    python benchmarks/curation_gain.py [--work DIR] [--minutes 12] [--steps 1000] [--seeds 0,1,2] [--samples 256]
+    [--size cpu|gpu]
                                          [--control] [--results FILE]
 
-Pools of one run, one export: A, every clip (about half carry a planted defect); B, A after the default policy; C, the clips that the demo's
-truth calls clean. Each trains the preset `demo` for the same steps with the same seeds. Samples are compared with held-out clean clips of
-other demo seeds by a Fréchet distance on the features of `mini` (no FVD), by mean motion, and by the share that curate's own annotators
-find defective. --control adds pool R, as many clips of A as B has, drawn at random: is it cleanliness, or only fewer clips for the same
-steps? With --work everything is kept there, and what is there is not made again. Prints a Markdown table, its minutes to stderr, and writes
-the figures of each set and training to FILE (DIR/curation_gain.json).
+Pools of one run, one export: A, every clip (about half carry a planted defect); B, A after the default policy; C, the
+clips that the demo's truth calls clean. Each trains the preset `demo` for the same steps with the same seeds. Samples
+are compared with held-out clean clips of other demo seeds by a Fréchet distance on the features of `mini` (no FVD), by
+mean motion, and by the share that curate's own annotators find defective. --control adds pool R, as many clips of A as
+B has, drawn at random: is it cleanliness, or only fewer clips for the same steps? With --work everything is kept there,
+and what is there is not made again. Prints a Markdown table, its minutes to stderr, and writes the figures of each set
+and training to FILE (DIR/curation_gain.json).
 """
 
 import argparse
@@ -26,10 +29,10 @@ import torch
 from _pools import clean_clips, everything_policy, write_pool
 from demo_training import baselines, command, features, motion, samples, windows
 
-from evaluate.error_bar import leave_groups_out
-from evaluate.frechet import frechet_distance
-from models.config import load
-from models.generate.files import write_mp4
+from clipmill.evaluate.error_bar import leave_groups_out
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.models.config import load
+from clipmill.models.generate.files import write_mp4
 
 # Of demo videos; (seed, minutes). None of them was seen by gain_settings.py, which chose the network.
 SOURCE_SEED, HELD_OUT = 20, ((21, 6), (22, 6))
@@ -61,14 +64,19 @@ SIZES = {
     "cpu": Size(_CPU, "cpu", 2, 1),
     "gpu": Size((*_GPU, "backbone.options.plans=['spatial','temporal']"), "cuda", 1, None),
 }
-TITLES = {"A": "A, every clip", "B": "B, A after the default policy", "C": "C, clean by the truth", "R": "R, as many of A as B, at random"}
+TITLES = {
+    "A": "A, every clip",
+    "B": "B, A after the default policy",
+    "C": "C, clean by the truth",
+    "R": "R, as many of A as B, at random",
+}
 
 
 def rendered(work, seed, minutes):
     """The folder of the demo videos of a seed."""
     videos = work / f"videos{seed}"
     if not (videos / "truth.parquet").is_file():
-        command("curate.cli", "demo", videos, "--minutes", minutes, "--seed", seed)
+        command("clipmill.curate.cli", "demo", videos, "--minutes", minutes, "--seed", seed)
     return videos
 
 
@@ -76,10 +84,10 @@ def source(work, seed, minutes):
     """A demo run of which every clip is exported; decisions/default.parquet has what the default policy says."""
     videos, run = rendered(work, seed, minutes), work / f"run{seed}"
     if not (run / "shards.parquet").is_file():
-        command("curate.cli", "run", videos, "--out", run, "--no-export", "--set", "export.split={train=1.0}")
+        command("clipmill.curate.cli", "run", videos, "--out", run, "--no-export", "--set", "export.split={train=1.0}")
         policy = everything_policy(work / "everything.toml")
-        command("curate.cli", "filter", run, "--policy", policy, "--name", "everything")
-        command("curate.cli", "export", run)
+        command("clipmill.curate.cli", "filter", run, "--policy", policy, "--name", "everything")
+        command("clipmill.curate.cli", "export", run)
     return videos, run
 
 
@@ -89,7 +97,11 @@ def pools(work, seed, minutes, control=False):
     manifest = pd.read_parquet(run / "manifest.parquet")
     exported = set(manifest.loc[manifest["shard"].notna(), "clip_id"])
     decided = pd.read_parquet(run / "decisions" / "default.parquet")
-    chosen = {"A": exported, "B": set(decided.loc[decided["keep"].fillna(False).astype(bool), "clip_id"]), "C": clean_clips(videos, run)}
+    chosen = {
+        "A": exported,
+        "B": set(decided.loc[decided["keep"].fillna(False).astype(bool), "clip_id"]),
+        "C": clean_clips(videos, run),
+    }
     if control:
         order = np.random.default_rng(seed).permutation(sorted(exported))
         chosen["R"] = set(order[: len(chosen["B"] & exported)])
@@ -97,7 +109,10 @@ def pools(work, seed, minutes, control=False):
     found = {}
     for name, clips in chosen.items():
         facts = write_pool(work / f"pool-{name}", run, clips & exported)
-        found[name] = work / f"pool-{name}", facts | {"clean_share": len(clips & exported & clean) / len(clips & exported)}
+        found[name] = (
+            work / f"pool-{name}",
+            facts | {"clean_share": len(clips & exported & clean) / len(clips & exported)},
+        )
     return found
 
 
@@ -117,8 +132,20 @@ def judged(work, name, videos, fps=8.0):
             write_mp4(folder / f"{i:04d}.mp4", torch.from_numpy(video).permute(0, 3, 1, 2), fps)
         off = [f"policy.{column}=off" for column in ("text_area", "sharpness", "blockiness", "dup_rank", "duration_s")]
         sets = [*off, "annotators=['motion','quality']", "scenes.min_length_s=0.4", "scenes.detector=cascade"]
-        command("curate.cli", "run", folder, "--out", run, "--no-export", *(word for text in sets for word in ("--set", text)))
-    failed = pd.read_parquet(run / "manifest.parquet").groupby("relpath")["failed_filters"].agg(lambda lists: sum(map(len, lists)))
+        command(
+            "clipmill.curate.cli",
+            "run",
+            folder,
+            "--out",
+            run,
+            "--no-export",
+            *(word for text in sets for word in ("--set", text)),
+        )
+    failed = (
+        pd.read_parquet(run / "manifest.parquet")
+        .groupby("relpath")["failed_filters"]
+        .agg(lambda lists: sum(map(len, lists)))
+    )
     return float((failed > 0).sum() / min(len(videos), _JUDGED_VIDEOS))
 
 
@@ -142,9 +169,23 @@ def train(work, pool, name, seed, size, settings, count):
     if not (out / "manifest.parquet").is_file():
         # Pools go by turns, so no two trainings of one pool fill its latents at once.
         cache = ("--cache", work / f"latents-{name}")
-        command("models.cli", "train", pool, "--config", "demo", "--out", checkpoint, *cache, *device, *sets, **threads)
+        command(
+            "clipmill.models.cli",
+            "train",
+            pool,
+            "--config",
+            "demo",
+            "--out",
+            checkpoint,
+            *cache,
+            *device,
+            *sets,
+            **threads,
+        )
         batch = ("--set", "sample.batch=64", *device)
-        command("models.cli", "sample", checkpoint, "--out", out, "--n", count, "--seed", seed, *batch, **threads)
+        command(
+            "clipmill.models.cli", "sample", checkpoint, "--out", out, "--n", count, "--seed", seed, *batch, **threads
+        )
 
 
 def sampled(work, name, seed):
@@ -179,7 +220,10 @@ def measured(work, options):
         reference, _ = windows([first], config, options.samples)
         other, _ = windows([second], config, options.samples)
         real, real_motion = features(reference), motion(np.concatenate([reference, other]))
-        rows = [row(work, name, videos, real, real_motion) for name, videos in baselines(other, np.random.default_rng(0)).items()]
+        rows = [
+            row(work, name, videos, real, real_motion)
+            for name, videos in baselines(other, np.random.default_rng(0)).items()
+        ]
         for name, (folder, _) in found.items():
             known, _ = windows([folder], config, options.samples)
             rows.append(row(work, f"training windows {name}", known, real, real_motion))

@@ -2,10 +2,10 @@
 
     python benchmarks/cuts.py [--videos FOLDER] [--checks FOLDER] [--runs 3] [--sweep] [--mistakes]
 
-Every detector gets its own pass over the files in two fresh processes, decoding and loading the network included, through
-the product's own reader; PySceneDetect runs with its defaults in the same call. Times are medians of the runs. Labels and
-the scoring rule (tolerance 2 frames, one boundary inside a gradual transition finds it) come from `cut_score.py` beside
-the videos. --sweep moves each threshold by a fifth either way and prints F1 on the stored curves.
+Every detector gets its own pass over the files in two fresh processes, decoding and loading the network included,
+through the product's own reader; PySceneDetect runs with its defaults in the same call. Times are medians of the runs.
+Labels and the scoring rule (tolerance 2 frames, one boundary inside a gradual transition finds it) come from
+`cut_score.py` beside the videos. --sweep moves each threshold by a fifth either way and prints F1 on the stored curves.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from curate import scenes
-from curate.decoders import open_frames
-from curate.errors import DecodeError
-from curate.scenes.config import ScenesConfig
-from curate.scenes.curves import CurveBuilder
+from clipmill.curate import scenes
+from clipmill.curate.decoders import open_frames
+from clipmill.curate.errors import DecodeError
+from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.scenes.curves import CurveBuilder
 
 OURS = ("cascade", "fused", "transnetv2")
 THEIRS = ("PySceneDetect Adaptive", "PySceneDetect Content")
@@ -59,7 +59,7 @@ def start_worker(detector: str) -> None:
     if detector in ("fused", "transnetv2"):
         import torch
 
-        from curate.scenes.transnet import WindowNetwork
+        from clipmill.curate.scenes.transnet import WindowNetwork
 
         torch.set_num_threads(1)
         _worker["network"] = WindowNetwork("cpu")
@@ -151,7 +151,9 @@ def mistakes(found: list[Found], truth: dict) -> None:
 
 def sweep(found: list[Found], detector: str, truth: dict, module: ModuleType) -> None:
     """F1 with each threshold moved, decided again on the stored curves."""
-    print(f"\nF1 of {detector} with one threshold moved\n\n| threshold | " + " | ".join(f"x {s:g}" for s in STEPS) + " |")
+    print(
+        f"\nF1 of {detector} with one threshold moved\n\n| threshold | " + " | ".join(f"x {s:g}" for s in STEPS) + " |"
+    )
     print("|---" * (len(STEPS) + 1) + "|")
     base = ScenesConfig(detector=detector)
     skipped = {"min_length_s", "max_length_s", "guard_s"}
@@ -182,7 +184,10 @@ def main() -> None:
     module = scorer(args.checks)
     truth = module.labels(args.videos.name)
     files = sorted((f for f in args.videos.iterdir() if f.is_file()), key=lambda f: -f.stat().st_size)
-    print("| detector | precision | recall | F1 | hard | gradual | seconds | time, cascade = 1 | frames through the network |")
+    print(
+        "| detector | precision | recall | F1 | hard | gradual | seconds | time, cascade = 1 | frames through the"
+        " network |"
+    )
     print("|---" * 9 + "|")
     base_s, kept = None, {}
     for detector in args.detectors:

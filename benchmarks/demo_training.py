@@ -1,11 +1,14 @@
-"""Does the preset `demo` learn the demo videos in three minutes on two cores? Fréchet distance on the offline features, and motion.
+"""Does the preset `demo` learn the demo videos in three minutes on two cores? Fréchet distance on the offline features,
+and motion.
 
-    python benchmarks/demo_training.py [--minutes 3] [--seeds 0,1,2] [--samples 256] [--work DIR] [--set data.batch=32 ...]
+    python benchmarks/demo_training.py [--minutes 3] [--seeds 0,1,2] [--samples 256] [--work DIR] [--set data.batch=32
+    ...]
 
-Trains on the kept clips of `curate demo --minutes 3`, as `make demo` makes them, and compares samples with kept clips of other demo
-seeds, which share no scene with them. The distance is on the features of `mini` and is no FVD. Beside it stand sets that know the frames
-but not their order (static copies, shuffled frames, frames of different clips), noise, and the training windows themselves. Motion: mean
-optical flow from frame to frame, px of a 32 px picture. With --work everything is kept there, and what is there is not made again.
+Trains on the kept clips of `curate demo --minutes 3`, as `make demo` makes them, and compares samples with kept clips
+of other demo seeds, which share no scene with them. The distance is on the features of `mini` and is no FVD. Beside it
+stand sets that know the frames but not their order (static copies, shuffled frames, frames of different clips), noise,
+and the training windows themselves. Motion: mean optical flow from frame to frame, px of a 32 px picture. With --work
+everything is kept there, and what is there is not made again.
 """
 
 import argparse
@@ -19,17 +22,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from curate.cover import covered
-from curate.errors import DecodeError
-from evaluate.features import network_class
-from evaluate.frechet import frechet_distance
-from evaluate.metrics.dynamic_degree import DynamicDegree
-from evaluate.protocol import load as load_protocol
-from evaluate.resize import preprocess
-from evaluate.sets import open_set
-from models.config import load
-from models.train.config import size_px
-from models.train.windows import keyed_rng
+from clipmill.curate.cover import covered
+from clipmill.curate.errors import DecodeError
+from clipmill.evaluate.features import network_class
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.metrics.dynamic_degree import DynamicDegree
+from clipmill.evaluate.protocol import load as load_protocol
+from clipmill.evaluate.resize import preprocess
+from clipmill.evaluate.sets import open_set
+from clipmill.models.config import load
+from clipmill.models.train.config import size_px
+from clipmill.models.train.windows import keyed_rng
 
 TRAIN, HELD_OUT = (0, 3), ((2, 6), (3, 6))  # (seed, minutes) of demo videos
 
@@ -43,8 +46,8 @@ def curated(work, seed, minutes):
     """A curated run of the demo videos of a seed."""
     run, videos = work / f"run{seed}", work / f"videos{seed}"
     if not (run / "manifest.parquet").is_file():
-        command("curate.cli", "demo", videos, "--minutes", minutes, "--seed", seed)
-        command("curate.cli", "run", videos, "--out", run)
+        command("clipmill.curate.cli", "demo", videos, "--minutes", minutes, "--seed", seed)
+        command("clipmill.curate.cli", "run", videos, "--out", run)
     return run
 
 
@@ -108,9 +111,21 @@ def trained(work, run, seed, minutes, count, overrides, config):
     sets = [part for text in overrides for part in ("--set", text)]
     time_limit = ("--set", f"train.minutes={minutes}", "--set", f"train.seed={seed}")
     if not out.exists():
-        command("models.cli", "train", run, "--config", "demo", "--out", checkpoint, "--device", "cpu", *time_limit, *sets)
+        command(
+            "clipmill.models.cli",
+            "train",
+            run,
+            "--config",
+            "demo",
+            "--out",
+            checkpoint,
+            "--device",
+            "cpu",
+            *time_limit,
+            *sets,
+        )
         batch = ("--set", "sample.batch=64", "--device", "cpu")
-        command("models.cli", "sample", checkpoint, "--out", out, "--n", count, "--seed", seed, *batch)
+        command("clipmill.models.cli", "sample", checkpoint, "--out", out, "--n", count, "--seed", seed, *batch)
     rows = [json.loads(line) for line in (checkpoint / "log.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]
     return samples(out), losses[0], float(np.mean(losses[-5:])), rows[-1]["step"]
@@ -132,15 +147,22 @@ def main():
         reference, n_reference = windows([first], config, options.samples)
         other, n_other = windows([second], config, options.samples)
         known, n_known = windows([train_run], config, options.samples, "split = 'train'")
-        print(f"{options.samples} windows each; reference of {n_reference} clips, other real of {n_other}, training set of {n_known}\n")
+        print(
+            f"{options.samples} windows each; reference of {n_reference} clips, other real of {n_other}, training set"
+            f" of {n_known}\n"
+        )
         print("| set | Fréchet distance (mini) | mean step, px | of real |\n|---|---|---|---|")
         real, real_motion = features(reference), motion(np.concatenate([reference, other]))
         sets = baselines(other, np.random.default_rng(0)) | {"training windows": known}
         for name, videos in sets.items():
             print(row(name, frechet_distance(real, features(videos)), motion(videos), real_motion), flush=True)
         for seed in map(int, options.seeds.split(",")):
-            made, first, last, steps = trained(work, train_run, seed, options.minutes, options.samples, options.set, config)
-            name = f"**samples**, seed {seed}: {steps} steps, loss {first:.2f} to {last:.2f} ({100 * last / first:.0f} %)"
+            made, first, last, steps = trained(
+                work, train_run, seed, options.minutes, options.samples, options.set, config
+            )
+            name = (
+                f"**samples**, seed {seed}: {steps} steps, loss {first:.2f} to {last:.2f} ({100 * last / first:.0f} %)"
+            )
             print(row(name, frechet_distance(real, features(made)), motion(made), real_motion), flush=True)
 
 

@@ -1,6 +1,6 @@
 """Cuts and planted defects found in the demo videos by the default preset, against their truth.
 
-    python benchmarks/demo_truth.py [--minutes 6] [--seed 1] [--keep FOLDER]
+python benchmarks/demo_truth.py [--minutes 6] [--seed 1] [--keep FOLDER]
 """
 
 import argparse
@@ -15,7 +15,7 @@ import pandas as pd
 
 
 def curate(*arguments):
-    subprocess.run([sys.executable, "-m", "curate.cli", *map(str, arguments)], check=True, stdout=sys.stderr)
+    subprocess.run([sys.executable, "-m", "clipmill.curate.cli", *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
 def report(videos, run):
@@ -32,7 +32,9 @@ def report(videos, run):
         instances = cuts[f"{kind}_tp"] + cuts[f"{kind}_fn"]
         lines.append(f"| {title} | {instances} | {cuts[f'{kind}_precision']:.3f} | {cuts[f'{kind}_recall']:.3f} |")
     for name, row in _truth.defect_scores(truth, manifest, manifest).iterrows():
-        lines.append(f"| {name.replace('_', ' ')} | {row['tp'] + row['fn']:.0f} | {row['precision']:.3f} | {row['recall']:.3f} |")
+        lines.append(
+            f"| {name.replace('_', ' ')} | {row['tp'] + row['fn']:.0f} | {row['precision']:.3f} | {row['recall']:.3f} |"
+        )
     return "\n".join(lines)
 
 

@@ -2,8 +2,9 @@
 
     python benchmarks/extraction.py [--clips 100,2000] [--features mini]
 
-Time: the network alone on ready pictures, decoding and resizing alone, and both as `evaluate` runs them; perfect overlap takes as
-long as the longer of the two where cores are free, and as their sum on as many busy cores. Memory: peak of a process of its own.
+Time: the network alone on ready pictures, decoding and resizing alone, and both as `evaluate` runs them; perfect
+overlap takes as long as the longer of the two where cores are free, and as their sum on as many busy cores. Memory:
+peak of a process of its own.
 """
 
 import argparse
@@ -22,7 +23,9 @@ FRAMES, SIDE = 16, 256
 def write_clips(folder, count):
     """`count` small H.264 files of a drifting texture."""
     rng = np.random.default_rng(0)
-    texture = cv2.resize(rng.integers(0, 255, (12, 12, 3), np.uint8), (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC)
+    texture = cv2.resize(
+        rng.integers(0, 255, (12, 12, 3), np.uint8), (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC
+    )
     for k in range(count):
         with av.open(str(folder / f"{k:05d}.mp4"), "w") as container:
             stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast", "crf": "28"})
@@ -35,16 +38,18 @@ def write_clips(folder, count):
 
 
 def evaluation(folder, features, clips):
-    from evaluate.extract import Settings
-    from evaluate.protocol import load
-    from evaluate.scoring import Evaluation
+    from clipmill.evaluate.extract import Settings
+    from clipmill.evaluate.protocol import load
+    from clipmill.evaluate.scoring import Evaluation
 
     protocol = load("clipmill", {"features": features, "n_real": clips, "n_fake": clips, "choose": "first"})
     return Evaluation(folder, folder, protocol, Settings(device="cpu"))
 
 
 def peak(folder, features, clips, queue):
-    """Peak resident memory in MB of measuring `clips` clips. Not ru_maxrss: that of the parent lives on in a new program."""
+    """Peak resident memory in MB of measuring `clips` clips. Not ru_maxrss: that of the parent lives on in a new
+    program.
+    """
     evaluation(folder, features, clips).features("fake")
     status = Path("/proc/self/status").read_text()
     queue.put(int(status.split("VmHWM:")[1].split()[0]) / 1024)
@@ -54,9 +59,9 @@ def seconds(folder, features, clips):
     """(network alone, decode and resize alone, both together), s."""
     import torch
 
-    from evaluate.extract import Clip, read_clip
-    from evaluate.resize import preprocess
-    from evaluate.sets import open_set
+    from clipmill.evaluate.extract import Clip, read_clip
+    from clipmill.evaluate.resize import preprocess
+    from clipmill.evaluate.sets import open_set
 
     job = evaluation(folder, features, clips)
     network, protocol = job.network(features), job.protocol
@@ -90,7 +95,11 @@ def main():
         print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
         for features in dict.fromkeys((options.features, "i3d-random")):
             alone, decode, both = seconds(folder, features, options.timed)
-            print(f"| {features} | {options.timed} | {alone:.1f} | {decode:.1f} | {both:.1f} | {both / (alone + decode):.2f} |", flush=True)
+            print(
+                f"| {features} | {options.timed} | {alone:.1f} | {decode:.1f} | {both:.1f} |"
+                f" {both / (alone + decode):.2f} |",
+                flush=True,
+            )
         print("\n| clips | peak memory, MB |\n|---|---|")
         for clips in counts:
             queue = context.Queue()

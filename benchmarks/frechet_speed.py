@@ -1,8 +1,9 @@
-"""Our Fréchet distance beside SciPy's matrix square root: `python benchmarks/frechet_speed.py` prints the README's table.
+"""Our Fréchet distance beside SciPy's matrix square root: `python benchmarks/frechet_speed.py` prints the README's
+table.
 
-Once from features to the number, means and covariances included, and once from given means and covariances; all take turns, medians are
-printed. The peer is what published FVD code does: numpy's covariance, sqrtm of the product, real part of the trace. Its speed
-depends on SciPy's version and on the number of threads, so both are printed.
+Once from features to the number, means and covariances included, and once from given means and covariances; all take
+turns, medians are printed. The peer is what published FVD code does: numpy's covariance, sqrtm of the product, real
+part of the trace. Its speed depends on SciPy's version and on the number of threads, so both are printed.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import numpy as np
 import scipy
 from scipy.linalg import sqrtm
 
-from evaluate.frechet import frechet_distance, frechet_from_moments
+from clipmill.evaluate.frechet import frechet_distance, frechet_from_moments
 
 CASES = ((400, 2048), (400, 256), (2048, 2048), (2048, 256))
 
@@ -43,7 +44,10 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=2048, help="leave out cases of more dimensions")
     arguments = parser.parse_args()
     print(f"SciPy {scipy.__version__}, OPENBLAS_NUM_THREADS={os.environ.get('OPENBLAS_NUM_THREADS', 'unset')}\n")
-    print("| dimensions | clips | features: sqrtm, s | ours, s | ratio | moments: sqrtm, s | ours, s | ratio | disagreement |")
+    print(
+        "| dimensions | clips | features: sqrtm, s | ours, s | ratio | moments: sqrtm, s | ours, s | ratio |"
+        " disagreement |"
+    )
     print("|---" * 9 + "|")
     for dim, clips in CASES:
         if dim <= arguments.largest:

@@ -1,8 +1,10 @@
-"""Bias and error bar of a Fréchet distance against the truth: `python benchmarks/fvd_bias.py` prints the README's table.
+"""Bias and error bar of a Fréchet distance against the truth: `python benchmarks/fvd_bias.py` prints the README's
+table.
 
-Gaussian sets in 400 dimensions, variances falling as 1/k, at a known distance of 1.591. Printed per number of clips, over fresh draws
-of both sets: the plug-in distance; its extrapolation to infinitely many clips, and how many of the draws come within 10 and 5 % of the
-truth; the standard error that one draw states (median) beside the spread that it should be; the kernel distance, for its lack of bias.
+Gaussian sets in 400 dimensions, variances falling as 1/k, at a known distance of 1.591. Printed per number of clips,
+over fresh draws of both sets: the plug-in distance; its extrapolation to infinitely many clips, and how many of the
+draws come within 10 and 5 % of the truth; the standard error that one draw states (median) beside the spread that it
+should be; the kernel distance, for its lack of bias.
 """
 
 import argparse
@@ -10,8 +12,8 @@ import time
 
 import numpy as np
 
-from evaluate.error_bar import leave_groups_out
-from evaluate.mmd import mmd_with_error
+from clipmill.evaluate.error_bar import leave_groups_out
+from clipmill.evaluate.mmd import mmd_with_error
 
 DIM, DISTANCE, SCALE = 400, 1.591, 1.1
 COLUMNS = (
@@ -50,7 +52,12 @@ def row(n: int, draws: int) -> list[str]:
     spread = plug_in.std(ddof=1)
     cells += [f"{spread:.3f}", f"{stated:.3f} ({100 * (stated / spread - 1):+.0f} %)"]
     values, errors = np.array([k.value for k in kernel]), [k.standard_error for k in kernel]
-    return [*cells, f"{values.mean():.4f}", f"{values.std(ddof=1):.4f} ({np.median(errors):.4f})", f"{took_s / draws:.1f}"]
+    return [
+        *cells,
+        f"{values.mean():.4f}",
+        f"{values.std(ddof=1):.4f} ({np.median(errors):.4f})",
+        f"{took_s / draws:.1f}",
+    ]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""Draw docs/curation_gain.png from the results of `curation_gain.py` and `calibration_curve.py`, and with --work the samples themselves.
+"""Draw docs/curation_gain.png from the results of `curation_gain.py` and `calibration_curve.py`, and with --work the
+samples themselves.
 
-    python benchmarks/gain_figure.py [--results benchmarks/results] [--work DIR] [--out docs/curation_gain.png]
+python benchmarks/gain_figure.py [--results benchmarks/results] [--work DIR] [--out docs/curation_gain.png]
 """
 
 import argparse
@@ -66,7 +67,9 @@ def main():
     parser.add_argument("--work", type=Path)
     options = parser.parse_args()
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10})
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.5, 3.2), layout="constrained", width_ratios=(4, 4, 3))
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(11.5, 3.2), layout="constrained", width_ratios=(4, 4, 3)
+    )
     gain = json.loads((options.results / "curation_gain.json").read_text())
     draw_gain(left, gain, "distance", 1, "Fréchet distance of samples to clean videos")
     draw_gain(middle, gain, "defective", 100, "samples that are found defective, %")

@@ -1,10 +1,11 @@
-"""Which network should `curation_gain.py` train? Every candidate on pool A and on pool B alike, on videos that the experiment never sees.
+"""Which network should `curation_gain.py` train? Every candidate on pool A and on pool B alike, on videos that the
+experiment never sees.
 
     python benchmarks/gain_settings.py [--work DIR] [--minutes 12] [--seed 0] [--samples 256] [--results FILE]
 
-Each candidate has as many steps as about four minutes allow where two trainings share two cores. The rule, fixed before the first one
-ran: the lowest mean of the distances of A and B wins, so that neither pool is favoured. Prints a Markdown table, and writes its figures to
-FILE (DIR/gain_settings.json).
+Each candidate has as many steps as about four minutes allow where two trainings share two cores. The rule, fixed before
+the first one ran: the lowest mean of the distances of A and B wins, so that neither pool is favoured. Prints a Markdown
+table, and writes its figures to FILE (DIR/gain_settings.json).
 """
 
 import argparse
@@ -17,8 +18,8 @@ from pathlib import Path
 from curation_gain import SIZES, held_out, pools, sampled, train
 from demo_training import features, motion, samples, windows
 
-from evaluate.frechet import frechet_distance
-from models.config import load
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.models.config import load
 
 SOURCE_SEED, HELD_OUT = 10, (11, 6)
 _SMALL = ("backbone.options.width=128", "backbone.options.depth=4")
@@ -27,7 +28,12 @@ _FAST = "train.learning_rate=3e-3"
 CANDIDATES = {
     "the preset": ("train.steps=450",),
     "small": (*_SMALL, "train.steps=1200"),
-    "small, 64 components, learning rate 3e-3": (*_SMALL, "autoencoder.options.components=64", _FAST, "train.steps=1200"),
+    "small, 64 components, learning rate 3e-3": (
+        *_SMALL,
+        "autoencoder.options.components=64",
+        _FAST,
+        "train.steps=1200",
+    ),
     "width 192, depth 4, 48 components, 3e-3": (
         "backbone.options.width=192",
         "backbone.options.depth=4",
@@ -55,7 +61,11 @@ def tried(work, name, folders, real, real_motion, seed, count):
         known = (sampled(work, label, seed) / "manifest.parquet").is_file()
         train(work, folders[pool], label, seed, SIZES["cpu"], CANDIDATES[name], count)
         seconds, made = None if known else time.monotonic() - began, samples(sampled(work, label, seed))
-        return {pool: frechet_distance(real, features(made)), f"motion {pool}": motion(made) / real_motion, f"seconds {pool}": seconds}
+        return {
+            pool: frechet_distance(real, features(made)),
+            f"motion {pool}": motion(made) / real_motion,
+            f"seconds {pool}": seconds,
+        }
 
     with ThreadPoolExecutor(2) as both:
         found = dict(item for part in both.map(one, ("A", "B")) for item in part.items())
@@ -64,7 +74,10 @@ def tried(work, name, folders, real, real_motion, seed, count):
 
 def table(rows):
     """Markdown, in the order tried."""
-    lines = ["| network | A | B | mean | motion, of real, A and B | minutes, both at once |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| network | A | B | mean | motion, of real, A and B | minutes, both at once |",
+        "|---|---|---|---|---|---|",
+    ]
     best = min(row["mean"] for row in rows)
     for row in rows:
         name = f"**{row['candidate']}**" if row["mean"] == best else row["candidate"]

@@ -1,9 +1,10 @@
-"""Agreement with the original code, as a Markdown table: uint8 videos to features to numbers, and what two known mistakes do.
+"""Agreement with the original code, as a Markdown table: uint8 videos to features to numbers, and what two known
+mistakes do.
 
     python benchmarks/goldens.py [--goldens FOLDER]
 
-The reference is DeepMind's TensorFlow graph of I3D with seeded variables, TensorFlow 1's resize and tfgan's metric code, run on
-64 clips a set; this side is `evaluate`, from the videos on.
+The reference is DeepMind's TensorFlow graph of I3D with seeded variables, TensorFlow 1's resize and tfgan's metric
+code, run on 64 clips a set; this side is `evaluate`, from the videos on.
 """
 
 import argparse
@@ -14,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluate.features.i3d_random import I3DRandom
-from evaluate.frechet import frechet_distance
-from evaluate.mmd import polynomial_mmd
-from evaluate.protocol import load
-from evaluate.resize import preprocess
+from clipmill.evaluate.features.i3d_random import I3DRandom
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.mmd import polynomial_mmd
+from clipmill.evaluate.protocol import load
+from clipmill.evaluate.resize import preprocess
 
 ROUTES = (
     ("`evaluate`, protocol original", "original", {}),
@@ -50,8 +51,13 @@ def table(folder):
         for pair, (fvd, kvd) in shown:
             names = pair.split("|")
             found = [features(kinds[n[:-1]](64, seed=int(n[-1])), protocol, options) for n in names]
-            error = max(np.linalg.norm(f - reference[n]) / np.linalg.norm(reference[n]) for f, n in zip(found, names, strict=True))
-            errors = [abs(measure(*found) / known - 1) for measure, known in ((frechet_distance, fvd), (polynomial_mmd, kvd))]
+            error = max(
+                np.linalg.norm(f - reference[n]) / np.linalg.norm(reference[n])
+                for f, n in zip(found, names, strict=True)
+            )
+            errors = [
+                abs(measure(*found) / known - 1) for measure, known in ((frechet_distance, fvd), (polynomial_mmd, kvd))
+            ]
             lines.append(f"| {title} | {pair.replace('|', ' / ')} | {error:.1e} | {errors[0]:.1e} | {errors[1]:.1e} |")
     return "\n".join(lines)
 

@@ -1,9 +1,10 @@
-"""I3D in the arrangement that is used against the plain module of the ports: `python benchmarks/i3d_speed.py` prints the README's table.
+"""I3D in the arrangement that is used against the plain module of the ports: `python benchmarks/i3d_speed.py` prints
+the README's table.
 
-Both are this project's own class with the same seeded variables, in float32 without TF32: plain is channels first, batch norm by
-itself; ours is channels last, batch norm folded, 1 x 1 x 1 convolutions as matrix products. Arrangements and batch sizes take turns;
-printed are medians of rates and of the ratios within a round, and how far the features are apart. On a GPU (`--device cuda`) channels
-first with batch norm folded runs too.
+Both are this project's own class with the same seeded variables, in float32 without TF32: plain is channels first,
+batch norm by itself; ours is channels last, batch norm folded, 1 x 1 x 1 convolutions as matrix products. Arrangements
+and batch sizes take turns; printed are medians of rates and of the ratios within a round, and how far the features are
+apart. On a GPU (`--device cuda`) channels first with batch norm folded runs too.
 """
 
 import argparse
@@ -12,8 +13,8 @@ import time
 
 import torch
 
-from evaluate.features.i3d_random import seeded_variables
-from evaluate.i3d_network import I3DNetwork, features
+from clipmill.evaluate.features.i3d_random import seeded_variables
+from clipmill.evaluate.i3d_network import I3DNetwork, features
 
 ARRANGEMENTS = {
     "plain": {"folded": False, "channels_last": False},
@@ -29,7 +30,9 @@ def rate(network: I3DNetwork, videos: torch.Tensor) -> float:
     return len(videos) / (time.perf_counter() - start_s)
 
 
-def rates(networks: dict[str, I3DNetwork], clips: torch.Tensor, batches: list[int], rounds: int) -> dict[tuple[str, int], list[float]]:
+def rates(
+    networks: dict[str, I3DNetwork], clips: torch.Tensor, batches: list[int], rounds: int
+) -> dict[tuple[str, int], list[float]]:
     """(arrangement, batch) -> clips per second in every round; a first round warms up and is not counted."""
     found: dict[tuple[str, int], list[float]] = {}
     for _ in range(rounds + 1):
@@ -57,7 +60,8 @@ def main() -> None:
     apart = ((ours - plain).abs().max() / plain.abs().max()).item()
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} threads"
     print(
-        f"\n{where}, torch {torch.__version__}, clips of {options.frames} frames; largest difference of features {apart:.1e} of the largest"
+        f"\n{where}, torch {torch.__version__}, clips of {options.frames} frames; largest difference of features"
+        f" {apart:.1e} of the largest"
     )
 
 

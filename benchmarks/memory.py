@@ -1,6 +1,6 @@
 """Peak memory of a worker on long videos: a demo video repeated to two hours, against the same of two minutes.
 
-    python benchmarks/memory.py [--minutes 2,120]
+python benchmarks/memory.py [--minutes 2,120]
 """
 
 import argparse
@@ -18,7 +18,7 @@ LIMIT_MB = 1500
 
 def render_part(folder):
     """One demo video of about 18 s, 640x360 H.264 at 24 fps, with cuts, transitions, text and defects."""
-    command = [sys.executable, "-m", "curate.cli", "demo", str(folder), "--minutes", "3"]
+    command = [sys.executable, "-m", "clipmill.curate.cli", "demo", str(folder), "--minutes", "3"]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "harbour_h264.mp4"
 
@@ -42,13 +42,15 @@ def repeat(part, path, minutes):
 
 def peak_mb(video, folder, detector):
     """Process one video as a worker does; peak resident memory of this process, MB."""
-    from curate.config import load
-    from curate.task import BASE, VideoTask
-    from curate.work import prepare_worker, process_video
+    from clipmill.curate.config import load
+    from clipmill.curate.task import BASE, VideoTask
+    from clipmill.curate.work import prepare_worker, process_video
 
     prepare_worker()
     config = load("default", [f"scenes.detector={detector}"])
-    task = VideoTask(str(video), video.as_uri(), video.name, "ab" * 16, "ab" * 32, video.stat().st_size, str(folder), config, (BASE,))
+    task = VideoTask(
+        str(video), video.as_uri(), video.name, "ab" * 16, "ab" * 32, video.stat().st_size, str(folder), config, (BASE,)
+    )
     event = process_video(task)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, event["frames_decoded"], event["clips"]
 
@@ -65,7 +67,9 @@ def main():
             repeat(render_part(Path(folder, "demo")), video, minutes)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 peak, frames, clips = pool.apply(peak_mb, (video, Path(folder, "run"), options.detector))
-        print(f"| {minutes:g} min, 640x360, 24 fps | {options.detector} | {frames} | {clips} | {peak:.0f} |", flush=True)
+        print(
+            f"| {minutes:g} min, 640x360, 24 fps | {options.detector} | {frames} | {clips} | {peak:.0f} |", flush=True
+        )
 
 
 if __name__ == "__main__":

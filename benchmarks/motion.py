@@ -1,7 +1,7 @@
 """Motion score against the truth on translating textures: `python benchmarks/motion.py` prints the README's table.
 
-A window travels over noise with equal energy per octave, at known speed, in eight directions, sampled at 2 fps from 24, 30 and
-60 fps and from a variable rate, with and without a letterbox. Printed: mean and worst relative error per speed.
+A window travels over noise with equal energy per octave, at known speed, in eight directions, sampled at 2 fps from 24,
+30 and 60 fps and from a variable rate, with and without a letterbox. Printed: mean and worst relative error per speed.
 """
 
 import argparse
@@ -9,8 +9,8 @@ import argparse
 import cv2
 import numpy as np
 
-from curate.annotators import ClipFrames
-from curate.annotators.motion import Motion
+from clipmill.curate.annotators import ClipFrames
+from clipmill.curate.annotators.motion import Motion
 
 HEIGHT, WIDTH = 360, 640
 SPEEDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -61,7 +61,9 @@ def main() -> None:
         cells = []
         for speed in SPEEDS:
             angles = np.arange(8) * np.pi / 4
-            clips = [clip(p, speed, a, sample_times(rate), bar_px, motion.short_side_px) for p in pictures for a in angles]
+            clips = [
+                clip(p, speed, a, sample_times(rate), bar_px, motion.short_side_px) for p in pictures for a in angles
+            ]
             error = np.array([row["motion"] for row in motion(clips)]) / speed - 1
             cells.append(f"{100 * error.mean():+.1f} % (worst {100 * np.abs(error).max():.1f} %)")
         print(f"| {rate} | {'2.2:1' if bar_px else 'none'} | " + " | ".join(cells) + " |", flush=True)

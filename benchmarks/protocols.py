@@ -2,8 +2,9 @@
 
     python benchmarks/protocols.py [--real SET --fake SET] [--features i3d-random] [--weights FILE]
 
-Without sets two demos of other seeds are rendered and curated. Without weights of I3D the network is I3D with seeded random
-weights, so the numbers are no FVD and their sizes are only indicative; the order of the effects is that of the arithmetic.
+Without sets two demos of other seeds are rendered and curated. Without weights of I3D the network is I3D with seeded
+random weights, so the numbers are no FVD and their sizes are only indicative; the order of the effects is that of the
+arithmetic.
 """
 
 import argparse
@@ -12,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import evaluate
-from evaluate.protocol import load, names
+from clipmill import evaluate
+from clipmill.evaluate.protocol import load, names
 
 MINUTES = 3
 
@@ -24,7 +25,9 @@ def demo_run(folder, seed):
         ["demo", folder / "videos", "--minutes", MINUTES, "--seed", seed],
         ["run", folder / "videos", "--out", folder / "run", "--set", "export.short_side_px=256"],
     ):
-        subprocess.run([sys.executable, "-m", "curate.cli", *map(str, command)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "clipmill.curate.cli", *map(str, command)], check=True, stdout=subprocess.DEVNULL
+        )
     return folder / "run"
 
 
@@ -42,7 +45,9 @@ def table(real, fake, features, weights):
     for name, fd, kd in rows:
         shift = [f"{100 * (row.value / base.value - 1):+.1f} %" for row, base in ((fd, first[1]), (kd, first[2]))]
         protocol = f"{name} v{load(name).version}"
-        lines.append(f"| {protocol} | {fd.value:.4g} ± {fd.standard_error:.2g} | {shift[0]} | {kd.value:.4g} | {shift[1]} |")
+        lines.append(
+            f"| {protocol} | {fd.value:.4g} ± {fd.standard_error:.2g} | {shift[0]} | {kd.value:.4g} | {shift[1]} |"
+        )
     return "\n".join(lines)
 
 

@@ -64,7 +64,18 @@ def curate(videos, detector, annotators):
     with tempfile.TemporaryDirectory() as out:
         sets = [f"scenes.detector={detector}", f"annotators={annotators}"]
         sets += [] if "text" in annotators else ["policy.text_area=off"]
-        command = [sys.executable, "-m", "curate.cli", "run", str(videos), "--out", f"{out}/run", "--no-export", "--workers", str(WORKERS)]
+        command = [
+            sys.executable,
+            "-m",
+            "clipmill.curate.cli",
+            "run",
+            str(videos),
+            "--out",
+            f"{out}/run",
+            "--no-export",
+            "--workers",
+            str(WORKERS),
+        ]
         began = time.perf_counter()
         subprocess.run([*command, *(f"--set={s}" for s in sets)], check=True, capture_output=True)
         seconds = time.perf_counter() - began
@@ -92,7 +103,10 @@ def report(table, facts, frames):
     for name, values in table.items():
         ratios = [statistics.median(a / b for a, b in zip(values, base, strict=True)) for base in (bare, psd)]
         lines.append(f"| {name} | {statistics.median(values):.1f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
-    lines += ["", "| stage (seconds summed over the workers) | " + " | ".join(n.removeprefix("curate: ") for n in facts) + " |"]
+    lines += [
+        "",
+        "| stage (seconds summed over the workers) | " + " | ".join(n.removeprefix("curate: ") for n in facts) + " |",
+    ]
     lines.append("|---" * (len(facts) + 1) + "|")
     stages = list(dict.fromkeys(s for run in facts.values() for s in run["processed"]["stage_seconds"]))
     for stage in stages:

@@ -33,9 +33,28 @@ def scripts(videos):
         "extraction": ["extraction.py"],
         "frechet": ["frechet_speed.py"],
         "training": ["demo_training.py"],
-        "settings": ["gain_settings.py", "--work", str(WORK.with_name("gain-settings")), "--results", str(RESULTS / "gain_settings.json")],
-        "gain": ["curation_gain.py", "--control", "--work", str(WORK), "--results", str(RESULTS / "curation_gain.json")],
-        "calibration": ["calibration_curve.py", "--work", str(WORK), "--results", str(RESULTS / "calibration_curve.json")],
+        "settings": [
+            "gain_settings.py",
+            "--work",
+            str(WORK.with_name("gain-settings")),
+            "--results",
+            str(RESULTS / "gain_settings.json"),
+        ],
+        "gain": [
+            "curation_gain.py",
+            "--control",
+            "--work",
+            str(WORK),
+            "--results",
+            str(RESULTS / "curation_gain.json"),
+        ],
+        "calibration": [
+            "calibration_curve.py",
+            "--work",
+            str(WORK),
+            "--results",
+            str(RESULTS / "calibration_curve.json"),
+        ],
         "clip": ["clip_speed.py", "--minutes", "5", "--rounds", "2"],
         "backbones": ["backbone_speed.py", "--threads", "2"],
     }
@@ -58,7 +77,9 @@ def main():
     chosen = options.only.split(",") if options.only else list(commands)
     for name in chosen:
         script, *arguments = commands[name]
-        done = subprocess.run([sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True, check=True
+        )
         README.write_text(replace_table(README.read_text(encoding="utf-8"), name, done.stdout), encoding="utf-8")
         print(f"{name}\n{done.stdout}")
     if {"gain", "calibration"} & set(chosen):

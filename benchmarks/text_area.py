@@ -1,7 +1,8 @@
 """Text area against the truth on rendered text: `python benchmarks/text_area.py` prints the README's table.
 
-Lines of several sizes and two faces on plain, smooth and textured backgrounds of 1280 x 720, seen as stored role frames (JPEG
-at 360 px). Truth: the union of the lines' ink boxes. Printed: ratio of measured to true area, share within 15 %, ms per frame.
+Lines of several sizes and two faces on plain, smooth and textured backgrounds of 1280 x 720, seen as stored role frames
+(JPEG at 360 px). Truth: the union of the lines' ink boxes. Printed: ratio of measured to true area, share within 15 %,
+ms per frame.
 """
 
 import argparse
@@ -11,12 +12,27 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from curate.annotators import ClipFrames
-from curate.annotators.text import Text
-from curate.picture import decode_jpeg, encode_jpeg
+from clipmill.curate.annotators import ClipFrames
+from clipmill.curate.annotators.text import Text
+from clipmill.curate.picture import decode_jpeg, encode_jpeg
 
 HEIGHT, WIDTH = 720, 1280
-WORDS = ["subscribe", "now", "watch", "the", "next", "episode", "breaking", "news", "2024", "channel", "five", "hello", "river", "market"]
+WORDS = [
+    "subscribe",
+    "now",
+    "watch",
+    "the",
+    "next",
+    "episode",
+    "breaking",
+    "news",
+    "2024",
+    "channel",
+    "five",
+    "hello",
+    "river",
+    "market",
+]
 SIZES_PX = (30, 40, 56, 80, 110)
 
 
@@ -40,7 +56,9 @@ def ink(words: str, em_px: int, face: str) -> np.ndarray:
         ImageDraw.Draw(image).text((20, 40), words, fill=255, font=ImageFont.load_default(em_px))
         canvas = np.asarray(image)
     else:
-        cv2.putText(canvas, words, (20, 140), cv2.FONT_HERSHEY_DUPLEX, em_px / 30, 255, max(2, em_px // 12), cv2.LINE_AA)
+        cv2.putText(
+            canvas, words, (20, 140), cv2.FONT_HERSHEY_DUPLEX, em_px / 30, 255, max(2, em_px // 12), cv2.LINE_AA
+        )
     rows, cols = np.flatnonzero((canvas > 127).any(axis=1)), np.flatnonzero((canvas > 127).any(axis=0))
     return canvas[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] > 127
 
@@ -76,7 +94,22 @@ def main() -> None:
         for em_px in SIZES_PX:
             cases = [render(seed, kind, em_px, face) for seed in range(args.seeds) for face in ("pillow", "hershey")]
             clips = [
-                ClipFrames("c", "v", 0, 1, WIDTH, HEIGHT, (0, 0, 1, 1), np.zeros(1), frame[None], ("first",), none, none, none, {})
+                ClipFrames(
+                    "c",
+                    "v",
+                    0,
+                    1,
+                    WIDTH,
+                    HEIGHT,
+                    (0, 0, 1, 1),
+                    np.zeros(1),
+                    frame[None],
+                    ("first",),
+                    none,
+                    none,
+                    none,
+                    {},
+                )
                 for frame, _ in cases
             ]
             start = time.perf_counter()

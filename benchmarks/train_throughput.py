@@ -1,10 +1,13 @@
-"""Training throughput of the preset sizes on one GPU: clips/s, model TFLOP/s, MFU and peak memory, eager against compiled, as Markdown.
+"""Training throughput of the preset sizes on one GPU: clips/s, model TFLOP/s, MFU and peak memory, eager against
+compiled, as Markdown.
 
-    python benchmarks/train_throughput.py [--cases latte,video-ldm] [--batch 8] [--rounds 3] [--steps 10] [--nano] [--peer]
+    python benchmarks/train_throughput.py [--cases latte,video-ldm] [--batch 8] [--rounds 3] [--steps 10] [--nano]
+    [--peer]
 
-A step is what `models train` does with cached latents: noise, forward, backward, clipping, fused AdamW; bf16 over float32 weights on a GPU.
-Every case is warmed up, then timed in rounds that alternate between the variants; the table has medians. --peer adds diffusers Latte,
-where it is installed: the same shape, batch, dtype and optimiser. --nano: sizes that a CPU runs in a moment, to see that the script works.
+A step is what `models train` does with cached latents: noise, forward, backward, clipping, fused AdamW; bf16 over
+float32 weights on a GPU. Every case is warmed up, then timed in rounds that alternate between the variants; the table
+has medians. --peer adds diffusers Latte, where it is installed: the same shape, batch, dtype and optimiser. --nano:
+sizes that a CPU runs in a moment, to see that the script works.
 """
 
 import argparse
@@ -13,13 +16,13 @@ import time
 
 import torch
 
-from models.config import load
-from models.core.losses import sample_losses
-from models.core.noise_level import noised
-from models.network import Diffusion, Network
-from models.train.loop import allow_graphs
-from models.train.optimiser import make_optimisers
-from models.train.telemetry import peak_flops
+from clipmill.models.config import load
+from clipmill.models.core.losses import sample_losses
+from clipmill.models.core.noise_level import noised
+from clipmill.models.network import Diffusion, Network
+from clipmill.models.train.loop import allow_graphs
+from clipmill.models.train.optimiser import make_optimisers
+from clipmill.models.train.telemetry import peak_flops
 
 # preset -> what its windows are as latents: channels, (frames, height, width), without and with text.
 CASES = {
@@ -60,13 +63,15 @@ class Ours:
         numbers = {name: torch.ones(self.batch) for name in conditioner.config.micro.columns}
         made = conditioner.conditions(["a red ball rolls over the grass"] * self.batch, numbers, [None] * self.batch)
         made = made.map(lambda tensor: tensor.to(self.device))
-        from models.core.noise import SampleNoise
+        from clipmill.models.core.noise import SampleNoise
 
         return conditioner.with_given_frames(made, self.z, SampleNoise(0, range(self.batch)))[0]
 
     def step(self):
         parametrisation = self.diffusion.parametrisation
-        level = self.diffusion.levels.level(torch.rand(self.batch, dtype=torch.float64), self.diffusion.schedule(self.grid))
+        level = self.diffusion.levels.level(
+            torch.rand(self.batch, dtype=torch.float64), self.diffusion.schedule(self.grid)
+        )
         eps = torch.randn_like(self.z)
         seen = parametrisation.network_input(noised(self.z, eps, level), level)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -86,9 +91,26 @@ class Peer:
 
         heads, head_dim, layers, side = (2, 16, 2, 8) if nano else (16, 72, 28, 32)
         frames = NANO_GRID[0] if nano else 16
-        options = {"num_attention_heads": heads, "attention_head_dim": head_dim, "in_channels": 4, "out_channels": 4, "num_layers": layers}
-        options |= {"sample_size": side, "patch_size": 2, "video_length": frames, "norm_type": "ada_norm_single", "caption_channels": 4096}
-        options |= {"cross_attention_dim": None, "attention_bias": True, "num_embeds_ada_norm": 1000, "norm_elementwise_affine": False}
+        options = {
+            "num_attention_heads": heads,
+            "attention_head_dim": head_dim,
+            "in_channels": 4,
+            "out_channels": 4,
+            "num_layers": layers,
+        }
+        options |= {
+            "sample_size": side,
+            "patch_size": 2,
+            "video_length": frames,
+            "norm_type": "ada_norm_single",
+            "caption_channels": 4096,
+        }
+        options |= {
+            "cross_attention_dim": None,
+            "attention_bias": True,
+            "num_embeds_ada_norm": 1000,
+            "norm_elementwise_affine": False,
+        }
         self.model = LatteTransformer3DModel(**options).to(device).train()
         self.device, self.batch = device, batch
         self.z = torch.randn(batch, 4, frames, side, side, device=device)
@@ -140,7 +162,10 @@ def measured(variants, rounds, steps, device):
 def row(case, name, step_s, peak_gib, batch, flops, parameters, peak):
     rate = flops * batch / step_s
     share = "" if peak is None else f"{100 * rate / peak:.1f} %"
-    return f"| {case} | {name} | {parameters / 1e6:.0f} M | {batch} | {batch / step_s:.2f} | {rate / 1e12:.1f} | {share} | {peak_gib:.1f} |"
+    return (
+        f"| {case} | {name} | {parameters / 1e6:.0f} M | {batch} | {batch / step_s:.2f} | {rate / 1e12:.1f} | {share} |"
+        f" {peak_gib:.1f} |"
+    )
 
 
 def main():
@@ -155,7 +180,10 @@ def main():
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     peak = peak_flops(device)
     print(f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'}, torch {torch.__version__}\n")
-    print("| shape | variant | parameters | batch | clips/s | model TFLOP/s | MFU | peak memory, GiB |\n|---|---|---|---|---|---|---|---|")
+    print(
+        "| shape | variant | parameters | batch | clips/s | model TFLOP/s | MFU | peak memory, GiB"
+        " |\n|---|---|---|---|---|---|---|---|"
+    )
     for case in options.cases.split(","):
         variants = {"eager": Ours(case, options.nano, options.batch, False, device)}
         variants["compiled"] = Ours(case, options.nano, options.batch, True, device)

@@ -1,6 +1,8 @@
-"""LAION's aesthetic heads: a line, or a perceptron that is linear, too (its layers have no activations between them), of a CLIP embedding.
+"""LAION's aesthetic heads: a line, or a perceptron that is linear, too (its layers have no activations between them),
+of a CLIP embedding.
 
-Weights are read as the published files name them: `weight`, `bias`; or `layers.0.weight`, `layers.2.weight`, ... with dropout between.
+Weights are read as the published files name them: `weight`, `bias`; or `layers.0.weight`, `layers.2.weight`, ... with
+dropout between.
 """
 
 import re
@@ -9,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.errors import UserError
-from curate.weights import load_state
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights import load_state
 
 
 @dataclass(frozen=True)

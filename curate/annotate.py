@@ -8,21 +8,22 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import Annotator, ClipFrames, FrameRequest
-from curate.captions import captions_of
-from curate.collect import Collector
-from curate.errors import AnnotatorError
-from curate.picture import decode_jpeg
-from curate.scenes.config import ScenesConfig
-from curate.schema import annotation_schema
-from curate.video import one_line
+from clipmill.curate.annotators import Annotator, ClipFrames, FrameRequest
+from clipmill.curate.captions import captions_of
+from clipmill.curate.collect import Collector
+from clipmill.curate.errors import AnnotatorError
+from clipmill.curate.picture import decode_jpeg
+from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.schema import annotation_schema
+from clipmill.curate.video import one_line
 
 FULL_FRAME = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Everything known about a video's clips when annotators run. rows: of schema.CLIPS; first, stop: frame indices of each clip.
+    """Everything known about a video's clips when annotators run. rows: of schema.CLIPS; first, stop: frame indices of
+    each clip.
     jpegs: clip_id -> its stored pictures by role, read when asked for, because those of a long video fill the memory.
     """
 
@@ -43,8 +44,9 @@ class ClipSource:
         inputs: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
         sidecar: str | None = None,
     ) -> ClipFrames:
-        """Clip `position` as the annotator sees it; `full_frame` ignores the crop box (borders are measured on all of it). inputs:
-        annotator -> clip id -> its row, of those whose columns this one reads. sidecar: the video's caption.
+        """Clip `position` as the annotator sees it; `full_frame` ignores the crop box (borders are measured on all of
+        it). inputs: annotator -> clip id -> its row, of those whose columns this one reads. sidecar: the video's
+        caption.
         """
         row, start, stop = self.rows[position], self.first[position], self.stop[position]
         width, height = self.picture_px
@@ -75,7 +77,9 @@ class ClipSource:
             captions=captions_of({name: rows.get(row["clip_id"]) for name, rows in (inputs or {}).items()}, sidecar),
         )
 
-    def _pictures(self, request: FrameRequest | None, position: int, crop: tuple) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    def _pictures(
+        self, request: FrameRequest | None, position: int, crop: tuple
+    ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         if request is None:
             return np.zeros(0), np.zeros((0, 1, 1), np.uint8), ()
         if request.roles:
@@ -122,7 +126,10 @@ def _fit(picture: np.ndarray, short_side_px: int) -> np.ndarray:
 
 def _same_size(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     height, width = pictures[0].shape[:2]
-    return [p if p.shape[:2] == (height, width) else cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in pictures]
+    return [
+        p if p.shape[:2] == (height, width) else cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA)
+        for p in pictures
+    ]
 
 
 def _cut(picture: np.ndarray, crop: tuple[float, float, float, float]) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""The tables that one decode makes together (videos, curves, clips, frames), made fresh or loaded, and the annotators' view of them."""
+"""The tables that one decode makes together (videos, curves, clips, frames), made fresh or loaded, and the annotators'
+view of them.
+"""
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,20 +11,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate import scenes, schema
-from curate.annotate import ClipSource, annotate
-from curate.annotators import ROLES, Annotator
-from curate.collect import Collector, Thumbs
-from curate.decode_pass import DecodePass, decode_pass, video_facts
-from curate.errors import DecodeError
-from curate.fingerprints import Fingerprints
-from curate.manifest import RunDir
-from curate.picture import decode_jpeg
-from curate.scenes.spans import Span, spans
-from curate.scenes.transition import Transition
-from curate.stages import StageClock
-from curate.stored_clips import StoredVideo
-from curate.task import VideoTask
+from clipmill.curate import scenes, schema
+from clipmill.curate.annotate import ClipSource, annotate
+from clipmill.curate.annotators import ROLES, Annotator
+from clipmill.curate.collect import Collector, Thumbs
+from clipmill.curate.decode_pass import DecodePass, decode_pass, video_facts
+from clipmill.curate.errors import DecodeError
+from clipmill.curate.fingerprints import Fingerprints
+from clipmill.curate.manifest import RunDir
+from clipmill.curate.picture import decode_jpeg
+from clipmill.curate.scenes.spans import Span, spans
+from clipmill.curate.scenes.transition import Transition
+from clipmill.curate.stages import StageClock
+from clipmill.curate.stored_clips import StoredVideo
+from clipmill.curate.task import VideoTask
 
 BORDERS = "borders"
 _FRAME_ROWS = 256
@@ -30,7 +32,9 @@ _FRAME_ROWS = 256
 
 @dataclass
 class Base:
-    """A video's rows and what annotators need. tables: annotator tables made on the way (borders come before all others)."""
+    """A video's rows and what annotators need. tables: annotator tables made on the way (borders come before all
+    others).
+    """
 
     video: dict[str, Any]
     clips: list[dict[str, Any]]
@@ -52,7 +56,7 @@ class Base:
 @functools.lru_cache(maxsize=2)
 def ready_network(device: str) -> Any:
     """TransNetV2, loaded once per worker."""
-    from curate.scenes.transnet import WindowNetwork
+    from clipmill.curate.scenes.transnet import WindowNetwork
 
     return WindowNetwork(device)
 
@@ -66,7 +70,9 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
     result = decode_pass(Path(task.path), config.decode.decoder, config.scenes, collector, thumbs)
     with result.clock("cuts"):
         network = ready_network(task.device) if networked else None
-        transitions, looked = scenes.detect(result.curves, result.t_s, config.scenes, thumbs.read if thumbs else None, network)
+        transitions, looked = scenes.detect(
+            result.curves, result.t_s, config.scenes, thumbs.read if thumbs else None, network
+        )
         scores = scenes.scores(result.curves, config.scenes, looked)
         found = spans(transitions, result.t_s, config.scenes, _keyframe_indices(result), scores)
     if thumbs:
@@ -86,12 +92,16 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
         collector,
     )
     frames = _frame_rows(chosen, result, collector)
-    base = Base({}, clips, source, _curves_table(result, looked), frames, frames_decoded=len(result.pts), clock=result.clock)
+    base = Base(
+        {}, clips, source, _curves_table(result, looked), frames, frames_decoded=len(result.pts), clock=result.clock
+    )
     if BORDERS in annotators:
         with result.clock(BORDERS):
             base.tables[BORDERS] = annotate(annotators[BORDERS], source, config.scenes, full_frame=True)
             _apply_crop(clips, base.tables[BORDERS])
-    base.video = task.identity() | facts | _video_crop(clips, facts) | {"cuts": [_cut_struct(t, result) for t in transitions]}
+    base.video = (
+        task.identity() | facts | _video_crop(clips, facts) | {"cuts": [_cut_struct(t, result) for t in transitions]}
+    )
     return base, collector
 
 
@@ -101,7 +111,9 @@ def _keyframe_indices(result: DecodePass) -> list[int]:
 
 
 def clip_row(video_id: str, index: int, span: Span, result: DecodePass, longest_s: float) -> dict[str, Any]:
-    """A row of `clips` for frames [span.start, span.end); the crop box is the full frame until borders say otherwise."""
+    """A row of `clips` for frames [span.start, span.end); the crop box is the full frame until borders say
+    otherwise.
+    """
     tb = result.info.time_base
     start, end = _pts_at(result, span.start), _end_pts(result, span.end, longest_s)
     duration_s = float((end - start) * tb)
@@ -138,7 +150,9 @@ def _pts_at(result: DecodePass, index: int | None) -> int:
 
 
 def _end_pts(result: DecodePass, index: int, longest_s: float) -> int:
-    """Where a clip ends whose last frame is `index` - 1: at the next frame, but no frame counts as shown for longer than `longest_s`."""
+    """Where a clip ends whose last frame is `index` - 1: at the next frame, but no frame counts as shown for longer
+    than `longest_s`.
+    """
     held = int(result.pts[index - 1]) + max(1, round(longest_s / result.info.time_base))
     return min(_pts_at(result, index), held)
 
@@ -154,8 +168,12 @@ def _cut_struct(cut: Transition, result: DecodePass) -> dict[str, Any]:
     }
 
 
-def _chosen_frames(clips: Sequence[Mapping[str, Any]], found: Sequence[Span], collector: Collector) -> dict[str, dict[str, int]]:
-    """The sampled frames that a clip keeps, {clip_id: {role: position}}. Roles go to the sampled frames nearest to them."""
+def _chosen_frames(
+    clips: Sequence[Mapping[str, Any]], found: Sequence[Span], collector: Collector
+) -> dict[str, dict[str, int]]:
+    """The sampled frames that a clip keeps, {clip_id: {role: position}}. Roles go to the sampled frames nearest to
+    them.
+    """
     samples = collector.jpegs
     assert samples is not None
     chosen = {}
@@ -167,7 +185,9 @@ def _chosen_frames(clips: Sequence[Mapping[str, Any]], found: Sequence[Span], co
     return chosen
 
 
-def _frame_rows(chosen: Mapping[str, Mapping[str, int]], result: DecodePass, collector: Collector) -> Iterator[pa.Table]:
+def _frame_rows(
+    chosen: Mapping[str, Mapping[str, int]], result: DecodePass, collector: Collector
+) -> Iterator[pa.Table]:
     """The rows of `frames`, some hundred at a time, while the collector is open."""
     samples = collector.jpegs
     assert samples is not None
@@ -211,7 +231,9 @@ def _video_crop(clips: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) ->
 def load_base(
     task: VideoTask, annotators: Mapping[str, Annotator], run: RunDir, prints: Fingerprints, scratch: Path
 ) -> tuple[Base, Collector]:
-    """The stored clips and pictures; the video is decoded again only where an annotator needs more than the stored pictures."""
+    """The stored clips and pictures; the video is decoded again only where an annotator needs more than the stored
+    pictures.
+    """
     stored = StoredVideo(run, task.video_id, prints)
     collector = Collector(list(annotators.values()), None, scratch)
     clock, decoded = StageClock(), 0

@@ -1,5 +1,5 @@
-"""Subsets for a calibration as in the SVD paper (arXiv 2311.15127, appendix E): drop growing shares of one axis alone, train the same model
-on each subset, and let people or a metric say where to cut.
+"""Subsets for a calibration as in the SVD paper (arXiv 2311.15127, appendix E): drop growing shares of one axis alone,
+train the same model on each subset, and let people or a metric say where to cut.
 
     RUN/calibration/<axis>/all/           every clip with a score: shards, and the manifest
     RUN/calibration/<axis>/drop-25/       the same shards, a manifest of the subset's clips, its frozen policy
@@ -14,17 +14,17 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import decisions, schema, waterfall
-from curate.config import Config
-from curate.engines import Engine
-from curate.errors import UserError
-from curate.export import export
-from curate.finish import DECISION_COLUMNS, JOINED_COLUMNS, read_manifest
-from curate.join import makers, with_decisions, with_shards
-from curate.manifest import RunDir, write_atomic
-from curate.options import RunOptions
-from curate.policy import Filter, Policy, check_columns, policy_id
-from curate.shards import INDEX
+from clipmill.curate import decisions, schema, waterfall
+from clipmill.curate.config import Config
+from clipmill.curate.engines import Engine
+from clipmill.curate.errors import UserError
+from clipmill.curate.export import export
+from clipmill.curate.finish import DECISION_COLUMNS, JOINED_COLUMNS, read_manifest
+from clipmill.curate.join import makers, with_decisions, with_shards
+from clipmill.curate.manifest import RunDir, write_atomic
+from clipmill.curate.options import RunOptions
+from clipmill.curate.policy import Filter, Policy, check_columns, policy_id
+from clipmill.curate.shards import INDEX
 
 Side = Literal["lowest", "highest"]
 
@@ -41,12 +41,20 @@ class Subset:
 
 
 def calibrate(
-    run: RunDir, config: Config, axis: str, drops: Sequence[float], base: Policy, side: Side, engine: Engine, options: RunOptions
+    run: RunDir,
+    config: Config,
+    axis: str,
+    drops: Sequence[float],
+    base: Policy,
+    side: Side,
+    engine: Engine,
+    options: RunOptions,
 ) -> list[Subset]:
-    """Write the folders; the whole set first. base: filters that hold for all subsets; its own limit on the axis is left out.
+    """Write the folders; the whole set first. base: filters that hold for all subsets; its own limit on the axis is
+    left out.
 
-    drops: shares in (0, 1). side: which end of the axis is dropped. Raises UserError for an unknown column, one that is no number, and a
-    run without scores on it.
+    drops: shares in (0, 1). side: which end of the axis is dropped. Raises UserError for an unknown column, one that is
+    no number, and a run without scores on it.
     """
     manifest = read_manifest(run)
     check_columns(Policy("axis", (Filter(axis),)), [*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS])
@@ -56,7 +64,9 @@ def calibrate(
     everything = Policy(f"{axis}-all", (*others, _limit(axis, side, worst)))
     root = run.root / "calibration" / axis
     # Its own places, not the run's: an export that is up to date does not write them again.
-    whole = _subset(RunDir(root / "all"), run, with_shards(manifest, RunDir(root / "all")), config, everything, 0.0, side)
+    whole = _subset(
+        RunDir(root / "all"), run, with_shards(manifest, RunDir(root / "all")), config, everything, 0.0, side
+    )
     export(RunDir(whole.folder), config.export, policy_id(_frozen(manifest, config, everything)), engine, options)
     exported = read_manifest(RunDir(whole.folder))
     in_all = exported.filter(pc.fill_null(exported["keep"], False))
@@ -64,7 +74,9 @@ def calibrate(
     for drop in sorted(drops):
         # The share is of the clips that the whole set holds: the threshold is found on them alone.
         target = Filter(axis, drop_lowest=drop) if side == "lowest" else Filter(axis, drop_highest=drop)
-        policy = Policy(f"{axis}-drop-{100 * drop:g}", (*others, _frozen(in_all, config, Policy("axis", (target,))).filters[0]))
+        policy = Policy(
+            f"{axis}-drop-{100 * drop:g}", (*others, _frozen(in_all, config, Policy("axis", (target,))).filters[0])
+        )
         folder = RunDir(root / f"drop-{100 * drop:g}")
         subset = _subset(folder, run, exported, config, policy, drop, side)
         _share_shards(folder, RunDir(whole.folder))
@@ -75,7 +87,9 @@ def calibrate(
 def default_side(config: Config, axis: str) -> Side:
     """The end that the run's own policy cuts; the lowest where it says nothing."""
     rule = config.policy.get(axis, {})
-    return "highest" if isinstance(rule, dict) and {"max", "drop_highest"} & set(rule) and "min" not in rule else "lowest"
+    return (
+        "highest" if isinstance(rule, dict) and {"max", "drop_highest"} & set(rule) and "min" not in rule else "lowest"
+    )
 
 
 def _scores(manifest: pa.Table, axis: str) -> pa.ChunkedArray:
@@ -99,7 +113,9 @@ def _frozen(manifest: pa.Table, config: Config, policy: Policy) -> Policy:
     return decisions.freeze(policy, decisions.to_frame(undecided), makers(config))
 
 
-def _subset(folder: RunDir, run: RunDir, manifest: pa.Table, config: Config, policy: Policy, drop: float, side: Side) -> Subset:
+def _subset(
+    folder: RunDir, run: RunDir, manifest: pa.Table, config: Config, policy: Policy, drop: float, side: Side
+) -> Subset:
     """A folder's manifest and decisions: all clips of the run, of which those outside the subset lie in no shard."""
     folder.root.mkdir(parents=True, exist_ok=True)
     undecided = manifest.drop_columns([c for c in DECISION_COLUMNS if c in manifest.column_names])
@@ -113,7 +129,9 @@ def _subset(folder: RunDir, run: RunDir, manifest: pa.Table, config: Config, pol
     limit = found.policy.filters[-1]
     threshold = limit.min if side == "lowest" else limit.max
     seconds = pc.sum(decided.filter(keep)["duration_s"]).as_py() or 0.0
-    return Subset(folder.root, drop, float(threshold if threshold is not None else "nan"), int(pc.sum(keep).as_py() or 0), seconds)
+    return Subset(
+        folder.root, drop, float(threshold if threshold is not None else "nan"), int(pc.sum(keep).as_py() or 0), seconds
+    )
 
 
 def _only_in_shards(manifest: pa.Table, keep: pa.ChunkedArray) -> pa.Table:
@@ -121,7 +139,9 @@ def _only_in_shards(manifest: pa.Table, keep: pa.ChunkedArray) -> pa.Table:
         if name not in ("clip_id", "split") and name in manifest.column_names:
             column = manifest[name]
             at = manifest.column_names.index(name)
-            manifest = manifest.set_column(at, manifest.field(at), pc.if_else(keep, column, pa.scalar(None, column.type)))
+            manifest = manifest.set_column(
+                at, manifest.field(at), pc.if_else(keep, column, pa.scalar(None, column.type))
+            )
     return manifest
 
 

@@ -1,11 +1,13 @@
-"""The command `curate`. Only argument parsing and words to the user live here; heavy imports happen inside the commands."""
+"""The command `curate`. Only argument parsing and words to the user live here; heavy imports happen inside the
+commands.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from curate.console import run_app
+from clipmill.curate.console import run_app
 
 app = typer.Typer(
     name="curate",
@@ -17,17 +19,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-weights_app = typer.Typer(help="Weights of learned models: list, pull, path.", no_args_is_help=True, rich_markup_mode=None)
+weights_app = typer.Typer(
+    help="Weights of learned models: list, pull, path.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(weights_app, name="weights")
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory made by `curate run`.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be given again.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be given again.")
+]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0: one per core.")]
-Timeout = Annotated[float | None, typer.Option(min=1, help="Seconds after which a video is given up; default: 300 and 1 per MB.")]
+Timeout = Annotated[
+    float | None, typer.Option(min=1, help="Seconds after which a video is given up; default: 300 and 1 per MB.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda, for the networks.")]
 Preset = Annotated[str, typer.Option(help="A preset's name or a .toml file (`curate presets` lists them).")]
 RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="Try again what ended as error rows.")]
-Lazy = Annotated[bool, typer.Option("--lazy", help="Networks and captions only for clips that no filter has dropped by then.")]
+Lazy = Annotated[
+    bool, typer.Option("--lazy", help="Networks and captions only for clips that no filter has dropped by then.")
+]
 EngineName = Annotated[str, typer.Option("--engine", help="Where workers run: local.")]
 
 
@@ -41,14 +51,16 @@ def run(
     workers: Workers = 0,
     device: Device = "auto",
     timeout: Timeout = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time, disk and keep rate from a sample; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate time, disk and keep rate from a sample; write nothing.")
+    ] = False,
     retry_errors: RetryErrors = False,
     export: Annotated[bool, typer.Option("--export/--no-export", help="Write the kept clips to shards.")] = True,
     lazy: Lazy = False,
 ) -> None:
     """Videos in, a curated data set and a report out. Safe to interrupt; the same command goes on where it stopped."""
-    from curate import commands
-    from curate.options import RunOptions
+    from clipmill.curate import commands
+    from clipmill.curate.options import RunOptions
 
     options = RunOptions(workers=workers, device=device, timeout_s=timeout, retry_errors=retry_errors, lazy=lazy)
     if dry_run:
@@ -69,8 +81,8 @@ def annotate(
     lazy: Lazy = False,
 ) -> None:
     """Add or refresh annotator tables of a run; from its stored pictures where they are enough."""
-    from curate import commands
-    from curate.options import RunOptions
+    from clipmill.curate import commands
+    from clipmill.curate.options import RunOptions
 
     commands.annotate(run_dir, only, set_ or [], RunOptions(workers, device, timeout, retry_errors, lazy))
 
@@ -78,12 +90,14 @@ def annotate(
 @app.command(name="filter", epilog="Example: curate filter RUN --set motion.min=0.02 --set sharpness.drop_lowest=10%")
 def filter_(
     run_dir: Run,
-    policy: Annotated[str | None, typer.Option(help="A preset's name or a .toml file; default: the run's own policy.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="A preset's name or a .toml file; default: the run's own policy.")
+    ] = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option(help="Name under which the decisions are saved.")] = None,
 ) -> None:
     """Decide again with other thresholds, from the tables alone: takes a second and no video."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.filter_(run_dir, policy, set_ or [], name)
 
@@ -91,16 +105,26 @@ def filter_(
 @app.command()
 def export(
     run_dir: Run,
-    size: Annotated[int | None, typer.Option(min=0, help="Short side in px; 0 keeps the source's. Ends an earlier --copy.")] = None,
-    fps: Annotated[float | None, typer.Option(min=0, help="Frames per second; 0 keeps the source's. Ends an earlier --copy.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=0, help="Short side in px; 0 keeps the source's. Ends an earlier --copy.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=0, help="Frames per second; 0 keeps the source's. Ends an earlier --copy.")
+    ] = None,
     copy: Annotated[
         bool | None,
         typer.Option(
-            "--copy/--no-copy", help="Cut at keyframes without encoding again; the run keeps to it until --no-copy, --size or --fps."
+            "--copy/--no-copy",
+            help="Cut at keyframes without encoding again; the run keeps to it until --no-copy, --size or --fps.",
         ),
     ] = None,
     format_: Annotated[
-        str, typer.Option("--format", metavar="hf|folder", help="Also as a Hugging Face data set, or as mp4s with prompts.txt, videos.txt.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="hf|folder",
+            help="Also as a Hugging Face data set, or as mp4s with prompts.txt, videos.txt.",
+        ),
     ] = "",
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where that goes; default: inside RUN.")] = None,
     set_: Set = None,
@@ -108,8 +132,8 @@ def export(
     timeout: Timeout = None,
 ) -> None:
     """Write the kept clips as WebDataset shards, verified by decoding."""
-    from curate import commands
-    from curate.options import RunOptions
+    from clipmill.curate import commands
+    from clipmill.curate.options import RunOptions
 
     commands.export(run_dir, size, fps, copy, set_ or [], RunOptions(workers=workers, timeout_s=timeout), format_, out)
 
@@ -119,13 +143,17 @@ def calibrate(
     run_dir: Run,
     axis: Annotated[str, typer.Option(metavar="COLUMN", help="The score to calibrate, such as motion or aesthetics.")],
     drop: Annotated[str, typer.Option(metavar="PERCENT,...", help="Shares of the clips to drop.")] = "12.5,25,50",
-    side: Annotated[str, typer.Option(help="auto, lowest or highest: which end is dropped; auto: that of the run's policy.")] = "auto",
-    base: Annotated[str, typer.Option(help="Filters for all subsets: a preset, a .toml file, run (its own policy) or none.")] = "none",
+    side: Annotated[
+        str, typer.Option(help="auto, lowest or highest: which end is dropped; auto: that of the run's policy.")
+    ] = "auto",
+    base: Annotated[
+        str, typer.Option(help="Filters for all subsets: a preset, a .toml file, run (its own policy) or none.")
+    ] = "none",
     workers: Workers = 0,
 ) -> None:
     """Subsets of one run that differ in one threshold, ready to train on, as in the ablations of the SVD paper."""
-    from curate import commands
-    from curate.options import RunOptions
+    from clipmill.curate import commands
+    from clipmill.curate.options import RunOptions
 
     commands.calibrate(run_dir, axis, drop, side, base, RunOptions(workers=workers))
 
@@ -133,7 +161,7 @@ def calibrate(
 @app.command()
 def report(run_dir: Run) -> None:
     """Write RUN/report.html again."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.report(run_dir)
 
@@ -141,7 +169,7 @@ def report(run_dir: Run) -> None:
 @app.command()
 def cuts(run_dir: Run, set_: Set = None) -> None:
     """How many cuts other thresholds would find, from the stored curves; decodes nothing, changes nothing."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.cuts(run_dir, set_ or [])
 
@@ -149,15 +177,17 @@ def cuts(run_dir: Run, set_: Set = None) -> None:
 @app.command()
 def inspect(run_dir: Run, clip_id: Annotated[str, typer.Argument(help="Clip id or the start of one.")]) -> None:
     """Every number of a clip, who made it, and why it was kept or dropped."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.inspect(run_dir, clip_id)
 
 
 @app.command(epilog="Example: curate presets svd")
-def presets(name: Annotated[str, typer.Argument(help="A preset to show in full: methods, units, sources.")] = "") -> None:
+def presets(
+    name: Annotated[str, typer.Argument(help="A preset to show in full: methods, units, sources.")] = "",
+) -> None:
     """List the presets, or explain one."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.presets(name)
 
@@ -165,25 +195,29 @@ def presets(name: Annotated[str, typer.Argument(help="A preset to show in full: 
 @weights_app.command("list")
 def weights_list() -> None:
     """Every network's weights: size, licence, what uses them, and where they lie on this machine."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.list_weights()
 
 
 @weights_app.command("pull", epilog="Example: curate weights pull svd")
 def weights_pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of weights, or of presets: all that theirs need.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names of weights, or of presets: all that theirs need.")
+    ],
 ) -> None:
     """Download weights into the cache folder; a download that broke off goes on."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.pull_weights(names)
 
 
 @weights_app.command("path")
-def weights_path(name: Annotated[str, typer.Argument(help="Name of weights; without it, the cache folder.")] = "") -> None:
+def weights_path(
+    name: Annotated[str, typer.Argument(help="Name of weights; without it, the cache folder.")] = "",
+) -> None:
     """Print where weights lie, or where the cache folder is (set CLIPMILL_WEIGHTS to move it)."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.print_weights_path(name)
 
@@ -191,7 +225,7 @@ def weights_path(name: Annotated[str, typer.Argument(help="Name of weights; with
 @app.command()
 def doctor() -> None:
     """Explain what this machine can do: decoders, codecs, GPU, weights, disk."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.doctor()
 
@@ -203,7 +237,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
 ) -> None:
     """Render demo videos with known truth: shots, motion, text, borders and planted defects."""
-    from curate import commands
+    from clipmill.curate import commands
 
     commands.demo(folder, minutes, seed)
 

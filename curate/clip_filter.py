@@ -1,4 +1,6 @@
-"""Source frames to normalised pictures: upright, cropped, square pixels, one size, yuv420p, BT.709, by one libav filter graph per clip."""
+"""Source frames to normalised pictures: upright, cropped, square pixels, one size, yuv420p, BT.709, by one libav filter
+graph per clip.
+"""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -11,8 +13,8 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.frame import PictureType, VideoFrame
 
-from curate.errors import DecodeError
-from curate.export_config import ExportConfig
+from clipmill.curate.errors import DecodeError
+from clipmill.curate.export_config import ExportConfig
 
 MAX_SIDE_PX = 8192
 _HD_SHORT_SIDE_PX = 720
@@ -27,7 +29,9 @@ _TURNS = {90: (("transpose", "clock"),), 180: (("hflip", ""), ("vflip", "")), 27
 
 @dataclass(frozen=True)
 class Geometry:
-    """Pixels of one clip. full: display size of the source, after rotation. crop: (x, y, w, h) in it. out: (w, h), square pixels."""
+    """Pixels of one clip. full: display size of the source, after rotation. crop: (x, y, w, h) in it. out: (w, h),
+    square pixels.
+    """
 
     full: tuple[int, int]
     rotation_deg: int
@@ -53,7 +57,9 @@ def geometry(video: Mapping[str, Any], clip: Mapping[str, Any], config: ExportCo
         out = _nearest(square[0] * scale, config.multiple), _nearest(square[1] * scale, config.multiple)
         box = _trim(box, Fraction(*out) / sar)
     if max(out) > MAX_SIDE_PX:
-        raise DecodeError(f"a picture of {box[2]}x{box[3]} px would become {out[0]}x{out[1]} px, longer than {MAX_SIDE_PX}")
+        raise DecodeError(
+            f"a picture of {box[2]}x{box[3]} px would become {out[0]}x{out[1]} px, longer than {MAX_SIDE_PX}"
+        )
     return Geometry(full, int(video["rotation_deg"] or 0), box, out)
 
 
@@ -77,7 +83,9 @@ def _even_inside(low: int, high: int, full: int) -> tuple[int, int]:
     return low, high if high == full else high - high % 2
 
 
-def _kept_size(box: tuple[int, int, int, int], sar: Fraction, multiple: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+def _kept_size(
+    box: tuple[int, int, int, int], sar: Fraction, multiple: int
+) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
     """Source size down to the multiple: pixels that are square already are cut, not scaled."""
     x, y, w, h = box
     out = (max(1, int(w * sar) // multiple) * multiple, max(1, h // multiple) * multiple)
@@ -87,7 +95,9 @@ def _kept_size(box: tuple[int, int, int, int], sar: Fraction, multiple: int) -> 
 
 
 def _trim(box: tuple[int, int, int, int], aspect: Fraction) -> tuple[int, int, int, int]:
-    """Cut the sides evenly, by whole pairs of pixels, to width/height = aspect, so that a coarse multiple does not stretch the picture."""
+    """Cut the sides evenly, by whole pairs of pixels, to width/height = aspect, so that a coarse multiple does not
+    stretch the picture.
+    """
     x, y, w, h = box
     cut_w, cut_h = max(Fraction(0), (w - h * aspect) / 4), max(Fraction(0), (h - w / aspect) / 4)
     left, top = 2 * round(cut_w), 2 * round(cut_h)
@@ -95,7 +105,8 @@ def _trim(box: tuple[int, int, int, int], aspect: Fraction) -> tuple[int, int, i
 
 
 class ClipFilter:
-    """The filter graph of clips of one geometry: pictures come out one for one, in order, also where deinterlacing holds one back.
+    """The filter graph of clips of one geometry: pictures come out one for one, in order, also where deinterlacing
+    holds one back.
 
     A stream that changes its size or format in the middle gets a new graph; the new frames are first brought to the
     size of the video's row, so the clip keeps one size.
@@ -122,7 +133,9 @@ class ClipFilter:
         yield from self._pull()
 
     def end(self) -> Iterator[tuple[VideoFrame, int]]:
-        """The end of a clip: the pictures still inside. Deinterlacing must not look into the next clip, so its graph goes; others stay."""
+        """The end of a clip: the pictures still inside. Deinterlacing must not look into the next clip, so its graph
+        goes; others stay.
+        """
         if self.deinterlace:
             yield from self._drain()
 

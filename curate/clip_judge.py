@@ -1,4 +1,6 @@
-"""What annotators that judge by CLIP's embeddings have in common: they read what `clip` stored, and look at no picture again."""
+"""What annotators that judge by CLIP's embeddings have in common: they read what `clip` stored, and look at no picture
+again.
+"""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -8,15 +10,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from curate.annotators import Annotator, ClipFrames
-from curate.clip_model import ClipModel, ready_clip
-from curate.embeddings import embeddings
-from curate.errors import UserError
+from clipmill.curate.annotators import Annotator, ClipFrames
+from clipmill.curate.clip_model import ClipModel, ready_clip
+from clipmill.curate.embeddings import embeddings
+from clipmill.curate.errors import UserError
 
 
 @dataclass(frozen=True)
 class ClipJudge(Annotator):
-    """Base. Parameters that are places of files are no parameters of the result: the content counts (see `Annotator.weights`)."""
+    """Base. Parameters that are places of files are no parameters of the result: the content counts (see
+    `Annotator.weights`).
+    """
 
     from_stored: ClassVar[bool] = True
 
@@ -61,6 +65,11 @@ class ClipTextJudge(ClipJudge):
 
 
 def check_size(pictures: np.ndarray, size: int, setting: str) -> None:
-    """Raises UserError where what `setting` names belongs to another network than the embeddings: it is so for every clip."""
+    """Raises UserError where what `setting` names belongs to another network than the embeddings: it is so for every
+    clip.
+    """
     if pictures.shape[1] != size:
-        raise UserError(f"{setting} takes {size} numbers, the embeddings of `clip` have {pictures.shape[1]}: it is for another network")
+        raise UserError(
+            f"{setting} takes {size} numbers, the embeddings of `clip` have {pictures.shape[1]}: it is for another"
+            " network"
+        )

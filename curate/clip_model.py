@@ -1,7 +1,7 @@
 """A CLIP network of open_clip, from files of this machine: pictures and texts to vectors of length 1 in one space.
 
-Weights are a file whose architecture the table of weights names, or a folder in open_clip's form (open_clip_config.json beside the
-weights), which says everything itself.
+Weights are a file whose architecture the table of weights names, or a folder in open_clip's form (open_clip_config.json
+beside the weights), which says everything itself.
 """
 
 import json
@@ -13,17 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from curate.errors import UserError
-from curate.weights import find, is_path, weights_named
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights import find, is_path, weights_named
 
 CONFIG_FILE = "open_clip_config.json"
-# Batches are filled up to multiples of this: products of few rows take other paths through the libraries and round otherwise, and what a
-# clip gets must not depend on its neighbours, on how many workers there are, or on what an interrupted run had done.
+# Batches are filled up to multiples of this: products of few rows take other paths through the libraries and round
+# otherwise, and what a clip gets must not depend on its neighbours, on how many workers there are, or on what an
+# interrupted run had done.
 _WHOLE = 16
 
 
 def embedding_size(weights: str, overrides: Mapping[str, str] | None = None) -> int:
-    """Numbers in a vector of the network whose weights are called so (or lie there); imports nothing heavy. Raises UserError."""
+    """Numbers in a vector of the network whose weights are called so (or lie there); imports nothing heavy. Raises
+    UserError.
+    """
     path = find(weights, overrides or {}) if is_path(weights) or weights in (overrides or {}) else None
     if path is not None and path.is_dir():
         return int(_read_json(path / CONFIG_FILE)["model_cfg"]["embed_dim"])
@@ -36,7 +39,10 @@ def embedding_size(weights: str, overrides: Mapping[str, str] | None = None) -> 
 def architecture(weights: str) -> str:
     """As open_clip names it. Raises UserError for weights of another kind, and for a lone file of weights."""
     if is_path(weights):
-        raise UserError(f"{weights} does not say what network it is for: give a folder with {CONFIG_FILE}, or --set weights.NAME={weights}")
+        raise UserError(
+            f"{weights} does not say what network it is for: give a folder with {CONFIG_FILE}, or --set"
+            f" weights.NAME={weights}"
+        )
     model = weights_named(weights).model
     if model is None:
         raise UserError(f"{weights} is no network of open_clip (see `curate weights list`)")
@@ -57,7 +63,9 @@ class ClipModel:
         self.tokenizer = open_clip.get_tokenizer(name)
 
     def pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """uint8 [H, W, 3] RGB of any sizes -> float32 [N, D]. Resized and cut to the middle square as open_clip does."""
+        """uint8 [H, W, 3] RGB of any sizes -> float32 [N, D]. Resized and cut to the middle square as open_clip
+        does.
+        """
         import torch
 
         ready = [self.ready(picture) for picture in pictures]
@@ -83,7 +91,9 @@ class ClipModel:
 
     @property
     def scale(self) -> float:
-        """What cosines are multiplied by before a softmax: the inverse of the temperature that the network was trained to."""
+        """What cosines are multiplied by before a softmax: the inverse of the temperature that the network was trained
+        to.
+        """
         return float(self.network.logit_scale.exp())
 
     def _plain(self, vectors: Any) -> np.ndarray:
@@ -115,8 +125,9 @@ def _loaded(weights: str, path: Path) -> tuple[Any, Any, str]:
 
 
 def load_network(path: Path, model: str, pretrained: str) -> Any:
-    """An architecture of open_clip with the weights in a file (state dict or safetensors), in float32, frozen. pretrained: as open_clip
-    calls the weights; it decides the activation. Raises UserError for an unknown architecture and a file that does not fit.
+    """An architecture of open_clip with the weights in a file (state dict or safetensors), in float32, frozen.
+    pretrained: as open_clip calls the weights; it decides the activation. Raises UserError for an unknown architecture
+    and a file that does not fit.
     """
     import open_clip
 
@@ -132,7 +143,9 @@ def load_network(path: Path, model: str, pretrained: str) -> Any:
 
 
 def published(model: str, pretrained: str) -> dict[str, Any]:
-    """What open_clip knows of these weights: where they are published, and how their network differs from the plain one."""
+    """What open_clip knows of these weights: where they are published, and how their network differs from the plain
+    one.
+    """
     from open_clip import get_pretrained_cfg
 
     return dict(get_pretrained_cfg(model, pretrained))

@@ -1,4 +1,6 @@
-"""What the one decode keeps for the annotators: sampled pictures (spilled to a temporary file) and native measurements."""
+"""What the one decode keeps for the annotators: sampled pictures (spilled to a temporary file) and native
+measurements.
+"""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -7,18 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.annotators import Annotator, FrameRequest
-from curate.decode_config import FramesConfig
-from curate.errors import AnnotatorError
-from curate.picture import encode_jpeg
-from curate.signals import THUMB_SHAPE
-from curate.video import Frame, one_line
+from clipmill.curate.annotators import Annotator, FrameRequest
+from clipmill.curate.decode_config import FramesConfig
+from clipmill.curate.errors import AnnotatorError
+from clipmill.curate.picture import encode_jpeg
+from clipmill.curate.signals import THUMB_SHAPE
+from clipmill.curate.video import Frame, one_line
 
 _IN_MEMORY_BYTES = 32 << 20
 
 
 class Spool:
-    """Blobs appended to a file that lives in memory while small and on disk beyond 32 MiB, so that memory stays bounded."""
+    """Blobs appended to a file that lives in memory while small and on disk beyond 32 MiB, so that memory stays
+    bounded.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,8 +85,8 @@ class Samples:
     problem: str | None = None
 
     def push(self, index: int, t_s: float, frame: Frame) -> None:
-        """Offers the next frame, which is taken where a sample is due. index: its number from 0; t_s: seconds from the first frame. Raises
-        OSError, of a full disk say; any other error of `take` becomes `problem`.
+        """Offers the next frame, which is taken where a sample is due. index: its number from 0; t_s: seconds from the
+        first frame. Raises OSError, of a full disk say; any other error of `take` becomes `problem`.
         """
         if t_s + 1e-6 < self.due_s or self.problem is not None:
             return
@@ -100,18 +104,24 @@ class Samples:
         self.where.append(self.spool.append(item if isinstance(item, bytes) else item.tobytes()))
 
     def inside(self, start: int, stop: int) -> range:
-        """Positions of the samples whose frame index lies in [start, stop). Raises AnnotatorError where sampling failed."""
+        """Positions of the samples whose frame index lies in [start, stop). Raises AnnotatorError where sampling
+        failed.
+        """
         if self.problem is not None:
             raise AnnotatorError(self.problem)
         low, high = np.searchsorted(self.index, [start, stop])
         return range(int(low), int(high))
 
     def blob(self, position: int) -> bytes:
-        """The bytes that `take` returned for the sample at a position of `inside`; of an array its values in C order."""
+        """The bytes that `take` returned for the sample at a position of `inside`; of an array its values in C
+        order.
+        """
         return self.spool.read(*self.where[position])
 
     def array(self, position: int) -> np.ndarray:
-        """The array that `take` returned for the sample at a position of `inside`, read-only; not for a `take` that gives bytes."""
+        """The array that `take` returned for the sample at a position of `inside`, read-only; not for a `take` that
+        gives bytes.
+        """
         shape = self.shapes[position]
         assert shape is not None, "a blob is not an array"
         return np.frombuffer(self.blob(position), shape[1]).reshape(shape[0])
@@ -174,7 +184,9 @@ class Collector:
             common = max(sorted(sizes), key=lambda s: sum(row.shape == s for row in rows))
             keep = [i for i, row in zip(inside, rows, strict=True) if row.shape == common]
             return np.asarray([samples.t_s[i] for i in keep]), np.stack([samples.array(i) for i in keep])
-        return np.asarray(samples.t_s)[inside.start : inside.stop], np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+        return np.asarray(samples.t_s)[inside.start : inside.stop], (
+            np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+        )
 
     def close(self) -> None:
         """Deletes all samples; nothing can be asked for any more."""

@@ -7,20 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from curate import finish as finishing
-from curate.config import Config, load, preset_names, title_of
-from curate.console import command_line
-from curate.decisions import Outcomes
-from curate.engines import Engine
-from curate.errors import UserError
-from curate.export_record import Exported, failures_text
-from curate.lock import alone
-from curate.log import DownloadLines, say
-from curate.manifest import RunDir, write_json
-from curate.options import RunOptions
-from curate.order import in_order
-from curate.policy import Policy, asked, check_columns, closest
-from curate.run import (
+from clipmill.curate import finish as finishing
+from clipmill.curate.config import Config, load, preset_names, title_of
+from clipmill.curate.console import command_line
+from clipmill.curate.decisions import Outcomes
+from clipmill.curate.engines import Engine
+from clipmill.curate.errors import UserError
+from clipmill.curate.export_record import Exported, failures_text
+from clipmill.curate.lock import alone
+from clipmill.curate.log import DownloadLines, say
+from clipmill.curate.manifest import RunDir, write_json
+from clipmill.curate.options import RunOptions
+from clipmill.curate.order import in_order
+from clipmill.curate.policy import Policy, asked, check_columns, closest
+from clipmill.curate.run import (
     Listing,
     check_sources,
     list_inputs,
@@ -31,20 +31,28 @@ from curate.run import (
     tasks_of,
     write_unprocessed,
 )
-from curate.stored_pass import run_passes
-from curate.work import check_device
+from clipmill.curate.stored_pass import run_passes
+from clipmill.curate.work import check_device
 
 
 def make_engine(name: str, options: RunOptions) -> Engine:
     """The engine called `name`. Raises UserError for an unknown one."""
     if name != "local":
         raise UserError(f"no engine called {name!r}; there is: local")
-    from curate.engines.local import LocalEngine
+    from clipmill.curate.engines.local import LocalEngine
 
     return LocalEngine(options.n_workers)
 
 
-def run(videos: Sequence[Path], out: Path, preset: str, sets: Sequence[str], engine_name: str, options: RunOptions, export_: bool) -> None:
+def run(
+    videos: Sequence[Path],
+    out: Path,
+    preset: str,
+    sets: Sequence[str],
+    engine_name: str,
+    options: RunOptions,
+    export_: bool,
+) -> None:
     """`curate run`."""
     began, started_at = time.monotonic(), now()
     check_device(options.device)
@@ -93,13 +101,15 @@ def _curate(
         say(message)
     stages = {k.removeprefix("seconds "): round(v, 3) for k, v in totals.items() if k.startswith("seconds ")}
     told |= {"finished_at": now(), "seconds": round(time.monotonic() - began, 2), "workers": options.n_workers}
-    told |= {"processed": {"videos": totals["videos"], "frames_decoded": totals["frames_decoded"], "stage_seconds": stages}}
+    told |= {
+        "processed": {"videos": totals["videos"], "frames_decoded": totals["frames_decoded"], "stage_seconds": stages}
+    }
     write_json(run_dir.run_json, finishing.run_facts(config, joined, found, told))
     return found
 
 
 def _close(run_dir: RunDir) -> None:
-    from curate.report import write_report
+    from clipmill.curate.report import write_report
 
     facts = finishing.read_run_json(run_dir)
     path = write_report(run_dir.root)
@@ -109,8 +119,10 @@ def _close(run_dir: RunDir) -> None:
 
 
 def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) -> None:
-    """`curate annotate`: the run's configuration with these annotators added or changed; the rest stays, and so does the policy."""
-    from curate.run import listing_of
+    """`curate annotate`: the run's configuration with these annotators added or changed; the rest stays, and so does
+    the policy.
+    """
+    from clipmill.curate.run import listing_of
 
     began, started_at = time.monotonic(), now()
     check_device(options.device)
@@ -141,9 +153,9 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     """`curate filter`."""
     from rich.console import Console
 
-    from curate import waterfall
-    from curate.join import makers
-    from curate.policy import override
+    from clipmill.curate import waterfall
+    from clipmill.curate.join import makers
+    from clipmill.curate.policy import override
 
     run_dir = RunDir(root)
     config = finishing.config_of(run_dir)
@@ -172,9 +184,10 @@ def export(
     format_: str = "",
     out: Path | None = None,
 ) -> None:
-    """`curate export`. size, fps, copy: None keeps the run's setting. format_: another layout of the same clips, written to `out`; "" for
-    none."""
-    from curate.formats import check_format, write_format
+    """`curate export`. size, fps, copy: None keeps the run's setting. format_: another layout of the same clips,
+    written to `out`; "" for none.
+    """
+    from clipmill.curate.formats import check_format, write_format
 
     check_format(format_, out)
     run_dir = RunDir(root)
@@ -191,26 +204,34 @@ def export(
         say(write_format(run_dir, format_, out).text)
 
 
-def _export_config(run_dir: RunDir, size: int | None, fps: float | None, copy: bool | None, sets: Sequence[str]) -> Config:
-    """The run's configuration with the command's options. A size or a rate ends a copy that an earlier export asked for: it needs encoding.
+def _export_config(
+    run_dir: RunDir, size: int | None, fps: float | None, copy: bool | None, sets: Sequence[str]
+) -> Config:
+    """The run's configuration with the command's options. A size or a rate ends a copy that an earlier export asked
+    for: it needs encoding.
 
     Raises UserError where this command asks for both.
     """
     named = [s if s.startswith("export.") else f"export.{s}" for s in sets]
     chosen = [f"export.{key}={value}" for key, value in (("short_side_px", size), ("fps", fps)) if value is not None]
-    encodes = any(text.partition("=")[0].strip() in ("export.short_side_px", "export.fps") for text in (*chosen, *named))
+    encodes = any(
+        text.partition("=")[0].strip() in ("export.short_side_px", "export.fps") for text in (*chosen, *named)
+    )
     copies = False if copy is None and encodes else copy
     chosen += [] if copies is None else [f"export.copy={str(copies).lower()}"]
     config = finishing.config_of(run_dir, [*chosen, *named])
     if encodes and config.export.copy:
-        raise UserError("--copy takes the source's pictures as they are, in their size and rate: leave out --copy, or --size and --fps")
+        raise UserError(
+            "--copy takes the source's pictures as they are, in their size and rate: leave out --copy, or --size and"
+            " --fps"
+        )
     return config
 
 
 def _export(run_dir: RunDir, config: Config, engine: Engine, options: RunOptions) -> Exported:
-    from curate.decisions import load as load_decisions
-    from curate.export import export as export_shards
-    from curate.policy import policy_id
+    from clipmill.curate.decisions import load as load_decisions
+    from clipmill.curate.export import export as export_shards
+    from clipmill.curate.policy import policy_id
 
     policy, _, _ = load_decisions(run_dir.root, finishing.read_run_json(run_dir)["policy"])
     done = export_shards(run_dir, config.export, policy_id(policy), engine, options)
@@ -220,15 +241,21 @@ def _export(run_dir: RunDir, config: Config, engine: Engine, options: RunOptions
 
 def calibrate(root: Path, axis: str, drop: str, side: str, base: str, options: RunOptions) -> None:
     """`curate calibrate`."""
-    from curate import calibrate as calibration
-    from curate.policy import Policy
+    from clipmill.curate import calibrate as calibration
+    from clipmill.curate.policy import Policy
 
     run_dir = RunDir(root)
     config = finishing.config_of(run_dir)
     if side not in ("auto", "lowest", "highest"):
         raise UserError(f"--side is auto, lowest or highest, not {side!r}")
-    chosen: calibration.Side = calibration.default_side(config, axis) if side == "auto" else "lowest" if side == "lowest" else "highest"
-    filters = Policy("none") if base == "none" else finishing.policy_of(config if base == "run" else load(base), title_of(base))
+    chosen: calibration.Side = (
+        calibration.default_side(config, axis) if side == "auto" else "lowest" if side == "lowest" else "highest"
+    )
+    filters = (
+        Policy("none")
+        if base == "none"
+        else finishing.policy_of(config if base == "run" else load(base), title_of(base))
+    )
     engine = make_engine("local", options)
     with alone(root):
         subsets = calibration.calibrate(run_dir, config, axis, _shares(drop), filters, chosen, engine, options)
@@ -250,7 +277,7 @@ def _shares(percents: str) -> list[float]:
 
 def report(root: Path) -> None:
     """`curate report`."""
-    from curate.report import write_report
+    from clipmill.curate.report import write_report
 
     finishing.read_run_json(RunDir(root))
     say(f"report: {write_report(root)}")
@@ -260,7 +287,7 @@ def cuts(root: Path, sets: Sequence[str]) -> None:
     """`curate cuts`: cuts and clips under other thresholds, beside those of the run."""
     from rich.console import Console
 
-    from curate.recut import compare_cuts, render
+    from clipmill.curate.recut import compare_cuts, render
 
     run_dir = RunDir(root)
     prefixed = [s if s.startswith("scenes.") else f"scenes.{s}" for s in sets]
@@ -272,7 +299,7 @@ def inspect(root: Path, clip_id: str) -> None:
     """`curate inspect`."""
     from rich.console import Console
 
-    from curate.inspect_clip import describe
+    from clipmill.curate.inspect_clip import describe
 
     Console(soft_wrap=True).print(describe(root, clip_id), markup=False, highlight=False)
 
@@ -281,7 +308,7 @@ def presets(chosen: str) -> None:
     """`curate presets`."""
     from importlib import resources
 
-    folder, names = resources.files("curate.presets"), preset_names()
+    folder, names = resources.files("clipmill.curate.presets"), preset_names()
     if chosen and chosen not in names:
         raise UserError(f"there is no preset {chosen!r}{closest(chosen, names)}")
     for name in [chosen] if chosen else names:
@@ -294,7 +321,7 @@ def presets(chosen: str) -> None:
 
 def list_weights() -> None:
     """`curate weights list`."""
-    from curate import weights
+    from clipmill.curate import weights
 
     for line in weights.list_lines():
         say(line)
@@ -303,7 +330,7 @@ def list_weights() -> None:
 
 def pull_weights(names: Sequence[str]) -> None:
     """`curate weights pull`."""
-    from curate import weights
+    from clipmill.curate import weights
 
     wanted = list(dict.fromkeys(name for given in names for name in weights.pull_names(given)))
     if not wanted:
@@ -314,7 +341,7 @@ def pull_weights(names: Sequence[str]) -> None:
 
 def print_weights_path(name: str) -> None:
     """`curate weights path`."""
-    from curate import weights
+    from clipmill.curate import weights
 
     path = weights.find(name, {}) if name else weights.cache_folder()
     if path is None:
@@ -324,7 +351,7 @@ def print_weights_path(name: str) -> None:
 
 def doctor() -> None:
     """`curate doctor`: exit code 1 where something needs mending."""
-    from curate.doctor import diagnose, render
+    from clipmill.curate.doctor import diagnose, render
 
     checks = diagnose()
     from rich.console import Console
@@ -336,7 +363,7 @@ def doctor() -> None:
 
 def demo(folder: Path, minutes: float, seed: int) -> None:
     """`curate demo`."""
-    from curate.demo import render
+    from clipmill.curate.demo import render
 
     truth = render(folder, minutes, seed, say)
     say(f"demo videos: {folder}; truth: {truth}")
@@ -344,7 +371,7 @@ def demo(folder: Path, minutes: float, seed: int) -> None:
 
 def dry_run(videos: Sequence[Path], preset: str, sets: Sequence[str], options: RunOptions) -> None:
     """`curate run --dry-run`."""
-    from curate.dry_run import estimate
+    from clipmill.curate.dry_run import estimate
 
     check_device(options.device)
     config = finishing.preflight(load(preset, sets))

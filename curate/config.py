@@ -1,10 +1,11 @@
-"""Configuration: frozen dataclasses, filled from TOML presets and `--set key=value`. An unknown key is an error that names the closest one.
+"""Configuration: frozen dataclasses, filled from TOML presets and `--set key=value`. An unknown key is an error that
+names the closest one.
 
-    annotators = ["borders", "motion"]   # which annotators run
-    [decode] [frames] [scenes] [dedup] [export]   # the sections below
-    [motion]                             # parameters of an annotator: the fields of its class
-    [weights]                            # name of weights = a file or folder of this machine, instead of the published ones
-    [policy.motion]                      # a filter: the column's name, then min, max, drop_lowest, drop_highest
+annotators = ["borders", "motion"]   # which annotators run
+[decode] [frames] [scenes] [dedup] [export]   # the sections below
+[motion]                             # parameters of an annotator: the fields of its class
+[weights]                            # name of weights = a file or folder of this machine, instead of the published ones
+[policy.motion]                      # a filter: the column's name, then min, max, drop_lowest, drop_highest
 """
 
 import tomllib
@@ -16,13 +17,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from curate.decode_config import DecodeConfig, FramesConfig
-from curate.dedup_config import DedupConfig
-from curate.errors import UserError
-from curate.export_config import ExportConfig
-from curate.policy import KEYS, closest
-from curate.policy import merge as merge_policy
-from curate.scenes.config import ScenesConfig
+from clipmill.curate.decode_config import DecodeConfig, FramesConfig
+from clipmill.curate.dedup_config import DedupConfig
+from clipmill.curate.errors import UserError
+from clipmill.curate.export_config import ExportConfig
+from clipmill.curate.policy import KEYS, closest
+from clipmill.curate.policy import merge as merge_policy
+from clipmill.curate.scenes.config import ScenesConfig
 
 SECTIONS: dict[str, type] = {
     "decode": DecodeConfig,
@@ -37,8 +38,10 @@ Section = TypeVar("Section")
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved configuration. `parameters`: annotator name -> the settings that differ from its defaults. `policy`: filter -> rule.
-    annotators: those asked for and those that they need, in the order in which they run. weights: name -> a path of the user's.
+    """A resolved configuration. `parameters`: annotator name -> the settings that differ from its defaults. `policy`:
+    filter -> rule.
+    annotators: those asked for and those that they need, in the order in which they run. weights: name -> a path of the
+    user's.
     found_weights: name -> {path, sha256} of what the annotators load; no setting, but what the preflight found.
     """
 
@@ -60,7 +63,7 @@ class Config:
 
     def annotator(self, name: str) -> Any:
         """The annotator called `name`, with its parameters. Raises UserError for an unknown name or parameter."""
-        from curate.annotators import annotator_class
+        from clipmill.curate.annotators import annotator_class
 
         return build(annotator_class(name), self.parameters.get(name, {}), name)
 
@@ -79,7 +82,7 @@ class Config:
         return {weights: Path(self.found_weights[weights]["path"]) for weights in self.annotator(name).weights}
 
 
-def preset_names(folder: str = "curate.presets") -> list[str]:
+def preset_names(folder: str = "clipmill.curate.presets") -> list[str]:
     """The presets in a folder of a package, by its dotted name."""
     return sorted(f.name.removesuffix(".toml") for f in resources.files(folder).iterdir() if f.name.endswith(".toml"))
 
@@ -91,9 +94,9 @@ def title_of(preset: str) -> str:
 
 def load(preset: str = "default", overrides: Iterable[str] = ()) -> Config:
     """The default preset, then `preset` (a name or a TOML file) over it, then each `key=value`. Raises UserError."""
-    tree = read_preset("curate.presets", "default")
+    tree = read_preset("clipmill.curate.presets", "default")
     if preset != "default":
-        tree = _merge(tree, read_preset("curate.presets", preset))
+        tree = _merge(tree, read_preset("clipmill.curate.presets", preset))
     for text in overrides:
         tree = _merge(tree, parse_override(text))
     return _resolve(preset, tree)
@@ -109,7 +112,9 @@ def load_tree(saved: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config
 
 
 def read_preset(folder: str, preset: str) -> dict[str, Any]:
-    """The tables of a preset in `folder`, or of a TOML file. Raises UserError, naming the closest, where there is none."""
+    """The tables of a preset in `folder`, or of a TOML file. Raises UserError, naming the closest, where there is
+    none.
+    """
     try:
         if preset.endswith(".toml"):
             text = Path(preset).read_text(encoding="utf-8")
@@ -150,8 +155,8 @@ def parse_override(text: str) -> dict[str, Any]:
 
 
 def _resolve(preset: str, tree: dict[str, Any]) -> Config:
-    from curate.annotators import names
-    from curate.order import in_order
+    from clipmill.curate.annotators import names
+    from clipmill.curate.order import in_order
 
     known = [*SECTIONS, *_OTHER_KEYS, *names()]
     for key in tree:
@@ -181,7 +186,9 @@ def _weights(given: Any) -> dict[str, str]:
 
 
 def build(kind: type[Section], values: Mapping[str, Any], where: str) -> Section:
-    """A dataclass from plain values. Raises UserError for an unknown key (naming the closest) or a value of the wrong type."""
+    """A dataclass from plain values. Raises UserError for an unknown key (naming the closest) or a value of the wrong
+    type.
+    """
     if not isinstance(values, Mapping):
         raise UserError(f"{where} is a table of settings, not {values!r}")
     hints = typing.get_type_hints(kind)

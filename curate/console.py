@@ -8,14 +8,16 @@ from typing import Any, NoReturn
 
 import typer
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 INTERRUPTED = 128 + signal.SIGINT
 
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line and exit. name: of the command, before the colon of an error."""
-    usage_error: Any = typer.BadParameter.__bases__[0]  # typer carries its own click, whose error classes it does not export
+    usage_error: Any = typer.BadParameter.__bases__[
+        0
+    ]  # typer carries its own click, whose error classes it does not export
     no_arguments: Any = tuple(kind for kind in usage_error.__subclasses__() if kind.__name__ == "NoArgsIsHelpError")
     try:
         code = app(standalone_mode=False) or 0

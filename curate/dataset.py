@@ -1,4 +1,6 @@
-"""Training reads: any query over a manifest, clips at random from the shards by `pread`, and an order that one integer resumes."""
+"""Training reads: any query over a manifest, clips at random from the shards by `pread`, and an order that one integer
+resumes.
+"""
 
 import atexit
 import hashlib
@@ -15,15 +17,17 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from curate.cover import covered
-from curate.errors import DecodeError, UserError
+from clipmill.curate.cover import covered
+from clipmill.curate.errors import DecodeError, UserError
 
 _MAX_OPEN_SHARDS = 32
 _COLUMNS = ("clip_id", "shard", "offset", "size")
 
 
 class Draw(int):
-    """An index into a data set that knows which pass over it this is: an int for any data set, with `.epoch` for those that look."""
+    """An index into a data set that knows which pass over it this is: an int for any data set, with `.epoch` for those
+    that look.
+    """
 
     epoch: int
 
@@ -41,9 +45,9 @@ class Draw(int):
 class ResumableSampler(Sampler[int]):
     """An endless shuffled order whose whole state is one integer: how many samples all ranks together have drawn.
 
-    Position p of the global order is place p mod n of the permutation of epoch p // n, which depends on (seed, epoch) alone.
-    Rank r of `world` takes positions start + r, start + r + world, ... So a run stopped at `start` goes on with exactly the
-    samples that were still to come, with any number of ranks. Yields `Draw`.
+    Position p of the global order is place p mod n of the permutation of epoch p // n, which depends on (seed, epoch)
+    alone. Rank r of `world` takes positions start + r, start + r + world, ... So a run stopped at `start` goes on with
+    exactly the samples that were still to come, with any number of ranks. Yields `Draw`.
 
     Loader workers fetch ahead, so count what the training loop consumed: `start + steps * batch_size * world`.
     """
@@ -51,7 +55,9 @@ class ResumableSampler(Sampler[int]):
     def __init__(self, n: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
         """n: samples in the data set. Raises ValueError for an empty data set or impossible ranks."""
         if n < 1 or start < 0 or not 0 <= rank < world:
-            raise ValueError(f"need n >= 1, start >= 0 and 0 <= rank < world; got n={n}, start={start}, rank={rank}, world={world}")
+            raise ValueError(
+                f"need n >= 1, start >= 0 and 0 <= rank < world; got n={n}, start={start}, rank={rank}, world={world}"
+            )
         self.n, self.seed, self.start, self.rank, self.world = n, seed, start, rank, world
 
     def __iter__(self) -> Iterator[int]:
@@ -67,10 +73,12 @@ class ResumableSampler(Sampler[int]):
 
 
 def leave_at_once(worker: int) -> None:
-    """`worker_init_fn` of a DataLoader with spawned workers: a worker ends as a forked one does, without taking its interpreter down.
+    """`worker_init_fn` of a DataLoader with spawned workers: a worker ends as a forked one does, without taking its
+    interpreter down.
 
-    Before Python 3.14 that ends the thread which still puts a tensor into shared memory, in the middle of torch's code, and the process
-    aborts: "terminate called without an active exception" whenever a loader is left while workers read ahead.
+    Before Python 3.14 that ends the thread which still puts a tensor into shared memory, in the middle of torch's code,
+    and the process aborts: "terminate called without an active exception" whenever a loader is left while workers read
+    ahead.
     """
     atexit.register(os._exit, 0)
 
@@ -78,12 +86,14 @@ def leave_at_once(worker: int) -> None:
 class ClipDataset(Dataset[dict[str, Any]]):
     """Exported clips of a run, map-style. Item `i` (an int or a `Draw`) is a dict:
 
-    clip_id: str. video: uint8 [T, C, H, W] RGB, 0 to 255, upright. fps: float, of the frames returned (a stride divides it).
+    clip_id: str. video: uint8 [T, C, H, W] RGB, 0 to 255, upright. fps: float, of the frames returned (a stride divides
+    it).
     start_frame: int, where the window begins in the clip. caption: str, "" where the clip has none.
 
     The window of `n_frames` frames, `stride` apart, and the caption (in proportion to `sample_weight`) are drawn by
     (seed, clip_id, epoch): the same whatever the worker count, the order, or which other clips the query finds.
-    Safe with loader workers, spawned (then with `worker_init_fn=leave_at_once`) or forked: every process opens the shards for itself.
+    Safe with loader workers, spawned (then with `worker_init_fn=leave_at_once`) or forked: every process opens the
+    shards for itself.
     """
 
     def __init__(
@@ -104,9 +114,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
         query: a pandas query over the manifest's columns, for example "split == 'train' and motion > 0.1".
         n_frames: frames per item; none for the whole clip. Clips too short for it are left out and counted in
-        `n_too_short`, clips that are in no shard in `n_not_exported`. size: (height, width) in px that every frame is scaled to cover and
-        cropped to in the middle, so that clips of all shapes make one batch; none for each clip's own. verify: check the sha256 at every
-        read.
+        `n_too_short`, clips that are in no shard in `n_not_exported`. size: (height, width) in px that every frame is
+        scaled to cover and cropped to in the middle, so that clips of all shapes make one batch; none for each clip's
+        own. verify: check the sha256 at every read.
         columns: columns of the manifest to put into every item under their names, for example scores to condition on.
         transform: applied to the finished item.
 
@@ -117,14 +127,23 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if size is not None and min(size) < 1:
             raise UserError(f"size is (height, width), each at least 1, not {size}")
         self._shards = Path(run) / "shards"
-        self.n_frames, self.stride, self.size, self.seed, self._verify, self._transform = n_frames, stride, size, seed, verify, transform
+        self.n_frames, self.stride, self.size, self.seed, self._verify, self._transform = (
+            n_frames,
+            stride,
+            size,
+            seed,
+            verify,
+            transform,
+        )
         found = _query(_read_manifest(Path(run)) if table is None else table, query)
         exported = found[found["shard"].notna()]
         self.n_not_exported = len(found) - len(exported)
         rows = exported[_long_enough(exported, self._span)]
         self.n_too_short = len(exported) - len(rows)
         if rows.empty:
-            raise UserError(f"no clip to read: {len(found)} found, {self.n_not_exported} not exported, {self.n_too_short} too short")
+            raise UserError(
+                f"no clip to read: {len(found)} found, {self.n_not_exported} not exported, {self.n_too_short} too short"
+            )
         self._columns = tuple(columns)
         self.table = rows[_needed(rows, self._columns)].reset_index(drop=True)
         self._files = _ShardFiles(self._shards)
@@ -139,7 +158,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return len(self.table)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The item at `index`. Raises IndexError past the end, DecodeError where the shard does not hold what the manifest says."""
+        """The item at `index`. Raises IndexError past the end, DecodeError where the shard does not hold what the
+        manifest says.
+        """
         if not 0 <= index < len(self.table):
             raise IndexError(f"index {int(index)} of {len(self.table)} clips")
         row = self.table.iloc[int(index)]
@@ -153,7 +174,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return item if self._transform is None else self._transform(item)
 
     def read(self, index: int) -> bytes:
-        """The bytes of a clip's video file. Raises DecodeError where they are not there, or (with `verify`) are others."""
+        """The bytes of a clip's video file. Raises DecodeError where they are not there, or (with `verify`) are
+        others.
+        """
         row = self.table.iloc[index]
         data = self._files.read(row["shard"], int(row["offset"]), int(row["size"]))
         if len(data) != int(row["size"]) or (self._verify and hashlib.sha256(data).hexdigest() != row["sha256"]):
@@ -174,7 +197,9 @@ class _ShardFiles:
 
     def read(self, shard: str, offset: int, size: int) -> bytes:
         """Raises DecodeError where the shard cannot be opened."""
-        if self._pid != os.getpid():  # a fork shares file numbers, and closing them here would be harmless, but losing count would not
+        if (
+            self._pid != os.getpid()
+        ):  # a fork shares file numbers, and closing them here would be harmless, but losing count would not
             self._open, self._pid = OrderedDict(), os.getpid()
         if shard not in self._open:
             try:
@@ -234,7 +259,9 @@ def _words(clip_id: str) -> list[int]:
 
 
 def pick_caption(captions: Any, rng: np.random.Generator) -> str:
-    """One text of `captions` (list of schema.CAPTION, or null), by `sample_weight`, among those with status ok; "" where there is none."""
+    """One text of `captions` (list of schema.CAPTION, or null), by `sample_weight`, among those with status ok; ""
+    where there is none.
+    """
     given = captions if isinstance(captions, list | np.ndarray) else []  # pandas has None or NaN for a missing list
     usable = [c for c in given if c["text"] and c.get("status", "ok") in ("ok", None)]
     weights = np.array([1.0 if c.get("sample_weight") is None else c["sample_weight"] for c in usable], float)
@@ -243,11 +270,14 @@ def pick_caption(captions: Any, rng: np.random.Generator) -> str:
     return str(usable[rng.choice(len(usable), p=weights / weights.sum())]["text"])
 
 
-def decode_window(data: bytes, n_frames: int | None, stride: int, rng: np.random.Generator) -> tuple[torch.Tensor, float, int]:
-    """(uint8 [T, C, H, W] RGB, frames per second, first frame) of a window of a video file in memory, its place drawn by `rng`.
+def decode_window(
+    data: bytes, n_frames: int | None, stride: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, float, int]:
+    """(uint8 [T, C, H, W] RGB, frames per second, first frame) of a window of a video file in memory, its place drawn
+    by `rng`.
 
-    Only the frames from the keyframe before the window to its end are decoded. Raises DecodeError where the file has too few frames or
-    does not decode.
+    Only the frames from the keyframe before the window to its end are decoded. Raises DecodeError where the file has
+    too few frames or does not decode.
     """
     import av
 
@@ -273,7 +303,10 @@ def _decode(stream: Any, packets: Sequence[Any], wanted: Sequence[int]) -> np.nd
     from av.video.reformatter import VideoReformatter
 
     first = max((i for i, p in enumerate(packets) if p.is_keyframe and p.pts <= wanted[0]), default=0)
-    place, scaler = {pts: i for i, pts in enumerate(wanted)}, VideoReformatter()  # one scaler: setting it up costs more than a frame
+    place, scaler = (
+        {pts: i for i, pts in enumerate(wanted)},
+        VideoReformatter(),
+    )  # one scaler: setting it up costs more than a frame
     video: np.ndarray | None = None
     for packet in [*packets[first:], None]:
         for frame in stream.codec_context.decode(packet):

@@ -1,12 +1,12 @@
 """From scores to decisions: a pure function of a policy and a table, with no video in sight.
 
 Each filter says one of four things of a clip: `pass`, `fail`, `error` (the score was tried and is not there) or
-`not_run` (its annotator has not looked at this clip). A clip is `dropped` where any filter fails, else `error` where any
-filter says so, else `not_run`, else `kept`; so clips == kept + dropped + error + not_run, always.
+`not_run` (its annotator has not looked at this clip). A clip is `dropped` where any filter fails, else `error` where
+any filter says so, else `not_run`, else `kept`; so clips == kept + dropped + error + not_run, always.
 
 A column belongs to the annotator that `makers` names, column -> "motion.v1"; the annotator's word on the clip stands in
-`score_status`, under "motion" or "motion.v1". A column that nobody made (one of the clips table) has no status: a null there
-is an error. NaN and infinity are no scores.
+`score_status`, under "motion" or "motion.v1". A column that nobody made (one of the clips table) has no status: a null
+there is an error. NaN and infinity are no scores.
 """
 
 import json
@@ -22,10 +22,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import schema
-from curate.errors import UserError
-from curate.manifest import readable, write_atomic, write_json
-from curate.policy import Filter, Policy, check_columns, from_json, policy_id, to_json
+from clipmill.curate import schema
+from clipmill.curate.errors import UserError
+from clipmill.curate.manifest import readable, write_atomic, write_json
+from clipmill.curate.policy import Filter, Policy, check_columns, from_json, policy_id, to_json
 
 PASS, FAIL, ERROR, NOT_RUN = range(4)
 FILTER_OUTCOMES = ("pass", "fail", "error", "not_run")
@@ -75,7 +75,9 @@ def freeze(policy: Policy, table: pd.DataFrame, makers: Mapping[str, str] | None
     Raises UserError for a column that neither the table nor `makers` knows, or whose kind does not fit the filter.
     """
     scores = _Scores(policy, table, makers)
-    return replace(policy, filters=tuple(f if f.n_scored is not None else _freeze(f, *scores(f)) for f in policy.filters))
+    return replace(
+        policy, filters=tuple(f if f.n_scored is not None else _freeze(f, *scores(f)) for f in policy.filters)
+    )
 
 
 def outcomes(frozen: Policy, table: pd.DataFrame, makers: Mapping[str, str] | None = None) -> Outcomes:
@@ -104,7 +106,9 @@ def to_arrow(found: Outcomes) -> pa.Table:
     codes, outcome = found.effective, found.clips
     failed, measured = codes == FAIL, ~np.isnan(found.margins)
     names = pa.array(found.policy.columns, pa.string())
-    margins = pa.MapArray.from_arrays(_offsets(measured), names.take(_columns_of(measured)), pa.array(found.margins[measured]))
+    margins = pa.MapArray.from_arrays(
+        _offsets(measured), names.take(_columns_of(measured)), pa.array(found.margins[measured])
+    )
     columns = {
         "clip_id": pa.array(found.clip_ids, pa.string()),
         "keep": pa.array(outcome == 0, mask=outcome > 1),
@@ -135,10 +139,15 @@ def counts(decisions: pd.DataFrame) -> dict[str, int]:
 def save(run: Path, found: Outcomes, summary: Mapping[str, Any]) -> Path:
     """Write RUN/decisions/<policy>.parquet and .json; each appears whole or not at all.
 
-    `summary` is added to the JSON (waterfall, joint, overlap: see `curate.waterfall.summary`). Returns the Parquet path.
+    `summary` is added to the JSON (waterfall, joint, overlap: see `clipmill.curate.waterfall.summary`). Returns the
+    Parquet path.
     """
     table, target = to_arrow(found), run / "decisions" / f"{found.policy.name}.parquet"
-    head = {"name": found.policy.name, "policy_id": policy_id(found.policy), "filters": [to_json(f) for f in found.policy.filters]}
+    head = {
+        "name": found.policy.name,
+        "policy_id": policy_id(found.policy),
+        "filters": [to_json(f) for f in found.policy.filters],
+    }
     write_atomic(target, table)
     write_json(target.with_suffix(".json"), head | {"counts": counts(to_frame(table))} | dict(summary))
     return target
@@ -157,7 +166,9 @@ def load(run: Path, name: str) -> tuple[Policy, pd.DataFrame, dict[str, Any]]:
 
 
 def read_scores(manifest: Path) -> pd.DataFrame:
-    """manifest.parquet for `freeze` and `outcomes`, in `to_frame`'s types: no Python object per clip, so it reads fast."""
+    """manifest.parquet for `freeze` and `outcomes`, in `to_frame`'s types: no Python object per clip, so it reads
+    fast.
+    """
     with readable(manifest):
         return to_frame(pq.read_table(manifest))
 
@@ -182,7 +193,9 @@ def rank_interval(n: int, share: float, confidence: float = CONFIDENCE) -> tuple
 
 
 class _Scores:
-    """The table as a policy sees it: calling it gives a filter's values [N] and codes int8 [N], PASS where there is a score."""
+    """The table as a policy sees it: calling it gives a filter's values [N] and codes int8 [N], PASS where there is a
+    score.
+    """
 
     def __init__(self, policy: Policy, table: pd.DataFrame, makers: Mapping[str, str] | None) -> None:
         self._table, self._makers = table, makers or {}
@@ -206,7 +219,9 @@ def _values(filter_: Filter, column: pd.Series) -> tuple[np.ndarray, np.ndarray]
     wanted = "number" if filter_.one_of is None else _kind(pd.Series(list(filter_.one_of)))
     if kind not in (wanted, "empty"):
         hint = "min, max, drop_lowest or drop_highest" if kind == "number" else "equals or one_of"
-        raise UserError(f"policy.{filter_.column}: the column holds {kind} values, the filter wants {wanted}; use {hint}")
+        raise UserError(
+            f"policy.{filter_.column}: the column holds {kind} values, the filter wants {wanted}; use {hint}"
+        )
     if wanted != "number":
         return column.to_numpy(object), column.isna().to_numpy(bool)
     own: Any = column.dtype
@@ -243,7 +258,12 @@ def _factorized(values: pa.Array, offsets: pa.Array) -> tuple[list[str], np.ndar
 
 
 def _freeze(filter_: Filter, values: np.ndarray, codes: np.ndarray) -> Filter:
-    filter_ = replace(filter_, min=_rounded(filter_.min, values), max=_rounded(filter_.max, values), n_scored=int((codes == PASS).sum()))
+    filter_ = replace(
+        filter_,
+        min=_rounded(filter_.min, values),
+        max=_rounded(filter_.max, values),
+        n_scored=int((codes == PASS).sum()),
+    )
     if filter_.requested is None or not filter_.n_scored:
         return filter_
     scores = np.sort(values[codes == PASS])
@@ -269,7 +289,9 @@ def _judge(filter_: Filter, values: np.ndarray, codes: np.ndarray) -> tuple[np.n
         return np.where(scored & fails, FAIL, codes), margins
     if not filter_.resolved:
         if scored.any():
-            raise UserError(f"policy.{filter_.column}: {filter_.text} was frozen without any score; decide again from the target")
+            raise UserError(
+                f"policy.{filter_.column}: {filter_.text} was frozen without any score; decide again from the target"
+            )
         return codes, margins
     low, high = _rounded(filter_.min, values), _rounded(filter_.max, values)
     scores = values[scored].astype(np.float64)
@@ -285,4 +307,3 @@ def _offsets(mask: np.ndarray) -> pa.Array:
 
 def _columns_of(mask: np.ndarray) -> pa.Array:
     return pa.array(np.nonzero(mask)[1])
-

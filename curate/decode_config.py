@@ -14,7 +14,8 @@ class DecodeConfig:
 class FramesConfig:
     """The pictures stored for later annotators and the report: first, middle and last of every clip.
 
-    fps: how many a second are candidates while decoding. short_side_px: their size, never enlarged. jpeg_quality: 1 to 100.
+    fps: how many a second are candidates while decoding. short_side_px: their size, never enlarged. jpeg_quality: 1 to
+    100.
     """
 
     fps: float = 2.0

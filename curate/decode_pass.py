@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from curate.collect import Collector, Thumbs
-from curate.decoders import open_frames
-from curate.scenes.config import ScenesConfig
-from curate.scenes.curves import CurveBuilder
-from curate.signals import SignalBuilder
-from curate.stages import StageClock
-from curate.video import DecodeLog, VideoInfo
+from clipmill.curate.collect import Collector, Thumbs
+from clipmill.curate.decoders import open_frames
+from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.scenes.curves import CurveBuilder
+from clipmill.curate.signals import SignalBuilder
+from clipmill.curate.stages import StageClock
+from clipmill.curate.video import DecodeLog, VideoInfo
 
 _SHORT_OF_DECLARED = 0.9
 _INT32_MAX = 2**31 - 1
@@ -23,7 +23,9 @@ _INT32_MAX = 2**31 - 1
 
 @dataclass
 class DecodePass:
-    """What one decode gave. pts: int64 [N]; t_s: float64 [N] from the first frame; signals, curves: name -> float32 [N]."""
+    """What one decode gave. pts: int64 [N]; t_s: float64 [N] from the first frame; signals, curves: name -> float32
+    [N].
+    """
 
     info: VideoInfo
     log: DecodeLog
@@ -45,7 +47,9 @@ class DecodePass:
         return float((self.end_pts - int(self.pts[0])) * self.info.time_base)
 
 
-def decode_pass(path: Path, decoder: str, scenes: ScenesConfig | None, collector: Collector, thumbs: Thumbs | None) -> DecodePass:
+def decode_pass(
+    path: Path, decoder: str, scenes: ScenesConfig | None, collector: Collector, thumbs: Thumbs | None
+) -> DecodePass:
     """Decode `path` once from start to end and feed everything. Raises DecodeError where no frame can be decoded.
 
     `scenes` None: no cut curves (they are known already).
@@ -95,7 +99,9 @@ def decode_pass(path: Path, decoder: str, scenes: ScenesConfig | None, collector
 
 
 def _last_duration(pts: np.ndarray, declared: Counter, info: VideoInfo) -> int:
-    """The last frame shows as long as the median frame; a single frame as long as its container or declared rate says."""
+    """The last frame shows as long as the median frame; a single frame as long as its container or declared rate
+    says.
+    """
     if len(pts) > 1:
         return max(1, int(np.median(np.diff(pts))))
     known = next((d for d in declared if d > 0), 0)
@@ -151,11 +157,15 @@ def _status(result: DecodePass) -> dict[str, Any]:
 
 
 def _truncated(result: DecodePass, declared_s: float) -> bool:
-    """The index points behind the end of the file; or, without audio that could outlast it, the picture ends 10 % and two frames early."""
+    """The index points behind the end of the file; or, without audio that could outlast it, the picture ends 10 % and
+    two frames early.
+    """
     if result.info.n_packets_beyond_end:
         return True
     frame_s = float(result.last_duration_pts * result.info.time_base)
-    return not result.info.has_audio and result.duration_s < min(_SHORT_OF_DECLARED * declared_s, declared_s - 2 * frame_s)
+    return not result.info.has_audio and result.duration_s < min(
+        _SHORT_OF_DECLARED * declared_s, declared_s - 2 * frame_s
+    )
 
 
 def bounded(value: Fraction) -> Fraction:

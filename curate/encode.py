@@ -1,4 +1,5 @@
-"""Kept spans to clips: H.264, yuv420p, constant frame rate, keyframe every second at most, no B-frames, no edit list, BT.709, no audio.
+"""Kept spans to clips: H.264, yuv420p, constant frame rate, keyframe every second at most, no B-frames, no edit list,
+BT.709, no audio.
 
 The same input gives the same bytes: one thread, exact scaling, no dates and no muxer version in the file.
 """
@@ -19,12 +20,12 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from curate.clip_filter import ClipFilter, Geometry, geometry
-from curate.errors import DecodeError, UserError
-from curate.export_config import ExportConfig
-from curate.resample import FrameClock, promised_frames, rational_rate
-from curate.spans import SpanReader
-from curate.video import Frame, one_line, open_video
+from clipmill.curate.clip_filter import ClipFilter, Geometry, geometry
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.export_config import ExportConfig
+from clipmill.curate.resample import FrameClock, promised_frames, rational_rate
+from clipmill.curate.spans import SpanReader
+from clipmill.curate.video import Frame, one_line, open_video
 
 _BT709 = 1  # of AVCOL_SPC, AVCOL_TRC and AVCOL_PRI alike
 _LIMITED = 1  # AVCOL_RANGE_MPEG
@@ -34,7 +35,9 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFB
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A written and verified clip. n_frames: decoded back, not promised. width, height: px as shown. sha256: of the file, hex."""
+    """A written and verified clip. n_frames: decoded back, not promised. width, height: px as shown. sha256: of the
+    file, hex.
+    """
 
     clip_id: str
     path: Path
@@ -58,7 +61,9 @@ class ClipError:
 
 @dataclass(frozen=True)
 class Measured:
-    """What decoding a file gives. even: frames start at 0 and last equally long. width, height: px as shown, after rotation."""
+    """What decoding a file gives. even: frames start at 0 and last equally long. width, height: px as shown, after
+    rotation.
+    """
 
     n_frames: int
     duration_s: Fraction
@@ -68,12 +73,14 @@ class Measured:
     codec: str
 
 
-def encode_clip(source: Path, video: Mapping[str, Any], clip: Mapping[str, Any], config: ExportConfig, out: Path) -> EncodedClip:
+def encode_clip(
+    source: Path, video: Mapping[str, Any], clip: Mapping[str, Any], config: ExportConfig, out: Path
+) -> EncodedClip:
     """Write one clip to `out` (.mp4). `video` and `clip` are rows of VIDEOS and CLIPS.
 
-    Output frame k shows the source frame on screen at start + k / fps (see `curate.resample`); no frame outside
-    [start_pts, end_pts) is used. Raises DecodeError where the source does not give the clip's frames, or the written file
-    does not decode to the promised ones; UserError where the disk refuses.
+    Output frame k shows the source frame on screen at start + k / fps (see `clipmill.curate.resample`); no frame
+    outside [start_pts, end_pts) is used. Raises DecodeError where the source does not give the clip's frames, or the
+    written file does not decode to the promised ones; UserError where the disk refuses.
     """
     with SpanReader(source, video["keyframe_pts"]) as reader:
         return _VideoPass(reader, video, config).encode(clip, out)
@@ -104,14 +111,18 @@ class _VideoPass:
         self._filters: dict[Geometry, ClipFilter] = {}
 
     def encode(self, clip: Mapping[str, Any], out: Path) -> EncodedClip:
-        """Seek and encode; where the frames met are not those counted when the span was made, once more from the first packet."""
+        """Seek and encode; where the frames met are not those counted when the span was made, once more from the first
+        packet.
+        """
         problem = self._attempt(clip, out, from_start=False)
         if problem and not self._reader.sequential:
             problem = self._attempt(clip, out, from_start=True)
         if problem:
             raise DecodeError(problem)
         rate = clip_rate(clip, self._config)
-        return finish(clip["clip_id"], out, promised_frames(clip["start_pts"], clip["end_pts"], _time_base(clip), rate), rate)
+        return finish(
+            clip["clip_id"], out, promised_frames(clip["start_pts"], clip["end_pts"], _time_base(clip), rate), rate
+        )
 
     def _attempt(self, clip: Mapping[str, Any], out: Path, from_start: bool) -> str | None:
         """Write the clip to the partial file; the reason why it is not the promised one, None where it is."""
@@ -154,8 +165,12 @@ class _Tally:
             yield frame
 
 
-def _pictures(frames: Iterable[Frame], clock: FrameClock, chain: ClipFilter) -> Generator[tuple[VideoFrame, int], None, None]:
-    """(picture, times shown), in order. Frames that are never shown are not filtered, but deinterlacing needs its neighbours."""
+def _pictures(
+    frames: Iterable[Frame], clock: FrameClock, chain: ClipFilter
+) -> Generator[tuple[VideoFrame, int], None, None]:
+    """(picture, times shown), in order. Frames that are never shown are not filtered, but deinterlacing needs its
+    neighbours.
+    """
     for frame, next_pts in _with_next_pts(frames):
         times = clock.repeats(frame.pts, next_pts)
         if times or chain.deinterlace:
@@ -173,7 +188,9 @@ def _with_next_pts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, int | None]
         yield held, None
 
 
-def _write_mp4(path: Path, pictures: Iterator[tuple[VideoFrame, int]], rate: Fraction, plan: Geometry, config: ExportConfig) -> None:
+def _write_mp4(
+    path: Path, pictures: Iterator[tuple[VideoFrame, int]], rate: Fraction, plan: Geometry, config: ExportConfig
+) -> None:
     with av.open(str(path), "w", format="mp4", options=_MP4_OPTIONS) as container:
         stream = _add_stream(container, rate, plan, config)
         index = 0
@@ -187,7 +204,14 @@ def _write_mp4(path: Path, pictures: Iterator[tuple[VideoFrame, int]], rate: Fra
 
 def _add_stream(container: OutputContainer, rate: Fraction, plan: Geometry, config: ExportConfig) -> VideoStream:
     keyframe_every = max(1, int(rate))
-    options = {"preset": config.preset, "crf": str(config.crf), "g": str(keyframe_every), "bf": "0", "sc_threshold": "0", "a53cc": "0"}
+    options = {
+        "preset": config.preset,
+        "crf": str(config.crf),
+        "g": str(keyframe_every),
+        "bf": "0",
+        "sc_threshold": "0",
+        "a53cc": "0",
+    }
     stream = container.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = *plan.out, "yuv420p"
     codec = stream.codec_context
@@ -204,7 +228,9 @@ def partial_path(out: Path) -> Path:
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """An error of the disk is the user's to mend (UserError), one of libav is the clip's (DecodeError); no partial file stays."""
+    """An error of the disk is the user's to mend (UserError), one of libav is the clip's (DecodeError); no partial file
+    stays.
+    """
     try:
         yield
     except BaseException as error:
@@ -232,7 +258,9 @@ def verify_clip(path: Path) -> Measured:
             raise DecodeError("the written clip has no frames")
         size = (last.width, last.height) if last.rotation % 180 == 0 else (last.height, last.width)
         if any(late <= early for early, late in pairwise(times)):
-            raise DecodeError("the frames of the written clip are out of order: the source's presentation times are missing or wrong")
+            raise DecodeError(
+                "the frames of the written clip are out of order: the source's presentation times are missing or wrong"
+            )
         gap = times[1] - times[0] if len(times) > 1 else durations[-1]
         even = times == [i * gap for i in range(len(times))]
         duration_s = (times[-1] - times[0] + (durations[-1] or gap)) * stream.time_base
@@ -240,7 +268,8 @@ def verify_clip(path: Path) -> Measured:
 
 
 def finish(clip_id: str, out: Path, promised: int, rate: Fraction | None) -> EncodedClip:
-    """Check the partial file of `out` by decoding it, and give it its name. `rate`: the constant rate promised, None for a copy.
+    """Check the partial file of `out` by decoding it, and give it its name. `rate`: the constant rate promised, None
+    for a copy.
 
     Raises DecodeError where it holds other than the promised frames at the promised times.
     """
@@ -262,5 +291,14 @@ def finish(clip_id: str, out: Path, promised: int, rate: Fraction | None) -> Enc
     os.replace(partial, out)
     rate = rate or (promised / measured.duration_s).limit_denominator(100000)
     return EncodedClip(
-        clip_id, out, promised, rate.numerator, rate.denominator, measured.width, measured.height, size_bytes, digest, measured.codec
+        clip_id,
+        out,
+        promised,
+        rate.numerator,
+        rate.denominator,
+        measured.width,
+        measured.height,
+        size_bytes,
+        digest,
+        measured.codec,
     )

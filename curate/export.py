@@ -1,4 +1,6 @@
-"""The driver of `curate export`: kept spans to clips in worker processes, resumable by video, then to shards; the manifest learns where."""
+"""The driver of `curate export`: kept spans to clips in worker processes, resumable by video, then to shards; the
+manifest learns where.
+"""
 
 import os
 import shutil
@@ -11,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.engines import Engine
-from curate.errors import DecodeError, UserError
-from curate.export_config import ExportConfig
-from curate.export_record import Exported, failures_text, read_record, reasons_of, write_record
-from curate.fingerprints import library_version
-from curate.join import append_shards
-from curate.log import append_event, progress
-from curate.manifest import RunDir, fingerprint, read_table, write_atomic
-from curate.options import RunOptions
-from curate.sources import path_of, printable
-from curate.video import one_line
+from clipmill.curate.engines import Engine
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.export_config import ExportConfig
+from clipmill.curate.export_record import Exported, failures_text, read_record, reasons_of, write_record
+from clipmill.curate.fingerprints import library_version
+from clipmill.curate.join import append_shards
+from clipmill.curate.log import append_event, progress
+from clipmill.curate.manifest import RunDir, fingerprint, read_table, write_atomic
+from clipmill.curate.options import RunOptions
+from clipmill.curate.sources import path_of, printable
+from clipmill.curate.video import one_line
 
 if TYPE_CHECKING:
-    from curate.shards import Sample
+    from clipmill.curate.shards import Sample
 
 EXPORT_VERSION = 1
 TABLE = "exports"
@@ -73,12 +75,16 @@ def export_video(task: ExportTask) -> dict[str, Any]:
         done = {row["clip_id"] for row in rows}
         rows += [_failed(clip["clip_id"], one_line(error)) for clip in task.clips if clip["clip_id"] not in done]
     run.write(TABLE, task.unit, task.fingerprint, pa.Table.from_pylist(rows, schema=ENCODED))
-    return {"status": "ok", "exported": sum(r["status"] == "ok" for r in rows), "failed": sum(r["status"] != "ok" for r in rows)}
+    return {
+        "status": "ok",
+        "exported": sum(r["status"] == "ok" for r in rows),
+        "failed": sum(r["status"] != "ok" for r in rows),
+    }
 
 
 def _write_clips(task: ExportTask, folder: Path) -> Any:
-    from curate.encode import ClipError, encode_clips
-    from curate.stream_copy import copy_clip, copy_suffix
+    from clipmill.curate.encode import ClipError, encode_clips
+    from clipmill.curate.stream_copy import copy_clip, copy_suffix
 
     source = path_of(task.video["uri"])
     if not task.config.copy:
@@ -105,16 +111,18 @@ def _failed(clip_id: str, message: str) -> dict[str, Any]:
 def export(run: RunDir, config: ExportConfig, policy_id: str, engine: Engine, options: RunOptions) -> Exported:
     """Write the shards of the manifest's kept clips; the manifest and shards.parquet then say where every clip lies.
 
-    Nothing is encoded again that an interrupted or earlier export of the same clips already wrote. Raises UserError where
-    the disk fills up, where a source video that is needed is gone (nothing is changed then), and where no clip at all could be written
-    and there are earlier shards (they stay).
+    Nothing is encoded again that an interrupted or earlier export of the same clips already wrote. Raises UserError
+    where the disk fills up, where a source video that is needed is gone (nothing is changed then), and where no clip at
+    all could be written and there are earlier shards (they stay).
     """
-    from curate.work import prepare_worker
+    from clipmill.curate.work import prepare_worker
 
     manifest = read_table(run.manifest)
     kept = manifest.filter(pc.fill_null(manifest["keep"], False))
     tasks = _tasks(run, kept, config)
-    state = fingerprint({"units": {t.unit: t.fingerprint for t in tasks}, "config": asdict(config), "policy": policy_id})
+    state = fingerprint(
+        {"units": {t.unit: t.fingerprint for t in tasks}, "config": asdict(config), "policy": policy_id}
+    )
     done = read_record(run, state)
     if done is not None:
         return done
@@ -140,13 +148,20 @@ def _tasks(run: RunDir, kept: pa.Table, config: ExportConfig) -> list[ExportTask
     how = {k: v for k, v in asdict(config).items() if k not in ("shard_clips", "shard_bytes", "split")}
     tasks = []
     for unit, rows in sorted(clips.items()):
-        facts = {"version": EXPORT_VERSION, "av": library_version("av"), "how": how, "clips": [_geometry(r) for r in rows]}
+        facts = {
+            "version": EXPORT_VERSION,
+            "av": library_version("av"),
+            "how": how,
+            "clips": [_geometry(r) for r in rows],
+        }
         tasks.append(ExportTask(unit, fingerprint(facts), str(run.root), config, videos[unit], tuple(rows)))
     return tasks
 
 
 def _geometry(row: Mapping[str, Any]) -> list[Any]:
-    return [row[k] for k in ("clip_id", "crop_x", "crop_y", "crop_w", "crop_h", "keyframe_start_pts", "keyframe_end_pts")]
+    return [
+        row[k] for k in ("clip_id", "crop_x", "crop_y", "crop_w", "crop_h", "keyframe_start_pts", "keyframe_end_pts")
+    ]
 
 
 def _check_sources(tasks: Sequence[ExportTask]) -> None:
@@ -154,8 +169,9 @@ def _check_sources(tasks: Sequence[ExportTask]) -> None:
     gone = [path for path in (path_of(task.video["uri"]) for task in tasks) if not os.path.isfile(path)]
     if gone:
         raise UserError(
-            f"{len(gone)} of the {len(tasks)} source videos to export from cannot be reached, for example {printable(str(gone[0]))}: "
-            "`curate run NEWPLACE --out RUN`, with the options of that run, tells the run where its videos are now"
+            f"{len(gone)} of the {len(tasks)} source videos to export from cannot be reached, for example"
+            f" {printable(str(gone[0]))}: `curate run NEWPLACE --out RUN`, with the options of that run, tells the run"
+            " where its videos are now"
         )
 
 
@@ -178,9 +194,15 @@ def _record_failure(run: RunDir, task: ExportTask, message: str) -> None:
 
 
 def _pack(
-    run: RunDir, manifest: pa.Table, kept: pa.Table, tasks: Sequence[ExportTask], config: ExportConfig, policy_id: str, state: str
+    run: RunDir,
+    manifest: pa.Table,
+    kept: pa.Table,
+    tasks: Sequence[ExportTask],
+    config: ExportConfig,
+    policy_id: str,
+    state: str,
 ) -> Exported:
-    from curate.shards import write_shards
+    from clipmill.curate.shards import write_shards
 
     samples, errors = _collect(run, kept, tasks)
     done = Exported(0, len(samples), len(errors), reasons=reasons_of(errors))
@@ -197,10 +219,12 @@ def _pack(
 
 def _collect(run: RunDir, kept: pa.Table, tasks: Sequence[ExportTask]) -> tuple[list["Sample"], list[str]]:
     """The clips that were written, and the error of each that was not."""
-    from curate.encode import EncodedClip
-    from curate.shards import Sample
+    from clipmill.curate.encode import EncodedClip
+    from clipmill.curate.shards import Sample
 
-    rows = [row for task in tasks for row in read_table(run.part(TABLE, task.unit, task.fingerprint), ENCODED).to_pylist()]
+    rows = [
+        row for task in tasks for row in read_table(run.part(TABLE, task.unit, task.fingerprint), ENCODED).to_pylist()
+    ]
     about = {row["clip_id"]: row for row in kept.select(["clip_id", "split", *_META]).to_pylist()}
     samples: list[Sample] = []
     errors: list[str] = []
@@ -217,4 +241,6 @@ def _collect(run: RunDir, kept: pa.Table, tasks: Sequence[ExportTask]) -> tuple[
 def _check_worth(run: RunDir, done: Exported) -> None:
     """Shards are never replaced by nothing."""
     if done.failed and not done.clips and any(run.shards.glob("*.tar")):
-        raise UserError(f"{failures_text(done.failed, done.reasons)}, which is all of them: the shards of the earlier export stay")
+        raise UserError(
+            f"{failures_text(done.failed, done.reasons)}, which is all of them: the shards of the earlier export stay"
+        )

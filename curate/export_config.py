@@ -17,7 +17,8 @@ class ExportConfig:
     crf: x264's constant quality, 0 (lossless) to 51; 18 is close to transparent. preset: x264's speed.
     multiple: width and height are multiples of this, even; 8 or 16 suits models that patch the picture.
     shard_clips, shard_bytes: a tar is closed when it holds this many clips, or would grow over this many bytes.
-    split: share of the source videos in train, val and test; sums to 1. Clips of one video, and duplicates, stay together.
+    split: share of the source videos in train, val and test; sums to 1. Clips of one video, and duplicates, stay
+    together.
     """
 
     short_side_px: int | None = 256

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from curate.manifest import RunDir, read_table, write_json
+from clipmill.curate.manifest import RunDir, read_table, write_json
 
 _REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export left: numbers of shards, clips, failed clips; why they failed (reason -> clips, commonest first; an older record has
-    none); whether the shards were there already."""
+    """What an export left: numbers of shards, clips, failed clips; why they failed (reason -> clips, commonest first;
+    an older record has none); whether the shards were there already.
+    """
 
     shards: int
     clips: int
@@ -32,7 +33,9 @@ class Exported:
 
 
 def reasons_of(errors: Iterable[str]) -> dict[str, int]:
-    """Reason -> clips, commonest first. What follows a colon is the detail of one clip or the remedy, and would part what is alike."""
+    """Reason -> clips, commonest first. What follows a colon is the detail of one clip or the remedy, and would part
+    what is alike.
+    """
     return dict(Counter(error.partition(": ")[0] for error in errors).most_common())
 
 
@@ -41,7 +44,9 @@ def failures_text(failed: int, reasons: Mapping[str, int]) -> str:
     shown = list(reasons.items())[:_REASONS_SHOWN]
     others = sum(reasons.values()) - sum(count for _, count in shown)
     parts = [f"{count}: {reason}" for reason, count in shown] + ([f"{others}: other reasons"] if others else [])
-    return f"{failed} {'clip' if failed == 1 else 'clips'} could not be exported" + (f" ({'; '.join(parts)})" if parts else "")
+    return f"{failed} {'clip' if failed == 1 else 'clips'} could not be exported" + (
+        f" ({'; '.join(parts)})" if parts else ""
+    )
 
 
 def write_record(run: RunDir, state: str, shards: Sequence[str], done: Exported) -> None:
@@ -64,7 +69,9 @@ def read_record(run: RunDir, state: str) -> Exported | None:
 
 
 def _are_whole(run: RunDir, names: Sequence[str], sizes: Mapping[str, int]) -> bool:
-    """Sizes, not hashes: a file that was cut short is noticed at once, and hashing a large set would take as long as reading it."""
+    """Sizes, not hashes: a file that was cut short is noticed at once, and hashing a large set would take as long as
+    reading it.
+    """
     return set(names) == set(sizes) and all(_size_bytes(run.shards / name) == sizes[name] for name in names)
 
 

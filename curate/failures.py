@@ -1,18 +1,22 @@
-"""Record a video or its annotation that failed as a whole, so that it is done, counted and explained. Light: the driver uses it too."""
+"""Record a video or its annotation that failed as a whole, so that it is done, counted and explained. Light: the driver
+uses it too.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from curate import schema
-from curate.fingerprints import BASE_TABLES, fingerprints
-from curate.manifest import RunDir, read_table
-from curate.task import BASE, VideoTask
+from clipmill.curate import schema
+from clipmill.curate.fingerprints import BASE_TABLES, fingerprints
+from clipmill.curate.manifest import RunDir, read_table
+from clipmill.curate.task import BASE, VideoTask
 
 
 def record_failure(task: VideoTask, stage: str, message: str) -> dict[str, Any]:
-    """Write what the task leaves behind: an error row in `videos`, or error rows in the stale annotators' tables. Returns the event."""
+    """Write what the task leaves behind: an error row in `videos`, or error rows in the stale annotators' tables.
+    Returns the event.
+    """
     tables = _failed_video(task, stage, message) if BASE in task.stale else _failed_annotations(task, message)
     return {"status": "error", "stage": stage, "message": message, "frames_decoded": 0, "clips": 0, "tables": tables}
 
@@ -20,11 +24,20 @@ def record_failure(task: VideoTask, stage: str, message: str) -> dict[str, Any]:
 def _failed_video(task: VideoTask, stage: str, message: str) -> list[str]:
     run, prints = RunDir(Path(task.run)), fingerprints(task.config)
     no_curves = pa.table({"pts": pa.array([], pa.int64())})
-    for table, rows in (("curves", no_curves), ("clips", schema.CLIPS.empty_table()), ("frames", schema.FRAMES.empty_table())):
+    for table, rows in (
+        ("curves", no_curves),
+        ("clips", schema.CLIPS.empty_table()),
+        ("frames", schema.FRAMES.empty_table()),
+    ):
         run.write(table, task.video_id, prints.base, rows)
     for name in task.config.annotators:
         columns = task.config.annotator(name).columns
-        run.write(prints.tables[name], task.video_id, prints.annotations[name], schema.annotation_schema(columns).empty_table())
+        run.write(
+            prints.tables[name],
+            task.video_id,
+            prints.annotations[name],
+            schema.annotation_schema(columns).empty_table(),
+        )
     row = task.identity() | {"status": "error", "error_stage": stage, "error_message": message}
     run.write("videos", task.video_id, prints.base, pa.Table.from_pylist([row], schema=schema.VIDEOS))
     return list(BASE_TABLES)

@@ -5,7 +5,7 @@ import pkgutil
 from types import ModuleType
 from typing import TypeVar
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 Plugin = TypeVar("Plugin")
 
@@ -16,11 +16,17 @@ def names(package: ModuleType) -> list[str]:
 
 
 def plugin(package: ModuleType, name: str, base: type[Plugin], what: str) -> type[Plugin]:
-    """The one subclass of `base` in `<package>/<name>.py`. Raises UserError with the known names where there is none."""
+    """The one subclass of `base` in `<package>/<name>.py`. Raises UserError with the known names where there is
+    none.
+    """
     if name.replace("_", "-") not in names(package):
         raise UserError(f"no {what} called {name!r}; there are: {', '.join(names(package))}")
     module = importlib.import_module(f"{package.__name__}.{name.replace('-', '_')}")
-    found = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, base) and v.__module__ == module.__name__]
+    found = [
+        v
+        for v in vars(module).values()
+        if isinstance(v, type) and issubclass(v, base) and v.__module__ == module.__name__
+    ]
     if len(found) != 1:
         raise UserError(f"{module.__name__} must define exactly one {base.__name__}, it defines {len(found)}")
     return found[0]

@@ -1,13 +1,15 @@
-"""What made a table: the versions and parameters that decide its rows, as a short hash that is part of every part's file name."""
+"""What made a table: the versions and parameters that decide its rows, as a short hash that is part of every part's
+file name.
+"""
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from curate.config import Config
-from curate.manifest import fingerprint
-from curate.order import inputs_of
-from curate.schema import SCHEMA_VERSION
+from clipmill.curate.config import Config
+from clipmill.curate.manifest import fingerprint
+from clipmill.curate.order import inputs_of
+from clipmill.curate.schema import SCHEMA_VERSION
 
 # Bump when the decode pass, the cut detection or the stored pictures give other results for the same parameters.
 BASE_VERSION = 2
@@ -27,7 +29,9 @@ def library_version(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """base: of videos, curves, clips and frames. annotations: annotator name -> of its table, which lies in `tables[name]`."""
+    """base: of videos, curves, clips and frames. annotations: annotator name -> of its table, which lies in
+    `tables[name]`.
+    """
 
     base: str
     annotations: dict[str, str]
@@ -35,8 +39,8 @@ class Fingerprints:
 
 
 def fingerprints(config: Config) -> Fingerprints:
-    """The fingerprints under this configuration. An annotator's depends on its own parameters and weights, on the spans, and on the
-    annotators whose columns it reads; on no other.
+    """The fingerprints under this configuration. An annotator's depends on its own parameters and weights, on the
+    spans, and on the annotators whose columns it reads; on no other.
     """
     facts: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
@@ -54,14 +58,18 @@ def fingerprints(config: Config) -> Fingerprints:
     annotations: dict[str, str] = {}
     for name in config.annotators:  # in their order: what one reads is there before it
         inputs = {other: annotations[other] for other in inputs_of(name, config.annotator(name), annotations)}
-        annotations[name] = fingerprint({"base": base, **_made_by(config, name), **({"inputs": inputs} if inputs else {})})
+        annotations[name] = fingerprint(
+            {"base": base, **_made_by(config, name), **({"inputs": inputs} if inputs else {})}
+        )
     return Fingerprints(base, annotations, {name: table_name(config, name) for name in config.annotators})
 
 
 def _made_by(config: Config, name: str) -> dict[str, Any]:
     annotator = config.annotator(name)
     made_by = {"annotator": name, "version": annotator.version, "parameters": annotator.params()}
-    weights = sorted(config.found_weights[weights]["sha256"] for weights in annotator.weights if weights in config.found_weights)
+    weights = sorted(
+        config.found_weights[weights]["sha256"] for weights in annotator.weights if weights in config.found_weights
+    )
     return made_by | {"weights": weights} if weights else made_by
 
 

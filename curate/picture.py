@@ -6,7 +6,7 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
-from curate.signals import LUMA_SHAPE, THUMB_SHAPE
+from clipmill.curate.signals import LUMA_SHAPE, THUMB_SHAPE
 
 # Planar 8-bit formats whose planes can be viewed as they are, with the log2 of the chroma subsampling (width, height).
 _PLANAR = {
@@ -28,8 +28,12 @@ def _view(plane: VideoPlane, width: int, height: int) -> np.ndarray:
     return rows[:height, :width]
 
 
-def to_planes(frame: VideoFrame, scaler: VideoReformatter) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, bool]:
-    """(Y, U, V, full_range), each uint8 [h, w]: views for planar 8-bit formats, else after conversion to yuv420p. Gray has no U, V."""
+def to_planes(
+    frame: VideoFrame, scaler: VideoReformatter
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, bool]:
+    """(Y, U, V, full_range), each uint8 [h, w]: views for planar 8-bit formats, else after conversion to yuv420p. Gray
+    has no U, V.
+    """
     full_range = frame.format.name.startswith("yuvj") or int(frame.color_range) == _FULL_RANGE
     if frame.format.name not in _PLANAR:
         if frame.format.name == "gray":
@@ -42,7 +46,9 @@ def to_planes(frame: VideoFrame, scaler: VideoReformatter) -> tuple[np.ndarray, 
 
 
 def shrink(plane: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Area average to width x height. Exact halvings first: OpenCV's 2x2 average is vectorised, its general one is 20 times slower."""
+    """Area average to width x height. Exact halvings first: OpenCV's 2x2 average is vectorised, its general one is 20
+    times slower.
+    """
     while plane.shape[1] >= 2 * width and plane.shape[0] >= 2 * height:
         even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
         plane = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
@@ -51,7 +57,9 @@ def shrink(plane: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def small_pictures(y: np.ndarray, u: np.ndarray | None, v: np.ndarray | None, full_range: bool) -> tuple[np.ndarray, np.ndarray]:
+def small_pictures(
+    y: np.ndarray, u: np.ndarray | None, v: np.ndarray | None, full_range: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """(luma uint8 [54, 96] as coded, RGB uint8 [27, 48, 3] full range, BT.601) of the whole picture."""
     luma = shrink(y, LUMA_SHAPE[1], LUMA_SHAPE[0])
     height, width, _ = THUMB_SHAPE
@@ -60,7 +68,11 @@ def small_pictures(y: np.ndarray, u: np.ndarray | None, v: np.ndarray | None, fu
         return luma, cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
     planes = [small, shrink(v, width, height), shrink(u, width, height)]
     if not full_range:
-        planes = [cv2.LUT(planes[0], _LUMA_TO_FULL), cv2.LUT(planes[1], _CHROMA_TO_FULL), cv2.LUT(planes[2], _CHROMA_TO_FULL)]
+        planes = [
+            cv2.LUT(planes[0], _LUMA_TO_FULL),
+            cv2.LUT(planes[1], _CHROMA_TO_FULL),
+            cv2.LUT(planes[2], _CHROMA_TO_FULL),
+        ]
     return luma, cv2.cvtColor(cv2.merge(planes), cv2.COLOR_YCrCb2RGB)
 
 

@@ -1,4 +1,5 @@
-"""A policy: limits on columns, read from TOML, changed by `--set`, named by a hash. Deciding is in `curate.decisions`.
+"""A policy: limits on columns, read from TOML, changed by `--set`, named by a hash. Deciding is in
+`clipmill.curate.decisions`.
 
     [policy.motion]
     min = 0.01                # kept where motion >= 0.01 (column's unit, see the schema)
@@ -27,7 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 Value = str | bool | int | float
 KEYS = ("min", "max", "drop_lowest", "drop_highest", "equals", "one_of", "on_error")
@@ -47,11 +48,11 @@ RIVALS = {
 class Filter:
     """Limits on one column.
 
-    min, max: inclusive limits in the column's unit. drop_lowest, drop_highest: shares of the scored clips, between 0 and
-    1 exclusive, that freezing turns into `min` or `max`; at most one of the two. one_of: accepted values of a text or
-    boolean column, instead of limits. on_error: what a clip becomes whose score failed.
-    n_scored, ci_low, ci_high: written by freezing: how many clips had a score, and the 95 % interval of a threshold that
-    came from a target, in the column's unit (None where the sample does not bound it).
+    min, max: inclusive limits in the column's unit. drop_lowest, drop_highest: shares of the scored clips, between 0
+    and 1 exclusive, that freezing turns into `min` or `max`; at most one of the two. one_of: accepted values of a text
+    or boolean column, instead of limits. on_error: what a clip becomes whose score failed.
+    n_scored, ci_low, ci_high: written by freezing: how many clips had a score, and the 95 % interval of a threshold
+    that came from a target, in the column's unit (None where the sample does not bound it).
     """
 
     column: str
@@ -90,7 +91,10 @@ class Filter:
             values = ", ".join(str(v).lower() if isinstance(v, bool) else str(v) for v in self.one_of)
             return f"{self.column} {'is' if len(self.one_of) == 1 else 'in'} {values}"
         if not self.resolved:
-            return ", ".join(f"{self.column} {side.replace('_', ' ')} {100 * share:.4g}%" for side, share in (self.requested or {}).items())
+            return ", ".join(
+                f"{self.column} {side.replace('_', ' ')} {100 * share:.4g}%"
+                for side, share in (self.requested or {}).items()
+            )
         if self.min is not None and self.max is not None:
             return f"{self.min:.4g} <= {self.column} <= {self.max:.4g}"
         return f"{self.column} >= {self.min:.4g}" if self.min is not None else f"{self.column} <= {self.max:.4g}"
@@ -129,7 +133,9 @@ def parse(name: str, mapping: Mapping[str, Any], columns: Collection[str] | None
 
 
 def check_columns(policy: Policy, columns: Collection[str], run: Path | None = None) -> None:
-    """Raise UserError where a filter's column is none of `columns`. run: where the scores are missing, for the command that makes them."""
+    """Raise UserError where a filter's column is none of `columns`. run: where the scores are missing, for the command
+    that makes them.
+    """
     missing = [column for column in policy.columns if column not in columns]
     if not missing:
         return
@@ -142,21 +148,26 @@ def check_columns(policy: Policy, columns: Collection[str], run: Path | None = N
     names = ",".join(dict.fromkeys(makers[column] for column in missing))
     first = f"annotators must name {names}; for a run that is there already," if run is None else "run"
     asked_for = ", ".join(f"policy.{column}" for column in missing)
-    raise UserError(f"{asked_for}: there are no such scores; {first} `curate annotate {shlex.quote(str(run or 'RUN'))} --only {names}`")
+    raise UserError(
+        f"{asked_for}: there are no such scores; {first} `curate annotate {shlex.quote(str(run or 'RUN'))} --only"
+        f" {names}`"
+    )
 
 
 def _score_makers() -> dict[str, str]:
     """column -> the annotator that makes it, for every column of ours that a filter can limit."""
     import pyarrow as pa
 
-    from curate.annotators import annotator_class, names
+    from clipmill.curate.annotators import annotator_class, names
 
     found: dict[str, str] = {}
     for name in names():
         columns = annotator_class(name).columns
         # Those of a network's embeddings are known only with the network, and no filter limits a vector.
         known = columns.items() if isinstance(columns, Mapping) else ()
-        found.update({column: name for column, kind in known if not (pa.types.is_nested(kind) or pa.types.is_binary(kind))})
+        found.update(
+            {column: name for column, kind in known if not (pa.types.is_nested(kind) or pa.types.is_binary(kind))}
+        )
     return found
 
 
@@ -183,7 +194,9 @@ def override(policy: Policy, settings: Iterable[str], columns: Collection[str] |
 
 
 def asked(policy: Policy) -> dict[str, dict[str, Any]]:
-    """The inverse of `parse`, of a frozen policy too: a table {column: {key: value}} with targets instead of what they became."""
+    """The inverse of `parse`, of a frozen policy too: a table {column: {key: value}} with targets instead of what they
+    became.
+    """
     return {filter_.column: _asked(filter_) for filter_ in policy.filters}
 
 
@@ -209,7 +222,9 @@ def canonical(policy: Policy) -> str:
 
 
 def policy_id(policy: Policy) -> str:
-    """sha256 of `canonical`, hex. Equal ids decide every clip alike. Raises ValueError where the policy is not frozen."""
+    """sha256 of `canonical`, hex. Equal ids decide every clip alike. Raises ValueError where the policy is not
+    frozen.
+    """
     return hashlib.sha256(canonical(policy).encode()).hexdigest()
 
 
@@ -235,7 +250,11 @@ def closest(word: str, known: Collection[str]) -> str:
 
 def _deciding(filter_: Filter) -> dict[str, Any]:
     row = to_json(filter_)
-    keys = ["column", "min", "max", "one_of", "on_error"] if filter_.resolved else ["column", "min", "max", "requested", "on_error"]
+    keys = (
+        ["column", "min", "max", "one_of", "on_error"]
+        if filter_.resolved
+        else ["column", "min", "max", "requested", "on_error"]
+    )
     return {k: row[k] for k in keys if row[k] is not None}
 
 
@@ -245,7 +264,9 @@ def _is_off(settings: Any) -> bool:
 
 def _parse_filter(column: str, settings: Any) -> Filter:
     if not isinstance(settings, Mapping):
-        raise UserError(f"policy.{column} is {settings!r}; write a table, for example {column} = {{ min = 0.1 }}, or \"off\"")
+        raise UserError(
+            f'policy.{column} is {settings!r}; write a table, for example {column} = {{ min = 0.1 }}, or "off"'
+        )
     for key in settings:
         if key not in KEYS:
             raise UserError(f"policy.{column}.{key}: no such setting{closest(key, KEYS)}")
@@ -259,7 +280,9 @@ def _parse_filter(column: str, settings: Any) -> Filter:
 def _check_sense(column: str, values: Mapping[str, Any]) -> None:
     limits = [k for k in KEYS if k in values and k != "on_error"]
     if not limits:
-        raise UserError(f"policy.{column} sets no limit; give it {', '.join(KEYS[:-1])}, or switch it off: {column}=off")
+        raise UserError(
+            f"policy.{column} sets no limit; give it {', '.join(KEYS[:-1])}, or switch it off: {column}=off"
+        )
     pairs = [("min", "drop_lowest"), ("max", "drop_highest"), ("drop_lowest", "drop_highest"), ("equals", "one_of")]
     pairs += [(side, choice) for choice in ("equals", "one_of") for side in KEYS[:4]]
     for one, other in pairs:
@@ -281,8 +304,14 @@ def _read(where: str, key: str, value: Any) -> Any:
 
 def _values(where: str, key: str, value: Any) -> tuple[Value, ...]:
     values = value if key == "one_of" else [value]
-    if not isinstance(values, list | tuple) or not values or not all(isinstance(v, str | bool | int | float) for v in values):
-        raise UserError(f"{where} is {value!r}; it takes {'a list of' if key == 'one_of' else 'one'} text, boolean or number")
+    if (
+        not isinstance(values, list | tuple)
+        or not values
+        or not all(isinstance(v, str | bool | int | float) for v in values)
+    ):
+        raise UserError(
+            f"{where} is {value!r}; it takes {'a list of' if key == 'one_of' else 'one'} text, boolean or number"
+        )
     if len({type(v) for v in values}) > 1:
         raise UserError(f"{where} mixes kinds of values: {value!r}")
     return tuple(values)
@@ -309,7 +338,10 @@ def _split(setting: str, known: Collection[str]) -> tuple[str, str | None, Any]:
     name, equals, text = setting.removeprefix("policy.").partition("=")
     column, dot, key = name.strip().partition(".")
     if not equals or not column or (not dot and text.strip() not in ("off", "false")):
-        raise UserError(f"{setting!r} is not column.key=value, for example motion.min=0.02, aesthetics.drop_lowest=25% or motion=off")
+        raise UserError(
+            f"{setting!r} is not column.key=value, for example motion.min=0.02, aesthetics.drop_lowest=25% or"
+            " motion=off"
+        )
     if not dot and column not in known:
         raise UserError(f"{setting!r}: the policy has no filter on {column!r}{closest(column, known)}")
     if not dot:

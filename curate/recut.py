@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from curate import scenes, schema
-from curate.config import Config
-from curate.errors import UserError
-from curate.fingerprints import fingerprints
-from curate.finish import read_manifest
-from curate.manifest import RunDir, read_table
-from curate.scenes.spans import spans
+from clipmill.curate import scenes, schema
+from clipmill.curate.config import Config
+from clipmill.curate.errors import UserError
+from clipmill.curate.fingerprints import fingerprints
+from clipmill.curate.finish import read_manifest
+from clipmill.curate.manifest import RunDir, read_table
+from clipmill.curate.scenes.spans import spans
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def compare_cuts(run: RunDir, now: Config, then: Config) -> pd.DataFrame:
     """One row per video: relpath, cuts of the run, cuts and clips under `then` (cuts_then, clips_then).
 
-    A proposal that the network never saw cannot be judged without the video: there `fused` counts only what the curves alone
-    make obvious. Raises UserError where the run has no curves.
+    A proposal that the network never saw cannot be judged without the video: there `fused` counts only what the curves
+    alone make obvious. Raises UserError where the run has no curves.
     """
     read_manifest(run)
     base = fingerprints(now).base
@@ -38,7 +38,12 @@ def compare_cuts(run: RunDir, now: Config, then: Config) -> pd.DataFrame:
         found, _ = scenes.detect(curves, t_s, then.scenes, None, None)
         clips = spans(found, t_s, then.scenes)
         rows.append(
-            {"relpath": video["relpath"], "cuts": len(video["cuts"] or ()), "cuts_then": len(found), "clips_then": len(clips)},
+            {
+                "relpath": video["relpath"],
+                "cuts": len(video["cuts"] or ()),
+                "cuts_then": len(found),
+                "clips_then": len(clips),
+            },
         )
     if not rows:
         raise UserError(f"{run.root} holds no curves to detect cuts in")
@@ -55,5 +60,7 @@ def render(table: pd.DataFrame) -> "Table":
         view.add_column(name, justify="left" if name == "video" else "right")
     for row in changed.itertuples():
         view.add_row(str(row.relpath), str(row.cuts), str(row.cuts_then), str(row.clips_then))
-    view.add_row("all", str(table["cuts"].sum()), str(table["cuts_then"].sum()), str(table["clips_then"].sum()), style="bold")
+    view.add_row(
+        "all", str(table["cuts"].sum()), str(table["cuts_then"].sum()), str(table["clips_then"].sum()), style="bold"
+    )
     return view

@@ -2,7 +2,9 @@
 
 from fractions import Fraction
 
-_COMMON_RATES = tuple(Fraction(n, 1001) for n in (24000, 30000, 48000, 60000, 120000)) + tuple(Fraction(n) for n in range(1, 241))
+_COMMON_RATES = tuple(Fraction(n, 1001) for n in (24000, 30000, 48000, 60000, 120000)) + tuple(
+    Fraction(n) for n in range(1, 241)
+)
 _SNAP = 0.0015  # relative; 23.976 and 24 lie 0.001 apart and the nearest wins
 _EARLY = Fraction(3, 8)
 
@@ -41,7 +43,9 @@ class FrameClock:
         self._next = 0
 
     def repeats(self, pts: int, next_pts: int | None) -> int:
-        """How many output frames show the source frame at `pts`, given the one after it (None: it is the last). Call in order."""
+        """How many output frames show the source frame at `pts`, given the one after it (None: it is the last). Call in
+        order.
+        """
         if next_pts is None:
             due = self.n_frames
         else:

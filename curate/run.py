@@ -12,19 +12,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate import schema
-from curate.config import Config
-from curate.engines import Engine, Outcome
-from curate.errors import UserError
-from curate.failures import record_failure
-from curate.fingerprints import BASE_TABLES, fingerprints
-from curate.join import UNPROCESSED
-from curate.log import append_event, progress
-from curate.manifest import RunDir, is_whole, read_table, write_atomic
-from curate.options import RunOptions
-from curate.sidecar import SidecarTables, find_sidecar_tables, sidecar_text
-from curate.sources import Source, find_sources, index_sources, path_of, printable
-from curate.task import BASE, VideoTask
+from clipmill.curate import schema
+from clipmill.curate.config import Config
+from clipmill.curate.engines import Engine, Outcome
+from clipmill.curate.errors import UserError
+from clipmill.curate.failures import record_failure
+from clipmill.curate.fingerprints import BASE_TABLES, fingerprints
+from clipmill.curate.join import UNPROCESSED
+from clipmill.curate.log import append_event, progress
+from clipmill.curate.manifest import RunDir, is_whole, read_table, write_atomic
+from clipmill.curate.options import RunOptions
+from clipmill.curate.sidecar import SidecarTables, find_sidecar_tables, sidecar_text
+from clipmill.curate.sources import Source, find_sources, index_sources, path_of, printable
+from clipmill.curate.task import BASE, VideoTask
 
 MIN_FREE_BYTES = 64 << 20
 # Without the pictures a video still counts as done: only what looks at them fails, and its source may be gone.
@@ -64,7 +64,9 @@ def prepare_out(out: Path) -> RunDir:
         raise UserError(f"cannot write to {out}: {error.strerror}") from error
     free = shutil.disk_usage(out).free
     if free < MIN_FREE_BYTES:
-        raise UserError(f"the disk of {out} is full: {free / 1e6:.0f} MB free, at least {MIN_FREE_BYTES / 1e6:.0f} MB needed")
+        raise UserError(
+            f"the disk of {out} is full: {free / 1e6:.0f} MB free, at least {MIN_FREE_BYTES / 1e6:.0f} MB needed"
+        )
     return run
 
 
@@ -79,7 +81,12 @@ def list_inputs(inputs: Sequence[Path], run: RunDir, threads: int) -> Listing:
         index.unlink(missing_ok=True)
     with progress("indexing", len(outside), "files") as bar:
         sources = index_sources(outside, index, threads, lambda _: bar.advance())
-    return Listing(sources, skipped, tuple(str(i.absolute()) for i in inputs), find_sidecar_tables([i for i in inputs if i.is_dir()]))
+    return Listing(
+        sources,
+        skipped,
+        tuple(str(i.absolute()) for i in inputs),
+        find_sidecar_tables([i for i in inputs if i.is_dir()]),
+    )
 
 
 def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
@@ -110,7 +117,9 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     failed: set[str] = set()
     if options.retry_errors:
         failed = _with_errors(run, "videos", prints.base, base_done)
-        done = {n: units - _with_errors(run, prints.tables[n], prints.annotations[n], units) for n, units in done.items()}
+        done = {
+            n: units - _with_errors(run, prints.tables[n], prints.annotations[n], units) for n, units in done.items()
+        }
     tasks = []
     for source in listing.units:
         unit = source.video_id or ""
@@ -143,32 +152,38 @@ def _with_errors(run: RunDir, table: str, fingerprint: str, units: set[str]) -> 
 
 
 def check_sources(tasks: Sequence[VideoTask], run: RunDir) -> None:
-    """Raise UserError, one line, where a task must decode a video that is not where it was. For commands that are not told where videos
-    are: their error rows would take the place of good ones.
+    """Raise UserError, one line, where a task must decode a video that is not where it was. For commands that are not
+    told where videos are: their error rows would take the place of good ones.
     """
     lost = {task.path: names for task in tasks if (names := _decoders(task)) and not Path(task.path).exists()}
     if lost:
         who = ", ".join(dict.fromkeys(name for names in lost.values() for name in names))
         raise UserError(
-            f"{who} must decode videos that are not there any more ({len(lost)}, such as {printable(next(iter(lost)))}): "
-            f"`curate run NEWPLACE --out {shlex.quote(str(run.root))}` tells the run where its videos are now"
+            f"{who} must decode videos that are not there any more ({len(lost)}, such as"
+            f" {printable(next(iter(lost)))}): `curate run NEWPLACE --out {shlex.quote(str(run.root))}` tells the run"
+            " where its videos are now"
         )
 
 
 def _decoders(task: VideoTask) -> list[str]:
-    """What of the task needs the video itself, not only what is stored of it: as in `curate.base.load_base`."""
+    """What of the task needs the video itself, not only what is stored of it: as in
+    `clipmill.curate.base.load_base`.
+    """
     if BASE in task.stale:
         return ["the detection of cuts"]
     annotators = {name: task.config.annotator(name) for name in task.annotators}
-    return [n for n, a in annotators.items() if a.observe_fps > 0 or (a.frames is not None and a.frames.fps is not None)]
+    return [
+        n for n, a in annotators.items() if a.observe_fps > 0 or (a.frames is not None and a.frames.fps is not None)
+    ]
 
 
 def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: RunOptions) -> Counter:
-    """Run the tasks, one event each in run.jsonl. Returns counts of statuses, clips, frames decoded and seconds per stage.
+    """Run the tasks, one event each in run.jsonl. Returns counts of statuses, clips, frames decoded and seconds per
+    stage.
 
     Raises UserError where the disk fills up: what is done stays done.
     """
-    from curate.work import prepare_worker, process_video
+    from clipmill.curate.work import prepare_worker, process_video
 
     totals: Counter = Counter()
     with progress("curating", len(tasks), "videos") as bar:
@@ -176,7 +191,9 @@ def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: Ru
         for outcome in engine.map(process_video, tasks, deadline, prepare_worker):
             event = _event(outcome)
             if event["status"] == "full_disk":
-                raise UserError(f"the disk of {run.root} is full; free some space and run the same command again to go on")
+                raise UserError(
+                    f"the disk of {run.root} is full; free some space and run the same command again to go on"
+                )
             append_event(run.events, {"unit": outcome.task.video_id, "relpath": outcome.task.relpath, **event})
             _count(totals, event)
             bar.advance(note=f"{totals['clips']} clips, {totals['error']} errors")
@@ -215,9 +232,9 @@ def write_unprocessed(listing: Listing, run: RunDir) -> None:
 
 
 def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
-    """Bring place and sidecar text of every `videos` row up to date, for files that were renamed or described since; what was said of a
-    caption that has changed is taken away, to be made again. A video that is not here keeps its text: nobody can see what lies beside it.
-    Returns warnings.
+    """Bring place and sidecar text of every `videos` row up to date, for files that were renamed or described since;
+    what was said of a caption that has changed is taken away, to be made again. A video that is not here keeps its
+    text: nobody can see what lies beside it. Returns warnings.
     """
     fingerprint, warnings = fingerprints(config).base, list(listing.sidecars.warnings)
     for source in listing.units:

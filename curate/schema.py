@@ -40,7 +40,10 @@ def _schema(columns: Mapping[str, tuple[pa.DataType, str]]) -> pa.Schema:
 
 VIDEOS = _schema(
     {
-        "video_id": (pa.string(), "first 128 bits of sha256 of the file's bytes, hex; null where the file cannot be read"),
+        "video_id": (
+            pa.string(),
+            "first 128 bits of sha256 of the file's bytes, hex; null where the file cannot be read",
+        ),
         "uri": (pa.string(), "file URI, percent-encoded, so any file name survives"),
         "relpath": (pa.string(), "path below the input folder, for people"),
         "sha256": (pa.string(), "of the file's bytes"),
@@ -70,13 +73,19 @@ VIDEOS = _schema(
         "crop_y": (pa.int32(), "px, top edge"),
         "crop_w": (pa.int32(), "px"),
         "crop_h": (pa.int32(), "px"),
-        "cuts": (pa.list_(CUT), "shot boundaries: pts = first frame of the new shot, or the middle of a gradual transition"),
+        "cuts": (
+            pa.list_(CUT),
+            "shot boundaries: pts = first frame of the new shot, or the middle of a gradual transition",
+        ),
         "caption": (pa.string(), "sidecar text"),
         "title": (pa.string(), "sidecar text"),
         "tags": (pa.list_(pa.string()), "sidecar text"),
         "license": (pa.string(), "sidecar text"),
         "source_url": (pa.string(), "sidecar text"),
-        "status": (pa.string(), "ok | partial (decoded up to an error) | error | duplicate (same bytes as another file)"),
+        "status": (
+            pa.string(),
+            "ok | partial (decoded up to an error) | error | duplicate (same bytes as another file)",
+        ),
         "duplicate_of": (pa.string(), "relpath of the file with the same bytes that was processed"),
         "error_stage": (pa.string(), "read | probe | decode | scenes | crashed | timeout"),
         "error_message": (pa.string(), "one line"),
@@ -97,7 +106,10 @@ CLIPS = _schema(
         "duration_s": (pa.float64(), "s"),
         "n_frames": (pa.int64(), "decoded frames in the span"),
         "fps": (pa.float32(), "frames per second over the clip"),
-        "keyframe_start_pts": (pa.int64(), "pts of the first keyframe in the clip: a stream copy starts here; null where there is none"),
+        "keyframe_start_pts": (
+            pa.int64(),
+            "pts of the first keyframe in the clip: a stream copy starts here; null where there is none",
+        ),
         "keyframe_end_pts": (pa.int64(), "pts at which a stream copy ends, exclusive; null where there is no keyframe"),
         "crop_x": (pa.int32(), "px, the picture inside its black borders"),
         "crop_y": (pa.int32(), "px"),
@@ -126,7 +138,10 @@ DECISIONS = _schema(
         "keep": (pa.bool_(), "null where a score that the policy needs is missing (see outcome)"),
         "outcome": (pa.string(), "kept | dropped | error | not_run"),
         "failed_filters": (pa.list_(pa.string()), "every filter that fails, in the policy's order"),
-        "margins": (pa.map_(pa.string(), pa.float64()), "filter -> distance to its threshold in the column's unit; negative = fails"),
+        "margins": (
+            pa.map_(pa.string(), pa.float64()),
+            "filter -> distance to its threshold in the column's unit; negative = fails",
+        ),
     }
 )
 

@@ -1,7 +1,9 @@
-"""Duplicates by meaning: clips whose CLIP embeddings point the same way, though no pixel agrees (as SemDeDup, arXiv 2303.09540).
+"""Duplicates by meaning: clips whose CLIP embeddings point the same way, though no pixel agrees (as SemDeDup, arXiv
+2303.09540).
 
-Exact up to `dedup.semantic_exact_clips`: all pairs, in blocks. Beyond, where the package usearch is there, among the nearest neighbours
-that its graph (HNSW, arXiv 1603.09320) finds: nearly all pairs, in a time that grows with the number of clips and not with its square.
+Exact up to `dedup.semantic_exact_clips`: all pairs, in blocks. Beyond, where the package usearch is there, among the
+nearest neighbours that its graph (HNSW, arXiv 1603.09320) finds: nearly all pairs, in a time that grows with the number
+of clips and not with its square.
 """
 
 from collections.abc import Iterator
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curate.dedup import keep_order, star_groups
-from curate.dedup_config import DedupConfig
+from clipmill.curate.dedup import keep_order, star_groups
+from clipmill.curate.dedup_config import DedupConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,14 +22,16 @@ _BLOCK = 2048
 _NEIGHBOURS = 64
 
 
-def semantic_duplicates(clips: "pd.DataFrame", vectors: np.ndarray, config: DedupConfig | None = None) -> "pd.DataFrame":
+def semantic_duplicates(
+    clips: "pd.DataFrame", vectors: np.ndarray, config: DedupConfig | None = None
+) -> "pd.DataFrame":
     """Groups of clips that show the same thing.
 
-    clips: clip_id, what `curate.dedup.keep_order` reads, and the column that `semantic_keep` names. vectors: float [N, R, D], the
-    embeddings of a clip's frames; NaN where there are none. Two clips are alike where the mean cosine of their frames, role by role, is
-    at least `semantic_similarity`. Returns one row per clip, in the order given: clip_id, semantic_group_id (smallest clip_id
-    of the group, null where it has none), semantic_rank (0 for the one to keep), semantic_of (clip_id of rank 0; null for it).
-    Every member is alike the one that is kept.
+    clips: clip_id, what `clipmill.curate.dedup.keep_order` reads, and the column that `semantic_keep` names. vectors:
+    float [N, R, D], the embeddings of a clip's frames; NaN where there are none. Two clips are alike where the mean
+    cosine of their frames, role by role, is at least `semantic_similarity`. Returns one row per clip, in the order
+    given: clip_id, semantic_group_id (smallest clip_id of the group, null where it has none), semantic_rank (0 for the
+    one to keep), semantic_of (clip_id of rank 0; null for it). Every member is alike the one that is kept.
     """
     import pandas as pd
 
@@ -53,7 +57,9 @@ def joined_vectors(vectors: np.ndarray) -> np.ndarray:
 
 
 def best_first(clips: "pd.DataFrame", column: str | None) -> list[int]:
-    """Positions from the clip to keep to the last: largest value of the column first, unknown last, then as for near duplicates."""
+    """Positions from the clip to keep to the last: largest value of the column first, unknown last, then as for near
+    duplicates.
+    """
     order = keep_order(clips)
     if column is None or column not in clips:
         return order

@@ -1,8 +1,8 @@
 """Clips to WebDataset tars with an offset index, and back: a random read is one `pread`, never a scan of a tar.
 
-A tar holds `<clip_id>.json` and `<clip_id>.mp4` (or .mkv) per clip, mtime 0, and the same JSON fields in every sample. Clips are
-ordered by the sha256 of their id, so each shard is a random subset of its split and the order does not depend on the
-machine, the number of workers or the order of the input. The same clips give the same bytes.
+A tar holds `<clip_id>.json` and `<clip_id>.mp4` (or .mkv) per clip, mtime 0, and the same JSON fields in every sample.
+Clips are ordered by the sha256 of their id, so each shard is a random subset of its split and the order does not depend
+on the machine, the number of workers or the order of the input. The same clips give the same bytes.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from curate.encode import EncodedClip
-from curate.errors import UserError
-from curate.export_config import SPLITS, ExportConfig
-from curate.schema import SHARDS
+from clipmill.curate.encode import EncodedClip
+from clipmill.curate.errors import UserError
+from clipmill.curate.export_config import SPLITS, ExportConfig
+from clipmill.curate.schema import SHARDS
 
 if TYPE_CHECKING:
-    from curate.dataset import ClipDataset, Draw, ResumableSampler, leave_at_once
+    from clipmill.curate.dataset import ClipDataset, Draw, ResumableSampler, leave_at_once
 
 __all__ = ["INDEX", "ClipDataset", "Draw", "ResumableSampler", "Sample", "ShardTables", "leave_at_once", "write_shards"]
 
@@ -61,24 +61,26 @@ class Sample:
 
 @dataclass(frozen=True)
 class ShardTables:
-    """shards: schema.SHARDS, one row per tar. index: INDEX, one row per clip; `offset` and `size` are the bytes of the video in the tar,
-    `sha256` is theirs. Rows in the order of the shards."""
+    """shards: schema.SHARDS, one row per tar. index: INDEX, one row per clip; `offset` and `size` are the bytes of the
+    video in the tar, `sha256` is theirs. Rows in the order of the shards.
+    """
 
     shards: pa.Table
     index: pa.Table
 
 
 def __getattr__(name: str) -> Any:
-    """`curate.shards.ClipDataset` without importing torch for those who only write."""
+    """`clipmill.curate.shards.ClipDataset` without importing torch for those who only write."""
     if name in ("ClipDataset", "Draw", "ResumableSampler", "leave_at_once"):
-        from curate import dataset
+        from clipmill.curate import dataset
 
         return getattr(dataset, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def write_shards(samples: Iterable[Sample], folder: Path, config: ExportConfig, policy_id: str = "") -> ShardTables:
-    """Write `folder/<split>-000000.tar` and so on; shards of an earlier export there that are not written again are removed.
+    """Write `folder/<split>-000000.tar` and so on; shards of an earlier export there that are not written again are
+    removed.
 
     policy_id: sha256 of the frozen policy, for the table. Each tar is complete before it gets its name, then read again
     with `tarfile` to record where the videos lie. Raises UserError where the folder cannot be written.
@@ -103,7 +105,9 @@ def _shuffle_key(clip_id: str) -> str:
     return hashlib.sha256(f"shuffle:{clip_id}".encode()).hexdigest()
 
 
-def _grouped(ordered: Sequence[Sample], fields: Sequence[str], config: ExportConfig) -> Iterator[tuple[str, list[Sample]]]:
+def _grouped(
+    ordered: Sequence[Sample], fields: Sequence[str], config: ExportConfig
+) -> Iterator[tuple[str, list[Sample]]]:
     """(shard name, its samples), closing a shard before it would pass either limit."""
     group: list[Sample] = []
     number, size_bytes = 0, 0
@@ -158,7 +162,13 @@ def _write_tar(folder: Path, name: str, group: Sequence[Sample], fields: Sequenc
             with TarWriter(file, encoder=False, **_OWNER) as writer:
                 for sample in group:
                     clip = sample.clip
-                    writer.write({"__key__": clip.clip_id, clip.path.suffix[1:]: clip.path.read_bytes(), "json": _json(sample, fields)})
+                    writer.write(
+                        {
+                            "__key__": clip.clip_id,
+                            clip.path.suffix[1:]: clip.path.read_bytes(),
+                            "json": _json(sample, fields),
+                        }
+                    )
             file.flush()
             os.fsync(file.fileno())
         rows = _index_rows(partial, name, group)
@@ -170,7 +180,9 @@ def _write_tar(folder: Path, name: str, group: Sequence[Sample], fields: Sequenc
 
 
 def _index_rows(tar: Path, name: str, group: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Where each video lies, as the finished tar has it. Raises OSError where its bytes are not those that were verified."""
+    """Where each video lies, as the finished tar has it. Raises OSError where its bytes are not those that were
+    verified.
+    """
     by_name = {f"{s.clip.clip_id}{s.clip.path.suffix}": s for s in group}
     rows = []
     with tarfile.open(tar, "r:") as archive, tar.open("rb") as file:

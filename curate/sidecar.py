@@ -1,11 +1,12 @@
-"""Text that lies beside a video: NAME.txt, NAME.json, or a row of a CSV, TSV, JSONL or Parquet table in the input folder.
+"""Text that lies beside a video: NAME.txt, NAME.json, or a row of a CSV, TSV, JSONL or Parquet table in the input
+folder.
 
     clips/a.mp4   clips/a.txt (the caption)   clips/a.json or a.mp4.json or a.info.json (yt-dlp)   clips/metadata.csv
 
 A table is one with a column that names files (KEYS) and at least one of the text columns (FIELDS). A row belongs to the
-file at that path, relative to the table's folder or to the input folder; only a name that leads nowhere as a path is looked up
-as a bare name (with or without suffix) below the table's folder, and there it must be unique. Nearer text wins, field by
-field: .txt, .json, then tables, deeper folders first.
+file at that path, relative to the table's folder or to the input folder; only a name that leads nowhere as a path is
+looked up as a bare name (with or without suffix) below the table's folder, and there it must be unique. Nearer text
+wins, field by field: .txt, .json, then tables, deeper folders first.
 """
 
 import codecs
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from curate.sources import NOT_VIDEOS, printable
+from clipmill.curate.sources import NOT_VIDEOS, printable
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "caption": ("caption", "captions", "text", "description"),
@@ -39,8 +40,9 @@ Text = dict[str, Any]
 
 @dataclass(frozen=True)
 class SidecarTables:
-    """What the tables below the input folders say. texts: absolute path -> fields. problems: absolute path -> why a row that may
-    belong to it was not used. warnings: of the tables themselves."""
+    """What the tables below the input folders say. texts: absolute path -> fields. problems: absolute path -> why a row
+    that may belong to it was not used. warnings: of the tables themselves.
+    """
 
     texts: Mapping[str, Text] = field(default_factory=dict)
     problems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -48,7 +50,9 @@ class SidecarTables:
 
 
 def find_sidecar_tables(roots: Iterable[Path]) -> SidecarTables:
-    """Read every table below the input folders and find the file of each row. A broken table is a warning, never an error."""
+    """Read every table below the input folders and find the file of each row. A broken table is a warning, never an
+    error.
+    """
     texts: dict[str, Text] = defaultdict(dict)
     problems: dict[str, list[str]] = defaultdict(list)
     warnings: list[str] = []
@@ -66,7 +70,8 @@ def find_sidecar_tables(roots: Iterable[Path]) -> SidecarTables:
 
 
 def sidecar_text(path: Path, relpath: str, tables: SidecarTables) -> tuple[Text, list[str]]:
-    """The text of one video: caption, title, license, source_url (str or None), tags (list of str or None), and warnings.
+    """The text of one video: caption, title, license, source_url (str or None), tags (list of str or None), and
+    warnings.
 
     path: the video's own path. relpath: its name in warnings.
     """
@@ -84,7 +89,9 @@ def sidecar_text(path: Path, relpath: str, tables: SidecarTables) -> tuple[Text,
 def _beside(path: Path) -> list[Path]:
     names = [f"{stem}{suffix}" for suffix in (".txt", ".json", ".info.json") for stem in (path.name, path.stem)]
     # A file called a.json may itself be the video that is asked about: names lie.
-    return [path.with_name(name) for name in dict.fromkeys(names) if name != path.name and path.with_name(name).is_file()]
+    return [
+        path.with_name(name) for name in dict.fromkeys(names) if name != path.name and path.with_name(name).is_file()
+    ]
 
 
 def _read_file(path: Path) -> tuple[Text, str | None]:
@@ -137,7 +144,13 @@ def _line(value: Any) -> str | None:
 
 def _words(value: Any) -> list[str] | None:
     """A list of tags, or a string of them between commas or semicolons."""
-    parts = value.replace(";", ",").split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    parts = (
+        value.replace(";", ",").split(",")
+        if isinstance(value, str)
+        else value
+        if isinstance(value, list | tuple)
+        else [value]
+    )
     return list(dict.fromkeys(word for word in map(_line, parts) if word)) or None
 
 
@@ -184,7 +197,8 @@ class _Files:
 
 
 class _Matches:
-    """The rows of one table with the files they mean. Only these are held, so a table may be much larger than the folder.
+    """The rows of one table with the files they mean. Only these are held, so a table may be much larger than the
+    folder.
 
     texts: absolute path -> fields. problems: absolute path -> why a row that may belong to it is not used.
     """
@@ -270,7 +284,11 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     known = {alias for aliases in FIELDS.values() for alias in aliases} | set(KEYS)
 
     def is_text(kind: pa.DataType) -> bool:
-        kind = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_dictionary(kind) else kind
+        kind = (
+            kind.value_type
+            if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_dictionary(kind)
+            else kind
+        )
         return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
     wanted = [f.name for f in file.schema_arrow if f.name.strip().lower() in known and is_text(f.type)]

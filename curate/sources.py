@@ -10,17 +10,61 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow as pa
 
-from curate.errors import UserError
-from curate.manifest import read_table, write_atomic
-from curate.schema import video_id
+from clipmill.curate.errors import UserError
+from clipmill.curate.manifest import read_table, write_atomic
+from clipmill.curate.schema import video_id
 
 # Files that lie beside videos and are never videos. Everything else is tried, whatever its name: names lie.
 NOT_VIDEOS = frozenset(
     {
-        ".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".md", ".rst", ".srt", ".vtt", ".ass", ".xml", ".yaml", ".yml",
-        ".toml", ".html", ".htm", ".pdf", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".npy", ".npz",
-        ".zip", ".tar", ".gz", ".xz", ".zst", ".7z", ".py", ".ipynb", ".sh", ".log", ".wav", ".mp3", ".flac", ".aac", ".m4a",
-        ".opus", ".part", ".tmp", ".ini", ".db",
+        ".txt",
+        ".json",
+        ".jsonl",
+        ".csv",
+        ".tsv",
+        ".parquet",
+        ".md",
+        ".rst",
+        ".srt",
+        ".vtt",
+        ".ass",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".html",
+        ".htm",
+        ".pdf",
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".svg",
+        ".npy",
+        ".npz",
+        ".zip",
+        ".tar",
+        ".gz",
+        ".xz",
+        ".zst",
+        ".7z",
+        ".py",
+        ".ipynb",
+        ".sh",
+        ".log",
+        ".wav",
+        ".mp3",
+        ".flac",
+        ".aac",
+        ".m4a",
+        ".opus",
+        ".part",
+        ".tmp",
+        ".ini",
+        ".db",
     }
 )
 INDEX = pa.schema([("uri", pa.string()), ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())])
@@ -28,7 +72,9 @@ INDEX = pa.schema([("uri", pa.string()), ("size_bytes", pa.int64()), ("mtime_ns"
 
 @dataclass(frozen=True)
 class Source:
-    """One input file. sha256 is None where the file cannot be read; `problem` says why. duplicate_of: relpath of an earlier copy."""
+    """One input file. sha256 is None where the file cannot be read; `problem` says why. duplicate_of: relpath of an
+    earlier copy.
+    """
 
     path: Path
     relpath: str
@@ -49,7 +95,8 @@ class Source:
 
 
 def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], int]:
-    """Every candidate file below the inputs, sorted by relative path, and how many files were passed over as not videos.
+    """Every candidate file below the inputs, sorted by relative path, and how many files were passed over as not
+    videos.
 
     A file that is named itself is always a candidate. Raises UserError where an input is missing or nothing is found.
     """
@@ -64,7 +111,9 @@ def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], int]:
                     skipped += 1
                 else:
                     relpath = path.relative_to(given).as_posix()
-                    found.setdefault(Path(os.path.abspath(path)), relpath if len(inputs) == 1 else f"{given.name}/{relpath}")
+                    found.setdefault(
+                        Path(os.path.abspath(path)), relpath if len(inputs) == 1 else f"{given.name}/{relpath}"
+                    )
         else:
             raise UserError(f"there is no file or folder {printable(str(given))}")
     if not found:
@@ -107,7 +156,8 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 
 def index_sources(sources: Sequence[Source], cache: Path, threads: int, tick: Callable[[int], None]) -> list[Source]:
-    """Hash every file (files whose size and time are as in `cache` are not read again) and mark copies of earlier files.
+    """Hash every file (files whose size and time are as in `cache` are not read again) and mark copies of earlier
+    files.
 
     `tick` is told the bytes of each file as it is done.
     """
@@ -142,4 +192,6 @@ def _hash(source: Source, known: dict[tuple[str, int, int], str]) -> tuple[Sourc
                 sha256 = file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return Source(source.path, source.relpath, None, None, error.strerror or str(error)), None
-    return Source(source.path, source.relpath, facts.st_size, sha256), dict(zip(INDEX.names, (*key, sha256), strict=True))
+    return Source(source.path, source.relpath, facts.st_size, sha256), dict(
+        zip(INDEX.names, (*key, sha256), strict=True)
+    )

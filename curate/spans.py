@@ -1,4 +1,6 @@
-"""Exactly the frames of given spans, in one forward pass over a video, seeking only where that is safe and saves decoding."""
+"""Exactly the frames of given spans, in one forward pass over a video, seeking only where that is safe and saves
+decoding.
+"""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -6,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from curate.errors import DecodeError
-from curate.video import Frame, VideoDecoder, open_video
+from clipmill.curate.errors import DecodeError
+from clipmill.curate.video import Frame, VideoDecoder, open_video
 
 # Containers that store a presentation time for every packet and an index. In the others (AVI, MPEG-TS, raw streams) the
 # times of frames decoded after a seek may differ from those of the sequential decode that made the spans.
@@ -17,7 +19,8 @@ _SEEKABLE = frozenset({"mov", "mp4", "matroska", "webm"})
 class SpanReader:
     """Reads spans [start_pts, end_pts) of one video; a context manager. Spans in increasing order cost one pass.
 
-    keyframe_pts: as stored in `videos`. Frames carry the same PTS as in the sequential decode of `curate.video`.
+    keyframe_pts: as stored in `videos`. Frames carry the same PTS as in the sequential decode of
+    `clipmill.curate.video`.
     """
 
     def __init__(self, path: Path, keyframe_pts: Sequence[int] | None) -> None:
@@ -34,7 +37,9 @@ class SpanReader:
     def __enter__(self) -> "SpanReader":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -43,8 +48,8 @@ class SpanReader:
         self._stack.close()
 
     def frames(self, start_pts: int, end_pts: int, from_start: bool = False) -> Iterator[Frame]:
-        """The frames with start_pts <= pts < end_pts. `from_start`: decode from the first packet, as the spans were made, and never
-        seek in this video again.
+        """The frames with start_pts <= pts < end_pts. `from_start`: decode from the first packet, as the spans were
+        made, and never seek in this video again.
 
         Afterwards `sequential` says whether everything since the first packet was decoded. Raises DecodeError where the
         file cannot be opened.
@@ -61,7 +66,9 @@ class SpanReader:
         if self._decoder is None:
             return ""
         log = self._decoder.log
-        return log.error_message or (f"{log.n_decode_errors} packets could not be decoded" if log.n_decode_errors else "")
+        return log.error_message or (
+            f"{log.n_decode_errors} packets could not be decoded" if log.n_decode_errors else ""
+        )
 
     def _go_to(self, start_pts: int, from_start: bool) -> None:
         self._distrusted = self._distrusted or from_start
@@ -74,7 +81,9 @@ class SpanReader:
             self._restart()
 
     def _is_before(self, start_pts: int) -> bool:
-        """The wanted frame is still ahead, or would be after the end of a sequential decode, where looking further is no use."""
+        """The wanted frame is still ahead, or would be after the end of a sequential decode, where looking further is
+        no use.
+        """
         if self._held is not None:
             return self._held.pts <= start_pts
         return self.sequential and (self._passed_pts is None or self._passed_pts < start_pts)

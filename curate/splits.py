@@ -1,9 +1,9 @@
 """Train, val and test by source video, with duplicates never on both sides.
 
-Videos that share a duplicate group form one component, and a component goes to one split whole. Its place is a number in
-[0, 1) from the sha256 of its smallest video_id, read against the cumulative shares in the order train, val, test. So a
-data set that grows keeps the splits it had (a component moves only when new duplicates join it to another one, or give
-it a smaller id), on every machine and in any order of rows.
+Videos that share a duplicate group form one component, and a component goes to one split whole. Its place is a number
+in [0, 1) from the sha256 of its smallest video_id, read against the cumulative shares in the order train, val, test. So
+a data set that grows keeps the splits it had (a component moves only when new duplicates join it to another one, or
+give it a smaller id), on every machine and in any order of rows.
 
 Hashing leaves a small split empty in a small data set. Then, for each empty split that was asked for, smallest share
 first, the component whose number lies nearest to that split's interval is moved there, from a split that has at least
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from curate.errors import UserError
-from curate.export_config import SPLITS, check_split
+from clipmill.curate.errors import UserError
+from clipmill.curate.export_config import SPLITS, check_split
 
 _HASH_RANGE = 2**64
 
@@ -43,7 +43,8 @@ class SplitInfo:
 
 
 def assign_splits(clips: pd.DataFrame, fractions: Mapping[str, float]) -> tuple[pd.Series, SplitInfo]:
-    """video_id -> split for all videos of `clips` (columns video_id, and dup_group_id, null where a clip has no duplicate).
+    """video_id -> split for all videos of `clips` (columns video_id, and dup_group_id, null where a clip has no
+    duplicate).
 
     Returns a Series of str named `split`, indexed by video_id in increasing order, and what to tell the user.
     Raises UserError where the fractions are no shares of train, val and test that sum to 1.
@@ -75,7 +76,9 @@ def _components(clips: pd.DataFrame) -> pd.Series:
     from scipy.sparse.csgraph import connected_components
 
     _, labels = connected_components(coo_matrix(edges, shape=(n_nodes, n_nodes)), directed=False)
-    ids = pd.Series(np.asarray(video_ids, object), index=pd.Index(np.asarray(video_ids, object), name="video_id"), dtype=object)
+    ids = pd.Series(
+        np.asarray(video_ids, object), index=pd.Index(np.asarray(video_ids, object), name="video_id"), dtype=object
+    )
     return ids.groupby(labels[: len(video_ids)]).transform("first")
 
 
@@ -93,7 +96,9 @@ def _interval_of(value: float, intervals: Mapping[str, tuple[float, float]]) -> 
     return next((name for name, (_, stop) in intervals.items() if value < stop), list(intervals)[-1])
 
 
-def _fill_empty(chosen: dict[str, str], place: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+def _fill_empty(
+    chosen: dict[str, str], place: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
+) -> dict[str, str]:
     """Move one component into each empty split, in place, while another split can spare one."""
     moved: dict[str, str] = {}
     for split in sorted(intervals, key=lambda name: (intervals[name][1] - intervals[name][0], name)):

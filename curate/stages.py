@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 
 class StageClock:
-    """Adds up wall seconds by stage name. `with clock("cuts"): ...`, or `clock.add("decode", seconds)` in a tight loop."""
+    """Adds up wall seconds by stage name. `with clock("cuts"): ...`, or `clock.add("decode", seconds)` in a tight
+    loop.
+    """
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)

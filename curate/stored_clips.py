@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.annotate import ClipSource
-from curate.collect import Collector
-from curate.fingerprints import Fingerprints
-from curate.manifest import RunDir, read_table
+from clipmill.curate.annotate import ClipSource
+from clipmill.curate.collect import Collector
+from clipmill.curate.fingerprints import Fingerprints
+from clipmill.curate.manifest import RunDir, read_table
 
 _SIGNALS = ("luma_mean", "luma_std", "dark_share", "difference")
 

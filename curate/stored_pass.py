@@ -1,7 +1,9 @@
-"""The driver of the passes that follow all decoding: annotators that need stored pictures and columns alone, over clips of many videos.
+"""The driver of the passes that follow all decoding: annotators that need stored pictures and columns alone, over clips
+of many videos.
 
-Passes are cut where the next annotator needs another network: one that several share is loaded once, and no two lie in memory together.
-Under `lazy` each pass looks only at the clips that no filter has dropped by then, and the rows of the others say so.
+Passes are cut where the next annotator needs another network: one that several share is loaded once, and no two lie in
+memory together. Under `lazy` each pass looks only at the clips that no filter has dropped by then, and the rows of the
+others say so.
 """
 
 from collections import Counter
@@ -11,24 +13,26 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.config import Config
-from curate.engines import Engine
-from curate.engines.local import LocalEngine
-from curate.errors import UserError
-from curate.fingerprints import Fingerprints, fingerprints
-from curate.log import append_event, progress
-from curate.manifest import RunDir, read_table, readable
-from curate.options import RunOptions
-from curate.schema import annotation_schema
-from curate.stored_work import StoredTask, StoredUnit, annotate_stored, wanted
-from curate.work import FULL_DISK, prepare_worker, resolve_device
+from clipmill.curate.config import Config
+from clipmill.curate.engines import Engine
+from clipmill.curate.engines.local import LocalEngine
+from clipmill.curate.errors import UserError
+from clipmill.curate.fingerprints import Fingerprints, fingerprints
+from clipmill.curate.log import append_event, progress
+from clipmill.curate.manifest import RunDir, read_table, readable
+from clipmill.curate.options import RunOptions
+from clipmill.curate.schema import annotation_schema
+from clipmill.curate.stored_work import StoredTask, StoredUnit, annotate_stored, wanted
+from clipmill.curate.work import FULL_DISK, prepare_worker, resolve_device
 
 _CLIPS_PER_TASK = 512
 _TIMEOUT_S, _TIMEOUT_S_PER_CLIP = 300.0, 60.0
 
 
 def passes(config: Config) -> list[tuple[str, ...]]:
-    """The stored annotators in their order, cut before each that needs another network on the GPU than those before it."""
+    """The stored annotators in their order, cut before each that needs another network on the GPU than those before
+    it.
+    """
     found: list[list[str]] = [[]]
     network: tuple[str, ...] = ()
     for name in config.stored:
@@ -42,7 +46,9 @@ def passes(config: Config) -> list[tuple[str, ...]]:
 
 
 def run_passes(run: RunDir, config: Config, videos: Mapping[str, str], options: RunOptions) -> Counter:
-    """All passes over these videos (id -> name for people). Returns clips by status and seconds by stage. Raises UserError."""
+    """All passes over these videos (id -> name for people). Returns clips by status and seconds by stage. Raises
+    UserError.
+    """
     totals: Counter = Counter()
     for names in passes(config):
         units = _units(run, config, videos, names, options)
@@ -51,7 +57,9 @@ def run_passes(run: RunDir, config: Config, videos: Mapping[str, str], options: 
     return totals
 
 
-def _units(run: RunDir, config: Config, videos: Mapping[str, str], names: Sequence[str], options: RunOptions) -> list[StoredUnit]:
+def _units(
+    run: RunDir, config: Config, videos: Mapping[str, str], names: Sequence[str], options: RunOptions
+) -> list[StoredUnit]:
     """The videos with something to do in this pass."""
     prints = fingerprints(config)
     dropped = _out_of_play(run, config, list(videos), names) if options.lazy else {}
@@ -79,11 +87,11 @@ def _is_stale(run: RunDir, prints: Fingerprints, name: str, unit: StoredUnit, re
 
 def _out_of_play(run: RunDir, config: Config, videos: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
     """video id -> clip id -> the filters that drop it, by what was measured before this pass."""
-    from curate import decisions
-    from curate.finish import JOINED_COLUMNS
-    from curate.join import join, makers
-    from curate.policy import parse
-    from curate.schema import CLIPS
+    from clipmill.curate import decisions
+    from clipmill.curate.finish import JOINED_COLUMNS
+    from clipmill.curate.join import join, makers
+    from clipmill.curate.policy import parse
+    from clipmill.curate.schema import CLIPS
 
     before = config.annotators[: min(config.annotators.index(name) for name in names)]
     known = replace(config, annotators=before)
@@ -91,7 +99,9 @@ def _out_of_play(run: RunDir, config: Config, videos: Sequence[str], names: Sequ
     policy = parse("lazy", {column: rule for column, rule in config.policy.items() if column in columns})
     table = join(run, known, videos).clips
     scores = decisions.to_frame(table)
-    found = decisions.to_arrow(decisions.outcomes(decisions.freeze(policy, scores, makers(known)), scores, makers(known)))
+    found = decisions.to_arrow(
+        decisions.outcomes(decisions.freeze(policy, scores, makers(known)), scores, makers(known))
+    )
     dropped: dict[str, dict[str, str]] = {}
     for video, row in zip(table["video_id"].to_pylist(), found.to_pylist(), strict=True):
         if row["outcome"] == "dropped":
@@ -99,7 +109,9 @@ def _out_of_play(run: RunDir, config: Config, videos: Sequence[str], names: Sequ
     return dropped
 
 
-def _one_pass(run: RunDir, config: Config, names: tuple[str, ...], units: Sequence[StoredUnit], options: RunOptions) -> Counter:
+def _one_pass(
+    run: RunDir, config: Config, names: tuple[str, ...], units: Sequence[StoredUnit], options: RunOptions
+) -> Counter:
     totals: Counter = Counter()
     workers = _workers(config, names, options)
     engine = LocalEngine(workers, recycle_after=1 << 30)  # a network is loaded once per process
@@ -115,7 +127,11 @@ def _one_pass(run: RunDir, config: Config, names: tuple[str, ...], units: Sequen
         # What brought a process down is one clip of one video: the others are done again without it.
         alone = [replace(task, units=(unit,)) for one in failed for unit in one.units]
         for outcome in _outcomes(engine, alone, options) if alone else ():
-            value = outcome.value if outcome.status == "ok" else _failed(run, outcome.task, f"{outcome.status}: {outcome.message}")
+            value = (
+                outcome.value
+                if outcome.status == "ok"
+                else _failed(run, outcome.task, f"{outcome.status}: {outcome.message}")
+            )
             _count(run, outcome.task, value, totals)
             bar.advance(outcome.task.units[0].n_clips, f"{totals['error']} errors")
     return totals
@@ -128,7 +144,9 @@ def _outcomes(engine: Engine, tasks: Sequence[StoredTask], options: RunOptions) 
 
     for outcome in engine.map(annotate_stored, tasks, deadline, prepare_worker):
         if outcome.status == "error" and any(f"Errno {number}]" in (outcome.message or "") for number in FULL_DISK):
-            raise UserError(f"the disk of {tasks[0].run} is full; free some space and run the same command again to go on")
+            raise UserError(
+                f"the disk of {tasks[0].run} is full; free some space and run the same command again to go on"
+            )
         yield outcome
 
 
@@ -161,8 +179,16 @@ def _failed(run: RunDir, task: StoredTask, message: str) -> dict[str, object]:
         old = {row["clip_id"]: row for row in read_table(path).to_pylist()} if path.exists() else {}
         ids = read_table(run.part("clips", unit.video_id, prints.base))["clip_id"].to_pylist()
         error = {**dict.fromkeys(columns), "status": "error", "error": message}
-        rows = [error | {"clip_id": i} if wanted(old.get(i), unit.out_of_play, i, task.retry_errors) else old[i] for i in ids]
-        run.write(prints.tables[name], unit.video_id, prints.annotations[name], pa.Table.from_pylist(rows, annotation_schema(columns)))
+        rows = [
+            error | {"clip_id": i} if wanted(old.get(i), unit.out_of_play, i, task.retry_errors) else old[i]
+            for i in ids
+        ]
+        run.write(
+            prints.tables[name],
+            unit.video_id,
+            prints.annotations[name],
+            pa.Table.from_pylist(rows, annotation_schema(columns)),
+        )
         failed += sum(row["error"] == message for row in rows)
     return {"status": "error", "units": 1, "stages": {}, "message": message, "ok": 0, "not_run": 0, "error": failed}
 

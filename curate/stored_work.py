@@ -1,6 +1,7 @@
 """Annotate stored clips, many of many videos at once: the worker of the pass that follows all decoding.
 
-A part is written as soon as its video's clips are done, and holds what earlier passes found: a pass that was stopped goes on.
+A part is written as soon as its video's clips are done, and holds what earlier passes found: a pass that was stopped
+goes on.
 """
 
 import time
@@ -13,17 +14,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate import schema
-from curate.annotate import ClipSource, empty_row, unusable
-from curate.annotators import Annotator, ClipFrames
-from curate.config import Config
-from curate.errors import AnnotatorError, UserError
-from curate.fingerprints import Fingerprints, fingerprints
-from curate.manifest import RunDir, read_table
-from curate.order import inputs_of
-from curate.stored_clips import StoredVideo
-from curate.video import one_line
-from curate.work import ready_annotator, resolve_device
+from clipmill.curate import schema
+from clipmill.curate.annotate import ClipSource, empty_row, unusable
+from clipmill.curate.annotators import Annotator, ClipFrames
+from clipmill.curate.config import Config
+from clipmill.curate.errors import AnnotatorError, UserError
+from clipmill.curate.fingerprints import Fingerprints, fingerprints
+from clipmill.curate.manifest import RunDir, read_table
+from clipmill.curate.order import inputs_of
+from clipmill.curate.stored_clips import StoredVideo
+from clipmill.curate.video import one_line
+from clipmill.curate.work import ready_annotator, resolve_device
 
 # How a row begins that was left out, not tried: another pass may fill it.
 NOT_IN_PLAY = "not in play: "
@@ -42,7 +43,9 @@ class StoredUnit:
 
 @dataclass(frozen=True)
 class StoredTask:
-    """Units for one process, and which annotators run on them, in order. retry_errors: try again what ended as an error row."""
+    """Units for one process, and which annotators run on them, in order. retry_errors: try again what ended as an error
+    row.
+    """
 
     units: tuple[StoredUnit, ...]
     annotators: tuple[str, ...]
@@ -172,7 +175,9 @@ class _Pass:
             video.todo -= 1
 
     def _values(self, views: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
-        """Values per clip, or why there are none. Where the batch fails, each clip is tried alone: one bad clip costs only itself."""
+        """Values per clip, or why there are none. Where the batch fails, each clip is tried alone: one bad clip costs
+        only itself.
+        """
         if not views:
             return []
         # Only now: a network that has nothing to do need not be loaded.

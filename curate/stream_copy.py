@@ -1,4 +1,6 @@
-"""Kept spans to clips without encoding: the packets between two keyframes, times moved to 0, in a container that suits the codec."""
+"""Kept spans to clips without encoding: the packets between two keyframes, times moved to 0, in a container that suits
+the codec.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -10,9 +12,9 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from curate.encode import EncodedClip, finish, partial_path, writing
-from curate.errors import DecodeError
-from curate.video import one_line, open_video
+from clipmill.curate.encode import EncodedClip, finish, partial_path, writing
+from clipmill.curate.errors import DecodeError
+from clipmill.curate.video import one_line, open_video
 
 _MP4_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 _MP4_OPTIONS = {"movflags": "+faststart+negative_cts_offsets", "use_editlist": "0", "fflags": "+bitexact"}
@@ -30,26 +32,34 @@ def _plain_name(codec: str) -> str:
 
 
 def copy_clip(source: Path, video: Mapping[str, Any], clip: Mapping[str, Any], out: Path) -> EncodedClip:
-    """Copy [keyframe_start_pts, keyframe_end_pts) of a clip to `out`, whose suffix is `copy_suffix(video["video_codec"])`.
+    """Copy [keyframe_start_pts, keyframe_end_pts) of a clip to `out`, whose suffix is
+    `copy_suffix(video["video_codec"])`.
 
-    Packets are taken in the file's order from the first keyframe to the first packet at or after the end. So frames shown
-    before the keyframe (leading frames of an open GOP) and frames that need a later keyframe never get in; at most the
-    frames of one reordering group are missing at the end. Crop, size and rate stay the source's; rotation stays a tag.
+    Packets are taken in the file's order from the first keyframe to the first packet at or after the end. So frames
+    shown before the keyframe (leading frames of an open GOP) and frames that need a later keyframe never get in; at
+    most the frames of one reordering group are missing at the end. Crop, size and rate stay the source's; rotation
+    stays a tag.
 
     Raises DecodeError where the clip has no keyframe span, the source has no presentation times, or the file written
     does not decode to exactly the packets copied; UserError where the disk refuses.
     """
     start_pts, end_pts = clip["keyframe_start_pts"], clip["keyframe_end_pts"]
     if start_pts is None or end_pts is None or end_pts <= start_pts:
-        raise DecodeError("no keyframe span in the clip: a stream copy needs a keyframe to start at; export with --no-copy")
+        raise DecodeError(
+            "no keyframe span in the clip: a stream copy needs a keyframe to start at; export with --no-copy"
+        )
     with writing(out), ExitStack() as files:
         stream, packets = _from_keyframe(files, source, int(start_pts))
-        promised = _write(partial_path(out), stream, _span_packets(packets, int(start_pts), int(end_pts)), int(start_pts), out.suffix)
+        promised = _write(
+            partial_path(out), stream, _span_packets(packets, int(start_pts), int(end_pts)), int(start_pts), out.suffix
+        )
     return finish(clip["clip_id"], out, promised, rate=None)
 
 
 def _span_packets(packets: Iterable[Packet], start_pts: int, end_pts: int) -> Iterator[Packet]:
-    """Packets from the keyframe at `start_pts` to the first one shown at or after `end_pts`, in the order of the file."""
+    """Packets from the keyframe at `start_pts` to the first one shown at or after `end_pts`, in the order of the
+    file.
+    """
     started = False
     for packet in packets:
         if packet.pts is None or packet.size == 0:
@@ -62,7 +72,9 @@ def _span_packets(packets: Iterable[Packet], start_pts: int, end_pts: int) -> It
 
 
 def _from_keyframe(files: ExitStack, source: Path, start_pts: int) -> tuple[VideoStream, Iterable[Packet]]:
-    """Packets from a place at or before the keyframe: by seeking where that lands right, else from the start of the file."""
+    """Packets from a place at or before the keyframe: by seeking where that lands right, else from the start of the
+    file.
+    """
     container, stream = files.enter_context(open_video(source))
     try:
         container.seek(start_pts, stream=stream, backward=True, any_frame=False)

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate.config import Config
+from clipmill.curate.config import Config
 
 BASE = "base"
 
 
 @dataclass(frozen=True)
 class VideoTask:
-    """One unit of work. stale: which tables to make, `base` or names of annotators. sidecar: text columns of `videos`."""
+    """One unit of work. stale: which tables to make, `base` or names of annotators. sidecar: text columns of
+    `videos`.
+    """
 
     path: str
     uri: str

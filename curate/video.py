@@ -17,8 +17,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from curate.errors import DecodeError
-from curate.picture import small_pictures, to_planes, upright
+from clipmill.curate.errors import DecodeError
+from clipmill.curate.picture import small_pictures, to_planes, upright
 
 MAX_ERRORS_IN_A_ROW = 200
 
@@ -27,7 +27,8 @@ MAX_ERRORS_IN_A_ROW = 200
 class VideoInfo:
     """Facts from the container and the first frame. `width`, `height` and the sample aspect ratio are after rotation.
 
-    n_packets_beyond_end: packets that the container's index places behind the end of the file; over 0: it was truncated.
+    n_packets_beyond_end: packets that the container's index places behind the end of the file; over 0: it was
+    truncated.
     """
 
     container: str
@@ -100,7 +101,9 @@ class Frame:
     def _scaled(self, pixel_format: str, short_side_px: int) -> np.ndarray:
         sar = self.sar if self.rotation_deg % 180 == 0 else 1 / self.sar
         width, height = fit_short_side(self._av.width, self._av.height, sar, short_side_px)
-        picture = self._scaler.reformat(self._av, width, height, pixel_format, interpolation="AREA", threads=1).to_ndarray()
+        picture = self._scaler.reformat(
+            self._av, width, height, pixel_format, interpolation="AREA", threads=1
+        ).to_ndarray()
         return np.ascontiguousarray(upright(picture, self.rotation_deg))
 
 
@@ -122,7 +125,9 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(one_line(error)) from error
     try:
-        streams = [s for s in container.streams.video if not int(s.disposition) & int(av.stream.Disposition.attached_pic)]
+        streams = [
+            s for s in container.streams.video if not int(s.disposition) & int(av.stream.Disposition.attached_pic)
+        ]
         if not streams:
             kinds = sorted({s.type for s in container.streams})
             raise DecodeError(f"no video stream (streams: {', '.join(kinds) or 'none'})")
@@ -177,7 +182,9 @@ class VideoDecoder:
         self._frames = self._decode(container, stream)
         first = next(self._frames, None)
         if first is None:
-            raise DecodeError(self.log.error_message or f"no frame could be decoded ({self.log.n_decode_errors} bad packets)")
+            raise DecodeError(
+                self.log.error_message or f"no frame could be decoded ({self.log.n_decode_errors} bad packets)"
+            )
         self._first = first
         self.info = describe(container, stream, first)
 
@@ -185,7 +192,8 @@ class VideoDecoder:
         scaler = VideoReformatter()
         step = max(1, round(1 / (self.info.declared_fps * self.info.time_base)))
         last: int | None = None
-        # AVI stores no presentation times: libav guesses them from the packet order, wrongly beside B-frames; the dts counts frames.
+        # AVI stores no presentation times: libav guesses them from the packet order, wrongly beside B-frames; the dts
+        # counts frames.
         stamps_lie = "avi" in self.info.container.split(",")
         for raw in self._with_first():
             pts = raw.dts if raw.pts is None or (stamps_lie and raw.dts is not None) else raw.pts
@@ -223,7 +231,9 @@ class VideoDecoder:
                 self.log.n_decode_errors += 1
                 errors_in_a_row += 1
                 if errors_in_a_row >= MAX_ERRORS_IN_A_ROW:
-                    self.log.error_message = f"{MAX_ERRORS_IN_A_ROW} packets in a row cannot be decoded: {one_line(error)}"
+                    self.log.error_message = (
+                        f"{MAX_ERRORS_IN_A_ROW} packets in a row cannot be decoded: {one_line(error)}"
+                    )
                     return
 
 
@@ -250,10 +260,14 @@ def _keyframes(container: InputContainer, stream: VideoStream) -> list[int]:
     return sorted(p.pts for p in container.demux(stream) if p.is_keyframe and p.pts is not None and not p.is_discard)
 
 
-def _frames_in_gop(container: InputContainer, stream: VideoStream, keys: Sequence[int], wanted: Sequence[int]) -> Iterator[Frame]:
+def _frames_in_gop(
+    container: InputContainer, stream: VideoStream, keys: Sequence[int], wanted: Sequence[int]
+) -> Iterator[Frame]:
     starts = [k for k in keys if k <= wanted[0]][::-1]
     for start in [*starts[:3], None]:
-        container.seek(start if start is not None else _stream_start(stream), stream=stream, backward=True, any_frame=False)
+        container.seek(
+            start if start is not None else _stream_start(stream), stream=stream, backward=True, any_frame=False
+        )
         try:
             frames = iter(VideoDecoder(container, stream))
         except DecodeError:

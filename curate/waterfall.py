@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from curate.decisions import CLIP_OUTCOMES, ERROR, FAIL, NOT_RUN, PASS, Outcomes, counts
+from clipmill.curate.decisions import CLIP_OUTCOMES, ERROR, FAIL, NOT_RUN, PASS, Outcomes, counts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,10 @@ class Joint:
         if self.kept_share is None or self.independent_share is None:
             return "no clip has a score for every filter"
         kept, alone = 100 * self.kept_share, 100 * self.independent_share
-        return f"together the filters keep {kept:.1f} % of {self.n:,} fully scored clips; independent filters would keep {alone:.1f} %"
+        return (
+            f"together the filters keep {kept:.1f} % of {self.n:,} fully scored clips; independent filters would keep"
+            f" {alone:.1f} %"
+        )
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ def waterfall(found: Outcomes) -> pd.DataFrame:
     """One row per filter in the policy's order, columns as COLUMNS, all counts in clips.
 
     In order: of the `entering` clips, `dropped` fail here first, `error` and `not_run` end the clip undecided here
-    first, the rest are `remaining`; a clip that fails anywhere leaves at its first failing filter, so the columns add up
-    to the decisions. Regardless of order: `fails` over all clips, `unique` fail this filter and no other, `marginal`
+    first, the rest are `remaining`; a clip that fails anywhere leaves at its first failing filter, so the columns add
+    up to the decisions. Regardless of order: `fails` over all clips, `unique` fail this filter and no other, `marginal`
     would be kept if this filter were taken out of the policy.
     """
     codes, leaves = found.effective, _first_reason(found)
@@ -64,7 +67,11 @@ def waterfall(found: Outcomes) -> pd.DataFrame:
         fails = codes[:, i] == FAIL
         gone = [int(np.sum((leaves == i) & (found.clips == kind))) for kind in (1, 2, 3)]
         remaining = entering - sum(gone)
-        over_all = [int(fails.sum()), int((fails & (n_fails == 1)).sum()), int(((codes[:, i] != PASS) & (n_bad == 1)).sum())]
+        over_all = [
+            int(fails.sum()),
+            int((fails & (n_fails == 1)).sum()),
+            int(((codes[:, i] != PASS) & (n_bad == 1)).sum()),
+        ]
         rows.append([filter_.column, filter_.text, entering, *gone, remaining, *over_all])
         entering = remaining
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -96,7 +103,9 @@ def summary(found: Outcomes) -> dict[str, Any]:
 
 
 def compare(policies: Sequence[tuple[str, pd.DataFrame]]) -> Comparison:
-    """Decisions (`schema.DECISIONS`) of several policies over the same clips, by name. Clips missing in one are null there."""
+    """Decisions (`schema.DECISIONS`) of several policies over the same clips, by name. Clips missing in one are null
+    there.
+    """
     table = pd.DataFrame([{"policy": name} | counts(decisions) for name, decisions in policies])
     columns = [decisions.set_index("clip_id")["outcome"].rename(name) for name, decisions in policies]
     together = pd.concat(columns, axis=1)
@@ -105,7 +114,9 @@ def compare(policies: Sequence[tuple[str, pd.DataFrame]]) -> Comparison:
 
 
 def render(rows: pd.DataFrame, together: Joint) -> "Table":
-    """The waterfall as a rich table that fits 80 columns; its caption is the joint line. Undecided columns show only where not all 0."""
+    """The waterfall as a rich table that fits 80 columns; its caption is the joint line. Undecided columns show only
+    where not all 0.
+    """
     unused = [c for c in ("error", "not_run") if not rows[c].any()]
     names = {"threshold": "keeps", "entering": "in", "remaining": "left"}
     return _table(rows.drop(columns=["filter", *unused]).rename(columns=names), caption=together.text)
@@ -133,7 +144,9 @@ def _table(rows: pd.DataFrame, caption: str) -> "Table":
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
-    cells = [[f"{v:,}" if isinstance(v, int | np.integer) else str(v) for v in row] for row in rows.itertuples(index=False)]
+    cells = [
+        [f"{v:,}" if isinstance(v, int | np.integer) else str(v) for v in row] for row in rows.itertuples(index=False)
+    ]
     for i, name in enumerate(rows.columns):
         header = str(name).replace("_", " ")
         widest = max(len(text) for text in (*header.split(), *(row[i] for row in cells)))

@@ -1,4 +1,5 @@
-"""Process one video: decode it once, find its clips, annotate them, write its parts. The only code that runs inside a worker.
+"""Process one video: decode it once, find its clips, annotate them, write its parts. The only code that runs inside a
+worker.
 
 A worker writes its own part files; only a `VideoTask` goes in and a small dict comes out.
 """
@@ -11,16 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from curate.annotate import annotate
-from curate.annotators import Annotator
-from curate.base import BORDERS, load_base, make_base
-from curate.config import Config
-from curate.errors import DecodeError, UserError
-from curate.failures import record_failure
-from curate.fingerprints import BASE_TABLES, fingerprints
-from curate.manifest import RunDir
-from curate.task import BASE, VideoTask
-from curate.video import one_line
+from clipmill.curate.annotate import annotate
+from clipmill.curate.annotators import Annotator
+from clipmill.curate.base import BORDERS, load_base, make_base
+from clipmill.curate.config import Config
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.failures import record_failure
+from clipmill.curate.fingerprints import BASE_TABLES, fingerprints
+from clipmill.curate.manifest import RunDir
+from clipmill.curate.task import BASE, VideoTask
+from clipmill.curate.video import one_line
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 DEVICES = ("auto", "cpu", "cuda")
@@ -49,7 +50,9 @@ def _ready(annotator: Annotator, device: str, files: tuple[tuple[str, Path], ...
 
 @functools.lru_cache(maxsize=4)
 def resolve_device(name: str) -> str:
-    """auto -> cuda where there is a usable GPU, else cpu. torch, slow to import, is asked only where a driver is loaded."""
+    """auto -> cuda where there is a usable GPU, else cpu. torch, slow to import, is asked only where a driver is
+    loaded.
+    """
     if name != "auto":
         return name
     if not Path("/proc/driver/nvidia/version").exists():

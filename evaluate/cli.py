@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curate.console import run_app
+from clipmill.curate.console import run_app
 
 app = typer.Typer(
     name="evaluate",
@@ -18,19 +18,31 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_SET = "a folder of videos or of frame folders, a curate run, a manifest, a glob of tars, an .npy or .npz, or statistics"
+_SET = (
+    "a folder of videos or of frame folders, a curate run, a manifest, a glob of tars, an .npy or .npz, or statistics"
+)
 Real = Annotated[str, typer.Argument(metavar="REAL", help=f"Reference set: {_SET}.")]
 Fake = Annotated[str, typer.Argument(metavar="FAKE", help="Set to score, of the same kinds.")]
 ProtocolName = Annotated[str, typer.Option("--protocol", metavar="NAME", help="`evaluate protocols` lists them.")]
-Features = Annotated[str | None, typer.Option(metavar="NAME", help="Feature network instead of the protocol's: mini, i3d-random, ...")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the protocol, or METRIC.FIELD.")]
+Features = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Feature network instead of the protocol's: mini, i3d-random, ...")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the protocol, or METRIC.FIELD."),
+]
 Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of the feature network.")]
-Where = Annotated[str | None, typer.Option(metavar="CONDITION", help='SQL-like, on the clips of a run: "motion > 0.1 AND width >= 512".')]
+Where = Annotated[
+    str | None,
+    typer.Option(metavar="CONDITION", help='SQL-like, on the clips of a run: "motion > 0.1 AND width >= 512".'),
+]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Add the scores to this file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Batch = Annotated[int, typer.Option(min=1, help="Clips per forward pass.")]
 Workers = Annotated[int, typer.Option(min=1, help="Decoding threads.")]
-Cache = Annotated[Path | None, typer.Option(metavar="DIR", help="Where features are kept; default: the user's cache folder.")]
+Cache = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where features are kept; default: the user's cache folder.")
+]
 
 
 def _one_metric(metric: str) -> Callable[..., None]:
@@ -72,7 +84,7 @@ def run(
     cache: Cache = None,
 ) -> None:
     """Several metrics from one decode."""
-    from evaluate import commands
+    from clipmill.evaluate import commands
 
     options = commands.Options(protocol, features, set_ or [], weights, where, out, device, batch, workers, cache)
     commands.score([m.strip() for m in metrics.split(",") if m.strip()], real, fake, options)
@@ -81,9 +93,13 @@ def run(
 app.command(
     "fvd",
     help="Fréchet Video Distance, its standard error, and its extrapolation to infinitely many clips.",
-    epilog="Example: evaluate fvd RUN samples/ --protocol original --weights rgb_scratch/model.ckpt --out scores.parquet",
+    epilog=(
+        "Example: evaluate fvd RUN samples/ --protocol original --weights rgb_scratch/model.ckpt --out scores.parquet"
+    ),
 )(_one_metric("fvd"))
-app.command("kvd", help="Kernel Video Distance: unbiased MMD^2 with the cubic kernel; no bias in the number of clips.")(_one_metric("kvd"))
+app.command("kvd", help="Kernel Video Distance: unbiased MMD^2 with the cubic kernel; no bias in the number of clips.")(
+    _one_metric("kvd")
+)
 
 
 @app.command()
@@ -101,9 +117,13 @@ def stats(
     cache: Cache = None,
 ) -> None:
     """Features of a reference set in one file, to be given as REAL later, without the videos."""
-    from evaluate import commands
+    from clipmill.evaluate import commands
 
-    commands.stats(videos, out, commands.Options(protocol, features, set_ or [], weights, where, None, device, batch, workers, cache))
+    commands.stats(
+        videos,
+        out,
+        commands.Options(protocol, features, set_ or [], weights, where, None, device, batch, workers, cache),
+    )
 
 
 @app.command()
@@ -112,7 +132,7 @@ def compare(
     force: Annotated[bool, typer.Option("--force", help="Put numbers side by side whose fingerprints differ.")] = False,
 ) -> None:
     """Tables of numbers that may be compared; says which fields differ where they may not."""
-    from evaluate import commands
+    from clipmill.evaluate import commands
 
     commands.compare(scores, force)
 
@@ -122,8 +142,10 @@ def report(
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="File written with --out.")],
     out: Annotated[Path | None, typer.Option(metavar="PAGE", help="HTML file; default: beside SCORES.")] = None,
 ) -> None:
-    """One page that tells where the numbers come from: data, training, samples, scores, and the commands of each step."""
-    from evaluate import commands
+    """One page that tells where the numbers come from: data, training, samples, scores, and the commands of each
+    step.
+    """
+    from clipmill.evaluate import commands
 
     commands.report(scores, out)
 
@@ -144,24 +166,28 @@ def degrade(
     cache: Cache = None,
 ) -> None:
     """The sanity study: how the distance grows with noise, blur, swapped and frozen frames; table and plot."""
-    from evaluate import commands
+    from clipmill.evaluate import commands
 
     options = commands.Options(protocol, features, set_ or [], weights, where, None, device, batch, workers, cache)
     commands.degrade(videos, out, clips, options)
 
 
 @app.command(name="check-weights")
-def check_weights(weights: Annotated[Path, typer.Argument(metavar="FILE", help="Any I3D weight file or checkpoint.")]) -> None:
+def check_weights(
+    weights: Annotated[Path, typer.Argument(metavar="FILE", help="Any I3D weight file or checkpoint.")],
+) -> None:
     """Prove, tensor by tensor, whether a file holds the network that FVD is defined on."""
-    from evaluate import commands
+    from clipmill.evaluate import commands
 
     commands.check_weights(weights)
 
 
 @app.command()
 def selftest(weights: Weights = None) -> None:
-    """Known numbers: of the metrics, of the network with seeded weights, and, with --weights, those its authors published."""
-    from evaluate import commands
+    """Known numbers: of the metrics, of the network with seeded weights, and, with --weights, those its authors
+    published.
+    """
+    from clipmill.evaluate import commands
 
     commands.selftest(weights)
 
@@ -169,7 +195,7 @@ def selftest(weights: Weights = None) -> None:
 @app.command()
 def protocols() -> None:
     """List the protocols and what they fix."""
-    from evaluate import commands
+    from clipmill.evaluate import commands
 
     commands.protocols()
 
@@ -177,7 +203,7 @@ def protocols() -> None:
 @app.command()
 def metrics() -> None:
     """List the metrics and the feature networks."""
-    from evaluate import commands
+    from clipmill.evaluate import commands
 
     commands.metrics()
 

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluate.protocol import Protocol
+from clipmill.evaluate.protocol import Protocol
 
 if TYPE_CHECKING:
-    from evaluate.features.clip import CLIP
+    from clipmill.evaluate.features.clip import CLIP
 
 _PICTURES = Protocol(name="clip-frames", version=1, resize="bilinear-antialias", geometry="short-side-crop")
 
 
 @dataclass(frozen=True)
 class ClipFrames:
-    """model, pretrained, weights: see `evaluate.features.clip`. The network is loaded when first needed, on a GPU where there is one."""
+    """model, pretrained, weights: see `clipmill.evaluate.features.clip`. The network is loaded when first needed, on a
+    GPU where there is one.
+    """
 
     model: str
     pretrained: str
@@ -28,16 +30,18 @@ class ClipFrames:
         """Raises UserError where its weights are missing."""
         import torch
 
-        from evaluate.features.clip import CLIP
+        from clipmill.evaluate.features.clip import CLIP
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return CLIP(device, None if self.weights is None else Path(self.weights), model=self.model, pretrained=self.pretrained)
+        return CLIP(
+            device, None if self.weights is None else Path(self.weights), model=self.model, pretrained=self.pretrained
+        )
 
     def frames(self, video: np.ndarray) -> np.ndarray:
         """uint8 [T, H, W, 3] -> float64 [T, D], each of length 1. Short side to the network's size, centre crop."""
         import torch
 
-        from evaluate.resize import preprocess
+        from clipmill.evaluate.resize import preprocess
 
         with torch.inference_mode():
             return self.network(preprocess(video, _PICTURES, self.network.side_px)[None])[0].double().cpu().numpy()

@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curate.config import parse_override
-from curate.console import command_line
-from curate.errors import UserError
-from curate.log import say
-from evaluate.extract import Settings
-from evaluate.metrics import FeatureMetric, Metric, PairMetric, TextMetric, VideoMetric, metric_class
-from evaluate.outputs import check_file, check_folder
-from evaluate.parallel import is_first
-from evaluate.protocol import Protocol, load
-from evaluate.protocol import names as protocol_names
-from evaluate.scores import ScoreRow
-from evaluate.scoring import Evaluation, Spec
-from evaluate.store import default_cache
+from clipmill.curate.config import parse_override
+from clipmill.curate.console import command_line
+from clipmill.curate.errors import UserError
+from clipmill.curate.log import say
+from clipmill.evaluate.extract import Settings
+from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, TextMetric, VideoMetric, metric_class
+from clipmill.evaluate.outputs import check_file, check_folder
+from clipmill.evaluate.parallel import is_first
+from clipmill.evaluate.protocol import Protocol, load
+from clipmill.evaluate.protocol import names as protocol_names
+from clipmill.evaluate.scores import ScoreRow
+from clipmill.evaluate.scoring import Evaluation, Spec
+from clipmill.evaluate.store import default_cache
 
 _MEASURES: dict[type[Metric], str] = {
     FeatureMetric: "compares two sets by features",
@@ -54,7 +54,9 @@ class Options:
         return evaluation
 
     def _resolved(self) -> tuple[Protocol, dict[str, dict[str, Any]]]:
-        """The protocol with its changed fields, and the fields of metrics: `--set fvd.draws=5` has a dot, a protocol's field has none."""
+        """The protocol with its changed fields, and the fields of metrics: `--set fvd.draws=5` has a dot, a protocol's
+        field has none.
+        """
         changes: dict[str, Any] = {"features": self.features} if self.features else {}
         parameters: dict[str, dict[str, Any]] = {}
         for text in self.sets:
@@ -68,7 +70,7 @@ class Options:
 
 def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> None:
     """`evaluate fvd`, `kvd`, `run`."""
-    from evaluate import scores
+    from clipmill.evaluate import scores
 
     kinds = [metric_class(name) for name in metrics]
     if not kinds:
@@ -93,7 +95,7 @@ def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> Non
 
 def _check_addable(path: Path) -> None:
     """An hour of work must not end at a file that cannot be added to."""
-    from evaluate import scores
+    from clipmill.evaluate import scores
 
     check_file(path, "scores.parquet")
     if path.exists():
@@ -101,12 +103,18 @@ def _check_addable(path: Path) -> None:
 
 
 def _say_where(rows: Sequence[ScoreRow]) -> None:
-    """To which sets the condition applied, as the rows record it: a metric of one set may not have seen the filtered one."""
+    """To which sets the condition applied, as the rows record it: a metric of one set may not have seen the filtered
+    one.
+    """
     metrics: dict[str, list[str]] = {}
     for row in rows:
         sets = [(f"{role} set ({name})", "where" in origin) for role, name, origin in _sets(row) if name]
-        applied, whole = (" and the ".join(title for title, filtered in sets if filtered is wanted) for wanted in (True, False))
-        line = f"--where applied to {'the ' + applied if applied else 'neither set'}" + (f"; not filtered: the {whole}" if whole else "")
+        applied, whole = (
+            " and the ".join(title for title, filtered in sets if filtered is wanted) for wanted in (True, False)
+        )
+        line = f"--where applied to {'the ' + applied if applied else 'neither set'}" + (
+            f"; not filtered: the {whole}" if whole else ""
+        )
         metrics.setdefault(line, []).append(row.metric)
     for line, names in metrics.items():
         say(line if len(metrics) == 1 else f"{', '.join(names)}: {line}")
@@ -124,7 +132,7 @@ def _say_row(row: ScoreRow) -> None:
 
 def stats(videos: str, out: Path, options: Options) -> None:
     """`evaluate stats`."""
-    from evaluate import stats as files
+    from clipmill.evaluate import stats as files
 
     check_file(out, "statistics.npz")
     evaluation = options.evaluation(videos, videos)
@@ -139,7 +147,7 @@ def stats(videos: str, out: Path, options: Options) -> None:
 
 def compare(path: Path, force: bool) -> None:
     """`evaluate compare`. Raises UserError where numbers of one metric were made in different ways, unless forced."""
-    from evaluate.scores import comparable_groups, differing_fields, read
+    from clipmill.evaluate.scores import comparable_groups, differing_fields, read
 
     groups = comparable_groups(read(path))
     by_metric: dict[str, list[list[ScoreRow]]] = {}
@@ -160,12 +168,15 @@ def compare(path: Path, force: bool) -> None:
             for row in sorted((r for g in several for r in g), key=lambda r: r.value):
                 say(f"  {row}  {row.fake}  ({row.protocol}, {row.fingerprint})")
     if refused and not force:
-        raise UserError(f"{', '.join(dict.fromkeys(refused))}: fingerprints differ, so they are not put in one order; --force does it")
+        raise UserError(
+            f"{', '.join(dict.fromkeys(refused))}: fingerprints differ, so they are not put in one order; --force"
+            " does it"
+        )
 
 
 def report(path: Path, out: Path | None) -> None:
     """`evaluate report`."""
-    from evaluate.report import write_report
+    from clipmill.evaluate.report import write_report
 
     say(f"report: {write_report(path, out or path.with_suffix('.html'))}")
 
@@ -175,8 +186,8 @@ def degrade(videos: str, out: Path, clips: int, options: Options) -> None:
     import numpy as np
     import torch
 
-    from evaluate import degrade as study
-    from evaluate.resize import preprocess
+    from clipmill.evaluate import degrade as study
+    from clipmill.evaluate.resize import preprocess
 
     check_folder(out)
     evaluation = options.evaluation(None, videos)
@@ -202,7 +213,7 @@ def degrade(videos: str, out: Path, clips: int, options: Options) -> None:
 
 def check_weights(path: Path) -> None:
     """`evaluate check-weights`. Raises UserError where the file is not the network that FVD is defined on."""
-    from evaluate.i3d_weights import check
+    from clipmill.evaluate.i3d_weights import check
 
     report = check(path)
     for line in report.lines():
@@ -213,13 +224,16 @@ def check_weights(path: Path) -> None:
 
 def selftest(weights: Path | None) -> None:
     """`evaluate selftest`. Raises UserError where a number is not what it should be."""
-    from evaluate.selftest import cases
+    from clipmill.evaluate.selftest import cases
 
     wrong = 0
     for case in cases(weights):
         ok = abs(case.found - case.expected) <= case.tolerance * max(abs(case.expected), 1e-12)
         wrong += not ok
-        say(f"{'ok  ' if ok else 'WRONG'} {case.name}: {case.found:.10g} (expected {case.expected:.10g} within {case.tolerance:g})")
+        say(
+            f"{'ok  ' if ok else 'WRONG'} {case.name}: {case.found:.10g} (expected {case.expected:.10g} within"
+            f" {case.tolerance:g})"
+        )
     if wrong:
         raise UserError(f"{wrong} of the numbers are wrong: do not trust scores made here")
     say("all numbers are right" + ("" if weights else "; with --weights the trained network is tested too"))
@@ -231,16 +245,16 @@ def protocols() -> None:
         p = load(name)
         say(f"{name} v{p.version}: {p.summary}\n    {p.source}")
         say(
-            f"    {p.clip_frames} frames, stride {p.stride}, start {p.clip_choice}; {p.n_real or 'all'} real, {p.n_fake or 'all'} fake, "
-            f"{p.choose}; {p.resize}, {p.geometry}; {p.features}, pixels -{p.input_range:g} to {p.input_range:g}, bn eps {p.bn_eps:g}; "
-            f"ddof {p.ddof}, {p.dtype}"
+            f"    {p.clip_frames} frames, stride {p.stride}, start {p.clip_choice}; {p.n_real or 'all'} real,"
+            f" {p.n_fake or 'all'} fake, {p.choose}; {p.resize}, {p.geometry}; {p.features}, pixels -{p.input_range:g}"
+            f" to {p.input_range:g}, bn eps {p.bn_eps:g}; ddof {p.ddof}, {p.dtype}"
         )
 
 
 def metrics() -> None:
     """`evaluate metrics`."""
-    from evaluate import features
-    from evaluate import metrics as all_metrics
+    from clipmill.evaluate import features
+    from clipmill.evaluate import metrics as all_metrics
 
     for name in all_metrics.names():
         kind = all_metrics.metric_class(name)

@@ -12,8 +12,8 @@ _MASK_DELTA = 0xA282EAD8
 def crc32c(data: bytes | memoryview | np.ndarray) -> int:
     """CRC32C of a contiguous buffer's bytes, 0 to 2**32 - 1.
 
-    The register is linear in data and start value, so neighbours are joined pairwise: register(A B) = register(A) after len(B) zero
-    bytes, xor register(B). Every round halves the number of registers; leading zero bytes change nothing.
+    The register is linear in data and start value, so neighbours are joined pairwise: register(A B) = register(A) after
+    len(B) zero bytes, xor register(B). Every round halves the number of registers; leading zero bytes change nothing.
     """
     raw = np.frombuffer(data, np.uint8)
     n_words = 1 << max(0, (-(-len(raw) // 4) - 1).bit_length())

@@ -1,8 +1,9 @@
-"""The sanity study of a feature network: does the distance grow as clips get worse? Corruptions, the study and its plot.
+"""The sanity study of a feature network: does the distance grow as clips get worse? Corruptions, the study and its
+plot.
 
-The static ones and the four temporal ones local swap, global swap, interleaving and switching follow Unterthiner et al., "Towards
-accurate generative models of video" (arXiv 1812.01717, section on noise). Extents are shares of the short side, so that a level means the
-same at any size.
+The static ones and the four temporal ones local swap, global swap, interleaving and switching follow Unterthiner et
+al., "Towards accurate generative models of video" (arXiv 1812.01717, section on noise). Extents are shares of the short
+side, so that a level means the same at any size.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,9 @@ MIN_CLIPS = 8
 
 @dataclass(frozen=True)
 class Source:
-    """What a corruption draws from. rng: fresh for every clip, the same for every level. other: another clip of the same shape."""
+    """What a corruption draws from. rng: fresh for every clip, the same for every level. other: another clip of the
+    same shape.
+    """
 
     rng: np.random.Generator
     other: np.ndarray
@@ -35,7 +38,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Corruption:
-    """level: what the numbers in `levels` are. of_clips: they are the share of the clips that are changed, each in full.
+    """level: what the numbers in `levels` are. of_clips: they are the share of the clips that are changed, each in
+    full.
     temporal: pictures stay as they are. change: (clip, level, source) -> clip, uint8 [T, H, W, 3] both.
     """
 
@@ -48,7 +52,9 @@ class Corruption:
 
 
 class Row(TypedDict):
-    """One point of the study. meaning: of `level`. distance: Fréchet distance between the clips and their corrupted copies."""
+    """One point of the study. meaning: of `level`. distance: Fréchet distance between the clips and their corrupted
+    copies.
+    """
 
     corruption: str
     level: float
@@ -157,15 +163,43 @@ def shuffle(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 _SHARES = (0.25, 0.5, 0.75, 1.0)
 CORRUPTIONS = (
-    Corruption("gaussian-noise", "sigma, grey levels", (8, 16, 32, 64), False, lambda c, x, s: gaussian_noise(c, x, s.rng)),
-    Corruption("gaussian-blur", "sigma, share of short side", (0.005, 0.01, 0.02, 0.04), False, lambda c, x, s: gaussian_blur(c, x)),
-    Corruption("salt-pepper", "share of pixels", (0.02, 0.05, 0.1, 0.2), False, lambda c, x, s: salt_pepper(c, x, s.rng)),
-    Corruption("black-rectangle", "share of picture", (0.05, 0.1, 0.2, 0.4), False, lambda c, x, s: black_rectangle(c, x, s.rng)),
-    Corruption("blockiness", "block, share of short side", (1 / 32, 1 / 16, 1 / 8, 1 / 4), False, lambda c, x, s: blockiness(c, x)),
-    Corruption("frozen-frames", "share of frames", (0.2, 0.4, 0.6, 0.8), True, lambda c, x, s: frozen_frames(c, x, s.rng)),
+    Corruption(
+        "gaussian-noise", "sigma, grey levels", (8, 16, 32, 64), False, lambda c, x, s: gaussian_noise(c, x, s.rng)
+    ),
+    Corruption(
+        "gaussian-blur",
+        "sigma, share of short side",
+        (0.005, 0.01, 0.02, 0.04),
+        False,
+        lambda c, x, s: gaussian_blur(c, x),
+    ),
+    Corruption(
+        "salt-pepper", "share of pixels", (0.02, 0.05, 0.1, 0.2), False, lambda c, x, s: salt_pepper(c, x, s.rng)
+    ),
+    Corruption(
+        "black-rectangle",
+        "share of picture",
+        (0.05, 0.1, 0.2, 0.4),
+        False,
+        lambda c, x, s: black_rectangle(c, x, s.rng),
+    ),
+    Corruption(
+        "blockiness",
+        "block, share of short side",
+        (1 / 32, 1 / 16, 1 / 8, 1 / 4),
+        False,
+        lambda c, x, s: blockiness(c, x),
+    ),
+    Corruption(
+        "frozen-frames", "share of frames", (0.2, 0.4, 0.6, 0.8), True, lambda c, x, s: frozen_frames(c, x, s.rng)
+    ),
     Corruption("local-swap", "share of neighbours", _SHARES, True, lambda c, x, s: local_swap(c, x, s.rng)),
-    Corruption("global-swap", "share of frames", (1 / 8, 1 / 4, 1 / 2, 3 / 4), True, lambda c, x, s: global_swap(c, x, s.rng)),
-    Corruption("interleave", "share of foreign frames", (1 / 8, 1 / 4, 1 / 2), True, lambda c, x, s: interleave(c, x, s.other)),
+    Corruption(
+        "global-swap", "share of frames", (1 / 8, 1 / 4, 1 / 2, 3 / 4), True, lambda c, x, s: global_swap(c, x, s.rng)
+    ),
+    Corruption(
+        "interleave", "share of foreign frames", (1 / 8, 1 / 4, 1 / 2), True, lambda c, x, s: interleave(c, x, s.other)
+    ),
     Corruption("switch", "share of clips", _SHARES, True, lambda c, x, s: switch(c, s.other), of_clips=True),
     Corruption("reverse", "share of clips", _SHARES, True, lambda c, x, s: c[::-1], of_clips=True),
     Corruption("shuffle", "share of clips", _SHARES, True, lambda c, x, s: shuffle(c, s.rng), of_clips=True),
@@ -192,8 +226,9 @@ def _shrunk(clip: np.ndarray) -> np.ndarray:
 
 
 def corrupted(clips: Sequence[np.ndarray], corruption: Corruption, level: float, seed: int = 0) -> Iterator[np.ndarray]:
-    """Corrupted copies, one by one. Randomness is keyed by (seed, corruption, place in the set), so that levels nest: what a low one
-    changes, a higher one changes too. The other clip is the next one of the set."""
+    """Corrupted copies, one by one. Randomness is keyed by (seed, corruption, place in the set), so that levels nest:
+    what a low one changes, a higher one changes too. The other clip is the next one of the set.
+    """
     rank = _rng(seed, corruption.name).permutation(len(clips))
     for i, clip in enumerate(clips):
         if corruption.of_clips and rank[i] >= round(level * len(clips)):
@@ -212,12 +247,12 @@ def study(
 ) -> list[Row]:
     """Fréchet distance (ddof 1) between clips and their own corrupted copies, for every corruption and level.
 
-    clips: uint8 [T, H, W, 3] each, T the same; those of a short side above 256 px are shrunk to it. features: some clips -> float
-    [N, D] (or [N, T, D], one row per frame). The pairing keeps the distance between two draws of a set out of it: 0 where nothing is
-    changed. Needs memory for the shrunk clips and one batch of copies. Raises UserError for fewer than 8 clips, fewer than 8 frames,
-    or clips of different lengths.
+    clips: uint8 [T, H, W, 3] each, T the same; those of a short side above 256 px are shrunk to it. features: some
+    clips -> float [N, D] (or [N, T, D], one row per frame). The pairing keeps the distance between two draws of a set
+    out of it: 0 where nothing is changed. Needs memory for the shrunk clips and one batch of copies. Raises UserError
+    for fewer than 8 clips, fewer than 8 frames, or clips of different lengths.
     """
-    from evaluate.frechet import frechet_distance
+    from clipmill.evaluate.frechet import frechet_distance
 
     _check(clips)
     clips = [_shrunk(c) for c in clips]
@@ -240,7 +275,9 @@ def _check(clips: Sequence[np.ndarray]) -> None:
         raise UserError(f"the degradation study needs clips of one length, at least {MIN_FRAMES} frames, not {found}")
 
 
-def _features(clips: Iterator[np.ndarray], features: Callable[[Sequence[np.ndarray]], np.ndarray], batch: int) -> np.ndarray:
+def _features(
+    clips: Iterator[np.ndarray], features: Callable[[Sequence[np.ndarray]], np.ndarray], batch: int
+) -> np.ndarray:
     """float64 [rows, D]."""
     parts, waiting = [], []
     for clip in clips:
@@ -265,7 +302,8 @@ _INK, _MUTED, _STATIC, _TEMPORAL = "#222222", "#8a8a8a", "#2a6f97", "#c1592b"
 
 
 def plot(rows: Sequence[Row], path: Path, label: str) -> None:
-    """One small chart per corruption, from 0 at no corruption; the format is that of the path's suffix (.png, .svg, .pdf).
+    """One small chart per corruption, from 0 at no corruption; the format is that of the path's suffix (.png, .svg,
+    .pdf).
 
     label: what the distance is called, the network's `frechet_name`. Raises UserError where the file cannot be written.
     """

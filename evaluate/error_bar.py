@@ -1,7 +1,7 @@
 """How far a Fréchet distance may be off: by chance (standard error), and because there are only so many clips (bias).
 
-Both come from leaving groups of clips out, without replacement. A bootstrap will not do: its copies of rows lower the rank of the
-covariance, and the distance of two resamples is far larger than that of the sets.
+Both come from leaving groups of clips out, without replacement. A bootstrap will not do: its copies of rows lower the
+rank of the covariance, and the distance of two resamples is far larger than that of the sets.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.frechet import frechet_distance, frechet_from_moments
-from evaluate.moments import Moments
+from clipmill.evaluate.frechet import frechet_distance, frechet_from_moments
+from clipmill.evaluate.moments import Moments
 
 # Groups that a set is split into, one of them left out at a time -> how many such splits. Sizes from N / 2 to N.
 SPLITS: Mapping[int, int] = {2: 12, 3: 3, 4: 3, 6: 3, 12: 3}
@@ -22,8 +22,8 @@ Left = Callable[[Rows, Rows], float]
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Distances of what is left when one of g groups of each set is left out. full: of the whole sets. by_groups: g -> float64
-    [splits, g]; the splits are random, the groups of one split disjoint and of (nearly) equal size.
+    """Distances of what is left when one of g groups of each set is left out. full: of the whole sets. by_groups: g ->
+    float64 [splits, g]; the splits are random, the groups of one split disjoint and of (nearly) equal size.
     """
 
     full: float
@@ -33,10 +33,11 @@ class LeftOut:
     def standard_error(self) -> float:
         """Of the distance over fresh draws of both sets.
 
-        Delete-group jackknife: (g - 1) times the variance within a split (Shao and Wu, Annals of Statistics 1989), all g together. It
-        counts the part of the statistic that is quadratic in the sample twice (Efron and Stein 1981). In complementary halves the
-        linear part cancels from the mean of the two, so the scatter of those means is the quadratic part, and is taken off once. Up
-        to half too wide where there are fewer clips than dimensions and the two laws are one.
+        Delete-group jackknife: (g - 1) times the variance within a split (Shao and Wu, Annals of Statistics 1989), all
+        g together. It counts the part of the statistic that is quadratic in the sample twice (Efron and Stein 1981). In
+        complementary halves the linear part cancels from the mean of the two, so the scatter of those means is the
+        quadratic part, and is taken off once. Up to half too wide where there are fewer clips than dimensions and the
+        two laws are one.
         """
         within = sum(float(v.var(axis=1).sum()) * (g - 1) ** 2 for g, v in self.by_groups.items())
         jackknife = within / sum(len(v) * (g - 1) for g, v in self.by_groups.items())
@@ -45,16 +46,18 @@ class LeftOut:
 
     @property
     def infinity(self) -> float:
-        """The distance extrapolated to infinitely many clips: where a straight line in 1/N, through the mean distances at N and at sizes
-        down to N / 2, meets zero (Chong and Forsyth 2020, arXiv 1911.07023, who draw subsets at random; here every clip is left out equally
-        often, so that which clips were drawn adds no noise)."""
+        """The distance extrapolated to infinitely many clips: where a straight line in 1/N, through the mean distances
+        at N and at sizes down to N / 2, meets zero (Chong and Forsyth 2020, arXiv 1911.07023, who draw subsets at
+        random; here every clip is left out equally often, so that which clips were drawn adds no noise).
+        """
         sizes, means = self._means()
         return float(_intercept_weights(sizes) @ means)
 
     @property
     def infinity_error(self) -> float:
-        """Standard error of `infinity`: that of the distance itself (the bias that is taken off hardly scatters), and that of the random
-        splits."""
+        """Standard error of `infinity`: that of the distance itself (the bias that is taken off hardly scatters), and
+        that of the random splits.
+        """
         sizes, _ = self._means()
         scatter = [0.0, *(v.mean(axis=1).var(ddof=1) / len(v) for _, v in sorted(self.by_groups.items()))]
         return float(np.sqrt(self.standard_error**2 + np.square(_intercept_weights(sizes)) @ scatter))
@@ -66,11 +69,14 @@ class LeftOut:
         return sizes, np.array([self.full, *(self.by_groups[g].mean() for g in groups)])
 
 
-def leave_groups_out(x: np.ndarray, y: np.ndarray, ddof: int = 1, seed: int = 0, splits: Mapping[int, int] = SPLITS) -> LeftOut:
-    """Distances of parts of float [N, D] and float [M, D]; N, M >= 8. ddof: see `frechet_distance`. seed: of the splits.
+def leave_groups_out(
+    x: np.ndarray, y: np.ndarray, ddof: int = 1, seed: int = 0, splits: Mapping[int, int] = SPLITS
+) -> LeftOut:
+    """Distances of parts of float [N, D] and float [M, D]; N, M >= 8. ddof: see `frechet_distance`. seed: of the
+    splits.
 
-    splits: groups -> how many splits; 2 must be among them, each at least twice. Both sets are split independently. Covariances of the
-    parts are differences of sums that are made once, so that one distance costs O(D³), not O(N D²).
+    splits: groups -> how many splits; 2 must be among them, each at least twice. Both sets are split independently.
+    Covariances of the parts are differences of sums that are made once, so that one distance costs O(D³), not O(N D²).
     """
     rng = np.random.default_rng(seed)
     left = _left_out_distance(x, y, ddof)
@@ -82,8 +88,9 @@ def leave_groups_out(x: np.ndarray, y: np.ndarray, ddof: int = 1, seed: int = 0,
 
 
 def fvd_infinity(x: np.ndarray, y: np.ndarray, ddof: int = 1, seed: int = 0) -> tuple[float, float]:
-    """The distance extrapolated to infinitely many clips, and its standard error; see `LeftOut`. Meaningful where N / 2 > D: with fewer
-    clips than dimensions distances do not lie on the line."""
+    """The distance extrapolated to infinitely many clips, and its standard error; see `LeftOut`. Meaningful where N / 2
+    > D: with fewer clips than dimensions distances do not lie on the line.
+    """
     found = leave_groups_out(x, y, ddof, seed)
     return found.infinity, found.infinity_error
 

@@ -1,4 +1,6 @@
-"""From videos to vectors: decoding and resizing in threads while the network works, results stored as they come, memory bounded."""
+"""From videos to vectors: decoding and resizing in threads while the network works, results stored as they come, memory
+bounded.
+"""
 
 import hashlib
 from collections import deque
@@ -9,20 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.errors import DecodeError
-from evaluate.parallel import gathered_skips, my_share
-from evaluate.protocol import Protocol
-from evaluate.sets import Skip, Video, VideoSet, natural_key
-from evaluate.store import FeatureStore, Stored
-from evaluate.window import choose_frames
+from clipmill.curate.errors import DecodeError
+from clipmill.evaluate.parallel import gathered_skips, my_share
+from clipmill.evaluate.protocol import Protocol
+from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
+from clipmill.evaluate.store import FeatureStore, Stored
+from clipmill.evaluate.window import choose_frames
 
 _STORE_EVERY = 256
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to work, none of which changes a number. device: auto, cpu or cuda. batch: clips per forward pass. workers: decoding threads.
-    cache: folder for features, None to remember nothing."""
+    """How to work, none of which changes a number. device: auto, cpu or cuda. batch: clips per forward pass. workers:
+    decoding threads.
+    cache: folder for features, None to remember nothing.
+    """
 
     device: str = "auto"
     batch: int = 8
@@ -41,8 +45,9 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What to measure of clips. load: one decoded clip, uint8 [T, H, W, 3], its rate (NaN where none is known) and its video -> item, in
-    a thread. combine: items of a batch -> one vector each, in the main thread. fingerprint: of everything that decides the vectors.
+    """What to measure of clips. load: one decoded clip, uint8 [T, H, W, 3], its rate (NaN where none is known) and its
+    video -> item, in a thread. combine: items of a batch -> one vector each, in the main thread. fingerprint: of
+    everything that decides the vectors.
     """
 
     load: Callable[[np.ndarray, float, Video], np.ndarray]
@@ -70,8 +75,10 @@ class Clip:
 
 @dataclass
 class Measured:
-    """values: float32 [N, ...] of the clips, in natural order of their names. sizes_px: (height, width) -> number of clips.
-    skipped: what gave nothing."""
+    """values: float32 [N, ...] of the clips, in natural order of their names. sizes_px: (height, width) -> number of
+    clips.
+    skipped: what gave nothing.
+    """
 
     clip_ids: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -86,9 +93,15 @@ class Measured:
 
 
 def measure(
-    videos: VideoSet, wanted: int, protocol: Protocol, what: Measurement, settings: Settings, tick: Callable[[str], None] = lambda _: None
+    videos: VideoSet,
+    wanted: int,
+    protocol: Protocol,
+    what: Measurement,
+    settings: Settings,
+    tick: Callable[[str], None] = lambda _: None,
 ) -> Measured:
-    """Measure `wanted` clips of a set (0: all). Clips that fail are skipped, listed, and replaced by the next ones where there are more.
+    """Measure `wanted` clips of a set (0: all). Clips that fail are skipped, listed, and replaced by the next ones
+    where there are more.
 
     tick is told of every clip. Raises UserError for mistakes that concern every clip.
     """
@@ -149,7 +162,9 @@ def _measure_group(
     return [Skip(c.clip_id, failures.get(c.key, "not measured")) for c in group if c.key not in known]
 
 
-def _computed(clips: Sequence[Clip], protocol: Protocol, what: Measurement, settings: Settings) -> Iterator[tuple[Clip, Stored | str]]:
+def _computed(
+    clips: Sequence[Clip], protocol: Protocol, what: Measurement, settings: Settings
+) -> Iterator[tuple[Clip, Stored | str]]:
     """Every clip with its vector, or with the reason why there is none."""
     batch: list[tuple[Clip, Loaded]] = []
     for clip, loaded in _loaded(clips, protocol, what, settings):
@@ -171,10 +186,17 @@ def _combined(batch: Sequence[tuple[Clip, Loaded]], what: Measurement) -> Iterat
     vectors = what.combine([loaded.item for _, loaded in batch])
     for (clip, loaded), vector in zip(batch, vectors, strict=True):
         values = np.asarray(vector, np.float32)
-        yield clip, Stored(values, loaded.height_px, loaded.width_px) if np.isfinite(values).all() else "the result is not a finite number"
+        yield (
+            clip,
+            Stored(values, loaded.height_px, loaded.width_px)
+            if np.isfinite(values).all()
+            else "the result is not a finite number",
+        )
 
 
-def _loaded(clips: Sequence[Clip], protocol: Protocol, what: Measurement, settings: Settings) -> Iterator[tuple[Clip, Loaded | str]]:
+def _loaded(
+    clips: Sequence[Clip], protocol: Protocol, what: Measurement, settings: Settings
+) -> Iterator[tuple[Clip, Loaded | str]]:
     """Clips in order, loaded by threads that stay two batches ahead and no more."""
     ahead = 2 * settings.batch + settings.workers
     waiting = iter(clips)
@@ -203,7 +225,9 @@ def _load(clip: Clip, protocol: Protocol, what: Measurement) -> Loaded | str:
 
 
 def read_clip(clip: Clip, protocol: Protocol) -> tuple[np.ndarray, float]:
-    """(uint8 [T, H, W, 3], frames per second or NaN) of a clip. Raises DecodeError where it is too short or does not decode."""
+    """(uint8 [T, H, W, 3], frames per second or NaN) of a clip. Raises DecodeError where it is too short or does not
+    decode.
+    """
     with clip.video.open() as frames:
         times_s = frames.times_s()
         index = choose_frames(times_s, protocol, clip.video.key, clip.number)

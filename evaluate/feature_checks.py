@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 TRUSTED_ROWS = 2048
 
@@ -17,13 +17,20 @@ def check_features(real: np.ndarray, fake: np.ndarray, min_rows: int) -> None:
         if not np.isfinite(rows).all():
             raise UserError(f"{role} features hold numbers that are not finite")
     if real.shape[1] != fake.shape[1]:
-        raise UserError(f"real features have {real.shape[1]} dimensions, fake ones {fake.shape[1]}: two networks made them")
+        raise UserError(
+            f"real features have {real.shape[1]} dimensions, fake ones {fake.shape[1]}: two networks made them"
+        )
 
 
 def copy_warnings(real: np.ndarray, fake: np.ndarray) -> tuple[str, ...]:
     """One line for each set that holds equal rows."""
-    found = [(role, len(rows), len(rows) - len({row.tobytes() for row in np.ascontiguousarray(rows)})) for role, rows in _named(real, fake)]
-    return tuple(f"{copies} of {count} {role} feature rows are copies of others" for role, count, copies in found if copies)
+    found = [
+        (role, len(rows), len(rows) - len({row.tobytes() for row in np.ascontiguousarray(rows)}))
+        for role, rows in _named(real, fake)
+    ]
+    return tuple(
+        f"{copies} of {count} {role} feature rows are copies of others" for role, count, copies in found if copies
+    )
 
 
 def frechet_warnings(real: np.ndarray, fake: np.ndarray) -> tuple[str, ...]:

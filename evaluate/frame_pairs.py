@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 _BATCH_PX = 1024 * 1024
 
 
-def frame_batches(real: np.ndarray, fake: np.ndarray, batch_px: int = _BATCH_PX) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
-    """uint8 [T, H, W, 3] twice -> pairs of float32 [t, 3, H, W] in [0, 1], as many frames at a time as hold `batch_px` pixels, at
-    least one.
+def frame_batches(
+    real: np.ndarray, fake: np.ndarray, batch_px: int = _BATCH_PX
+) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
+    """uint8 [T, H, W, 3] twice -> pairs of float32 [t, 3, H, W] in [0, 1], as many frames at a time as hold `batch_px`
+    pixels, at least one.
 
     Raises UserError where the shapes differ or are no videos.
     """

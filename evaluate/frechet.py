@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 # Error of a squared singular value, in units of the largest one, over which singular values are computed themselves.
 _EIGEN_ROUNDING = 4 * np.finfo(np.float64).eps
@@ -13,17 +13,20 @@ _RELATIVE_TOLERANCE = 1e-10
 _SINGLE_FLOOR = 1e-10
 
 
-def frechet_distance(x: np.ndarray, y: np.ndarray, ddof: int = 1, dtype: Literal["float64", "float32"] = "float64") -> float:
-    """|mean x - mean y|² + tr(Sx + Sy - 2 (Sx Sy)^1/2) of float [N, D] and float [M, D] (Dowson and Landau 1982; Heusel et al. 2017,
-    equation 6). Zero for equal sets up to rounding, symmetric, and blind to the order of rows.
+def frechet_distance(
+    x: np.ndarray, y: np.ndarray, ddof: int = 1, dtype: Literal["float64", "float32"] = "float64"
+) -> float:
+    """|mean x - mean y|² + tr(Sx + Sy - 2 (Sx Sy)^1/2) of float [N, D] and float [M, D] (Dowson and Landau 1982; Heusel
+    et al. 2017, equation 6). Zero for equal sets up to rounding, symmetric, and blind to the order of rows.
 
-    With F the centred rows / sqrt(N - ddof), so that FᵀF is the covariance, the last trace is the sum of the singular values of
-    Fx Fyᵀ. F has N rows where N < D (nothing of size D x D is made, and a deficient rank costs no accuracy), else it is
-    triangular, from Cholesky or, where the covariance is singular, QR.
+    With F the centred rows / sqrt(N - ddof), so that FᵀF is the covariance, the last trace is the sum of the singular
+    values of Fx Fyᵀ. F has N rows where N < D (nothing of size D x D is made, and a deficient rank costs no accuracy),
+    else it is triangular, from Cholesky or, where the covariance is singular, QR.
 
-    ddof: 1 in the original code, 0 in StyleGAN-V's and cd-fvd's. dtype: float32 repeats what VideoGPT's and TATS's code computes
-    (moments, and symmetric roots by SVD, in single precision); it is off by 1e-7 to 1e-2 of the value, and never exactly the same on
-    two machines. Raises UserError for N <= ddof, differing dimensions, or numbers that are not finite.
+    ddof: 1 in the original code, 0 in StyleGAN-V's and cd-fvd's. dtype: float32 repeats what VideoGPT's and TATS's code
+    computes (moments, and symmetric roots by SVD, in single precision); it is off by 1e-7 to 1e-2 of the value, and
+    never exactly the same on two machines. Raises UserError for N <= ddof, differing dimensions, or numbers that are
+    not finite.
     """
     _check(x, y, ddof)
     if dtype == "float32":
@@ -33,8 +36,8 @@ def frechet_distance(x: np.ndarray, y: np.ndarray, ddof: int = 1, dtype: Literal
 
 
 def frechet_from_moments(mean_x: np.ndarray, cov_x: np.ndarray, mean_y: np.ndarray, cov_y: np.ndarray) -> float:
-    """The same from means, float64 [D], and covariances, float64 [D, D]. Where N < D it is less accurate than from rows: rounding of the
-    covariances' empty directions enters as its square root, about 1e-8 of their largest one.
+    """The same from means, float64 [D], and covariances, float64 [D, D]. Where N < D it is less accurate than from
+    rows: rounding of the covariances' empty directions enters as its square root, about 1e-8 of their largest one.
     """
     return _distance(mean_x, _factor_of_covariance(cov_x), mean_y, _factor_of_covariance(cov_y))
 
@@ -42,8 +45,9 @@ def frechet_from_moments(mean_x: np.ndarray, cov_x: np.ndarray, mean_y: np.ndarr
 def nuclear_norm(a: np.ndarray, b: np.ndarray, tolerance: float) -> float:
     """Sum of the singular values of a bᵀ. a: float64 [N, D], b: float64 [M, D].
 
-    Eigenvalues of the squared matrix are three times as fast; their rounding is that of the largest, so the root of a small one is off by
-    rounding / root. Where that may sum up to more than `tolerance`, the singular values are computed themselves.
+    Eigenvalues of the squared matrix are three times as fast; their rounding is that of the largest, so the root of a
+    small one is off by rounding / root. Where that may sum up to more than `tolerance`, the singular values are
+    computed themselves.
     """
     from scipy.linalg import eigh, svdvals
 
@@ -68,7 +72,9 @@ def _check(x: np.ndarray, y: np.ndarray, ddof: int) -> None:
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise UserError(f"features of shape {list(x.shape)} and {list(y.shape)} cannot be compared")
     if min(len(x), len(y)) <= ddof:
-        raise UserError(f"a Fréchet distance needs more than {ddof} clips on each side, there are {len(x)} and {len(y)}")
+        raise UserError(
+            f"a Fréchet distance needs more than {ddof} clips on each side, there are {len(x)} and {len(y)}"
+        )
     # One number that is not finite makes its sum so, in a third of the time of looking at each.
     with np.errstate(invalid="ignore", over="ignore"):
         if not np.isfinite([rows.sum(dtype=np.float64) for rows in (x, y)]).all():

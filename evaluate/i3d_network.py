@@ -1,4 +1,6 @@
-"""I3D, the inflated Inception-v1 of Carreira and Zisserman (Quo Vadis, Action Recognition?, CVPR 2017), as DeepMind's graph computes it."""
+"""I3D, the inflated Inception-v1 of Carreira and Zisserman (Quo Vadis, Action Recognition?, CVPR 2017), as DeepMind's
+graph computes it.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 DIM = 400
 MIN_FRAMES = 9
@@ -25,14 +27,18 @@ _ONE: Sizes = (1, 1, 1)
 
 
 class I3DNetwork(nn.Module):
-    """[B, 3, T, 224, 224] in [-1, 1], T >= 9 -> float32 [B, 400], logits averaged over time, as TF-Hub's i3d-kinetics-400/1 gives them.
+    """[B, 3, T, 224, 224] in [-1, 1], T >= 9 -> float32 [B, 400], logits averaged over time, as TF-Hub's
+    i3d-kinetics-400/1 gives them.
 
-    variables: float32 arrays in TensorFlow's layout, by name without scope (see `evaluate.i3d_weights`). bn_eps: 1e-3 in the original
-    graph; VideoGPT and its descendants compute with 1e-5. folded, channels_last: two arrangements of the same sums, for speed: batch norm
-    worked into the convolutions, and pictures stored pixel by pixel. Without both it is the plain module of the ports.
+    variables: float32 arrays in TensorFlow's layout, by name without scope (see `clipmill.evaluate.i3d_weights`).
+    bn_eps: 1e-3 in the original graph; VideoGPT and its descendants compute with 1e-5. folded, channels_last: two
+    arrangements of the same sums, for speed: batch norm worked into the convolutions, and pictures stored pixel by
+    pixel. Without both it is the plain module of the ports.
     """
 
-    def __init__(self, variables: Variables, bn_eps: float = BN_EPS, folded: bool = True, channels_last: bool = True) -> None:
+    def __init__(
+        self, variables: Variables, bn_eps: float = BN_EPS, folded: bool = True, channels_last: bool = True
+    ) -> None:
         super().__init__()
 
         def unit(name: str) -> Convolution:
@@ -42,11 +48,17 @@ class I3DNetwork(nn.Module):
         self.conv_1a = Convolution(variables, "Conv3d_1a_7x7", bn_eps, folded, channels_last, _HALF)
         self.conv_2 = nn.Sequential(unit("Conv3d_2b_1x1"), unit("Conv3d_2c_3x3"))
         self.mixed_3, self.mixed_4, self.mixed_5 = (
-            nn.Sequential(*(Mixed({part: unit(f"{stage}{letter}/{part}") for part in _parts(stage + letter)}) for letter in letters))
+            nn.Sequential(
+                *(
+                    Mixed({part: unit(f"{stage}{letter}/{part}") for part in _parts(stage + letter)})
+                    for letter in letters
+                )
+            )
             for stage, letters in _STAGES.items()
         )
         self.logits_weight, self.logits_bias = (
-            nn.Parameter(_float32(variables[f"Logits/Conv3d_0c_1x1/conv_3d/{part}"]), requires_grad=False) for part in "wb"
+            nn.Parameter(_float32(variables[f"Logits/Conv3d_0c_1x1/conv_3d/{part}"]), requires_grad=False)
+            for part in "wb"
         )
 
     def forward(self, videos: torch.Tensor) -> torch.Tensor:
@@ -55,7 +67,8 @@ class I3DNetwork(nn.Module):
         x = max_pool(self.conv_2(x), (1, 3, 3), (1, 2, 2))
         x = max_pool(self.mixed_3(x), (3, 3, 3), _HALF)
         x = max_pool(self.mixed_4(x), (2, 2, 2), _HALF)
-        # In single precision these few sums alone would make half of all rounding errors. Logits of the mean are the mean of the logits.
+        # In single precision these few sums alone would make half of all rounding errors. Logits of the mean are the
+        # mean of the logits.
         pooled = F.avg_pool3d(self.mixed_5(x).double(), (2, 7, 7), 1).mean(dim=(2, 3, 4))
         return torch.addmm(self.logits_bias.double(), pooled, self.logits_weight[0, 0, 0].double()).float()
 
@@ -76,19 +89,24 @@ class Mixed(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Convolution under TensorFlow's SAME rule, batch norm without scale, ReLU: [B, C, T, H, W] -> [B, D, ⌈T / s⌉, ⌈H / s⌉, ⌈W / s⌉]."""
+    """Convolution under TensorFlow's SAME rule, batch norm without scale, ReLU: [B, C, T, H, W] -> [B, D, ⌈T / s⌉, ⌈H /
+    s⌉, ⌈W / s⌉].
+    """
 
     weight: torch.Tensor
     beta: torch.Tensor
     mean: torch.Tensor
     variance: torch.Tensor
 
-    def __init__(self, variables: Variables, name: str, bn_eps: float, folded: bool, channels_last: bool, stride: Sizes = _ONE) -> None:
+    def __init__(
+        self, variables: Variables, name: str, bn_eps: float, folded: bool, channels_last: bool, stride: Sizes = _ONE
+    ) -> None:
         super().__init__()
         self.bn_eps, self.folded, self.channels_last, self.stride = bn_eps, folded, channels_last, stride
         weight = variables[f"{name}/conv_3d/w"].astype(np.float64)
         mean, variance, beta = (
-            variables[f"{name}/batch_norm/{part}"].astype(np.float64) for part in ("moving_mean", "moving_variance", "beta")
+            variables[f"{name}/batch_norm/{part}"].astype(np.float64)
+            for part in ("moving_mean", "moving_variance", "beta")
         )
         if folded:
             scale = 1 / np.sqrt(variance + bn_eps)
@@ -102,7 +120,9 @@ class Convolution(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.folded:
             return self._convolved(x, self.beta).relu_()
-        return F.batch_norm(self._convolved(x, None), self.mean, self.variance, None, self.beta, eps=self.bn_eps).relu_()
+        return F.batch_norm(
+            self._convolved(x, None), self.mean, self.variance, None, self.beta, eps=self.bn_eps
+        ).relu_()
 
     def _convolved(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if self.kernel == _ONE and self.channels_last:
@@ -116,21 +136,27 @@ class Convolution(nn.Module):
 
 
 def max_pool(x: torch.Tensor, kernel: Sizes, stride: Sizes) -> torch.Tensor:
-    """Maximum over windows under TensorFlow's SAME rule: windows that reach beyond the end are cut short, nothing outside ever wins."""
+    """Maximum over windows under TensorFlow's SAME rule: windows that reach beyond the end are cut short, nothing
+    outside ever wins.
+    """
     before = [b for b, _ in same_padding(x.shape[2:], kernel, stride)]
     return F.max_pool3d(x, kernel, stride, before, ceil_mode=True)
 
 
 def same_padding(size: torch.Size | Sizes, kernel: Sizes, stride: Sizes) -> list[tuple[int, int]]:
-    """(before, after) for every axis, so that there are ceil(size / stride) windows; of an odd sum the larger part comes after."""
+    """(before, after) for every axis, so that there are ceil(size / stride) windows; of an odd sum the larger part
+    comes after.
+    """
     totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)]
     return [(total // 2, total - total // 2) for total in totals]
 
 
 def features(network: I3DNetwork, videos: torch.Tensor, input_range: float = 1.0) -> torch.Tensor:
-    """float32 [B, T, 3, 224, 224] in [-1, 1] -> float32 [B, 400], on the network's device, in true float32 whatever the process has set.
+    """float32 [B, T, 3, 224, 224] in [-1, 1] -> float32 [B, 400], on the network's device, in true float32 whatever the
+    process has set.
 
-    input_range: what the network sees of -1 to 1, see `evaluate.protocol`. Raises UserError for clips under 9 frames and for other shapes.
+    input_range: what the network sees of -1 to 1, see `clipmill.evaluate.protocol`. Raises UserError for clips under 9
+    frames and for other shapes.
     """
     if videos.ndim != 5 or videos.shape[2:] != (3, SIDE_PX, SIDE_PX):
         raise UserError(f"I3D takes videos [B, T, 3, {SIDE_PX}, {SIDE_PX}], not {list(videos.shape)}")
@@ -156,15 +182,23 @@ def true_float32() -> Iterator[None]:
 
 
 def _precision_switches() -> tuple[str, Any, tuple[Any, ...]]:
-    """(attribute, value of true float32, what has the attribute). The settings of old and new torch must not be mixed."""
+    """(attribute, value of true float32, what has the attribute). The settings of old and new torch must not be
+    mixed.
+    """
     backends: Any = torch.backends
     if hasattr(backends.cudnn, "conv"):
-        return "fp32_precision", "ieee", (backends.cudnn.conv, backends.mkldnn.conv, backends.cuda.matmul, backends.mkldnn.matmul)
+        return (
+            "fp32_precision",
+            "ieee",
+            (backends.cudnn.conv, backends.mkldnn.conv, backends.cuda.matmul, backends.mkldnn.matmul),
+        )
     return "allow_tf32", False, (backends.cudnn, backends.cuda.matmul)
 
 
 def _parts(block: str) -> tuple[str, ...]:
-    """The convolutions of an Inception block, branch by branch. In Mixed_5b one is called 0a, a slip of the original graph."""
+    """The convolutions of an Inception block, branch by branch. In Mixed_5b one is called 0a, a slip of the original
+    graph.
+    """
     second = "Conv3d_0a_3x3" if block == "Mixed_5b" else "Conv3d_0b_3x3"
     one = "Conv3d_0a_1x1"
     return (

@@ -1,8 +1,9 @@
-"""Weight files of I3D: read in any published layout, and proven tensor by tensor to be the network that FVD is defined on.
+"""Weight files of I3D: read in any published layout, and proven tensor by tensor to be the network that FVD is defined
+on.
 
-That network is DeepMind's `rgb_scratch` checkpoint (google-deepmind/kinetics-i3d; Carreira and Zisserman, CVPR 2017), which TF-Hub serves
-as `deepmind/i3d-kinetics-400/1`. A table of the CRC32C of its 230 tensors lies beside this file. Tensors are recognised by their bytes, so
-what a file calls them does not matter.
+That network is DeepMind's `rgb_scratch` checkpoint (google-deepmind/kinetics-i3d; Carreira and Zisserman, CVPR 2017),
+which TF-Hub serves as `deepmind/i3d-kinetics-400/1`. A table of the CRC32C of its 230 tensors lies beside this file.
+Tensors are recognised by their bytes, so what a file calls them does not matter.
 """
 
 import json
@@ -16,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.errors import UserError
-from evaluate import tensor_bundle
-from evaluate.crc32c import crc32c, masked
-from evaluate.weights import find, git_blob_sha1
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import tensor_bundle
+from clipmill.evaluate.crc32c import crc32c, masked
+from clipmill.evaluate.weights import find, git_blob_sha1
 
 FILE_NAMES = ("i3d_torchscript.pt", "i3d_pretrained_400.pt", "rgb_scratch")
 NETWORK = "I3D rgb_scratch (Kinetics-400 from scratch)"
@@ -46,7 +47,9 @@ _LEAVES = {
 
 @dataclass(frozen=True)
 class Known:
-    """A tensor of the network: its shape in TensorFlow's layout (t, h, w, in, out) and its masked CRC32C as little-endian float32."""
+    """A tensor of the network: its shape in TensorFlow's layout (t, h, w, in, out) and its masked CRC32C as
+    little-endian float32.
+    """
 
     shape: tuple[int, ...]
     crc32c: int
@@ -57,9 +60,11 @@ Table = Mapping[str, Known]
 
 @dataclass(frozen=True)
 class Report:
-    """What a weight file is. variables: the proven tensors, float32 in TensorFlow's layout, by name without scope. differing: present under
-    a known name with other bytes. missing: of the network and not in the file. extra: in the file and not of the network (batch-norm scales
-    that are all ones and step counters are left out: they change nothing). wrong: which wrong network it is known to be, and why."""
+    """What a weight file is. variables: the proven tensors, float32 in TensorFlow's layout, by name without scope.
+    differing: present under a known name with other bytes. missing: of the network and not in the file. extra: in the
+    file and not of the network (batch-norm scales that are all ones and step counters are left out: they change
+    nothing). wrong: which wrong network it is known to be, and why.
+    """
 
     path: Path
     variables: Mapping[str, np.ndarray] = field(repr=False)
@@ -83,22 +88,34 @@ class Report:
         if self.wrong:
             return f"{self.path} is {self.wrong}"
         if count:
-            return f"{self.path} is {NETWORK} changed, cut or damaged: {equal}, not {(self.differing + self.missing)[0]}"
+            return (
+                f"{self.path} is {NETWORK} changed, cut or damaged: {equal}, not {(self.differing + self.missing)[0]}"
+            )
         if len(self.differing) > total // 2:
-            return f"{self.path} is an I3D, but not the one of FVD: {equal}; if it is a port of rgb_imagenet: {_WHY_IMAGENET}"
+            return (
+                f"{self.path} is an I3D, but not the one of FVD: {equal}; if it is a port of rgb_imagenet:"
+                f" {_WHY_IMAGENET}"
+            )
         return f"{self.path} is not an I3D in a known layout: {equal}; take one of {', '.join(FILE_NAMES)}"
 
     def lines(self) -> list[str]:
         """Every tensor with what was found, then the verdict."""
-        groups = {"equal": sorted(self.variables), "differs": self.differing, "missing": self.missing, "extra": self.extra}
+        groups = {
+            "equal": sorted(self.variables),
+            "differs": self.differing,
+            "missing": self.missing,
+            "extra": self.extra,
+        }
         return [f"{word:8}{name}" for word, names in groups.items() for name in names] + [self.verdict]
 
 
 @cache
 def published_table() -> Table:
     """The 230 tensors of rgb_scratch, by name without scope."""
-    text = (resources.files("evaluate") / "i3d_rgb_scratch_crc32c.json").read_text(encoding="utf-8")
-    return {name.removeprefix(_PREFIX): Known(tuple(row["shape"]), row["crc32c"]) for name, row in json.loads(text).items()}
+    text = (resources.files("clipmill.evaluate") / "i3d_rgb_scratch_crc32c.json").read_text(encoding="utf-8")
+    return {
+        name.removeprefix(_PREFIX): Known(tuple(row["shape"]), row["crc32c"]) for name, row in json.loads(text).items()
+    }
 
 
 def table_checksum(table: Table) -> str:
@@ -112,7 +129,9 @@ def tensor_crc32c(values: np.ndarray) -> int:
 
 
 def load(given: Path | None, table: Table | None = None) -> Mapping[str, np.ndarray]:
-    """The proven variables of the file `given`, else of the cache folder's. Raises UserError where it is missing or another network."""
+    """The proven variables of the file `given`, else of the cache folder's. Raises UserError where it is missing or
+    another network.
+    """
     report = check(find(given, FILE_NAMES, "I3D"), table)
     if not report.proven:
         raise UserError(report.verdict)
@@ -122,8 +141,9 @@ def load(given: Path | None, table: Table | None = None) -> Mapping[str, np.ndar
 def check(path: Path, table: Table | None = None) -> Report:
     """What a weight file is, tensor by tensor. table: the network to prove, by default the published one.
 
-    Reads TensorFlow checkpoints (folder, prefix, index or data file), TorchScript archives (only their state dict is used), state dicts
-    saved by torch.save (loaded with weights_only) and safetensors. Raises UserError where it cannot be read.
+    Reads TensorFlow checkpoints (folder, prefix, index or data file), TorchScript archives (only their state dict is
+    used), state dicts saved by torch.save (loaded with weights_only) and safetensors. Raises UserError where it cannot
+    be read.
     """
     table = published_table() if table is None else table
     wrong = wrong_network(path)
@@ -133,7 +153,9 @@ def check(path: Path, table: Table | None = None) -> Report:
 
 
 def wrong_network(path: Path) -> str | None:
-    """Which network a file is, by its name or its published checksum, where that is a wrong one for FVD; None where nothing is known."""
+    """Which network a file is, by its name or its published checksum, where that is a wrong one for FVD; None where
+    nothing is known.
+    """
     index = tensor_bundle.index_path(path)
     names = f"{index.parent.name}/{index.name}" if index else path.name
     for name, why in _WRONG_NAMES.items():
@@ -141,11 +163,15 @@ def wrong_network(path: Path) -> str | None:
             return f"{name} by its name, which is the wrong network for FVD: {why}"
     file = tensor_bundle.data_path(index) if index else path
     blob = git_blob_sha1(file) if file.is_file() else ""
-    return f"{_WRONG_BLOBS[blob]}, which is the wrong network for FVD: {_WHY_IMAGENET}" if blob in _WRONG_BLOBS else None
+    return (
+        f"{_WRONG_BLOBS[blob]}, which is the wrong network for FVD: {_WHY_IMAGENET}" if blob in _WRONG_BLOBS else None
+    )
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor of a weight file, under the names and in the layout of the file. Raises UserError where it cannot be read."""
+    """Every tensor of a weight file, under the names and in the layout of the file. Raises UserError where it cannot be
+    read.
+    """
     index = tensor_bundle.index_path(path)
     if index is not None:
         return tensor_bundle.tensors(index)
@@ -159,7 +185,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except Exception:  # whatever a foreign file makes the readers raise
         raise UserError(
-            f"{path} holds no weights that can be read without running its code: no state dict of tensors, no TorchScript, no safetensors"
+            f"{path} holds no weights that can be read without running its code: no state dict of tensors, no"
+            " TorchScript, no safetensors"
         ) from None
 
 
@@ -178,7 +205,11 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)
-    return {name: value.detach().float().numpy() for name, value in state.items() if torch.is_tensor(value) and value.is_floating_point()}
+    return {
+        name: value.detach().float().numpy()
+        for name, value in state.items()
+        if torch.is_tensor(value) and value.is_floating_point()
+    }
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -208,7 +239,9 @@ def _compare(path: Path, found: Mapping[str, np.ndarray], table: Table) -> Repor
 
 
 def _matches(values: np.ndarray, table: Table, names_by_crc: Mapping[int, str]) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, values in TensorFlow's layout) where the bytes are those of a known tensor, as stored or turned from torch's layout."""
+    """(name, values in TensorFlow's layout) where the bytes are those of a known tensor, as stored or turned from
+    torch's layout.
+    """
     shapes = {_squeezed(known.shape) for known in table.values()}
     turned = [np.moveaxis(values, (0, 1), (-1, -2))] if values.ndim >= 2 else []
     for form in [values, *turned]:
@@ -223,7 +256,8 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 def tf_name(name: str, table: Table) -> str | None:
     """The variable of the network that a name of a published port means; None where it means none.
 
-    Understood: TensorFlow's own, and torch's `Mixed_3b.b1a.conv3d.weight` and `mixed_3b.branch_1.0.batch3d.running_mean`.
+    Understood: TensorFlow's own, and torch's `Mixed_3b.b1a.conv3d.weight` and
+    `mixed_3b.branch_1.0.batch3d.running_mean`.
     """
     own = name.split("inception_i3d/")[-1]
     if own in table:

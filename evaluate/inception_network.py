@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.errors import UserError
-from evaluate import weights as weight_files
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import weights as weight_files
 
 TORCHVISION_FILE = "inception_v3_google-0cc3c7bd.pth"
 FID_FILES = ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth")
@@ -21,13 +21,14 @@ _POOLED = ("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6b", "Mixed_6c", "Mixed_6d
 
 
 class InceptionFrames:
-    """Inception-v3 on single frames. variant: torchvision (1000 classes), or fid: the graph of 2015 on which the FID is defined, with 1008
-    outputs and other pooling (averages that leave out the padding, and a maximum in the last block). sha256: of the weight file.
+    """Inception-v3 on single frames. variant: torchvision (1000 classes), or fid: the graph of 2015 on which the FID is
+    defined, with 1008 outputs and other pooling (averages that leave out the padding, and a maximum in the last block).
+    sha256: of the weight file.
     """
 
     def __init__(self, device: str, weights: Path | None) -> None:
-        """weights: a state dict of either variant, recognised by its number of classes; None: looked for in the cache folder.
-        Raises UserError where there is none, or where it holds another network.
+        """weights: a state dict of either variant, recognised by its number of classes; None: looked for in the cache
+        folder. Raises UserError where there is none, or where it holds another network.
         """
         path = weight_files.find(weights, (*FID_FILES, TORCHVISION_FILE), "Inception-v3")
         state = _read(path)
@@ -55,8 +56,9 @@ class InceptionFrames:
         return torch.cat([self._network(part) for part in frames.split(_FRAMES_AT_ONCE)]).unflatten(0, videos.shape[:2])
 
     def logits(self, videos: torch.Tensor) -> torch.Tensor:
-        """float32 [B, T, 3, 299, 299] in [-1, 1] -> float32 [B, T, classes], not normalised; of the 2015 graph without the bias of its
-        last layer, as the Inception Score is computed on it."""
+        """float32 [B, T, 3, 299, 299] in [-1, 1] -> float32 [B, T, classes], not normalised; of the 2015 graph without
+        the bias of its last layer, as the Inception Score is computed on it.
+        """
         last = self._network.get_submodule("last")
         bias = None if self.variant == "fid" else last.bias
         return F.linear(self.pooled(videos), last.weight, bias)  # type: ignore[arg-type]
@@ -69,7 +71,11 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise UserError(f"{path} is no readable file of weights: {' '.join(str(error).split())[:160]}") from None
-    if not isinstance(state, Mapping) or "fc.bias" not in state or state["fc.bias"].shape[0] not in (TORCHVISION_CLASSES, FID_CLASSES):
+    if (
+        not isinstance(state, Mapping)
+        or "fc.bias" not in state
+        or state["fc.bias"].shape[0] not in (TORCHVISION_CLASSES, FID_CLASSES)
+    ):
         raise UserError(f"{path} holds no Inception-v3 with {TORCHVISION_CLASSES} or {FID_CLASSES} classes")
     return {k: v for k, v in state.items() if not k.startswith("AuxLogits.")}
 
@@ -79,12 +85,16 @@ def _built(state: dict[str, torch.Tensor], variant: str, path: Path) -> nn.Modul
     from torchvision.models import inception_v3
 
     classes = state["fc.bias"].shape[0]
-    network = inception_v3(weights=None, init_weights=False, aux_logits=False, transform_input=False, num_classes=classes)
+    network = inception_v3(
+        weights=None, init_weights=False, aux_logits=False, transform_input=False, num_classes=classes
+    )
     problem = network.load_state_dict(state, strict=False)
     # Counters of training batches, which older files lack, decide nothing.
     missing = [k for k in problem.missing_keys if not k.endswith("num_batches_tracked")]
     if missing or problem.unexpected_keys:
-        raise UserError(f"{path} holds another network than Inception-v3: {[*missing, *problem.unexpected_keys][0]} does not fit")
+        raise UserError(
+            f"{path} holds another network than Inception-v3: {[*missing, *problem.unexpected_keys][0]} does not fit"
+        )
     network.last = network.fc
     network.fc = nn.Identity()  # type: ignore[assignment]
     if variant == "fid":
@@ -93,7 +103,9 @@ def _built(state: dict[str, torch.Tensor], variant: str, path: Path) -> nn.Modul
 
 
 def _pool_as_in_2015(network: nn.Module) -> None:
-    """Make the pooled branch of every block, which comes last in its output, again with the pooling of the graph of 2015."""
+    """Make the pooled branch of every block, which comes last in its output, again with the pooling of the graph of
+    2015.
+    """
     for name in _POOLED:
         pool = _maximum if name == "Mixed_7c" else _mean_of_inside
         network.get_submodule(name).register_forward_hook(_with_pooling(pool))

@@ -2,16 +2,18 @@
 
 import numpy as np
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 _BLOCK_ROWS = 2048
 
 
 def covered_share(reference: np.ndarray, points: np.ndarray, k: int = 3) -> float:
-    """Share of `points`, 0 to 1, inside at least one ball around a row of `reference` that reaches to its k-th nearest neighbour.
+    """Share of `points`, 0 to 1, inside at least one ball around a row of `reference` that reaches to its k-th nearest
+    neighbour.
 
-    reference: float [N, D]; points: float [M, D]. Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative
-    Models", 2019 (arXiv 1904.06991), equations 1 and 2. Memory does not grow with N M. Raises UserError where N <= k.
+    reference: float [N, D]; points: float [M, D]. Kynkäänniemi et al., "Improved Precision and Recall Metric for
+    Assessing Generative Models", 2019 (arXiv 1904.06991), equations 1 and 2. Memory does not grow with N M. Raises
+    UserError where N <= k.
     """
     if len(reference) <= k:
         raise UserError(f"the {k}-th nearest neighbour needs more than {k} clips, there are {len(reference)}")

@@ -1,4 +1,6 @@
-"""Fréchet and kernel distances as torchmetrics objects, for training loops: `update` with videos, `compute` the number."""
+"""Fréchet and kernel distances as torchmetrics objects, for training loops: `update` with videos, `compute` the
+number.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +10,11 @@ import torch
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from curate.errors import UserError
-from evaluate.features import FeatureNetwork, network_class
-from evaluate.frechet import frechet_distance
-from evaluate.mmd import polynomial_mmd
-from evaluate.protocol import Protocol, load
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.features import FeatureNetwork, network_class
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.mmd import polynomial_mmd
+from clipmill.evaluate.protocol import Protocol, load
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -36,14 +38,19 @@ class _VideoFeatureMetric(Metric):
         reset_real_features: bool = True,
         **metric_options: Any,
     ) -> None:
-        """features: the name of a feature network (None: the protocol's), or any function of float32 videos [B, T, 3, S, S] in [-1, 1] to
-        features [B, D]. weights, network_device: of a network given by name. side_px: the picture size S that a function takes; None:
-        videos stay as large as they are. reset_real_features: whether `reset` forgets the real videos too. metric_options: of
-        torchmetrics.Metric. Raises UserError for unknown names and missing weights.
+        """features: the name of a feature network (None: the protocol's), or any function of float32 videos [B, T, 3,
+        S, S] in [-1, 1] to features [B, D]. weights, network_device: of a network given by name. side_px: the picture
+        size S that a function takes; None: videos stay as large as they are. reset_real_features: whether `reset`
+        forgets the real videos too. metric_options: of torchmetrics.Metric. Raises UserError for unknown names and
+        missing weights.
         """
         super().__init__(**metric_options)
         self.protocol = load(protocol) if isinstance(protocol, str) else protocol
-        self.network = self._named(features, weights, network_device) if features is None or isinstance(features, str) else features
+        self.network = (
+            self._named(features, weights, network_device)
+            if features is None or isinstance(features, str)
+            else features
+        )
         self.side_px = self.network.side_px if isinstance(self.network, FeatureNetwork) else side_px
         self.reset_real_features = reset_real_features
         self.add_state("real_features", default=[], dist_reduce_fx="cat")
@@ -52,16 +59,22 @@ class _VideoFeatureMetric(Metric):
     @property
     def frechet_name(self) -> str:
         """How a Fréchet distance on these features is called."""
-        return self.network.frechet_name if isinstance(self.network, FeatureNetwork) else f"Fréchet distance ({FeatureNetwork.label})"
+        return (
+            self.network.frechet_name
+            if isinstance(self.network, FeatureNetwork)
+            else f"Fréchet distance ({FeatureNetwork.label})"
+        )
 
     def update(self, videos: torch.Tensor, real: bool) -> None:
-        """Add uint8 videos [B, T, 3, H, W], RGB, prepared as the protocol says. Raises UserError for another type or shape, and where
-        features are not finite.
+        """Add uint8 videos [B, T, 3, H, W], RGB, prepared as the protocol says. Raises UserError for another type or
+        shape, and where features are not finite.
 
         The frames are the protocol's own already: which of them to take (stride, rate, place) is for the caller to do.
         """
         if videos.dtype != torch.uint8 or videos.ndim != 5 or videos.shape[2] != 3:
-            raise UserError(f"videos are uint8 [B, T, 3, H, W], not {str(videos.dtype).removeprefix('torch.')} {list(videos.shape)}")
+            raise UserError(
+                f"videos are uint8 [B, T, 3, H, W], not {str(videos.dtype).removeprefix('torch.')} {list(videos.shape)}"
+            )
         with torch.no_grad():
             features = self.network(self._prepared(videos)).detach().float()
         if features.ndim != 2 or len(features) != len(videos):
@@ -87,7 +100,7 @@ class _VideoFeatureMetric(Metric):
         return network
 
     def _prepared(self, videos: torch.Tensor) -> torch.Tensor:
-        from evaluate.resize import preprocess
+        from clipmill.evaluate.resize import preprocess
 
         if self.side_px is None:
             return videos.float() / 127.5 - 1
@@ -102,9 +115,11 @@ class _VideoFeatureMetric(Metric):
 
 
 class FrechetVideoDistance(_VideoFeatureMetric):
-    """The Fréchet distance of all videos seen, ddof and dtype as the protocol has them; FVD only on proven I3D features (`frechet_name`).
+    """The Fréchet distance of all videos seen, ddof and dtype as the protocol has them; FVD only on proven I3D features
+    (`frechet_name`).
 
-    meter = FrechetVideoDistance("mini"); meter.update(reals, real=True); meter.update(samples, real=False); meter.compute()
+    meter = FrechetVideoDistance("mini"); meter.update(reals, real=True); meter.update(samples, real=False);
+    meter.compute()
     """
 
     def compute(self) -> torch.Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 _BLOCK_ROWS = 2048
 _MIN_ROWS = 2
@@ -15,7 +15,8 @@ _MIN_ROWS = 2
 class PolynomialKernel:
     """k(a, b) = (gamma a.b + coef)^degree. gamma: None for 1 / D.
 
-    KVD and KID: degree 3, gamma 1/D, coef 1 (Binkowski et al. 2018, arXiv 1801.01401). JEDi: degree 2, coef 0 (arXiv 2410.05203).
+    KVD and KID: degree 3, gamma 1/D, coef 1 (Binkowski et al. 2018, arXiv 1801.01401). JEDi: degree 2, coef 0 (arXiv
+    2410.05203).
     """
 
     degree: int = 3
@@ -36,7 +37,9 @@ class PolynomialKernel:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Of one kernel matrix: rows [N] and columns [M], their squares' total, and the diagonal [N] (of a set with itself, else zeros)."""
+    """Of one kernel matrix: rows [N] and columns [M], their squares' total, and the diagonal [N] (of a set with itself,
+    else zeros).
+    """
 
     rows: np.ndarray
     columns: np.ndarray
@@ -57,8 +60,9 @@ def polynomial_mmd(
 ) -> float:
     """Squared MMD of float [N, D] and float [M, D], in float64 and in memory that does not grow with N M.
 
-    unbiased: without the kernel of a row with itself (Gretton et al., JMLR 2012, lemma 6); it may be negative. Otherwise plain means.
-    Raises UserError for fewer than two rows, differing dimensions, or numbers that are not finite.
+    unbiased: without the kernel of a row with itself (Gretton et al., JMLR 2012, lemma 6); it may be negative.
+    Otherwise plain means. Raises UserError for fewer than two rows, differing dimensions, or numbers that are not
+    finite.
     """
     _check(x, y)
     kernel = PolynomialKernel(degree, gamma, coef)
@@ -71,8 +75,9 @@ def mmd_with_error(
 ) -> MMD:
     """`polynomial_mmd` with its standard error, from the same kernel matrices.
 
-    The jackknife (leave one row out, both sets) sees the linear part of the statistic once and its degenerate part twice (Efron and
-    Stein, Annals of Statistics 1981); the degenerate part, known from the doubly centred kernels, is taken off once.
+    The jackknife (leave one row out, both sets) sees the linear part of the statistic once and its degenerate part
+    twice (Efron and Stein, Annals of Statistics 1981); the degenerate part, known from the doubly centred kernels, is
+    taken off once.
     """
     _check(x, y)
     kernel = PolynomialKernel(degree, gamma, coef)
@@ -86,12 +91,20 @@ def mmd_with_error(
 
 
 def block_mmd(
-    x: np.ndarray, y: np.ndarray, degree: int = 3, gamma: float | None = None, coef: float = 1.0, max_block: int = 1024, seed: int = 0
+    x: np.ndarray,
+    y: np.ndarray,
+    degree: int = 3,
+    gamma: float | None = None,
+    coef: float = 1.0,
+    max_block: int = 1024,
+    seed: int = 0,
 ) -> MMD:
-    """Mean of the unbiased squared MMD over disjoint blocks of at most `max_block` rows, and its standard error: that of a mean of
-    independent numbers, None for a single block. Rows are shuffled by `seed`, as clips often lie sorted by class.
+    """Mean of the unbiased squared MMD over disjoint blocks of at most `max_block` rows, and its standard error: that
+    of a mean of independent numbers, None for a single block. Rows are shuffled by `seed`, as clips often lie sorted by
+    class.
 
-    The estimator of TensorFlow-GAN (`kernel_classifier_distance_and_std_from_activations`), which takes rows as they come.
+    The estimator of TensorFlow-GAN (`kernel_classifier_distance_and_std_from_activations`), which takes rows as they
+    come.
     """
     _check(x, y)
     blocks = -(-max(len(x), len(y)) // max_block)
@@ -113,15 +126,18 @@ def subset_mmd(
     max_subset: int = 1000,
     seed: int = 2020,
 ) -> tuple[float, float]:
-    """Mean and standard deviation (ddof 0) of the unbiased squared MMD over `subsets` draws of min(N, M, max_subset) rows of each set.
+    """Mean and standard deviation (ddof 0) of the unbiased squared MMD over `subsets` draws of min(N, M, max_subset)
+    rows of each set.
 
-    The estimator of torch-fidelity's and others' KID. The draws overlap: the deviation tells how one subset scatters, and is no standard
-    error of the mean.
+    The estimator of torch-fidelity's and others' KID. The draws overlap: the deviation tells how one subset scatters,
+    and is no standard error of the mean.
     """
     _check(x, y)
     rng, size = np.random.RandomState(seed), min(len(x), len(y), max_subset)
     values = [
-        polynomial_mmd(x[rng.choice(len(x), size, replace=False)], y[rng.choice(len(y), size, replace=False)], degree, gamma, coef)
+        polynomial_mmd(
+            x[rng.choice(len(x), size, replace=False)], y[rng.choice(len(y), size, replace=False)], degree, gamma, coef
+        )
         for _ in range(subsets)
     ]
     return float(np.mean(values)), float(np.std(values))
@@ -131,7 +147,9 @@ def _check(x: np.ndarray, y: np.ndarray) -> None:
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise UserError(f"features of shape {list(x.shape)} and {list(y.shape)} cannot be compared")
     if min(len(x), len(y)) < _MIN_ROWS:
-        raise UserError(f"a kernel distance needs at least {_MIN_ROWS} clips on each side, there are {len(x)} and {len(y)}")
+        raise UserError(
+            f"a kernel distance needs at least {_MIN_ROWS} clips on each side, there are {len(x)} and {len(y)}"
+        )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise UserError("features hold numbers that are not finite")
 
@@ -170,7 +188,9 @@ def _value(xx: _Sums, yy: _Sums, xy: _Sums, unbiased: bool) -> float:
 
 
 def _jackknife_variance(within: _Sums, cross: np.ndarray, others: int) -> float:
-    """Of leaving out one row of one set. cross: float64 [N], kernel sums of its rows with the `others` rows of the other set."""
+    """Of leaving out one row of one set. cross: float64 [N], kernel sums of its rows with the `others` rows of the
+    other set.
+    """
     n = len(cross)
     own = within.rows - within.diagonal
     without = (own.sum() - 2 * own) / ((n - 1) * (n - 2)) - 2 * (cross.sum() - cross) / ((n - 1) * others)
@@ -178,7 +198,9 @@ def _jackknife_variance(within: _Sums, cross: np.ndarray, others: int) -> float:
 
 
 def _degenerate_variance(xx: _Sums, yy: _Sums, xy: _Sums) -> float:
-    """Of the part of the statistic that no single row decides: sums over pairs of the doubly centred kernels (Hoeffding)."""
+    """Of the part of the statistic that no single row decides: sums over pairs of the doubly centred kernels
+    (Hoeffding).
+    """
     n, m = len(xx.rows), len(yy.rows)
     variance = 2 * _centred_square_mean(xx) / (n * (n - 1)) + 2 * _centred_square_mean(yy) / (m * (m - 1))
     # Mean square of a two-way table after its row and column means.
@@ -188,7 +210,9 @@ def _degenerate_variance(xx: _Sums, yy: _Sums, xy: _Sums) -> float:
 
 
 def _centred_square_mean(within: _Sums) -> float:
-    """Unbiased mean of squares of the off-diagonal kernel after row effects, as in U-centring (Szekely and Rizzo 2014)."""
+    """Unbiased mean of squares of the off-diagonal kernel after row effects, as in U-centring (Szekely and Rizzo
+    2014).
+    """
     n = len(within.rows)
     own, squares = within.rows - within.diagonal, within.squares - np.square(within.diagonal).sum()
     centred = squares - 2 * np.square(own).sum() / (n - 2) + own.sum() ** 2 / ((n - 1) * (n - 2))

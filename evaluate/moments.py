@@ -1,19 +1,21 @@
-"""Mean and covariance of features that never lie in memory together: streaming float64 moments, merged without cancellation."""
+"""Mean and covariance of features that never lie in memory together: streaming float64 moments, merged without
+cancellation.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 VERSION = 1
 
 
 @dataclass
 class Moments:
-    """Running first and second moments. Merging is that of T. Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm
-    for computing sample variances", 1979: no difference of large numbers is ever taken.
+    """Running first and second moments. Merging is that of T. Chan, G. Golub, R. LeVeque, "Updating formulae and a
+    pairwise algorithm for computing sample variances", 1979: no difference of large numbers is ever taken.
 
     count: rows seen. mean: float64 [D]. scatter: float64 [D, D], sum of outer products of the centred rows.
     """
@@ -58,13 +60,17 @@ class Moments:
         self.count = count
 
     def without(self, part: "Moments") -> "Moments":
-        """What is left when rows that were seen before are taken out again. Raises UserError where nothing would be left."""
+        """What is left when rows that were seen before are taken out again. Raises UserError where nothing would be
+        left.
+        """
         count = self.count - part.count
         if count < 1:
             raise UserError(f"{part.count} of {self.count} clips cannot be taken out")
         mean = self.mean + (self.mean - part.mean) * (part.count / count)
         step = part.mean - mean
-        return Moments(count, mean, self.scatter - part.scatter - np.outer(step, step) * (count * part.count / self.count))
+        return Moments(
+            count, mean, self.scatter - part.scatter - np.outer(step, step) * (count * part.count / self.count)
+        )
 
     def covariance(self, ddof: int = 1) -> np.ndarray:
         """float64 [D, D]: scatter / (count - ddof). Raises UserError where that is no positive number."""
@@ -76,12 +82,19 @@ class Moments:
         """One .npz. fingerprint: of everything that made the features."""
         with path.open("wb") as file:
             np.savez(
-                file, clipmill_moments=VERSION, count=self.count, mean=self.mean, scatter=self.scatter, fingerprint=np.array(fingerprint)
+                file,
+                clipmill_moments=VERSION,
+                count=self.count,
+                mean=self.mean,
+                scatter=self.scatter,
+                fingerprint=np.array(fingerprint),
             )
 
     @classmethod
     def load(cls, path: Path) -> tuple["Moments", str]:
-        """What `save` wrote: moments and fingerprint. Raises UserError where the file is damaged or of a later version."""
+        """What `save` wrote: moments and fingerprint. Raises UserError where the file is damaged or of a later
+        version.
+        """
         try:
             with np.load(path, allow_pickle=False) as data:
                 if int(data["clipmill_moments"]) > VERSION:

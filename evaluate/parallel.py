@@ -1,4 +1,6 @@
-"""Several processes started by torchrun: each measures its share of the clips, the store on disk brings them together."""
+"""Several processes started by torchrun: each measures its share of the clips, the store on disk brings them
+together.
+"""
 
 import hashlib
 import os
@@ -14,8 +16,9 @@ def rank_and_world() -> tuple[int, int]:
 
 
 def my_share(items: Sequence[Item], key: Callable[[Item], str]) -> list[Item]:
-    """The items that are this process's to do. By their keys alone, not by their place: the lists of two processes may differ, because
-    one has already stored what the other still looks for."""
+    """The items that are this process's to do. By their keys alone, not by their place: the lists of two processes may
+    differ, because one has already stored what the other still looks for.
+    """
     rank, world = rank_and_world()
     return [item for item in items if int(hashlib.sha256(key(item).encode()).hexdigest()[:8], 16) % world == rank]
 

@@ -1,4 +1,6 @@
-"""From decoded frames to a network's input, step by step as a protocol says. What the named protocols do was read from their code."""
+"""From decoded frames to a network's input, step by step as a protocol says. What the named protocols do was read from
+their code.
+"""
 
 import math
 from collections.abc import Callable
@@ -7,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from curate.errors import UserError
-from evaluate.protocol import Protocol, Resize
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.protocol import Protocol, Resize
 
 _CHUNK_VALUES = 1 << 24
 
@@ -16,10 +18,17 @@ _CHUNK_VALUES = 1 << 24
 def preprocess(frames: np.ndarray, protocol: Protocol, side_px: int) -> torch.Tensor:
     """uint8 [T, H, W, 3] RGB -> float32 [T, 3, side_px, side_px] in [-1, 1], computed as 2 x / 255 - 1.
 
-    First the loader's step where the protocol has one, then its resize in its geometry, then 8 bits where it says so: by truncation, as the
-    peers do it (`.byte()`), not by rounding. Raises UserError for other arrays, and where resize is `none` and the size differs.
+    First the loader's step where the protocol has one, then its resize in its geometry, then 8 bits where it says so:
+    by truncation, as the peers do it (`.byte()`), not by rounding. Raises UserError for other arrays, and where resize
+    is `none` and the size differs.
     """
-    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+    if (
+        not isinstance(frames, np.ndarray)
+        or frames.dtype != np.uint8
+        or frames.ndim != 4
+        or frames.shape[3] != 3
+        or 0 in frames.shape
+    ):
         kind = f"{frames.dtype} {list(frames.shape)}" if isinstance(frames, np.ndarray) else type(frames).__name__
         raise UserError(f"videos are uint8 [T, H, W, 3] with values 0 to 255, not {kind}")
     if protocol.loader_side_px is not None:
@@ -37,7 +46,9 @@ def loader_step(frames: np.ndarray, side_px: int) -> np.ndarray:
     """
 
     def scaled(chunk: np.ndarray) -> torch.Tensor:
-        return _centre(_interpolated(_channels_first(chunk) / 255, covering(chunk.shape[1:3], side_px), antialias=True), side_px)
+        return _centre(
+            _interpolated(_channels_first(chunk) / 255, covering(chunk.shape[1:3], side_px), antialias=True), side_px
+        )
 
     pixels = _in_chunks(frames, side_px * side_px, lambda chunk: (scaled(chunk) * 255).byte())
     return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
@@ -46,8 +57,8 @@ def loader_step(frames: np.ndarray, side_px: int) -> np.ndarray:
 def covering(size_px: tuple[int, ...], side_px: int) -> tuple[int, int]:
     """(height, width) of a picture scaled so that its short side is `side_px`, the long side rounded up.
 
-    In floating point as the peers write it, so that their results are met to the pixel: for a few squares (200 or 400 px to 224 px)
-    the height comes out one row larger, which the crop removes again.
+    In floating point as the peers write it, so that their results are met to the pixel: for a few squares (200 or 400
+    px to 224 px) the height comes out one row larger, which the crop removes again.
     """
     height, width = size_px
     scale = side_px / min(height, width)
@@ -55,10 +66,11 @@ def covering(size_px: tuple[int, ...], side_px: int) -> tuple[int, int]:
 
 
 def tf1_bilinear(frames: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
-    """uint8 [T, H, W, 3] -> float32 [T, 3, height_px, width_px] in 0 to 255: TensorFlow 1's `resize_bilinear`, bit by bit.
+    """uint8 [T, H, W, 3] -> float32 [T, 3, height_px, width_px] in 0 to 255: TensorFlow 1's `resize_bilinear`, bit by
+    bit.
 
-    Its legacy grid: target pixel i lies at i * in / out, without half-pixel centres and without antialiasing; columns are mixed before
-    rows, each as a + (b - a) * t in float32 (tensorflow/core/kernels/image/resize_bilinear_op.cc).
+    Its legacy grid: target pixel i lies at i * in / out, without half-pixel centres and without antialiasing; columns
+    are mixed before rows, each as a + (b - a) * t in float32 (tensorflow/core/kernels/image/resize_bilinear_op.cc).
     """
     top, bottom, down = _legacy_grid(frames.shape[1], height_px)
     left, right, across = _legacy_grid(frames.shape[2], width_px)
@@ -93,7 +105,10 @@ def _resized(frames: np.ndarray, protocol: Protocol, side_px: int) -> torch.Tens
     height, width = frames.shape[1:3]
     if protocol.resize == "none":
         if (height, width) != (side_px, side_px):
-            raise UserError(f"protocol {protocol.name} does not resize: videos must be {side_px} x {side_px}, these are {width} x {height}")
+            raise UserError(
+                f"protocol {protocol.name} does not resize: videos must be {side_px} x {side_px}, these are {width} x"
+                f" {height}"
+            )
         return _channels_first(frames).contiguous()
     target = covering((height, width), side_px) if protocol.geometry == "short-side-crop" else (side_px, side_px)
     resize = _resizer(protocol.resize, target)

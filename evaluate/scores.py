@@ -1,4 +1,6 @@
-"""Scores with everything that made them: rows of a Parquet file, and the question whether two of them may be compared."""
+"""Scores with everything that made them: rows of a Parquet file, and the question whether two of them may be
+compared.
+"""
 
 import json
 import time
@@ -10,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.errors import UserError
-from curate.manifest import fingerprint, write_atomic
+from clipmill.curate.errors import UserError
+from clipmill.curate.manifest import fingerprint, write_atomic
 
 SCHEMA = pa.schema(
     [
@@ -46,8 +48,9 @@ _JSON = ("details", "facts", "real_from", "fake_from")
 class ScoreRow:
     """One number. facts: every field that decides it besides the fake videos; rows with equal facts may be compared.
 
-    standard_error: None where none can be given. details: further numbers of the same computation. skipped: clips that gave nothing,
-    with the reason. real_from, fake_from: where the sets came from (`evaluate.sets.VideoSet.origin`), the checkpoint of samples included.
+    standard_error: None where none can be given. details: further numbers of the same computation. skipped: clips that
+    gave nothing, with the reason. real_from, fake_from: where the sets came from
+    (`clipmill.evaluate.sets.VideoSet.origin`), the checkpoint of samples included.
     command: as typed, "" where none was.
     """
 
@@ -86,7 +89,9 @@ class ScoreRow:
 
 
 def append(path: Path, rows: Sequence[ScoreRow]) -> None:
-    """Add rows to a Parquet file, which is made where it is not there. Raises UserError where it is no file of scores."""
+    """Add rows to a Parquet file, which is made where it is not there. Raises UserError where it is no file of
+    scores.
+    """
     new = pa.Table.from_pylist([_record(row) for row in rows], schema=SCHEMA)
     write_atomic(path, pa.concat_tables([_table(path), new]) if path.exists() else new)
 
@@ -99,7 +104,11 @@ def _record(row: ScoreRow) -> dict[str, Any]:
 def _table(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path)
-        for name, nothing in (("real_from", "{}"), ("fake_from", "{}"), ("command", "")):  # files of an earlier version do not have them
+        for name, nothing in (
+            ("real_from", "{}"),
+            ("fake_from", "{}"),
+            ("command", ""),
+        ):  # files of an earlier version do not have them
             if name not in table.column_names:
                 table = table.append_column(name, pa.array([nothing] * len(table), pa.string()))
         return table.select(SCHEMA.names).cast(SCHEMA)

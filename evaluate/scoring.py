@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from curate.config import build
-from curate.errors import DecodeError, UserError
-from curate.log import progress
-from curate.manifest import fingerprint
-from evaluate import stats
-from evaluate.extract import Clip, Measured, Measurement, Settings, candidates, measure, read_clip
-from evaluate.features import FeatureNetwork, network_class
-from evaluate.metrics import FeatureMetric, Metric, PairMetric, Score, TextMetric, VideoMetric, metric_class
-from evaluate.protocol import Protocol
-from evaluate.scores import ScoreRow
-from evaluate.sets import Video, VideoSet, open_set
-from evaluate.sets.manifests import is_samples, takes_condition
+from clipmill.curate.config import build
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.log import progress
+from clipmill.curate.manifest import fingerprint
+from clipmill.evaluate import stats
+from clipmill.evaluate.extract import Clip, Measured, Measurement, Settings, candidates, measure, read_clip
+from clipmill.evaluate.features import FeatureNetwork, network_class
+from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, Score, TextMetric, VideoMetric, metric_class
+from clipmill.evaluate.protocol import Protocol
+from clipmill.evaluate.scores import ScoreRow
+from clipmill.evaluate.sets import Video, VideoSet, open_set
+from clipmill.evaluate.sets.manifests import is_samples, takes_condition
 
 Spec = str | Path | np.ndarray
 # Bump where the way from file to picture changes, so that stored features are made again.
@@ -30,9 +30,11 @@ _NOT_OF_CLIPS = ("name", "version", "summary", "source")
 
 @dataclass
 class Evaluation:
-    """real, fake: see `evaluate.sets.open_set`, or a file that `evaluate stats` wrote. weights: of the feature network. where: SQL-like
-    condition for those of the two sets that have columns to name (`evaluate.sets.manifests.takes_condition`): both where both are runs,
-    never samples. parameters: metric name -> its fields. seed: of error bars."""
+    """real, fake: see `clipmill.evaluate.sets.open_set`, or a file that `evaluate stats` wrote. weights: of the feature
+    network. where: SQL-like condition for those of the two sets that have columns to name
+    (`clipmill.evaluate.sets.manifests.takes_condition`): both where both are runs, never samples. parameters: metric
+    name -> its fields. seed: of error bars.
+    """
 
     real: Spec | None
     fake: Spec
@@ -82,7 +84,9 @@ class Evaluation:
         return self._measure(role, self._network_measurement(name), f"{name} features, {role}")
 
     def pixels(self, clips: int) -> list[np.ndarray]:
-        """The first `clips` clips that the protocol takes of the fake set, uint8 [T, H, W, 3] each; those that fail are passed over."""
+        """The first `clips` clips that the protocol takes of the fake set, uint8 [T, H, W, 3] each; those that fail are
+        passed over.
+        """
         found = []
         for clip in candidates(self._set("fake").videos, self.protocol):
             with suppress(DecodeError):
@@ -106,16 +110,23 @@ class Evaluation:
         """Everything that decides the features of one clip."""
         network = self.network(network_name)
         seen = self.protocol.feature_fields() | {"clip_choice": self.protocol.clip_choice, "seed": self.protocol.seed}
-        return seen | {"features": network_name, "network": network.identity, "picture": PICTURE_VERSION, "decoder": decoder_version()}
+        return seen | {
+            "features": network_name,
+            "network": network.identity,
+            "picture": PICTURE_VERSION,
+            "decoder": decoder_version(),
+        }
 
     def _network_measurement(self, name: str) -> Measurement:
         import torch
 
-        from evaluate.resize import preprocess
+        from clipmill.evaluate.resize import preprocess
 
         network, protocol = self.network(name), self.protocol
         if protocol.clip_frames < network.min_frames:
-            raise UserError(f"{name} needs clips of at least {network.min_frames} frames, the protocol takes {protocol.clip_frames}")
+            raise UserError(
+                f"{name} needs clips of at least {network.min_frames} frames, the protocol takes {protocol.clip_frames}"
+            )
 
         def load(pixels: np.ndarray, fps: float, video: Video) -> np.ndarray:
             return preprocess(pixels, protocol, network.side_px).numpy()
@@ -131,7 +142,11 @@ class Evaluation:
             spec = self.real if role == "real" else self.fake
             if spec is None:
                 raise UserError("this metric compares two sets: name the real one too")
-            index = self.settings.cache / "index" / f"{fingerprint({'of': _name(spec)})}.parquet" if self.settings.cache else None
+            index = (
+                self.settings.cache / "index" / f"{fingerprint({'of': _name(spec)})}.parquet"
+                if self.settings.cache
+                else None
+            )
             self._sets[role] = open_set(spec, self.where if takes_condition(spec) else None, index)
         return self._sets[role]
 
@@ -159,7 +174,11 @@ class Evaluation:
     def _by_video(self, name: str, metric: VideoMetric) -> ScoreRow:
         what = self._value_measurement(name, metric, lambda pixels, fps, video: metric(pixels, fps))
         fake = self._measure("fake", what, f"{name}, fake")
-        real = self._measure("real", what, f"{name}, real") if self.real is not None and not stats.is_stats(self.real) else None
+        real = (
+            self._measure("real", what, f"{name}, real")
+            if self.real is not None and not stats.is_stats(self.real)
+            else None
+        )
         score = _mean_score(fake)
         if real is not None:
             score = replace(score, details={"real": _mean_score(real).value})
@@ -180,7 +199,9 @@ class Evaluation:
 
         what = self._value_measurement(name, metric, value)
         real_ids = fingerprint({"keys": sorted(v.key for v in originals.values())})
-        fake = self._measure("fake", replace(what, fingerprint=f"{what.fingerprint}-{real_ids}"), f"{name}, pairs", protocol)
+        fake = self._measure(
+            "fake", replace(what, fingerprint=f"{what.fingerprint}-{real_ids}"), f"{name}, pairs", protocol
+        )
         return self._row(name, metric, _mean_score(fake), None, fake, {"pairs_with": real_ids})
 
     def _by_text(self, name: str, metric: TextMetric) -> ScoreRow:
@@ -194,9 +215,20 @@ class Evaluation:
         fake = self._measure("fake", replace(what, fingerprint=f"{what.fingerprint}-{captions}"), f"{name}, fake")
         return self._row(name, metric, _mean_score(fake), None, fake, {})
 
-    def _value_measurement(self, name: str, metric: Metric, value: Callable[[np.ndarray, float, Video], float]) -> Measurement:
-        seen = {k: v for k, v in asdict(self.protocol).items() if k in ("clip_frames", "stride", "fps", "clip_choice", "seed")}
-        facts = seen | {"metric": name, "parameters": asdict(metric), "picture": PICTURE_VERSION, "decoder": decoder_version()}
+    def _value_measurement(
+        self, name: str, metric: Metric, value: Callable[[np.ndarray, float, Video], float]
+    ) -> Measurement:
+        seen = {
+            k: v
+            for k, v in asdict(self.protocol).items()
+            if k in ("clip_frames", "stride", "fps", "clip_choice", "seed")
+        }
+        facts = seen | {
+            "metric": name,
+            "parameters": asdict(metric),
+            "picture": PICTURE_VERSION,
+            "decoder": decoder_version(),
+        }
         return Measurement(lambda *clip: np.array([value(*clip)], np.float32), list, fingerprint(facts))
 
     def _row(
@@ -211,9 +243,21 @@ class Evaluation:
     ) -> ScoreRow:
         protocol = {k: v for k, v in asdict(self.protocol).items() if k not in _NOT_OF_CLIPS}
         n_real = 0 if real is None else len(real.clip_ids)
-        facts = facts | {"metric": name, "parameters": asdict(metric), "protocol": protocol, "decoder": decoder_version()}
-        facts |= {"picture": PICTURE_VERSION, "n_real": n_real, "n_fake": len(fake.clip_ids), "real_ids": real.ids_hash if real else None}
-        skipped = tuple(f"{role} {s.video_id}: {s.reason}" for role, m in (("real", real), ("fake", fake)) if m for s in m.skipped)
+        facts = facts | {
+            "metric": name,
+            "parameters": asdict(metric),
+            "protocol": protocol,
+            "decoder": decoder_version(),
+        }
+        facts |= {
+            "picture": PICTURE_VERSION,
+            "n_real": n_real,
+            "n_fake": len(fake.clip_ids),
+            "real_ids": real.ids_hash if real else None,
+        }
+        skipped = tuple(
+            f"{role} {s.video_id}: {s.reason}" for role, m in (("real", real), ("fake", fake)) if m for s in m.skipped
+        )
         warnings = set_warnings("real", real, self.protocol.n_real) + set_warnings("fake", fake, self.protocol.n_fake)
         return ScoreRow(
             metric=name,
@@ -245,11 +289,15 @@ def titled(metric: Metric, network: FeatureNetwork | None) -> str:
     """How a person calls the number."""
     if network is None:
         return metric.title
-    return metric.title.format(features=network.label, frechet_name=network.frechet_name, kernel_name=network.kernel_name)
+    return metric.title.format(
+        features=network.label, frechet_name=network.frechet_name, kernel_name=network.kernel_name
+    )
 
 
 def resolved_device(name: str) -> str:
-    """auto -> cuda where there is a usable GPU, else cpu; under torchrun each process its own. Raises UserError where there is none."""
+    """auto -> cuda where there is a usable GPU, else cpu; under torchrun each process its own. Raises UserError where
+    there is none.
+    """
     import os
 
     import torch
@@ -296,7 +344,9 @@ def set_warnings(role: str, measured: Measured | None, asked: int) -> list[str]:
 
 
 def _first_reasons(measured: Measured) -> str:
-    return "; ".join(f"{s.video_id}: {s.reason}" for s in measured.skipped[:3]) + ("; ..." if len(measured.skipped) > 3 else "")
+    return "; ".join(f"{s.video_id}: {s.reason}" for s in measured.skipped[:3]) + (
+        "; ..." if len(measured.skipped) > 3 else ""
+    )
 
 
 def _shape(pixels: np.ndarray) -> str:

@@ -17,7 +17,8 @@ class Case:
     tolerance: float
 
 
-# First logits of DeepMind's original TensorFlow graph with seeded variables, for RandomState(1).rand(2, T, 224, 224, 3) * 2 - 1.
+# First logits of DeepMind's original TensorFlow graph with seeded variables, for RandomState(1).rand(2, T, 224, 224, 3)
+# * 2 - 1.
 _SEEDED_LOGITS = {9: (-5.217454, -4.256279, -1.449028), 16: (-7.073725, -6.040166, 0.37259045)}
 
 
@@ -31,21 +32,23 @@ def cases(weights: Path | None) -> Iterator[Case]:
 
 def _metric_layer() -> Iterator[Case]:
     """Against tfgan's and torchmetrics' own code, run on the same features."""
-    from evaluate.frechet import frechet_distance
-    from evaluate.mmd import polynomial_mmd
+    from clipmill.evaluate.frechet import frechet_distance
+    from clipmill.evaluate.mmd import polynomial_mmd
 
     x = np.random.RandomState(0).standard_normal((512, 400)).astype(np.float32)
     y = (np.random.RandomState(1).standard_normal((512, 400)) * 1.2 + 0.1).astype(np.float32)
     yield Case("Fréchet distance, 512 x 400", frechet_distance(x, y), 210.8427998686634, 1e-9)
     yield Case("Fréchet distance, ddof 0", frechet_distance(x, y, ddof=0), 210.442849349802, 1e-9)
-    yield Case("Fréchet distance, fewer clips than dimensions", frechet_distance(x[:64], y[:64]), 670.6931838479292, 1e-9)
+    yield Case(
+        "Fréchet distance, fewer clips than dimensions", frechet_distance(x[:64], y[:64]), 670.6931838479292, 1e-9
+    )
     yield Case("unbiased MMD^2, cubic kernel", polynomial_mmd(x, y), 0.033523362605989, 1e-9)
 
 
 def _seeded_network() -> Iterator[Case]:
     import torch
 
-    from evaluate.features.i3d_random import I3DRandom
+    from clipmill.evaluate.features.i3d_random import I3DRandom
 
     network = I3DRandom(device="cpu")
     for frames, expected in _SEEDED_LOGITS.items():
@@ -57,8 +60,10 @@ def _seeded_network() -> Iterator[Case]:
 
 
 def _published(weights: Path) -> Iterator[Case]:
-    """Eight black against eight white videos of 30 frames: identical clips, so the covariances vanish and the network alone is tested."""
-    from evaluate import fvd
+    """Eight black against eight white videos of 30 frames: identical clips, so the covariances vanish and the network
+    alone is tested.
+    """
+    from clipmill.evaluate import fvd
 
     videos = np.zeros((8, 30, 64, 64, 3), np.uint8)
     changes = {"clip_frames": 30, "n_real": 0, "n_fake": 0}

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from curate.errors import UserError
-from evaluate.extract import Measured
-from evaluate.protocol import Protocol
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.extract import Measured
+from clipmill.evaluate.protocol import Protocol
 
 _NAMES = ("clipmill_stats", "facts", "clip_ids", "keys", "features", "mean", "cov")
 VERSION = 1
 
 
 def save(path: Path, measured: Measured, facts: dict[str, Any]) -> None:
-    """Features float32 [N, D], their mean [D] and covariance [D, D] (float64, ddof 1), the clips' names and keys, and `facts`."""
+    """Features float32 [N, D], their mean [D] and covariance [D, D] (float64, ddof 1), the clips' names and keys, and
+    `facts`.
+    """
     rows = measured.values.reshape(-1, measured.values.shape[-1]).astype(np.float64)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -57,14 +59,22 @@ def load(path: Path) -> tuple[Measured, dict[str, Any]]:
 
 
 def check_same(path: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raises UserError, naming the fields, where the statistics were made in another way than the other set would be."""
-    differing = [f"{k} ({stored.get(k)} there, {asked.get(k)} asked)" for k in sorted({*stored, *asked}) if stored.get(k) != asked.get(k)]
+    """Raises UserError, naming the fields, where the statistics were made in another way than the other set would
+    be.
+    """
+    differing = [
+        f"{k} ({stored.get(k)} there, {asked.get(k)} asked)"
+        for k in sorted({*stored, *asked})
+        if stored.get(k) != asked.get(k)
+    ]
     if differing:
         raise UserError(f"{path} was made in another way: {'; '.join(differing)}{_mend(stored, asked)}")
 
 
 def _mend(stored: dict[str, Any], asked: dict[str, Any]) -> str:
-    """The options that give what is stored; none where another network file, decoder or version made it, which no option changes."""
+    """The options that give what is stored; none where another network file, decoder or version made it, which no
+    option changes.
+    """
     settings = {f.name for f in fields(Protocol)}
     differing = [k for k in sorted({*stored, *asked}) if stored.get(k) != asked.get(k)]
     by_options = settings | ({"network"} if stored.get("features") != asked.get("features") else set())

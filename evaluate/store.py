@@ -1,4 +1,6 @@
-"""Features on disk: Parquet parts keyed by content, so that an interrupted run goes on and a second metric costs nothing."""
+"""Features on disk: Parquet parts keyed by content, so that an interrupted run goes on and a second metric costs
+nothing.
+"""
 
 import hashlib
 import os
@@ -11,10 +13,16 @@ import platformdirs
 import pyarrow as pa
 import pyarrow.dataset
 
-from curate.manifest import write_atomic
+from clipmill.curate.manifest import write_atomic
 
 _SCHEMA = pa.schema(
-    [("key", pa.string()), ("rows", pa.int32()), ("height", pa.int32()), ("width", pa.int32()), ("feature", pa.list_(pa.float32()))]
+    [
+        ("key", pa.string()),
+        ("rows", pa.int32()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("feature", pa.list_(pa.float32())),
+    ]
 )
 _CHUNK = 20_000
 
@@ -26,7 +34,9 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True)
 class Stored:
-    """What was measured of one clip. values: float32 [D], or [T, D] where single frames are seen. height_px, width_px: of its frames."""
+    """What was measured of one clip. values: float32 [D], or [T, D] where single frames are seen. height_px, width_px:
+    of its frames.
+    """
 
     values: np.ndarray
     height_px: int
@@ -34,7 +44,9 @@ class Stored:
 
 
 class FeatureStore:
-    """Features that one network made under one protocol. cache: None to remember nothing. fingerprint: of what made them."""
+    """Features that one network made under one protocol. cache: None to remember nothing. fingerprint: of what made
+    them.
+    """
 
     def __init__(self, cache: Path | None, fingerprint: str) -> None:
         self._folder = None if cache is None else cache / "features" / fingerprint
@@ -67,4 +79,6 @@ class FeatureStore:
             [features[k].width_px for k in sorted(features)],
             [features[k].values.ravel() for k in sorted(features)],
         ]
-        write_atomic(self._folder / f"{name}.parquet", pa.table(dict(zip(_SCHEMA.names, columns, strict=True)), schema=_SCHEMA))
+        write_atomic(
+            self._folder / f"{name}.parquet", pa.table(dict(zip(_SCHEMA.names, columns, strict=True)), schema=_SCHEMA)
+        )

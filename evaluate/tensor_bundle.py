@@ -1,7 +1,8 @@
 """TensorFlow checkpoints (`model.ckpt.index` beside `model.ckpt.data-00000-of-00001`) read without TensorFlow.
 
-The index is a table as LevelDB writes it (doc/table_format.md there): blocks of prefix-compressed keys, each raw or snappy-compressed
-and followed by its masked CRC32C. Its values are protocol buffers (tensorflow/core/protobuf/tensor_bundle.proto).
+The index is a table as LevelDB writes it (doc/table_format.md there): blocks of prefix-compressed keys, each raw or
+snappy-compressed and followed by its masked CRC32C. Its values are protocol buffers
+(tensorflow/core/protobuf/tensor_bundle.proto).
 """
 
 import struct
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.errors import UserError
-from evaluate.crc32c import crc32c, masked
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.crc32c import crc32c, masked
 
 _FOOTER_BYTES = 48
 _MAGIC = 0xDB4775248B80FB57
@@ -33,7 +34,9 @@ class Entry:
 
 
 def index_path(path: Path) -> Path | None:
-    """The index that `path` names: itself, its prefix (`model.ckpt`), its data file or its folder; None where there is none."""
+    """The index that `path` names: itself, its prefix (`model.ckpt`), its data file or its folder; None where there is
+    none.
+    """
     if path.is_dir():
         found = sorted(path.glob("*.index"))
         return found[0] if len(found) == 1 else None
@@ -48,7 +51,9 @@ def data_path(index: Path) -> Path:
 
 
 def entries(index: Path) -> dict[str, Entry]:
-    """Name -> where it lies. Raises UserError where the file is no index, is damaged, or has parts that are not supported."""
+    """Name -> where it lies. Raises UserError where the file is no index, is damaged, or has parts that are not
+    supported.
+    """
     try:
         rows = dict(_table(index.read_bytes()))
         header = _fields(rows.pop(b""))

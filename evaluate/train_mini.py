@@ -1,7 +1,9 @@
-"""Trains the offline network `mini`: `python -m evaluate.train_mini`. Seeded, on one thread of a CPU, in about a quarter of an hour.
+"""Trains the offline network `mini`: `python -m clipmill.evaluate.train_mini`. Seeded, on one thread of a CPU, in about
+a quarter of an hour.
 
-It renders single shots of the demo's world, corrupts most of them, and learns to tell how things move (law, speed, direction; half of the
-clips slow down, so that time has an arrow), what was done to the clip and how much of it, and what is seen.
+It renders single shots of the demo's world, corrupts most of them, and learns to tell how things move (law, speed,
+direction; half of the clips slow down, so that time has an arrow), what was done to the clip and how much of it, and
+what is seen.
 """
 
 import argparse
@@ -18,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.demo.plan import LAWS, SHOT_S, ShotPlan
-from curate.demo.scene import Scene
-from curate.demo.shot import build_scene
-from curate.demo.textures import STYLES
-from evaluate.degrade import CORRUPTIONS, Source
-from evaluate.features.mini import DIM, WEIGHTS, MiniTrunk
+from clipmill.curate.demo.plan import LAWS, SHOT_S, ShotPlan
+from clipmill.curate.demo.scene import Scene
+from clipmill.curate.demo.shot import build_scene
+from clipmill.curate.demo.textures import STYLES
+from clipmill.evaluate.degrade import CORRUPTIONS, Source
+from clipmill.evaluate.features.mini import DIM, WEIGHTS, MiniTrunk
 
 FRAMES = 16
 STORED_PX, SIDE_PX = 72, 64
@@ -34,7 +36,8 @@ MOTION_LAWS = (*LAWS, "static")
 CLASSES = ("none", *(c.name for c in CORRUPTIONS))
 STATIC, REVERSE = MOTION_LAWS.index("static"), CLASSES.index("reverse")
 OF_TWO = [k for k, c in enumerate(CORRUPTIONS) if c.name in ("interleave", "switch")]
-# Camera x, y and sprites x, y in px of 64 per frame, turn in radians and zoom in natural logarithms per frame; each by its usual size.
+# Camera x, y and sprites x, y in px of 64 per frame, turn in radians and zoom in natural logarithms per frame; each by
+# its usual size.
 MOTION_SCALES = np.array([0.5, 0.35, 0.6, 0.6, 0.025, 0.0025], np.float32)
 _LEFT_RIGHT, _UP_DOWN = np.array([[-1, 1, -1, 1, -1, 1], [1, -1, 1, -1, -1, 1]], np.float32)  # mirrored motion
 _RENDER, _AUGMENT, _WEIGHTS = 1, 2, 3  # streams of randomness
@@ -42,8 +45,10 @@ _RENDER, _AUGMENT, _WEIGHTS = 1, 2, 3  # streams of randomness
 
 @dataclass(frozen=True)
 class Clips:
-    """Labelled clips. videos: uint8 [N, T, S, S, 3]. law, style: int64 [N]. hue: float32 [N, 2] cosine and sine. bright: float32 [N].
-    motion: float32 [N, 6], see MOTION_SCALES. slows: bool [N], whether it loses speed, so that backwards can be told."""
+    """Labelled clips. videos: uint8 [N, T, S, S, 3]. law, style: int64 [N]. hue: float32 [N, 2] cosine and sine.
+    bright: float32 [N].
+    motion: float32 [N, 6], see MOTION_SCALES. slows: bool [N], whether it loses speed, so that backwards can be told.
+    """
 
     videos: np.ndarray
     law: np.ndarray
@@ -56,7 +61,9 @@ class Clips:
 
 @dataclass(frozen=True)
 class Batch:
-    """Corrupted clips and what is to be learned of each. severity: float32 [B, 12] in [0, 1]. known: bool [B], `motion` still holds."""
+    """Corrupted clips and what is to be learned of each. severity: float32 [B, 12] in [0, 1]. known: bool [B], `motion`
+    still holds.
+    """
 
     videos: torch.Tensor
     law: torch.Tensor
@@ -121,7 +128,9 @@ def _motion(scene: Scene, times_s: np.ndarray) -> np.ndarray:
     first, last = float(times_s[0]), float(times_s[-1])
     steps = len(times_s) - 1
     camera = scene.camera.position(last) - scene.camera.position(first)
-    sprites = np.mean([scene.sprite_matrix(s, last)[:2, 2] - scene.sprite_matrix(s, first)[:2, 2] for s in scene.sprites], axis=0)
+    sprites = np.mean(
+        [scene.sprite_matrix(s, last)[:2, 2] - scene.sprite_matrix(s, first)[:2, 2] for s in scene.sprites], axis=0
+    )
     turn = np.mean([s.path.spin for s in scene.sprites]) * (last - first)
     zoom = scene.camera.zoom_rate * (last - first)
     moved = np.array([*(SIDE_PX * camera), *(SIDE_PX * sprites), turn, zoom], np.float32)
@@ -137,13 +146,26 @@ def batches(clips: Clips, size: int, steps: int, seed: int) -> Iterator[Batch]:
         yield _collated(clips, [_example(clips, int(i), rng) for i in chosen], chosen)
 
 
-def _collated(clips: Clips, examples: list[tuple[np.ndarray, np.ndarray, bool, np.ndarray]], chosen: np.ndarray) -> Batch:
+def _collated(
+    clips: Clips, examples: list[tuple[np.ndarray, np.ndarray, bool, np.ndarray]], chosen: np.ndarray
+) -> Batch:
     videos, motion, known, severity = (np.stack(column) for column in zip(*examples, strict=True))
     # where two things were done, the stronger one names the clip
     corruption = np.where(severity.max(1) > 0, 1 + severity.argmax(1), 0)
     pixels = torch.from_numpy(videos).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-    labels = (clips.law[chosen], clips.style[chosen], clips.hue[chosen], clips.bright[chosen], motion, known, corruption, severity)
-    return Batch(pixels.contiguous(memory_format=torch.channels_last_3d), *(torch.from_numpy(np.asarray(a)) for a in labels))
+    labels = (
+        clips.law[chosen],
+        clips.style[chosen],
+        clips.hue[chosen],
+        clips.bright[chosen],
+        motion,
+        known,
+        corruption,
+        severity,
+    )
+    return Batch(
+        pixels.contiguous(memory_format=torch.channels_last_3d), *(torch.from_numpy(np.asarray(a)) for a in labels)
+    )
 
 
 def _example(clips: Clips, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool, np.ndarray]:
@@ -242,8 +264,8 @@ def train(clips: Clips, steps: int, size: int, seed: int) -> Student:
 def accuracies(student: Student, clips: Clips, seed: int) -> dict[str, float]:
     """On clips it has not seen, corrupted at random: shares of right answers; of `motion` the correlation.
 
-    arrow_of_time: which of a clip and its reverse is backwards, of clips that slow down. order: told tampered order from natural, of
-    moving clips.
+    arrow_of_time: which of a clip and its reverse is backwards, of clips that slow down. order: told tampered order
+    from natural, of moving clips.
     """
     found = list(batches(clips, 32, len(clips.law) // 32, seed))
     batch = Batch(*(torch.cat([getattr(b, f.name) for b in found]) for f in fields(Batch)))
@@ -266,7 +288,9 @@ def _arrow(student: Student, clips: Clips, seed: int) -> float:
     rng = np.random.default_rng((seed, _AUGMENT))
     forwards = np.stack([_view(v, rng) for v in clips.videos[clips.slows]])
     pixels = torch.from_numpy(forwards).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-    ahead, back = (torch.cat([student(p)["corruption"][:, REVERSE] for p in x.split(32)]) for x in (pixels, pixels.flip(2)))
+    ahead, back = (
+        torch.cat([student(p)["corruption"][:, REVERSE] for p in x.split(32)]) for x in (pixels, pixels.flip(2))
+    )
     return float((back > ahead).float().mean())
 
 
@@ -289,7 +313,10 @@ def save(student: Student, path: Path, facts: dict[str, Any]) -> None:
     state = {k: v.contiguous() for k, v in student.trunk.state_dict().items()}
     data = to_bytes(state)
     path.write_bytes(data)
-    facts = facts | {"parameters": sum(p.numel() for p in student.trunk.parameters()), "sha256": hashlib.sha256(data).hexdigest()}
+    facts = facts | {
+        "parameters": sum(p.numel() for p in student.trunk.parameters()),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
     path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from curate.errors import UserError
-from curate.weights import FOLDER_VARIABLE, digest, sha256
-from curate.weights import cache_folder as folder
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights import FOLDER_VARIABLE, digest, sha256
+from clipmill.curate.weights import cache_folder as folder
 
 __all__ = ["FOLDER_VARIABLE", "check_sha256", "find", "folder", "git_blob_sha1", "sha256"]
 
@@ -22,7 +22,8 @@ def find(given: Path | None, names: Sequence[str], what: str) -> Path:
         if (folder() / name).exists():
             return folder() / name
     raise UserError(
-        f"no weights for {what}: put {_either(names)} into {folder()} (or set {FOLDER_VARIABLE}), or name a file with --weights"
+        f"no weights for {what}: put {_either(names)} into {folder()} (or set {FOLDER_VARIABLE}), or name a file with"
+        " --weights"
     )
 
 

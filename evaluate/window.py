@@ -4,14 +4,16 @@ import hashlib
 
 import numpy as np
 
-from curate.errors import DecodeError, UserError
-from evaluate.protocol import Protocol
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.evaluate.protocol import Protocol
 
 _TINY_S = 1e-6
 
 
 def rng_of(protocol: Protocol, key: str, clip: int) -> np.random.Generator:
-    """Random numbers that depend on the protocol's seed, the video's content and the clip's number, and on nothing else."""
+    """Random numbers that depend on the protocol's seed, the video's content and the clip's number, and on nothing
+    else.
+    """
     words = np.frombuffer(hashlib.sha256(key.encode()).digest()[:16], "<u4")
     return np.random.default_rng([protocol.seed, clip, *(int(w) for w in words)])
 
@@ -19,8 +21,8 @@ def rng_of(protocol: Protocol, key: str, clip: int) -> np.random.Generator:
 def choose_frames(times_s: np.ndarray, protocol: Protocol, key: str, clip: int = 0) -> np.ndarray:
     """Indices int64 [clip_frames], increasing (repeated only where the video is slower than the protocol's fps).
 
-    times_s: float64 [N] of all frames, NaN where no rate is known. Raises DecodeError where the video is too short, UserError where
-    the protocol asks for a rate and the storage knows no times.
+    times_s: float64 [N] of all frames, NaN where no rate is known. Raises DecodeError where the video is too short,
+    UserError where the protocol asks for a rate and the storage knows no times.
     """
     n, rng = len(times_s), rng_of(protocol, key, clip)
     if protocol.fps is None:
@@ -28,10 +30,14 @@ def choose_frames(times_s: np.ndarray, protocol: Protocol, key: str, clip: int =
         start = _start(n - span, protocol, rng, f"{n} frames, the protocol takes {span}")
         return start + protocol.stride * np.arange(protocol.clip_frames)
     if n and np.isnan(times_s).any():
-        raise UserError(f"protocol {protocol.name} resamples to {protocol.fps:g} fps, but frame folders and arrays have no rate")
+        raise UserError(
+            f"protocol {protocol.name} resamples to {protocol.fps:g} fps, but frame folders and arrays have no rate"
+        )
     grid = _grid(times_s, protocol.fps)
     span = (protocol.clip_frames - 1) * protocol.stride + 1
-    start = _start(len(grid) - span, protocol, rng, f"{len(grid)} frames at {protocol.fps:g} fps, the protocol takes {span}")
+    start = _start(
+        len(grid) - span, protocol, rng, f"{len(grid)} frames at {protocol.fps:g} fps, the protocol takes {span}"
+    )
     return grid[start : start + span : protocol.stride]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from curate.console import run_app
+from clipmill.curate.console import run_app
 
 app = typer.Typer(
     name="models",
@@ -22,21 +22,31 @@ Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A folder that 
 
 
 @app.command(
-    epilog="Example: models train RUN --config demo --out CKPT. On several GPUs: torchrun --nproc-per-node 8 -m models.cli train ..."
+    epilog=(
+        "Example: models train RUN --config demo --out CKPT. On several GPUs: torchrun --nproc-per-node 8 -m"
+        " clipmill.models.cli train ..."
+    )
 )
 def train(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A curate run with exported clips.")],
-    config: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="Preset (`models list`), its size NAME-nano, or a file.")],
+    config: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="Preset (`models list`), its size NAME-nano, or a file.")
+    ],
     out: Annotated[Path, typer.Option(metavar="CKPT", help="Where the checkpoint goes; one that is there goes on.")],
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all, instead of the preset's.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, for example data.batch=16.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, for example data.batch=16."),
     ] = None,
     device: Device = "auto",
-    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where latents are cached; default: CKPT/latents.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where latents are cached; default: CKPT/latents.")
+    ] = None,
 ) -> None:
-    """Train, or go on with, a model. SIGTERM, SIGUSR1 and Ctrl-C finish the step (or the batch of latents), save, and exit 0."""
-    from models import commands
+    """Train, or go on with, a model. SIGTERM, SIGUSR1 and Ctrl-C finish the step (or the batch of latents), save, and
+    exit 0.
+    """
+    from clipmill.models import commands
 
     commands.train(run, config, out, steps, set_ or [], device, cache)
 
@@ -47,30 +57,44 @@ def sample(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the videos go.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Videos to make.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Video k of a seed is always the same.")] = 0,
-    caption: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Again for more, by turns; default: training captions.")] = None,
+    caption: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Again for more, by turns; default: training captions.")
+    ] = None,
     captions: Annotated[Path | None, typer.Option(metavar="FILE.txt", help="One caption per line.")] = None,
-    label: Annotated[str | None, typer.Option(metavar="CLASS", help="Class; default: as in the training clips.")] = None,
-    number: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Micro-conditioning, for example motion=0.2.")] = None,
-    first: Annotated[Path | None, typer.Option(metavar="PATH", help="Picture, video or folder: frames to begin with.")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Class; default: as in the training clips.")
+    ] = None,
+    number: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Micro-conditioning, for example motion=0.2.")
+    ] = None,
+    first: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Picture, video or folder: frames to begin with.")
+    ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames per video; default: as trained.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="px; default: as trained.")] = None,
     step: Annotated[int | None, typer.Option(min=0, help="Of which checkpoint; default: the last.")] = None,
-    average: Annotated[float | None, typer.Option(min=0, help="Relative width of the weights' average; 0 for the last weights.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="sample.steps=25, sample.guidance=4 ...")] = None,
+    average: Annotated[
+        float | None, typer.Option(min=0, help="Relative width of the weights' average; 0 for the last weights.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="sample.steps=25, sample.guidance=4 ...")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Write videos, a contact sheet and a manifest that `evaluate` reads."""
-    from models import commands
+    from clipmill.models import commands
 
     texts = commands.caption_list(caption or [], captions)
     numbers = commands.number_list(number or [])
-    commands.sample(checkpoint, out, n, seed, texts, label, numbers, first, frames, size, step, average, set_ or [], device)
+    commands.sample(
+        checkpoint, out, n, seed, texts, label, numbers, first, frames, size, step, average, set_ or [], device
+    )
 
 
 @app.command(name="list")
 def list_() -> None:
     """The presets: what each is, and the property that a test proves about it."""
-    from models import commands
+    from clipmill.models import commands
 
     commands.list_presets()
 
@@ -82,7 +106,7 @@ def info(
     config: Annotated[bool, typer.Option("--config", help="The whole resolved config.")] = False,
 ) -> None:
     """The run card of a checkpoint: model, data, code, progress."""
-    from models import commands
+    from clipmill.models import commands
 
     commands.info(checkpoint, clips, config)
 

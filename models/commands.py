@@ -5,18 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.console import command_line
-from curate.errors import UserError
-from curate.log import say
-from models.config import ModelConfig, load, preset_names
+from clipmill.curate.console import command_line
+from clipmill.curate.errors import UserError
+from clipmill.curate.log import say
+from clipmill.models.config import ModelConfig, load, preset_names
 
 if TYPE_CHECKING:
-    from models.train.signals import StopAsked
+    from clipmill.models.train.signals import StopAsked
 
 
-def train(run: Path, name: str, out: Path, steps: int | None, overrides: Sequence[str], device: str, cache: Path | None) -> None:
+def train(
+    run: Path, name: str, out: Path, steps: int | None, overrides: Sequence[str], device: str, cache: Path | None
+) -> None:
     """Raises UserError, one line, for everything that a user can mend."""
-    from models.train.signals import StopAsked
+    from clipmill.models.train.signals import StopAsked
 
     # First of all: imports alone take seconds, and what comes before the first step may take hours.
     with StopAsked() as asked:
@@ -25,10 +27,10 @@ def train(run: Path, name: str, out: Path, steps: int | None, overrides: Sequenc
 
 
 def _train(run: Path, config: ModelConfig, out: Path, device: str, cache: Path | None, asked: "StopAsked") -> None:
-    from models.train import parallel
-    from models.train.running import run_session
-    from models.train.session import open_session
-    from models.train.signals import StoppedEarly
+    from clipmill.models.train import parallel
+    from clipmill.models.train.running import run_session
+    from clipmill.models.train.session import open_session
+    from clipmill.models.train.signals import StoppedEarly
 
     processes = parallel.start(device)
     try:
@@ -59,14 +61,16 @@ def sample(
     device: str,
 ) -> None:
     """Raises UserError likewise."""
-    from models.generate import command
+    from clipmill.models.generate import command
 
     request = command.Request(count, seed, captions, label, numbers, first, frames, size)
     command.sample(checkpoint, out, request, step, average, overrides, device)
 
 
 def caption_list(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
-    """Captions of the command line and of a file, one per line, in this order. Raises UserError for a file that has none."""
+    """Captions of the command line and of a file, one per line, in this order. Raises UserError for a file that has
+    none.
+    """
     if file is None:
         return tuple(given)
     try:
@@ -101,13 +105,16 @@ def list_presets() -> None:
             say(f"{'':<14} source: {config.paper}")
         if config.property:
             say(f"{'':<14} tested: {config.property}")
-    say("\nNAME-nano is the same system in a size that a CPU builds in a moment. Settings: --set section.key=value, or a .toml file.")
+    say(
+        "\nNAME-nano is the same system in a size that a CPU builds in a moment. Settings: --set section.key=value, or"
+        " a .toml file."
+    )
 
 
 def info(checkpoint: Path, clips: bool, whole_config: bool) -> None:
     """The card, and which clips the last checkpoint has seen."""
-    from models.generate.loading import read_card
-    from models.train.checkpoint import STATE, read_json, saved_steps, step_folder
+    from clipmill.models.generate.loading import read_card
+    from clipmill.models.train.checkpoint import STATE, read_json, saved_steps, step_folder
 
     card = read_card(checkpoint)
     steps = saved_steps(checkpoint)
@@ -131,7 +138,10 @@ def _card_lines(card: Mapping[str, Any], steps: Sequence[int], state: Mapping[st
     yield f"steps           {steps[-1] if steps else 0:,} of {config['train']['steps']:,}; saved: {saved}"
     if state:
         failed = len(state["failed"])
-        yield f"training time   {state['seconds'] / 60:.1f} min; {state['skipped']} steps skipped; {failed} clips did not decode"
+        yield (
+            f"training time   {state['seconds'] / 60:.1f} min; {state['skipped']} steps skipped; {failed} clips did not"
+            " decode"
+        )
     yield f"data            {card['run']}, manifest {card['manifest_sha256'][:12]}, {len(card['shards'])} shards"
     for bucket in card["buckets"]:
         yield f"                {bucket['shape']}: {bucket['clips']} clips, batch {bucket['batch']}"
@@ -149,7 +159,10 @@ def _say_clips(path: Path | None, checkpoint: Path) -> None:
         raise UserError(f"{checkpoint} holds no complete checkpoint yet")
     table = pq.read_table(path).to_pandas()
     seen = table[table["times_drawn"] > 0]
-    say(f"{len(seen)} of {len(table)} clips of {seen['video_id'].nunique()} videos drawn {int(table['times_drawn'].sum()):,} times")
+    say(
+        f"{len(seen)} of {len(table)} clips of {seen['video_id'].nunique()} videos drawn"
+        f" {int(table['times_drawn'].sum()):,} times"
+    )
     for row in seen.sort_values("times_drawn", ascending=False).itertuples():
         say(f"{row.clip_id}  {row.times_drawn:>6}  video {row.video_id}  {row.bucket}")
     say(f"as a table: pd.read_parquet({str(path)!r})")

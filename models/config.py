@@ -1,32 +1,33 @@
 """What a preset or a TOML file says, as typed data. An unknown key is an error that names the closest one.
 
-    base = "dit"              # start from another preset or file
-    about = "..."             # one line for `models list`
-    property = "..."          # what a test proves about it
-    [data] [autoencoder] [conditioning.text] [backbone] [diffusion] [train] [sample]   # the sections below
-    [nano]                    # what differs in the size that a CPU builds in a moment: `--config NAME-nano`
+base = "dit"              # start from another preset or file
+about = "..."             # one line for `models list`
+property = "..."          # what a test proves about it
+[data] [autoencoder] [conditioning.text] [backbone] [diffusion] [train] [sample]   # the sections below
+[nano]                    # what differs in the size that a CPU builds in a moment: `--config NAME-nano`
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from curate import config as curate_config
-from curate.config import build, parse_override, read_preset
-from curate.errors import UserError
-from curate.policy import closest
-from models.conditioning.config import ConditioningConfig
-from models.train.config import DataConfig, TrainConfig
+from clipmill.curate import config as curate_config
+from clipmill.curate.config import build, parse_override, read_preset
+from clipmill.curate.errors import UserError
+from clipmill.curate.policy import closest
+from clipmill.models.conditioning.config import ConditioningConfig
+from clipmill.models.train.config import DataConfig, TrainConfig
 
-FOLDER = "models.presets"
+FOLDER = "clipmill.models.presets"
 NANO = "-nano"
 _SHORT = {"levels": "level_options"}
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """kind: pixels, frame or causal. weights: a file or a checkpoint of `models train` on an autoencoder preset; none: as initialised,
-    which only `pixels` can be used as. options: of that kind, see its config class. Ignored where weights say them.
+    """kind: pixels, frame or causal. weights: a file or a checkpoint of `models train` on an autoencoder preset; none:
+    as initialised, which only `pixels` can be used as. options: of that kind, see its config class. Ignored where
+    weights say them.
     """
 
     kind: str = "pixels"
@@ -36,7 +37,9 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """kind: dit or unet. options: fields of `DiTConfig` or `UNetConfig`, attention plans by name (`models.backbones.named`)."""
+    """kind: dit or unet. options: fields of `DiTConfig` or `UNetConfig`, attention plans by name
+    (`clipmill.models.backbones.named`).
+    """
 
     kind: str = "dit"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -44,10 +47,12 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """The four orthogonal choices and their options, by the names of `models.core.choices`.
+    """The four orthogonal choices and their options, by the names of `clipmill.models.core.choices`.
 
-    shift: multiplies sigma / alpha; "tokens": sqrt(tokens / shift_base_tokens) of each batch; "linear": Open-Sora 2's rule.
-    max_weight: bound on what one squared error of the network's output counts. stratified: noise levels spread evenly over a batch.
+    shift: multiplies sigma / alpha; "tokens": sqrt(tokens / shift_base_tokens) of each batch; "linear": Open-Sora 2's
+    rule.
+    max_weight: bound on what one squared error of the network's output counts. stratified: noise levels spread evenly
+    over a batch.
     """
 
     schedule: str = "cosine"
@@ -67,9 +72,10 @@ class DiffusionConfig:
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """sampler: ddim, ancestral, edm-euler, edm-heun, flow-euler or flow-heun. steps: of it. schedule: its own timing, where it differs
-    from training's (Karras for EDM). guidance: weight of classifier-free guidance, 1 for none; guidance_last: weight at the last frame,
-    linear over frames from `guidance` at the first. rescale: see `classifier_free`. fps: of the files; none for the training clips'.
+    """sampler: ddim, ancestral, edm-euler, edm-heun, flow-euler or flow-heun. steps: of it. schedule: its own timing,
+    where it differs from training's (Karras for EDM). guidance: weight of classifier-free guidance, 1 for none;
+    guidance_last: weight at the last frame, linear over frames from `guidance` at the first. rescale: see
+    `classifier_free`. fps: of the files; none for the training clips'.
     """
 
     sampler: str = "ddim"
@@ -124,7 +130,9 @@ def preset_names() -> list[str]:
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> ModelConfig:
-    """A preset, a preset's small size (`dit-nano`) or a TOML file, then each `key=value` over it. Raises UserError, one line."""
+    """A preset, a preset's small size (`dit-nano`) or a TOML file, then each `key=value` over it. Raises UserError, one
+    line.
+    """
     tree = _tree(name)
     for text in overrides:
         tree = merged(tree, parse_override(text))
@@ -141,15 +149,21 @@ def from_dict(tree: Mapping[str, Any]) -> ModelConfig:
         raise UserError(f"trains is diffusion or autoencoder, not {tree['trains']!r}")
     made: dict[str, Any] = {key: str(tree.get(key, "")) for key in ("name", "about", "property", "paper")}
     made |= {key: section(kind, tree.get(key, {}), key) for key, kind in SECTIONS.items()}
-    return ModelConfig(**made, trains=tree.get("trains", "diffusion"), autoencoder_loss=dict(tree.get("autoencoder_loss", {})))
+    return ModelConfig(
+        **made, trains=tree.get("trains", "diffusion"), autoencoder_loss=dict(tree.get("autoencoder_loss", {}))
+    )
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables are merged key by key, anything else is replaced. Options belong to what they are options of: where `kind` changes, `options`
-    goes, and where `schedule` changes, `schedule_options`, likewise for all such pairs.
+    """Tables are merged key by key, anything else is replaced. Options belong to what they are options of: where `kind`
+    changes, `options` goes, and where `schedule` changes, `schedule_options`, likewise for all such pairs.
     """
     changed = [key for key in over if key in base and base[key] != over[key]]
-    orphans = {options for key in changed for options in (f"{key}_options", _SHORT.get(key, ""), "options" if key == "kind" else "")}
+    orphans = {
+        options
+        for key in changed
+        for options in (f"{key}_options", _SHORT.get(key, ""), "options" if key == "kind" else "")
+    }
     out = {key: value for key, value in base.items() if key not in orphans}
     for key, value in over.items():
         both_tables = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from curate.errors import UserError
-from models.autoencoders.base import VideoAutoencoder
-from models.autoencoders.named import autoencoder_named
-from models.autoencoders.saving import load_autoencoder
-from models.config import AutoencoderConfig
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.named import autoencoder_named
+from clipmill.models.autoencoders.saving import load_autoencoder
+from clipmill.models.config import AutoencoderConfig
 
 FILE = "autoencoder.safetensors"
 
@@ -19,8 +19,8 @@ def autoencoder_of(config: AutoencoderConfig, device: torch.device) -> VideoAuto
         if config.kind != "pixels":
             name = {"frame": "frame-autoencoder", "causal": "causal-autoencoder"}.get(config.kind, "frame-autoencoder")
             raise UserError(
-                f"this preset works on the latents of a trained autoencoder ({config.kind}): train one with `models train RUN --config "
-                f"{name} --out AE`, then add --set autoencoder.weights=AE"
+                f"this preset works on the latents of a trained autoencoder ({config.kind}): train one with `models"
+                f" train RUN --config {name} --out AE`, then add --set autoencoder.weights=AE"
             )
         return frozen(autoencoder_named(config.kind, config.options), device)
     path = weights_file(config)

@@ -3,18 +3,18 @@
 import torch
 from torch import nn
 
-from models.autoencoders.contract import Autoencoder
-from models.backbones.named import as_backbone, backbone_named
-from models.conditioning.conditioner import Conditioner
-from models.conditioning.contract import Conditions
-from models.config import ModelConfig
-from models.core.choices import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
-from models.core.loss_weights import LossWeight
-from models.core.parametrisation import Parametrisation
-from models.core.schedules import Schedule
-from models.core.shift import linear_shift, square_root_shift
-from models.core.timesteps import LevelSampler
-from models.layers.plan import Grid
+from clipmill.models.autoencoders.contract import Autoencoder
+from clipmill.models.backbones.named import as_backbone, backbone_named
+from clipmill.models.conditioning.conditioner import Conditioner
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.config import ModelConfig
+from clipmill.models.core.choices import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
+from clipmill.models.core.loss_weights import LossWeight
+from clipmill.models.core.parametrisation import Parametrisation
+from clipmill.models.core.schedules import Schedule
+from clipmill.models.core.shift import linear_shift, square_root_shift
+from clipmill.models.core.timesteps import LevelSampler
+from clipmill.models.layers.plan import Grid
 
 
 class Network(nn.Module):
@@ -61,7 +61,9 @@ class Diffusion:
         """Raises UserError for names and options that do not exist."""
         chosen = config.diffusion
         self._chosen = chosen
-        self.parametrisation: Parametrisation = parametrisation_named(chosen.parametrisation, chosen.parametrisation_options)
+        self.parametrisation: Parametrisation = parametrisation_named(
+            chosen.parametrisation, chosen.parametrisation_options
+        )
         self.weight: LossWeight = loss_weight_named(chosen.weight, chosen.weight_options)
         self.levels: LevelSampler = level_sampler_named(chosen.levels, chosen.level_options)
         self.schedule((1, 1, 1))

@@ -13,10 +13,11 @@
 # %% [markdown]
 # # Which thresholds fit my videos?
 #
-# A run measures every clip once; what is kept is decided afterwards, from the tables alone. This notebook answers where the limits of a
-# policy lie in the scores of your clips, which filters do the work and which only repeat others, what the clips on both sides of a limit
-# look like, what another limit would keep, how sure a limit is that was set as "drop the lowest 25 %", and how to freeze all of it into a
-# TOML file that decides the same way tomorrow and on another data set.
+# A run measures every clip once; what is kept is decided afterwards, from the tables alone. This notebook answers where
+# the limits of a policy lie in the scores of your clips, which filters do the work and which only repeat others, what
+# the clips on both sides of a limit look like, what another limit would keep, how sure a limit is that was set as "drop
+# the lowest 25 %", and how to freeze all of it into a TOML file that decides the same way tomorrow and on another data
+# set.
 #
 # The run is `CLIPMILL_RUN`, or `demo/run`. It is not changed: the last part works on a copy.
 
@@ -46,11 +47,15 @@ print(f"policy {name}: {policy['counts']}")
 # %% [markdown]
 # ## Where the limits lie
 #
-# One panel per filter: how the scores are spread over the clips, in blue where they pass, in orange where they fail, with the limit as a
-# line. Scores above the 98th percentile are drawn at its place.
+# One panel per filter: how the scores are spread over the clips, in blue where they pass, in orange where they fail,
+# with the limit as a line. Scores above the 98th percentile are drawn at its place.
 
 # %%
-shown = [column for column in filters.index if filters["one_of"][column] is None and clips[column].nunique() > 1 and column != "dup_rank"]
+shown = [
+    column
+    for column in filters.index
+    if filters["one_of"][column] is None and clips[column].nunique() > 1 and column != "dup_rank"
+]
 figure, axes = plt.subplots(2, -(-len(shown) // 2), figsize=(11, 4.2), squeeze=False, layout="constrained")
 for place in axes.flat[len(shown) :]:
     place.set_visible(False)
@@ -60,7 +65,12 @@ for place, column in zip(axes.flat, shown, strict=False):
     top = max([scores.quantile(0.98), *[1.1 * limit for limit in limits]])
     passed = margins[column].reindex(scores.index) >= 0
     bins = np.linspace(min(0.0, scores.min()), top, 25)
-    place.hist([scores[passed].clip(upper=top), scores[~passed].clip(upper=top)], bins=bins, stacked=True, color=[KEPT, DROPPED])
+    place.hist(
+        [scores[passed].clip(upper=top), scores[~passed].clip(upper=top)],
+        bins=bins,
+        stacked=True,
+        color=[KEPT, DROPPED],
+    )
     for limit in limits:
         place.axvline(limit, color="black", linewidth=1)
     place.set_title(f"{column}: {(~passed).sum()} of {len(scores)} fail", fontsize=9)
@@ -68,15 +78,15 @@ figure.supylabel("clips")
 plt.show()
 
 # %% [markdown]
-# **What one sees and what to do.** A limit in an empty gap between two piles is safe: moving it a little changes nothing. A limit inside a
-# pile is a decision about taste, and the clips beside it are worth looking at (below). A panel without orange is a filter that your videos
-# never fail; leave it for the next delivery. On the demo, whose defects are planted, nearly every limit lies in a gap; real videos are less
-# tidy.
+# **What one sees and what to do.** A limit in an empty gap between two piles is safe: moving it a little changes
+# nothing. A limit inside a pile is a decision about taste, and the clips beside it are worth looking at (below). A
+# panel without orange is a filter that your videos never fail; leave it for the next delivery. On the demo, whose
+# defects are planted, nearly every limit lies in a gap; real videos are less tidy.
 #
 # ## Which filter does the work
 #
-# Filters are shown in the policy's order. `fails` counts every clip that a filter refuses, `alone` those that no other filter refuses: what
-# comes back when this one filter is switched off.
+# Filters are shown in the policy's order. `fails` counts every clip that a filter refuses, `alone` those that no other
+# filter refuses: what comes back when this one filter is switched off.
 
 # %%
 steps = pd.DataFrame(policy["waterfall"]).rename(columns={"unique": "alone"})
@@ -107,18 +117,27 @@ else:
     place.set_yticks(range(len(both)), both.index)
     for row, column in np.ndindex(*both.shape):
         dark = both.iat[row, column] > 0.6 * both.to_numpy().max()
-        place.text(column, row, both.iat[row, column] or "", ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        place.text(
+            column,
+            row,
+            both.iat[row, column] or "",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
     plt.show()
 
 # %% [markdown]
-# **What to do with it.** Two filters whose common cell is as large as their diagonals measure the same thing on your videos: in the demo
-# `dup_frame_share` finds what `motion` finds, since a still picture repeats its frames. Keep both (they differ on 12 fps video shown at 24)
-# but do not tighten both.
+# **What to do with it.** Two filters whose common cell is as large as their diagonals measure the same thing on your
+# videos: in the demo `dup_frame_share` finds what `motion` finds, since a still picture repeats its frames. Keep both
+# (they differ on 12 fps video shown at 24) but do not tighten both.
 #
 # ## The clips on both sides
 #
-# For each filter that refuses anything: the two clips just refused (orange), and the two kept clips that were nearest to being refused
-# (blue), with their scores. A limit is right where you would draw the line between the second and the third picture.
+# For each filter that refuses anything: the two clips just refused (orange), and the two kept clips that were nearest
+# to being refused (blue), with their scores. A limit is right where you would draw the line between the second and the
+# third picture.
 
 # %%
 refusing = [column for column in shown if (margins[column] < 0).any()][:7]
@@ -131,10 +150,13 @@ frames = pictures(RUN, {clip for row in borderline.values() for clip in row if c
 cells = [(column, clip) for column, row in borderline.items() for clip in row]
 titles = [f"{column} {clips[column][clip]:.3g}\n{name_of(clips.loc[clip])}" if clip else "" for column, clip in cells]
 colours = [DROPPED if clip and margins[column][clip] < 0 else KEPT for column, clip in cells]
-display(sheet([frames.get(clip) for _, clip in cells], titles, colours, columns=4) if cells else "no filter refuses a clip")
+display(
+    sheet([frames.get(clip) for _, clip in cells], titles, colours, columns=4) if cells else "no filter refuses a clip"
+)
 
 # %% [markdown]
-# One still shows sharpness, blocks and text; it shows no motion and no flicker. For those, open `report.html` and play the clips.
+# One still shows sharpness, blocks and text; it shows no motion and no flicker. For those, open `report.html` and play
+# the clips.
 #
 # ## What another limit would keep
 #
@@ -143,8 +165,12 @@ display(sheet([frames.get(clip) for _, clip in cells], titles, colours, columns=
 
 # %%
 def kept_at(column: str, limit: float, side: str) -> pd.DataFrame:
-    """The clips kept where this one limit is moved and all else stays; a clip without the score stays as it was decided."""
-    others_pass = clips["failed_filters"].map(lambda failed: set(failed) <= {column}) & clips["outcome"].isin(["kept", "dropped"])
+    """The clips kept where this one limit is moved and all else stays; a clip without the score stays as it was
+    decided.
+    """
+    others_pass = clips["failed_filters"].map(lambda failed: set(failed) <= {column}) & clips["outcome"].isin(
+        ["kept", "dropped"]
+    )
     inside = clips[column] >= limit if side == "min" else clips[column] <= limit
     return clips[others_pass & inside.where(clips[column].notna(), clips["keep"])]
 
@@ -163,8 +189,9 @@ plt.show()
 # %% [markdown]
 # ## A limit from a share, and how sure it is
 #
-# `drop_lowest = "25%"` asks for a share instead of a number. `curate filter` turns it into a number from your scores and states the 95 %
-# interval of that number: where the limit would lie had other clips of the same kind been scored. The run is copied first.
+# `drop_lowest = "25%"` asks for a share instead of a number. `curate filter` turns it into a number from your scores
+# and states the 95 % interval of that number: where the limit would lie had other clips of the same kind been scored.
+# The run is copied first.
 
 # %%
 scratch = tempfile.TemporaryDirectory()  # gone when the kernel stops
@@ -184,7 +211,9 @@ motion = next(f for f in asked["filters"] if f["column"] == "motion")
 low, high = (motion[key] if motion[key] is not None else motion["min"] for key in ("ci_low", "ci_high"))
 counts = [len(kept_at("motion", limit, "min")) for limit in (low, motion["min"], high)]
 print(f"motion >= {motion['min']:.4f}, 95 % interval {low:.4f} to {high:.4f}, from {motion['n_scored']} scored clips")
-print(f"other filters as before, that keeps {counts[1]} clips; the ends of the interval keep {counts[0]} and {counts[2]}")
+print(
+    f"other filters as before, that keeps {counts[1]} clips; the ends of the interval keep {counts[0]} and {counts[2]}"
+)
 
 figure, place = plt.subplots(figsize=(8, 2.6), layout="constrained")
 scores = np.sort(clips["motion"].dropna())
@@ -197,26 +226,34 @@ place.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# **What to do with it.** With a few dozen clips the interval is wide: two deliveries of the same kind of video would get quite different
-# limits. It narrows with the square root of the number of clips, so find the number on a large sample, then freeze it. Clips of one video
-# resemble each other, so the true interval is rather wider than the stated one.
+# **What to do with it.** With a few dozen clips the interval is wide: two deliveries of the same kind of video would
+# get quite different limits. It narrows with the square root of the number of clips, so find the number on a large
+# sample, then freeze it. Clips of one video resemble each other, so the true interval is rather wider than the stated
+# one.
 #
 # ## Freezing it
 #
-# A frozen policy holds numbers only. What decides is its `policy_id`: the file below is read by `curate filter --policy`, on this run or
-# any other, and has the id of the policy that asked for a share.
+# A frozen policy holds numbers only. What decides is its `policy_id`: the file below is read by `curate filter
+# --policy`, on this run or any other, and has the id of the policy that asked for a share.
 
 
 # %%
 def as_toml(filters: list[dict]) -> str:
-    """The limits of a decisions file as a policy that no longer depends on any table; where a limit came from is a comment."""
+    """The limits of a decisions file as a policy that no longer depends on any table; where a limit came from is a
+    comment.
+    """
     lines = []
     for f in filters:
         limits = {"min": f["min"], "max": f["max"], "one_of": f["one_of"], "on_error": f["on_error"]}
-        lines += [f"[policy.{f['column']}]", *(f"{key} = {json.dumps(value)}" for key, value in limits.items() if value is not None)]
+        lines += [
+            f"[policy.{f['column']}]",
+            *(f"{key} = {json.dumps(value)}" for key, value in limits.items() if value is not None),
+        ]
         if f["requested"]:
             (side, share), *_ = f["requested"].items()
-            lines.append(f"# {side} {share:.3g} of {f['n_scored']} clips; 95 % interval {f['ci_low']} to {f['ci_high']}")
+            lines.append(
+                f"# {side} {share:.3g} of {f['n_scored']} clips; 95 % interval {f['ci_low']} to {f['ci_high']}"
+            )
     return "\n".join([*lines, ""])
 
 
@@ -228,5 +265,5 @@ assert frozen["policy_id"] == asked["policy_id"]
 print(f"policy_id {frozen['policy_id'][:16]} both times: the same clips are kept")
 
 # %% [markdown]
-# Keep `frozen.toml` under version control beside the training configuration; every shard that `curate export` writes carries the
-# `policy_id`.
+# Keep `frozen.toml` under version control beside the training configuration; every shard that `curate export` writes
+# carries the `policy_id`.

@@ -13,9 +13,10 @@
 # %% [markdown]
 # # What do my captions say, and what do I have twice?
 #
-# A text-to-video model learns what its captions say, and remembers what it sees too often. This notebook answers which captions the clips
-# have, from which source, how long they are and which of them are suspect; which clips are near duplicates of each other and which one of
-# each group is kept; and whether anything in the validation split has a twin in the training split.
+# A text-to-video model learns what its captions say, and remembers what it sees too often. This notebook answers which
+# captions the clips have, from which source, how long they are and which of them are suspect; which clips are near
+# duplicates of each other and which one of each group is kept; and whether anything in the validation split has a twin
+# in the training split.
 #
 # The run is `CLIPMILL_RUN`, or `demo/run`. It is not changed: captions are added to a copy.
 
@@ -43,17 +44,18 @@ copy = copytree(RUN, work / "run", ignore=ignore_patterns("shards"))
 # %% [markdown]
 # ## Captions without a download
 #
-# `caption_attributes` writes a sentence from what was measured: length, motion, camera, colours, text on the screen. It does not guess what
-# is in the picture. `caption_coca`, `caption_video` and `caption_server` do, with a network; the rest of this notebook is the same for
-# them.
+# `caption_attributes` writes a sentence from what was measured: length, motion, camera, colours, text on the screen. It
+# does not guess what is in the picture. `caption_coca`, `caption_video` and `caption_server` do, with a network; the
+# rest of this notebook is the same for them.
 
 # %%
 print(shell("curate annotate run --only caption_attributes", work))
 clips = pd.read_parquet(copy / "manifest.parquet").set_index("clip_id", drop=False)
 
 # %% [markdown]
-# The column `captions` is a list per clip: a caption from a text file beside the video (`sidecar`) stands there together with those of the
-# annotators, each with its weight. In training one of them is drawn for each sample, in proportion to the weights.
+# The column `captions` is a list per clip: a caption from a text file beside the video (`sidecar`) stands there
+# together with those of the annotators, each with its weight. In training one of them is drawn for each sample, in
+# proportion to the weights.
 
 # %%
 captions = clips["captions"].explode().dropna().apply(pd.Series).join(clips[["keep", "duration_s"]])
@@ -83,10 +85,10 @@ right.set(xlabel="clips with the same caption")
 plt.show()
 
 # %% [markdown]
-# **What one sees and what to do.** Words far beyond what your text encoder reads are lost (CLIP reads about 50 words, T5 a few hundred).
-# One caption on many clips teaches little about any of them: in the demo a sidecar caption belongs to the whole video, so all its clips
-# share it, while the measured sentences differ. Where `different` is far below `captions` for the source with the highest weight, run a
-# captioner that sees the clips.
+# **What one sees and what to do.** Words far beyond what your text encoder reads are lost (CLIP reads about 50 words,
+# T5 a few hundred). One caption on many clips teaches little about any of them: in the demo a sidecar caption belongs
+# to the whole video, so all its clips share it, while the measured sentences differ. Where `different` is far below
+# `captions` for the source with the highest weight, run a captioner that sees the clips.
 #
 # ## Suspect captions
 #
@@ -111,17 +113,27 @@ written = captions[captions["source"] == "attributes"].groupby(level=0).first()
 some = written.sort_values("words").iloc[:: max(1, len(written) // 12)].index[:12]
 frames = pictures(copy, some)
 titles = ["\n".join(textwrap.wrap(written["text"][clip], 29, max_lines=5)) for clip in some]
-display(sheet([frames.get(clip) for clip in some], titles, [KEPT if clips["keep"][clip] else DROPPED for clip in some], columns=4))
+display(
+    sheet(
+        [frames.get(clip) for clip in some],
+        titles,
+        [KEPT if clips["keep"][clip] else DROPPED for clip in some],
+        columns=4,
+    )
+)
 
 # %% [markdown]
 # ## Near duplicates
 #
-# Clips that show the same pictures, even re-encoded, scaled or shortened a little, share a `dup_group_id`. Rank 0 is the one to keep
-# (blue); the policy's `dup_rank` drops the others (orange).
+# Clips that show the same pictures, even re-encoded, scaled or shortened a little, share a `dup_group_id`. Rank 0 is
+# the one to keep (blue); the policy's `dup_rank` drops the others (orange).
 
 # %%
 groups = clips[clips["dup_group_id"].notna()].sort_values(["dup_group_id", "dup_rank"])
-print(f"{groups['dup_group_id'].nunique()} groups with {len(groups)} clips; {int((groups['dup_rank'] > 0).sum())} clips are copies")
+print(
+    f"{groups['dup_group_id'].nunique()} groups with {len(groups)} clips; {int((groups['dup_rank'] > 0).sum())} clips"
+    " are copies"
+)
 looked_at = groups[groups["dup_group_id"].isin(groups["dup_group_id"].unique()[:8])]
 frames = pictures(copy, looked_at["clip_id"])
 width = 6
@@ -135,14 +147,16 @@ if shown:
     display(sheet(shown, titles, colours))
 
 # %% [markdown]
-# **What to do with it.** If the two of a pair differ in something that you want to train on, lower `dedup.radius_bits` or raise
-# `dedup.similarity` and run `curate run` again (only the search is repeated). If you know of copies that are missing here, do the opposite.
+# **What to do with it.** If the two of a pair differ in something that you want to train on, lower `dedup.radius_bits`
+# or raise `dedup.similarity` and run `curate run` again (only the search is repeated). If you know of copies that are
+# missing here, do the opposite.
 #
 # ## Is the validation split safe?
 #
-# A copy of a training clip in the validation split makes every score too good. Splits go by source video, and videos that share a duplicate
-# group go to one split whole. Both are checked here, on all clips. Then, as a check that does not trust the groups: how far each clip's
-# perceptual hash is from its nearest one in another video, in bits of 64, inside its split and across splits.
+# A copy of a training clip in the validation split makes every score too good. Splits go by source video, and videos
+# that share a duplicate group go to one split whole. Both are checked here, on all clips. Then, as a check that does
+# not trust the groups: how far each clip's perceptual hash is from its nearest one in another video, in bits of 64,
+# inside its split and across splits.
 
 # %%
 placed = clips[clips["split"].notna()]
@@ -158,7 +172,9 @@ assert torn_videos == torn_groups == 0
 
 # %%
 hashed = placed[placed["phash_middle"].notna() & ~(placed["near_black"] > 0.5)]
-bits = np.unpackbits(np.array([list(bytes.fromhex(text)) for text in hashed["phash_middle"]], dtype=np.uint8), axis=1).astype(int)
+bits = np.unpackbits(
+    np.array([list(bytes.fromhex(text)) for text in hashed["phash_middle"]], dtype=np.uint8), axis=1
+).astype(int)
 distance = (bits[:, None] != bits[None]).sum(axis=2)
 splits, sources = hashed["split"].to_numpy(), hashed["video_id"].to_numpy()
 same_split, same_video = splits[:, None] == splits[None], sources[:, None] == sources[None]
@@ -176,6 +192,7 @@ plt.show()
 print(f"nearest across splits: {across.min()} bits" if (across <= 64).any() else "one split only")
 
 # %% [markdown]
-# **What one sees and what to do.** The copies are the bars near zero, and they are all inside a split. Across splits the nearest pictures
-# should lie beyond the dotted line; a clip left of it is one to look at, since the groups also ask for the same length and for the pictures
-# themselves to agree. (The distances here take every pair; on more than some ten thousand clips, draw a sample.)
+# **What one sees and what to do.** The copies are the bars near zero, and they are all inside a split. Across splits
+# the nearest pictures should lie beyond the dotted line; a clip left of it is one to look at, since the groups also ask
+# for the same length and for the pictures themselves to agree. (The distances here take every pair; on more than some
+# ten thousand clips, draw a sample.)

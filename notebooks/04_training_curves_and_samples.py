@@ -13,12 +13,13 @@
 # %% [markdown]
 # # Did the training go well, and what did it learn?
 #
-# You have trained a model with `models train` and made videos with `models sample`. This notebook answers: did the loss fall, and on
-# videos that the model has not seen, too; at which noise levels; did the network wait for data; what do the samples look like; do they
-# move like the clips; are they new or repeated from the training set; and which source videos went in.
+# You have trained a model with `models train` and made videos with `models sample`. This notebook answers: did the loss
+# fall, and on videos that the model has not seen, too; at which noise levels; did the network wait for data; what do
+# the samples look like; do they move like the clips; are they new or repeated from the training set; and which source
+# videos went in.
 #
-# The samples are `CLIPMILL_SAMPLES`, or `demo/samples` as `make demo` makes them. The rest is found from there: a sample names its
-# checkpoint, and the checkpoint its run.
+# The samples are `CLIPMILL_SAMPLES`, or `demo/samples` as `make demo` makes them. The rest is found from there: a
+# sample names its checkpoint, and the checkpoint its run.
 
 # %%
 import json
@@ -33,9 +34,9 @@ import torch
 from helpers import DROPPED, KEPT, UNUSED, read_video, strips
 from IPython.display import display
 
-from curate.cover import covered
-from curate.shards import ClipDataset, Draw
-from models.train.config import size_px
+from clipmill.curate.cover import covered
+from clipmill.curate.shards import ClipDataset, Draw
+from clipmill.models.train.config import size_px
 
 SAMPLES = Path(os.environ.get("CLIPMILL_SAMPLES", "../demo/samples"))
 
@@ -47,45 +48,56 @@ run, config = Path(card["run"]), card["config"]
 print(f"{config['name']}: {config['about']}")
 print(f"{card['parameters']:,} parameters; {step} of {config['train']['steps']} steps; {len(samples)} samples")
 for bucket in card["buckets"]:
-    print(f"{bucket['clips']} clips of {bucket['shape']}, in batches of {bucket['batch']}; left out: {card['left_out'] or 'none'}")
+    print(
+        f"{bucket['clips']} clips of {bucket['shape']}, in batches of {bucket['batch']}; left out:"
+        f" {card['left_out'] or 'none'}"
+    )
 
 # %% [markdown]
 # ## Curves
 #
-# `log.jsonl` has a line every few steps. Rows with a validation loss are of clips of the split `val`, at fixed noise, so that two of them
-# can be compared.
+# `log.jsonl` has a line every few steps. Rows with a validation loss are of clips of the split `val`, at fixed noise,
+# so that two of them can be compared.
 
 # %%
 log = pd.DataFrame(map(json.loads, (checkpoint / "log.jsonl").read_text().splitlines()))
 trained, validated = log[log["loss"].notna()], log[log["validation_loss"].notna()]
 figure, axes = plt.subplots(1, 3, figsize=(11, 2.8), layout="constrained")
 axes[0].plot(trained["step"], trained["loss"], color=UNUSED, linewidth=1)
-axes[0].plot(trained["step"], trained["loss"].rolling(5, min_periods=1).mean(), color=KEPT, label="training, mean of 5 lines")
+axes[0].plot(
+    trained["step"], trained["loss"].rolling(5, min_periods=1).mean(), color=KEPT, label="training, mean of 5 lines"
+)
 axes[0].plot(validated["step"], validated["validation_loss"], "o-", color=DROPPED, label="validation")
 axes[0].set(title="loss", xlabel="step", ylim=(0, None))
 axes[0].legend(frameon=False)
 axes[1].plot(trained["step"], trained["grad_norm"], color=KEPT)
 axes[1].set(title="norm of the gradient", xlabel="step", yscale="log")
 axes[2].plot(trained["step"], trained["clips_per_s"], color=KEPT)
-axes[2].set(title=f"clips per second; waiting for data: {100 * trained['data_wait_share'].median():.0f} %", xlabel="step", ylim=(0, None))
+axes[2].set(
+    title=f"clips per second; waiting for data: {100 * trained['data_wait_share'].median():.0f} %",
+    xlabel="step",
+    ylim=(0, None),
+)
 plt.show()
 
 # %% [markdown]
-# **What one sees and what to do.** The training loss should fall and level off, the gradient stay within a decade, the speed be flat. A
-# validation loss that stays high or rises while the training loss falls means that the model learns its clips by heart: the demo, with
-# some twenty clips, shows it. More clips help, fewer steps, or a smaller model. Where more than a few percent are spent waiting for data,
-# raise `data.workers`, or use `data.cache=latents`.
+# **What one sees and what to do.** The training loss should fall and level off, the gradient stay within a decade, the
+# speed be flat. A validation loss that stays high or rises while the training loss falls means that the model learns
+# its clips by heart: the demo, with some twenty clips, shows it. More clips help, fewer steps, or a smaller model.
+# Where more than a few percent are spent waiting for data, raise `data.workers`, or use `data.cache=latents`.
 #
 # ## Noise levels
 #
-# The validation loss by noise level, from nearly clean on the left to nearly pure noise on the right. Much noise decides what is in the
-# video and how it moves, little noise the details.
+# The validation loss by noise level, from nearly clean on the left to nearly pure noise on the right. Much noise
+# decides what is in the video and how it moves, little noise the details.
 
 # %%
 levels = pd.DataFrame(validated["validation_loss_by_level"].tolist(), index=validated["step"].astype(int))
 figure, place = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
 for shade, (at, losses) in zip(np.linspace(0.35, 1.0, len(levels)), levels.iterrows(), strict=True):
-    place.plot((np.arange(levels.shape[1]) + 0.5) / levels.shape[1], losses, "o-", color=KEPT, alpha=shade, label=f"step {at}")
+    place.plot(
+        (np.arange(levels.shape[1]) + 0.5) / levels.shape[1], losses, "o-", color=KEPT, alpha=shade, label=f"step {at}"
+    )
 place.set(xlabel="noise level, 0 clean to 1 noise", ylabel="validation loss", ylim=(0, None))
 place.legend(frameon=False)
 plt.show()
@@ -93,7 +105,8 @@ plt.show()
 # %% [markdown]
 # ## Samples
 #
-# One row per video, frames from left to right: samples above, clips of the training set below, at the size and rate that the model sees.
+# One row per video, frames from left to right: samples above, clips of the training set below, at the size and rate
+# that the model sees.
 
 # %%
 FRAMES, STRIDE, SIZE = max(config["data"]["frames"]), config["data"]["stride"], size_px(config["data"]["sizes"][0])
@@ -135,7 +148,15 @@ sets = {"training clips": (known, UNUSED), "validation clips": (unknown, DROPPED
 figure, place = plt.subplots(figsize=(7, 2.6), layout="constrained")
 bins = np.linspace(0, max(np.quantile(change(videos), 0.98) for videos, _ in sets.values()), 25)
 for name, (videos, colour) in sets.items():
-    place.hist(change(videos), bins, weights=np.full(len(videos), 1 / len(videos)), histtype="step", linewidth=2, color=colour, label=name)
+    place.hist(
+        change(videos),
+        bins,
+        weights=np.full(len(videos), 1 / len(videos)),
+        histtype="step",
+        linewidth=2,
+        color=colour,
+        label=name,
+    )
 place.set(xlabel="change from frame to frame, grey levels", ylabel="share of videos")
 place.legend(frameon=False)
 plt.show()
@@ -143,8 +164,9 @@ plt.show()
 # %% [markdown]
 # ## New, or repeated?
 #
-# For each sample the training window that is nearest by root mean square difference of pixels. A distance says little alone, so beside it
-# stands the same for validation clips, which cannot be repeated: samples that lie much nearer than those are copies.
+# For each sample the training window that is nearest by root mean square difference of pixels. A distance says little
+# alone, so beside it stands the same for validation clips, which cannot be repeated: samples that lie much nearer than
+# those are copies.
 
 
 # %%
@@ -157,21 +179,24 @@ def nearest(videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 found, partner = nearest(made)
 floor, _ = nearest(unknown)
-print(f"nearest training window, median: {np.median(found):.1f} grey levels for samples, {np.median(floor):.1f} for validation clips")
+print(
+    f"nearest training window, median: {np.median(found):.1f} grey levels for samples, {np.median(floor):.1f} for"
+    " validation clips"
+)
 print(f"{100 * np.mean(found < floor.min()):.0f} % of the samples are nearer than any validation clip")
 closest = np.argsort(found)[:2]
 pairs = np.stack([video for i in closest for video in (made[i], known[partner[i]])])
 display(strips(pairs, "samples nearest to a training window, each above its window"))
 
 # %% [markdown]
-# **What one sees and what to do.** On the demo most samples are recognisably one of the few training clips: the model is large enough to
-# know them by heart, and no score against the training clips would tell. Score against held-out clips, look at these pairs before a
-# sample is called new, and train on more.
+# **What one sees and what to do.** On the demo most samples are recognisably one of the few training clips: the model
+# is large enough to know them by heart, and no score against the training clips would tell. Score against held-out
+# clips, look at these pairs before a sample is called new, and train on more.
 #
 # ## What went in
 #
-# How often each clip was drawn up to this checkpoint, by source video. The same as `models info CKPT --clips`; docs/queries.md goes on
-# from here to the bytes of the sources.
+# How often each clip was drawn up to this checkpoint, by source video. The same as `models info CKPT --clips`;
+# docs/queries.md goes on from here to the bytes of the sources.
 
 # %%
 drawn = pd.read_parquet(checkpoint / "steps" / f"{step:08d}" / "clips.parquet")

@@ -1,4 +1,6 @@
-"""What the notebooks share: pictures of a run's clips, sheets of them, strips of videos, and the commands of a shell."""
+"""What the notebooks share: pictures of a run's clips, sheets of them, strips of videos, and the commands of a
+shell.
+"""
 
 import io
 import os
@@ -22,7 +24,9 @@ _WIDTH_PX = 240
 
 
 def pictures(run: Path, clip_ids: Iterable[str], role: str = "middle") -> dict[str, np.ndarray]:
-    """clip_id -> the stored frame, uint8 [H, W, 3] RGB, 240 px at most. role: first, middle or last. Clips without one are left out."""
+    """clip_id -> the stored frame, uint8 [H, W, 3] RGB, 240 px at most. role: first, middle or last. Clips without one
+    are left out.
+    """
     wanted = pc.field("clip_id").isin(pa.array(clip_ids, pa.string())) & (pc.field("role") == role)
     rows = pq.read_table(run / "frames", columns=["clip_id", "jpeg"], filters=wanted).to_pylist()
     return {row["clip_id"]: _decoded(row["jpeg"]) for row in rows}
@@ -63,8 +67,13 @@ def _as_jpeg(figure: plt.Figure) -> Image:
 def strips(videos: np.ndarray, title: str, side_px: int = 60) -> Image:
     """uint8 [N, T, H, W, 3], one row per video, its frames from left to right."""
     frames = videos.shape[1]
-    figure, place = plt.subplots(figsize=(frames * side_px / 72, len(videos) * side_px / 72 + 0.3), layout="constrained")
-    rows = [np.concatenate(list(np.pad(video, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)), axis=1) for video in videos]
+    figure, place = plt.subplots(
+        figsize=(frames * side_px / 72, len(videos) * side_px / 72 + 0.3), layout="constrained"
+    )
+    rows = [
+        np.concatenate(list(np.pad(video, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)), axis=1)
+        for video in videos
+    ]
     place.imshow(np.concatenate(rows), interpolation="nearest")
     place.set_title(title, loc="left")
     place.axis("off")
@@ -83,14 +92,26 @@ def name_of(clip: pd.Series) -> str:
 
 
 def shell(command: str, folder: Path, may_fail: bool = False) -> str:
-    """Run `curate ...` or `evaluate ...` in a folder; the command and what it prints, with its errors where it may fail.
+    """Run `curate ...` or `evaluate ...` in a folder; the command and what it prints, with its errors where it may
+    fail.
 
     Raises RuntimeError where it fails and must not.
     """
     name, *words = command.split()
     # A kernel asks programs for colours; here they would be escape codes in the text.
-    plain = {key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "CLICOLOR_FORCE")} | {"COLUMNS": "100"}
-    done = subprocess.run([sys.executable, "-m", f"{name}.cli", *words], cwd=folder, env=plain, capture_output=True, text=True, check=False)
+    plain = {key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "CLICOLOR_FORCE")} | {
+        "COLUMNS": "100"
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", f"clipmill.{name}.cli", *words],
+        cwd=folder,
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode and not may_fail:
         raise RuntimeError(f"{command}: {done.stderr.strip()}")
-    return f"$ {command}\n" + "\n".join(line.rstrip() for line in (done.stdout + done.stderr * may_fail).splitlines() if line.strip())
+    return f"$ {command}\n" + "\n".join(
+        line.rstrip() for line in (done.stdout + done.stderr * may_fail).splitlines() if line.strip()
+    )

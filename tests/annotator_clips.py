@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from curate.annotators import ROLES, Annotator, ClipFrames
-from curate.picture import decode_jpeg, encode_jpeg
-from curate.signals import SignalBuilder
-from curate.video import VideoDecoder, open_video
+from clipmill.curate.annotators import ROLES, Annotator, ClipFrames
+from clipmill.curate.picture import decode_jpeg, encode_jpeg
+from clipmill.curate.signals import SignalBuilder
+from clipmill.curate.video import VideoDecoder, open_video
 
 FULL = (0.0, 0.0, 1.0, 1.0)
 
@@ -38,12 +38,26 @@ def clip(frames=(), t_s=(), crop=FULL, size=(640, 360), observed=(), lumas=None,
     t_s, observed = np.asarray(t_s, float), np.asarray(observed, np.float32)
     end = float(max([1.0, *t_s, *signals_t]))
     return ClipFrames(
-        "c", "v", 0.0, end, *size, crop, t_s, np.asarray(frames), tuple(roles), np.arange(len(observed)), observed, signals_t, signals
+        "c",
+        "v",
+        0.0,
+        end,
+        *size,
+        crop,
+        t_s,
+        np.asarray(frames),
+        tuple(roles),
+        np.arange(len(observed)),
+        observed,
+        signals_t,
+        signals,
     )
 
 
 def of_file(annotator: Annotator, path: Path, first=0, last=10**9, change=lambda luma: luma):
-    """One clip of a real file, frames [first, last), as the pipeline would hand it to `annotator`; `change` alters what it observes."""
+    """One clip of a real file, frames [first, last), as the pipeline would hand it to `annotator`; `change` alters what
+    it observes.
+    """
     request = annotator.frames
     frames, times, observed, jpegs = [], [], [], []
     signals, signals_t = SignalBuilder(), []
@@ -75,7 +89,8 @@ def of_file(annotator: Annotator, path: Path, first=0, last=10**9, change=lambda
             frames = [decode_jpeg(encode_jpeg(f.rgb(request.short_side_px), 90), gray=request.gray) for f in picked]
             times = [signals_t[0], signals_t[len(signals_t) // 2], signals_t[-1]]
     return ClipFrames(
-        path.name, path.name, signals_t[0], signals_t[-1], info.width, info.height, FULL, np.asarray(times), np.asarray(frames),
+        path.name, path.name, signals_t[0], signals_t[-1], info.width, info.height, FULL, np.asarray(times),
+        np.asarray(frames),
         ROLES if request and request.roles else (), np.arange(len(observed)), np.asarray(observed, np.float32),
         np.asarray(signals_t), signals.finish(),
     )  # fmt: skip

@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from curate.schema import clip_id
-from curate.video import VideoDecoder, open_video
+from clipmill.curate.schema import clip_id
+from clipmill.curate.video import VideoDecoder, open_video
 
 BITS = 10
 
@@ -27,7 +27,9 @@ def read(picture: np.ndarray) -> int:
     return sum(1 << b for b, x in enumerate(edges) if middle[:, x].mean() > 128)
 
 
-def write_video(path: Path, pts: list[int], time_base: Fraction, codec: str = "libx264", size=(320, 180), gop: int = 12, **options) -> Path:
+def write_video(
+    path: Path, pts: list[int], time_base: Fraction, codec: str = "libx264", size=(320, 180), gop: int = 12, **options
+) -> Path:
     """One frame per entry of `pts` (in `time_base`), frame i painted with i."""
     with av.open(str(path), "w") as container:
         rate = round(1 / (float(time_base) * (pts[1] - pts[0]))) if len(pts) > 1 else 25

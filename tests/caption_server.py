@@ -16,11 +16,11 @@ GOOD = "good"
 
 
 class CaptionServer(ThreadingHTTPServer):
-    """plan: for the i-th question (told apart by what is asked), what its tries get, one after the other; the last holds for all that
-    follow, and questions beyond the plan get good answers. actions: good, garbage, empty, blank, refuse, 429, 400, 500, hang,
-    drop, drip, cut, open, moved.
-    asked: question -> actions served. problems: what was wrong with requests. at_once: the most requests that waited for an answer
-    at the same time.
+    """plan: for the i-th question (told apart by what is asked), what its tries get, one after the other; the last
+    holds for all that follow, and questions beyond the plan get good answers. actions: good, garbage, empty, blank,
+    refuse, 429, 400, 500, hang, drop, drip, cut, open, moved.
+    asked: question -> actions served. problems: what was wrong with requests. at_once: the most requests that waited
+    for an answer at the same time.
     """
 
     daemon_threads = True
@@ -81,7 +81,8 @@ class Handler(BaseHTTPRequestHandler):
         question = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         self.server.problems += problems(self.path, body)
         self.server.contents[question] = content
-        # Only as long as the client must wait: once it has its answer, its next question may come before this thread goes on.
+        # Only as long as the client must wait: once it has its answer, its next question may come before this thread
+        # goes on.
         self.server.busy(1)
         time.sleep(self.server.delay_s)
         self.server.busy(-1)
@@ -104,7 +105,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _answer(self, content, reason="stop"):
-        return {"choices": [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": reason}]}
+        return {
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": reason}]
+        }
 
     def _good(self, question):
         self._json(200, self._answer(answer_to(question)))
@@ -178,7 +181,12 @@ def problems(path, body):
             start, _, data = part["image_url"]["url"].partition(",")
             raw = np.frombuffer(base64.b64decode(data, validate=True), np.uint8)
             picture = cv2.imdecode(raw, cv2.IMREAD_COLOR)
-            if start != "data:image/jpeg;base64" or raw[:2].tolist() != [0xFF, 0xD8] or picture is None or picture.std() == 0:
+            if (
+                start != "data:image/jpeg;base64"
+                or raw[:2].tolist() != [0xFF, 0xD8]
+                or picture is None
+                or picture.std() == 0
+            ):
                 found.append("not a JPEG")
         elif part["type"] != "text" or not part["text"]:
             found.append(str(part)[:80])

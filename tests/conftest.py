@@ -1,4 +1,6 @@
-"""Fixtures shared by all tests. Real footage lies in a folder `shared/` beside the checkout; tests that need it skip without it."""
+"""Fixtures shared by all tests. Real footage lies in a folder `shared/` beside the checkout; tests that need it skip
+without it.
+"""
 
 import os
 import shutil
@@ -29,23 +31,31 @@ def shared_videos() -> Path:
     return folder
 
 
-def curate(*arguments: object, cwd: Path | None = None, check: bool = True, timeout_s: float = 900) -> subprocess.CompletedProcess:
+def curate(
+    *arguments: object, cwd: Path | None = None, check: bool = True, timeout_s: float = 900
+) -> subprocess.CompletedProcess:
     """Run the real command in its own process, as a user does."""
     return _command("curate", arguments, cwd, check, timeout_s)
 
 
-def evaluate(*arguments: object, cwd: Path | None = None, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess:
+def evaluate(
+    *arguments: object, cwd: Path | None = None, check: bool = True, timeout_s: float = 300
+) -> subprocess.CompletedProcess:
     """Run the real command in its own process, as a user does."""
     return _command("evaluate", arguments, cwd, check, timeout_s)
 
 
-def models(*arguments: object, cwd: Path | None = None, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess:
+def models(
+    *arguments: object, cwd: Path | None = None, check: bool = True, timeout_s: float = 300
+) -> subprocess.CompletedProcess:
     """Run the real command in its own process, as a user does."""
     return _command("models", arguments, cwd, check, timeout_s)
 
 
-def _command(name: str, arguments: tuple, cwd: Path | None, check: bool, timeout_s: float) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"{name}.cli", *map(str, arguments)]
+def _command(
+    name: str, arguments: tuple, cwd: Path | None, check: bool, timeout_s: float
+) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"clipmill.{name}.cli", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s)
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -73,13 +83,18 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 @pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Demo videos with truth.parquet, rendered once."""
-    return made_once(tmp_path_factory, "demo", lambda folder: curate("demo", folder / "videos", "--minutes", DEMO_MINUTES)) / "videos"
+    return (
+        made_once(tmp_path_factory, "demo", lambda folder: curate("demo", folder / "videos", "--minutes", DEMO_MINUTES))
+        / "videos"
+    )
 
 
 @pytest.fixture(scope="session")
 def demo_run(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo videos curated once with the default preset. Read-only: copy it before changing anything."""
-    return made_once(tmp_path_factory, "run", lambda folder: curate("run", demo_videos, "--out", folder / "run")) / "run"
+    return (
+        made_once(tmp_path_factory, "run", lambda folder: curate("run", demo_videos, "--out", folder / "run")) / "run"
+    )
 
 
 @pytest.fixture
@@ -111,8 +126,33 @@ def _train(demo_run: Path, root: Path) -> None:
     settings = (*(f"train.{word}" for word in every), "data.cache=none", "data.workers=0")
     nano = ("--config", "demo-nano", "--device", "cpu", *(word for setting in settings for word in ("--set", setting)))
     models("train", demo_run, *nano, "--out", root / "ckpt", "--steps", 2)
-    models("sample", root / "ckpt", "--out", root / "samples", "--n", 4, "--frames", 8, "--device", "cpu", "--set", "sample.steps=2")
+    models(
+        "sample",
+        root / "ckpt",
+        "--out",
+        root / "samples",
+        "--n",
+        4,
+        "--frames",
+        8,
+        "--device",
+        "cpu",
+        "--set",
+        "sample.steps=2",
+    )
     clips = ("--set", "clip_frames=8", "--set", "n_real=0", "--set", "n_fake=0", "--features", "mini")
     # A relative path, as people type it: the row must lead back all the same.
-    evaluate("run", demo_run, "samples", *clips, "--metrics", "fvd", "--out", "scores.parquet", "--cache", root / "cache", cwd=root)
+    evaluate(
+        "run",
+        demo_run,
+        "samples",
+        *clips,
+        "--metrics",
+        "fvd",
+        "--out",
+        "scores.parquet",
+        "--cache",
+        root / "cache",
+        cwd=root,
+    )
     (root / "run").symlink_to(demo_run)  # where the documentation's queries look

@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 
-from curate.demo.plan import LAWS, ShotPlan
-from curate.demo.shot import build_scene
+from clipmill.curate.demo.plan import LAWS, ShotPlan
+from clipmill.curate.demo.shot import build_scene
 
 
-def demo_clips(count: int, seed: int, frames: int = 16, picture: tuple[int, int] = (160, 96), fps: float = 12.0) -> list[np.ndarray]:
+def demo_clips(
+    count: int, seed: int, frames: int = 16, picture: tuple[int, int] = (160, 96), fps: float = 12.0
+) -> list[np.ndarray]:
     """uint8 [T, H, W, 3] each, all laws alike often."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.core.noise_level import over
-from models.core.parametrisation import Estimate, estimate_of_x0
+from clipmill.models.core.noise_level import over
+from clipmill.models.core.parametrisation import Estimate, estimate_of_x0
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,9 @@ def correlated_frames(covariance):
 
     def denoise(z, level):
         noisy = level.alpha**2 * covariance + level.sigma**2 * torch.eye(len(covariance), dtype=torch.float64)
-        return estimate_of_x0(torch.einsum("ij,bj...->bi...", level.alpha * covariance @ torch.linalg.inv(noisy), z), z, level)
+        return estimate_of_x0(
+            torch.einsum("ij,bj...->bi...", level.alpha * covariance @ torch.linalg.inv(noisy), z), z, level
+        )
 
     return denoise
 
@@ -48,7 +50,9 @@ def two_points(distance, variance):
         spread = variance * level.alpha**2 + level.sigma**2
         centre = distance * torch.tanh(over(distance * level.alpha / spread, z) * z)
         residual = z - over(level.alpha, z) * centre
-        return Estimate(centre + over(variance * level.alpha / spread, z) * residual, over(level.sigma / spread, z) * residual)
+        return Estimate(
+            centre + over(variance * level.alpha / spread, z) * residual, over(level.sigma / spread, z) * residual
+        )
 
     return denoise
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from evaluate.i3d_weights import Known, tensor_crc32c
+from clipmill.evaluate.i3d_weights import Known, tensor_crc32c
 
 
 def table_of(variables):
@@ -22,8 +22,13 @@ def as_kinetics_port(variables):
 
 
 def _as_state(variables, unit_name, norm):
-    kinds = {"conv_3d/w": "conv3d.weight", "conv_3d/b": "conv3d.bias", "batch_norm/beta": f"{norm}.bias",
-             "batch_norm/moving_mean": f"{norm}.running_mean", "batch_norm/moving_variance": f"{norm}.running_var"}  # fmt: skip
+    kinds = {
+        "conv_3d/w": "conv3d.weight",
+        "conv_3d/b": "conv3d.bias",
+        "batch_norm/beta": f"{norm}.bias",
+        "batch_norm/moving_mean": f"{norm}.running_mean",
+        "batch_norm/moving_variance": f"{norm}.running_var",
+    }
     state = {}
     for name, values in variables.items():
         unit, layer, part = name.rsplit("/", 2)
@@ -41,7 +46,10 @@ def _pytorch_i3d_unit(unit):
     block, *rest = unit.split("/")
     if not rest:
         return block
-    number, letter = rest[0][-1], "" if rest[0] == "Branch_0" else "b" if "3x3" in rest[1] or rest[0] == "Branch_3" else "a"
+    number, letter = (
+        rest[0][-1],
+        "" if rest[0] == "Branch_0" else "b" if "3x3" in rest[1] or rest[0] == "Branch_3" else "a",
+    )
     return f"{block}.b{number}{letter}"
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import schema
-from curate.decisions import counts, decide, freeze, outcomes, save
-from curate.manifest import write_atomic, write_json
-from curate.policy import parse
-from curate.waterfall import summary
+from clipmill.curate import schema
+from clipmill.curate.decisions import counts, decide, freeze, outcomes, save
+from clipmill.curate.manifest import write_atomic, write_json
+from clipmill.curate.policy import parse
+from clipmill.curate.waterfall import summary
 
 HOSTILE = "<script>alert(1)</script>.mp4"
 BREAKOUT = "</script><img src=x onerror=alert(2)>.webm"
@@ -49,7 +49,11 @@ DEFAULT = {
     "near_black": {"max": 0.5},
     "dup_rank": {"max": 0},
 }
-STRICT = {"motion": {"min": 0.03, "max": 1.5}, "text_area": {"drop_highest": "25%"}, "sharpness": {"drop_lowest": "25%"}}
+STRICT = {
+    "motion": {"min": 0.03, "max": 1.5},
+    "text_area": {"drop_highest": "25%"},
+    "sharpness": {"drop_lowest": "25%"},
+}
 
 
 @dataclass(frozen=True)
@@ -99,15 +103,31 @@ def _videos(shape: Shape, rng: np.random.Generator) -> tuple[list[dict], list[di
         fps = [(24, 1), (25, 1), (30000, 1001), (60, 1)][int(rng.integers(4))]
         rows.append(
             _row(relpath, "ok", rng)
-            | {"width": width, "height": height, "avg_fps_num": fps[0], "avg_fps_den": fps[1], "duration_s": 6.0 * shape.clips_per_video}
-            | {"video_codec": str(rng.choice(["h264", "h264", "hevc", "vp9", "av1"])), "container": "mov,mp4,m4a", "pix_fmt": "yuv420p"}
+            | {
+                "width": width,
+                "height": height,
+                "avg_fps_num": fps[0],
+                "avg_fps_den": fps[1],
+                "duration_s": 6.0 * shape.clips_per_video,
+            }
+            | {
+                "video_codec": str(rng.choice(["h264", "h264", "hevc", "vp9", "av1"])),
+                "container": "mov,mp4,m4a",
+                "pix_fmt": "yuv420p",
+            }
             | {"is_vfr": i % 9 == 0, "has_audio": i % 2 == 0, "interlaced": False, "n_decode_errors": 0}
-            | {"license": ["CC-BY-4.0", "CC0-1.0", None][i % 3], "source_url": "https://example.org/v/1" if i % 2 else None}
+            | {
+                "license": ["CC-BY-4.0", "CC0-1.0", None][i % 3],
+                "source_url": "https://example.org/v/1" if i % 2 else None,
+            }
         )
     bad = [
-        _row("broken/empty.mp4", "error", rng) | {"error_stage": "probe", "error_message": "the file is empty (0 bytes)"},
-        _row("broken/text.mp4", "error", rng) | {"error_stage": "probe", "error_message": "Invalid data found: <b>not</b> a video"},
-        _row("broken/hang.ts", "error", rng) | {"error_stage": "timeout", "error_message": "killed after 120 s without progress"},
+        _row("broken/empty.mp4", "error", rng)
+        | {"error_stage": "probe", "error_message": "the file is empty (0 bytes)"},
+        _row("broken/text.mp4", "error", rng)
+        | {"error_stage": "probe", "error_message": "Invalid data found: <b>not</b> a video"},
+        _row("broken/hang.ts", "error", rng)
+        | {"error_stage": "timeout", "error_message": "killed after 120 s without progress"},
         _row("broken/cut.mp4", "partial", rng)
         | {"duration_s": 9.5, "error_stage": "decode", "error_message": "stopped at 9.5 s: the file is truncated"},
         _row("copy of plain name.mp4", "duplicate", rng) | {"duplicate_of": "plain name.mp4"},
@@ -116,7 +136,12 @@ def _videos(shape: Shape, rng: np.random.Generator) -> tuple[list[dict], list[di
 
 
 def _row(relpath: str, status: str, rng: np.random.Generator) -> dict:
-    return {"video_id": rng.bytes(16).hex(), "relpath": relpath, "status": status, "size_bytes": int(rng.integers(10**6, 10**8))}
+    return {
+        "video_id": rng.bytes(16).hex(),
+        "relpath": relpath,
+        "status": status,
+        "size_bytes": int(rng.integers(10**6, 10**8)),
+    }
 
 
 def _clips(video: dict, n: int, rng: np.random.Generator) -> list[dict]:
@@ -125,10 +150,19 @@ def _clips(video: dict, n: int, rng: np.random.Generator) -> list[dict]:
         start, length = 6.0 * k, float(rng.uniform(2, 6))
         clip = schema.clip_id(video["video_id"], int(start * 1000), int((start + length) * 1000))
         rows.append(
-            {"clip_id": clip, "video_id": video["video_id"], "relpath": video["relpath"], "clip_index": k, "start_s": start}
+            {
+                "clip_id": clip,
+                "video_id": video["video_id"],
+                "relpath": video["relpath"],
+                "clip_index": k,
+                "start_s": start,
+            }
             | {"end_s": start + length, "duration_s": length, "n_frames": int(length * 25), "fps": np.float32(25.0)}
             | {k: video.get(k) for k in ("width", "height", "license", "source_url")}
-            | {"cut_residual": np.float32(rng.beta(1, 8)), "caption": "A <i>sprite</i> & its shadow" if k == 0 else None}
+            | {
+                "cut_residual": np.float32(rng.beta(1, 8)),
+                "caption": "A <i>sprite</i> & its shadow" if k == 0 else None,
+            }
         )
     return rows
 
@@ -139,7 +173,9 @@ def _score(clips: pd.DataFrame, rng: np.random.Generator) -> list[tuple[int, str
     activity = rng.normal(size=n)
     static = rng.random(n) < 0.08
     clips["motion"] = np.where(static, rng.uniform(0, 0.006, n), np.exp(-2.2 + 0.9 * activity)).astype(np.float32)
-    clips["static_share"] = np.clip(0.5 - 0.2 * activity + rng.normal(0, 0.1, n) + static * 0.4, 0, 1).astype(np.float32)
+    clips["static_share"] = np.clip(0.5 - 0.2 * activity + rng.normal(0, 0.1, n) + static * 0.4, 0, 1).astype(
+        np.float32
+    )
     clips["text_area"] = np.where(rng.random(n) < 0.6, 0.0, rng.beta(1, 14, n) + static * 0.05).astype(np.float32)
     clips["sharpness"] = np.exp(5 - 0.4 * activity + rng.normal(0, 0.6, n)).astype(np.float32)
     clips["blockiness"] = rng.beta(2, 12, n).astype(np.float32)
@@ -149,7 +185,10 @@ def _score(clips: pd.DataFrame, rng: np.random.Generator) -> list[tuple[int, str
     clips["camera"] = pd.Series(rng.choice(["static", "pan", "zoom"], n), dtype="str")
     status = {a: np.full(n, "ok", object) for a in ("motion", "text", "quality", "dedup")}
     errors = []
-    for annotator, step, message in (("text", 41, "no frame could be read: <JPEG>"), ("quality", 67, "fewer than 2 frames")):
+    for annotator, step, message in (
+        ("text", 41, "no frame could be read: <JPEG>"),
+        ("quality", 67, "fewer than 2 frames"),
+    ):
         for row in range(5, n, step):
             status[annotator][row] = "error"
             errors.append((row, annotator, message))
@@ -166,7 +205,10 @@ def _annotations(folder: Path, clips: pd.DataFrame, errors: list[tuple[int, str,
     for annotator in ("motion", "text", "quality", "dedup"):
         message = {row: text for row, name, text in errors if name == annotator}
         status = [dict(s)[annotator] for s in clips["score_status"]]
-        rows = [{"clip_id": c, "status": s, "error": message.get(i)} for i, (c, s) in enumerate(zip(clips["clip_id"], status, strict=True))]
+        rows = [
+            {"clip_id": c, "status": s, "error": message.get(i)}
+            for i, (c, s) in enumerate(zip(clips["clip_id"], status, strict=True))
+        ]
         write_atomic(folder / "annotations" / f"{annotator}.v1" / "all.parquet", pa.Table.from_pylist(rows, keys))
     stale = [{"clip_id": "0" * 32, "status": "error", "error": "an older version's failure"}]
     write_atomic(folder / "annotations" / "motion.v0" / "all.parquet", pa.Table.from_pylist(stale, keys))
@@ -183,9 +225,13 @@ def _frames(folder: Path, clips: pd.DataFrame) -> None:
 
 
 def picture(clip: object, k: int) -> np.ndarray:
-    """uint8 [H, W, 3]: a gradient sky with a ball that moves by the clip's motion, dark or with text where the scores say so."""
+    """uint8 [H, W, 3]: a gradient sky with a ball that moves by the clip's motion, dark or with text where the scores
+    say so.
+    """
     seed = int(clip.clip_id[:8], 16)
-    h, w = (256, 256 * clip.width // clip.height) if clip.width > clip.height else (256 * clip.height // clip.width, 256)
+    h, w = (
+        (256, 256 * clip.width // clip.height) if clip.width > clip.height else (256 * clip.height // clip.width, 256)
+    )
     hue = np.full((h, w), seed % 180, np.float32)
     light = np.linspace(230, 90, h)[:, None] + 20 * np.sin(np.arange(w) / 17 + seed % 7)[None]
     hsv = np.stack([hue, np.full((h, w), 70 + seed % 110), np.clip(light, 0, 255)], -1).astype(np.uint8)
@@ -195,7 +241,16 @@ def picture(clip: object, k: int) -> np.ndarray:
     cv2.circle(image, (x, int(h * 0.62)), h // 7, (seed % 255, seed // 255 % 255, 220), -1, cv2.LINE_AA)
     cv2.rectangle(image, (0, int(h * 0.8)), (w, h), (40, 90 + seed % 80, 60), -1)
     if np.nan_to_num(clip.text_area) > 0.02:
-        cv2.putText(image, "BREAKING NEWS", (10, int(h * 0.93)), cv2.FONT_HERSHEY_DUPLEX, h / 330, (255, 255, 255), 2, cv2.LINE_AA)
+        cv2.putText(
+            image,
+            "BREAKING NEWS",
+            (10, int(h * 0.93)),
+            cv2.FONT_HERSHEY_DUPLEX,
+            h / 330,
+            (255, 255, 255),
+            2,
+            cv2.LINE_AA,
+        )
     return image // 8 if np.nan_to_num(clip.near_black) > 0.5 else image
 
 
@@ -209,7 +264,13 @@ def _manifest(folder: Path, manifest: pd.DataFrame) -> None:
     pq.write_table(pa.table(arrays), folder / "manifest.parquet")
     tars = [("train-00000.tar", "train", kept & (split == "train")), ("val-00000.tar", "val", kept & (split == "val"))]
     rows = [
-        {"shard": name, "split": part, "n_clips": int(m.sum()), "total_duration_s": float(manifest["duration_s"][m].sum()), "fps": 24.0}
+        {
+            "shard": name,
+            "split": part,
+            "n_clips": int(m.sum()),
+            "total_duration_s": float(manifest["duration_s"][m].sum()),
+            "fps": 24.0,
+        }
         | {"size_bytes": 12_345_678, "sha256": "ab" * 32, "width": 256, "height": 256, "codec": "h264"}
         for name, part, m in tars
     ]

@@ -12,7 +12,8 @@ TEXT = {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "lay
 COCA = {
     "model_cfg": {
         "embed_dim": 32,
-        "vision_cfg": CONFIG["model_cfg"]["vision_cfg"] | {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+        "vision_cfg": CONFIG["model_cfg"]["vision_cfg"]
+        | {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
         "text_cfg": TEXT | {"embed_cls": True, "output_tokens": True},
         "multimodal_cfg": TEXT | {"layers": 2, "attn_pooler_heads": 2},
         "custom_text": True,

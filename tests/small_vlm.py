@@ -1,4 +1,6 @@
-"""Small networks of transformers' own classes with seeded random weights, saved with processors made here, as a hub's folder holds them."""
+"""Small networks of transformers' own classes with seeded random weights, saved with processors made here, as a hub's
+folder holds them.
+"""
 
 from pathlib import Path
 
@@ -7,7 +9,8 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 WORDS = [
-    "a", "the", "man", "woman", "dog", "cat", "runs", "walks", "sits", "on", "in", "over", "sea", "street", "red", "blue", "camera",
+    "a", "the", "man", "woman", "dog", "cat", "runs", "walks", "sits", "on", "in", "over", "sea", "street", "red",
+    "blue", "camera",
     "moves", "left", "right", "while", "it", "rains", ".",
 ]  # fmt: skip
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]

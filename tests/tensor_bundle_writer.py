@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-from evaluate.crc32c import crc32c, masked
+from clipmill.evaluate.crc32c import crc32c, masked
 
 
 def varint(value):
@@ -32,7 +32,9 @@ def block_of(rows):
     """Prefix-compressed rows with one restart point."""
     out, before = bytearray(), b""
     for key, value in rows:
-        shared = next((k for k, (a, b) in enumerate(zip(key, before, strict=False)) if a != b), min(len(key), len(before)))
+        shared = next(
+            (k for k, (a, b) in enumerate(zip(key, before, strict=False)) if a != b), min(len(key), len(before))
+        )
         out += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
         before = key
     return bytes(out) + struct.pack("<II", 0, 1)
@@ -45,7 +47,11 @@ def snappy(data):
     def flush():
         for start in range(0, len(literal), 300):
             part = literal[start : start + 300]
-            out.extend(bytes([(len(part) - 1) << 2]) if len(part) <= 60 else bytes([61 << 2]) + struct.pack("<H", len(part) - 1))
+            out.extend(
+                bytes([(len(part) - 1) << 2])
+                if len(part) <= 60
+                else bytes([61 << 2]) + struct.pack("<H", len(part) - 1)
+            )
             out.extend(part)
         literal.clear()
 
@@ -53,7 +59,9 @@ def snappy(data):
         found = seen.get(data[at : at + 4])
         seen[data[at : at + 4]] = at
         length = 0
-        while found is not None and length < 64 and at + length < len(data) and data[found + length] == data[at + length]:
+        while (
+            found is not None and length < 64 and at + length < len(data) and data[found + length] == data[at + length]
+        ):
             length += 1
         if length < 4:
             literal.append(data[at])

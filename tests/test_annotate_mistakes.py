@@ -1,4 +1,6 @@
-"""Mistakes around `curate annotate`, by the real command: what is good stays, decisions stay, and what failed is said."""
+"""Mistakes around `curate annotate`, by the real command: what is good stays, decisions stay, and what failed is
+said.
+"""
 
 import json
 import shutil
@@ -59,7 +61,9 @@ def test_what_failed_is_said_at_the_end(demo_copy: Path):
     wanted = max((demo_copy / "frames").glob("*.parquet"), key=lambda path: pq.read_metadata(path).num_rows)
     table = pq.read_table(wanted)
     at = table.column_names.index("jpeg")
-    pq.write_table(table.set_column(at, table.schema.field(at), pa.array([b"no picture"] * len(table), pa.binary())), wanted)
+    pq.write_table(
+        table.set_column(at, table.schema.field(at), pa.array([b"no picture"] * len(table), pa.binary())), wanted
+    )
     said = curate("annotate", demo_copy, "--only", "text", "--set", "text.side_px=160").stdout
     statuses = pd.read_parquet(demo_copy / "manifest.parquet")["score_status"].map(lambda pairs: dict(pairs)["text"])
     n = int((statuses == "error").sum())
@@ -69,7 +73,9 @@ def test_what_failed_is_said_at_the_end(demo_copy: Path):
     assert json.loads((demo_copy / "run.json").read_text())["failed_scores"]["text"] == n
 
 
-@pytest.mark.parametrize("words", ["--set motion.min=0.1", "--set motion.drop_lowest=30% --set text_area=off --name mine"])
+@pytest.mark.parametrize(
+    "words", ["--set motion.min=0.1", "--set motion.drop_lowest=30% --set text_area=off --name mine"]
+)
 def test_annotate_keeps_the_policy_of_filter(demo_copy: Path, words: str):
     curate("filter", demo_copy, *words.split())
     name = json.loads((demo_copy / "run.json").read_text())["policy"]

@@ -11,7 +11,13 @@ import pandas as pd
 import pytest
 from conftest import curate
 
-CHEAP = ("--no-export", "--set", "scenes.detector=cascade", "--set", "annotators=['borders','motion','quality','phash']")
+CHEAP = (
+    "--no-export",
+    "--set",
+    "scenes.detector=cascade",
+    "--set",
+    "annotators=['borders','motion','quality','phash']",
+)
 CHEAP = (*CHEAP, "--set", "policy.text_area=off")
 
 
@@ -131,9 +137,13 @@ def test_user_errors_are_one_line(tmp_path):
     out = ("--out", tmp_path / "run")
     one_line(curate("run", tmp_path / "empty", *out, check=False), "no videos below")
     one_line(curate("run", tmp_path / "missing", *out, check=False), "there is no file or folder")
-    one_line(curate("run", tmp_path / "in", *out, "--set", "scenes.detecter=x", check=False), "did you mean 'detector'?")
+    one_line(
+        curate("run", tmp_path / "in", *out, "--set", "scenes.detecter=x", check=False), "did you mean 'detector'?"
+    )
     one_line(curate("run", tmp_path / "in", *out, "--set", "scens.detector=x", check=False), "did you mean 'scenes'?")
-    one_line(curate("run", tmp_path / "in", *out, "--set", "policy.motoin.min=1", check=False), "did you mean 'motion'?")
+    one_line(
+        curate("run", tmp_path / "in", *out, "--set", "policy.motoin.min=1", check=False), "did you mean 'motion'?"
+    )
     one_line(curate("run", tmp_path / "in", *out, "--preset", "nope", check=False), "there are: cosmos, ")
     one_line(curate("run", tmp_path / "in", *out, "--engine", "slurm", check=False), "there is: local")
     one_line(curate("run", tmp_path / "in", check=False), "--out")
@@ -145,10 +155,10 @@ def test_user_errors_are_one_line(tmp_path):
 
 
 def test_a_file_that_vanishes_mid_run_is_a_row(tmp_path):
-    from curate.config import load
-    from curate.manifest import RunDir, read_table
-    from curate.task import BASE, VideoTask
-    from curate.work import process_video
+    from clipmill.curate.config import load
+    from clipmill.curate.manifest import RunDir, read_table
+    from clipmill.curate.task import BASE, VideoTask
+    from clipmill.curate.work import process_video
 
     config = load("default", ["annotators=['borders','motion']", "scenes.detector=cascade"])
     gone, unit = str(tmp_path / "gone.mp4"), "ab" * 16
@@ -168,7 +178,10 @@ def tiny_disk(tmp_path):
         pytest.skip("mounting a small file system needs root")
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=70m", "tmpfs", str(folder)], capture_output=True).returncode != 0:
+    if (
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=70m", "tmpfs", str(folder)], capture_output=True).returncode
+        != 0
+    ):
         pytest.skip("cannot mount a tmpfs here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=False)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from annotator_clips import clip, of_file, texture
 
-from curate.annotators.borders import Borders
+from clipmill.curate.annotators.borders import Borders
 
 BORDERS = Borders()
 
@@ -19,7 +19,9 @@ def barred(luma, top=0, bottom=0, left=0, right=0, black=16, quality=None):
     height, width = luma.shape
     out = np.full_like(luma, black)
     out[top : height - bottom, left : width - right] = luma[top : height - bottom, left : width - right]
-    return out if quality is None else cv2.imdecode(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 0)
+    return (
+        out if quality is None else cv2.imdecode(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 0)
+    )
 
 
 @pytest.mark.parametrize("black", [0, 16, 28])
@@ -71,7 +73,9 @@ def vignette():
     return (texture(3) * np.clip(1.25 - (x**2 + y**2), 0, 1) + 10).clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("scene", [fade_to_black, skyline, title, vignette, lambda: np.full((720, 1280), 16, np.uint8), lambda: texture(0)])
+@pytest.mark.parametrize(
+    "scene", [fade_to_black, skyline, title, vignette, lambda: np.full((720, 1280), 16, np.uint8), lambda: texture(0)]
+)
 def test_dark_scenes_have_no_borders(scene):
     assert box(scene()) == (0, 0, 1280, 720)
 
@@ -110,9 +114,19 @@ def test_real_footage(shared_videos, name, expected):
     assert (row["crop_x"], row["crop_y"], row["crop_w"], row["crop_h"]) == pytest.approx(expected, abs=2)
 
 
-@pytest.mark.parametrize("name", ["finetrainers_hiker_tiny.mp4", "cotracker_bear.mp4", "internvid_dog_snow.mp4", "vda_rollercoaster.mp4"])
+@pytest.mark.parametrize(
+    "name", ["finetrainers_hiker_tiny.mp4", "cotracker_bear.mp4", "internvid_dog_snow.mp4", "vda_rollercoaster.mp4"]
+)
 def test_bars_added_to_real_footage(shared_videos, name):
-    row = BORDERS([of_file(BORDERS, shared_videos / "dev" / name, last=61, change=lambda x: barred(x, 13, 13, 21, 21, quality=40))])[0]
+    row = BORDERS(
+        [
+            of_file(
+                BORDERS, shared_videos / "dev" / name, last=61, change=lambda x: barred(x, 13, 13, 21, 21, quality=40)
+            )
+        ]
+    )[0]
     clip_w, clip_h = row["crop_x"] + row["crop_w"] + 21, row["crop_y"] + row["crop_h"] + 13
     full = of_file(BORDERS, shared_videos / "dev" / name, last=2)
-    assert (row["crop_x"], row["crop_y"], clip_w, clip_h) == pytest.approx((21, 13, full.width_px, full.height_px), abs=2)
+    assert (row["crop_x"], row["crop_y"], clip_w, clip_h) == pytest.approx(
+        (21, 13, full.width_px, full.height_px), abs=2
+    )

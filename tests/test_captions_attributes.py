@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from curate.annotators import ROLES
-from curate.annotators.caption_attributes import CaptionAttributes
-from curate.captions.attributes import sentence
-from curate.captions.colours import NAMES, colour_shares
-from curate.captions.reading import Reader, decoded, upright_line
+from clipmill.curate.annotators import ROLES
+from clipmill.curate.annotators.caption_attributes import CaptionAttributes
+from clipmill.curate.captions.attributes import sentence
+from clipmill.curate.captions.colours import NAMES, colour_shares
+from clipmill.curate.captions.reading import Reader, decoded, upright_line
 from tests.annotator_clips import clip
 
 
@@ -45,10 +45,22 @@ def described(annotator, picture, **columns):
     ("columns", "words"),
     [
         ({}, "A shot of 4 seconds."),
-        ({"motion": 0.0, "camera_direction": "static"}, "A shot of 4 seconds with a static camera and no visible motion."),
-        ({"motion": 0.03, "camera_direction": "zoom_in"}, "A shot of 4 seconds with the view zooming in and little motion."),
-        ({"motion": 0.1, "camera_direction": "left"}, "A shot of 4 seconds with the camera moving left and moderate motion."),
-        ({"motion": 0.5, "camera_direction": "complex"}, "A shot of 4 seconds with much motion in more than one direction."),
+        (
+            {"motion": 0.0, "camera_direction": "static"},
+            "A shot of 4 seconds with a static camera and no visible motion.",
+        ),
+        (
+            {"motion": 0.03, "camera_direction": "zoom_in"},
+            "A shot of 4 seconds with the view zooming in and little motion.",
+        ),
+        (
+            {"motion": 0.1, "camera_direction": "left"},
+            "A shot of 4 seconds with the camera moving left and moderate motion.",
+        ),
+        (
+            {"motion": 0.5, "camera_direction": "complex"},
+            "A shot of 4 seconds with much motion in more than one direction.",
+        ),
         ({"motion": None, "camera_direction": None}, "A shot of 4 seconds."),
         ({"motion": 0.1, "camera_direction": None}, "A shot of 4 seconds with moderate motion."),
         ({"exposure": 0.1}, "A dark shot of 4 seconds."),
@@ -62,9 +74,11 @@ def test_each_word_stands_for_a_number_and_what_was_not_measured_is_not_said(col
 
 
 def test_contrast_colours_and_reading_are_told():
-    found = sentence({"duration_s": 0.6, "exposure": 0.9}, 10.0, ["light blue", "white"], ['SALE "50"', "x" * 90, "NOW"])
-    assert found == (
-        "A bright, low-contrast shot of one second. The colours are mostly light blue and white. "
+    found = sentence(
+        {"duration_s": 0.6, "exposure": 0.9}, 10.0, ["light blue", "white"], ['SALE "50"', "x" * 90, "NOW"]
+    )
+    assert (
+        found == "A bright, low-contrast shot of one second. The colours are mostly light blue and white. "
         "Text on the screen reads \"SALE '50' / NOW\"."
     )
 
@@ -75,7 +89,8 @@ def test_contrast_colours_and_reading_are_told():
         ((0, 0, 0), "black"), ((255, 255, 255), "white"), ((128, 128, 128), "grey"), ((70, 72, 70), "dark grey"),
         ((220, 20, 20), "red"), ((100, 10, 10), "dark red"), ((240, 130, 20), "orange"), ((110, 65, 20), "dark brown"),
         ((30, 180, 40), "green"), ((10, 80, 20), "dark green"), ((20, 170, 165), "teal"), ((30, 60, 210), "blue"),
-        ((150, 190, 250), "light blue"), ((140, 40, 200), "purple"), ((250, 150, 200), "light pink"), ((230, 40, 150), "pink"),
+        ((150, 190, 250), "light blue"), ((140, 40, 200), "purple"), ((250, 150, 200), "light pink"),
+        ((230, 40, 150), "pink"),
         ((200, 200, 198), "light grey"), ((230, 220, 30), "yellow"), ((20, 25, 100), "dark blue"),
     ],
 )  # fmt: skip

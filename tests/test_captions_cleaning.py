@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from curate.captions.cleaning import FLAGS, clean
+from clipmill.curate.captions.cleaning import FLAGS, clean
 
 GOOD = [
     "A man in a red coat walks along the beach while the camera follows him.",
@@ -33,7 +33,11 @@ def test_a_good_caption_stays_as_it_is(text):
     [
         ("The video shows a man walking home.", "A man walking home.", ["boilerplate"]),
         ("In this image, we can see a dog in a park.", "A dog in a park.", ["boilerplate"]),
-        ('Sure! Here is a caption for the clip: "A bird flies over the sea."', "A bird flies over the sea.", ["boilerplate"]),
+        (
+            'Sure! Here is a caption for the clip: "A bird flies over the sea."',
+            "A bird flies over the sea.",
+            ["boilerplate"],
+        ),
         ("Caption: a photo of a cat on a mat", "A cat on a mat", ["boilerplate"]),
         ("Das Video zeigt einen Hund im Garten.", "Einen Hund im Garten.", ["boilerplate"]),
         ("这段视频展示了一只猫在沙发上睡觉。", "一只猫在沙发上睡觉。", ["boilerplate"]),
@@ -92,7 +96,9 @@ def test_refusals_leave_no_text(text):
     assert "refusal" in flags
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "...", "```\n```", "{}", "[]", "<think>hm", "</s>", "-", "123", "\ufffd\ufffd"])
+@pytest.mark.parametrize(
+    "text", ["", "  \n", "...", "```\n```", "{}", "[]", "<think>hm", "</s>", "-", "123", "\ufffd\ufffd"]
+)
 def test_nothing_said_is_no_caption(text):
     found, flags = clean(text)
     assert found is None

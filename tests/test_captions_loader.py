@@ -1,4 +1,6 @@
-"""Training draws among a clip's captions in proportion to their weights, as the manifest holds them; failed ones never."""
+"""Training draws among a clip's captions in proportion to their weights, as the manifest holds them; failed ones
+never.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -8,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate import schema
-from curate.captions import caption
-from curate.dataset import pick_caption
-from models.config import load
-from models.train.batch_plan import Draw
-from models.train.buckets import make_buckets
-from models.train.session import read_manifest
-from models.train.windows import Windows
+from clipmill.curate import schema
+from clipmill.curate.captions import caption
+from clipmill.curate.dataset import pick_caption
+from clipmill.models.config import load
+from clipmill.models.train.batch_plan import Draw
+from clipmill.models.train.buckets import make_buckets
+from clipmill.models.train.session import read_manifest
+from clipmill.models.train.windows import Windows
 
 WEIGHTS = {"coca": 0.5, "video": 0.25, "merge": 0.25, "attributes": 0.1}
 TOTAL = sum(WEIGHTS.values())
@@ -77,7 +79,11 @@ def test_a_window_carries_the_caption_of_its_epoch(windows):
 
 def test_weights_count_relative_to_those_that_are_there():
     rng = np.random.default_rng(0)
-    two = [caption("a", None, "a", 0.25, "ok"), caption("b", None, "b", 0.25, "ok"), caption("c", None, None, 0.5, "not_run")]
+    two = [
+        caption("a", None, "a", 0.25, "ok"),
+        caption("b", None, "b", 0.25, "ok"),
+        caption("c", None, None, 0.5, "not_run"),
+    ]
     drawn = Counter(pick_caption(two, rng) for _ in range(2000))
     assert drawn["a"] / 2000 == pytest.approx(0.5, abs=0.06)
     assert pick_caption([caption("a", None, "a", 0.0, "ok")], rng) == ""

@@ -1,4 +1,6 @@
-"""CoCa and vision-language networks through the real loading and writing code, with small random networks of the same classes."""
+"""CoCa and vision-language networks through the real loading and writing code, with small random networks of the same
+classes.
+"""
 
 import itertools
 import json
@@ -11,14 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from curate.annotators import ROLES
-from curate.annotators.caption_coca import CaptionCoca
-from curate.annotators.caption_video import CaptionVideo
-from curate.captions.beams import Beams
-from curate.captions.coca import Coca
-from curate.captions.vision_language import CHAT_PROMPT, VisionLanguage
-from curate.dataset import pick_caption
-from curate.errors import AnnotatorError, UserError
+from clipmill.curate.annotators import ROLES
+from clipmill.curate.annotators.caption_coca import CaptionCoca
+from clipmill.curate.annotators.caption_video import CaptionVideo
+from clipmill.curate.captions.beams import Beams
+from clipmill.curate.captions.coca import Coca
+from clipmill.curate.captions.vision_language import CHAT_PROMPT, VisionLanguage
+from clipmill.curate.dataset import pick_caption
+from clipmill.curate.errors import AnnotatorError, UserError
 from tests.annotator_clips import clip
 from tests.caption_server import caption_of, serving
 from tests.conftest import curate
@@ -71,7 +73,9 @@ def score(table, written):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_wide_search_finds_the_likeliest_of_all_texts(seed):
     table = chain(seed)
-    tokens, ended = Beams(200, longest=3, shortest=0, start=1, end=2, pad=0).best(lambda rows: table[rows[:, -1]], 1, "cpu")
+    tokens, ended = Beams(200, longest=3, shortest=0, start=1, end=2, pad=0).best(
+        lambda rows: table[rows[:, -1]], 1, "cpu"
+    )
     texts = [(*body, 2) for n in range(4) for body in itertools.product((3, 4), repeat=n)]
     texts += list(itertools.product((3, 4), repeat=4))
     found = tuple(t for t in tokens[0, 1:].tolist() if t != 0)
@@ -101,7 +105,9 @@ def test_more_beams_never_find_a_less_likely_text_here():
     for count in (1, 4, 16):
         beams = Beams(count, longest=5, shortest=0, start=1, end=2, pad=0)
         tables = [chain(seed, 12) for seed in range(10)]
-        found = [beams.best(lambda rows, table=table: table[rows[:, -1]], 1, "cpu")[0][0, 1:].tolist() for table in tables]
+        found = [
+            beams.best(lambda rows, table=table: table[rows[:, -1]], 1, "cpu")[0][0, 1:].tolist() for table in tables
+        ]
         means.append(np.mean([score(table, [t for t in row if t]) for table, row in zip(tables, found, strict=True)]))
     assert means[0] < means[1] <= means[2] + 1e-6
 
@@ -188,7 +194,10 @@ def test_blip2_with_one_picture_writes_as_transformers_does(blip2):
     from transformers import AddedToken, Blip2ForConditionalGeneration, Blip2Processor
 
     picture = pictures(1)[0]
-    processor, network = Blip2Processor.from_pretrained(blip2), Blip2ForConditionalGeneration.from_pretrained(blip2).eval()
+    processor, network = (
+        Blip2Processor.from_pretrained(blip2),
+        Blip2ForConditionalGeneration.from_pretrained(blip2).eval(),
+    )
     processor.image_token = AddedToken("<image>", normalized=False, special=True)
     inputs = processor(images=Image.fromarray(picture), text="", return_tensors="pt")
     tokens = network.generate(**inputs, max_new_tokens=10, do_sample=False)
@@ -261,7 +270,10 @@ def test_damaged_foreign_and_half_networks_are_told_in_one_line(blip2, tmp_path)
 
     def foreign(folder):
         config = json.loads((folder / "config.json").read_text())
-        config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModelForImageTextToText": "mine.Model"}}
+        config |= {
+            "model_type": "mine",
+            "auto_map": {"AutoConfig": "mine.Config", "AutoModelForImageTextToText": "mine.Model"},
+        }
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
 
@@ -278,11 +290,26 @@ def test_damaged_foreign_and_half_networks_are_told_in_one_line(blip2, tmp_path)
 def test_the_captions_of_the_svd_paper_in_one_command(demo_run, tmp_path, coca, blip2):
     run = shutil.copytree(demo_run, tmp_path / "run")
     with serving() as server:
-        sets = [f"caption_coca.network={coca}", f"caption_video.network={blip2}", f"caption_merge.base_url={server.url}"]
-        sets += ["caption_merge.model=tiny-llm", "caption_coca.max_tokens=6", "caption_coca.n_beams=1", "caption_video.max_tokens=6"]
+        sets = [
+            f"caption_coca.network={coca}",
+            f"caption_video.network={blip2}",
+            f"caption_merge.base_url={server.url}",
+        ]
+        sets += [
+            "caption_merge.model=tiny-llm",
+            "caption_coca.max_tokens=6",
+            "caption_coca.n_beams=1",
+            "caption_video.max_tokens=6",
+        ]
         sets += ["caption_video.n_beams=1", "caption_merge.timeout_s=9"]
         # merge first: it still waits for those it merges
-        curate("annotate", run, "--only", "caption_merge,caption_coca,caption_video,caption_attributes", *(f"--set={s}" for s in sets))
+        curate(
+            "annotate",
+            run,
+            "--only",
+            "caption_merge,caption_coca,caption_video,caption_attributes",
+            *(f"--set={s}" for s in sets),
+        )
         texts = {caption_of(question): content for question, content in server.contents.items()}
     rows = pq.read_table(run / "manifest.parquet").to_pylist()
     merged = [row for row in rows if row["caption_merge"] is not None]
@@ -290,7 +317,11 @@ def test_the_captions_of_the_svd_paper_in_one_command(demo_run, tmp_path, coca, 
     for row in merged:
         assert texts[row["caption_merge"]].endswith(f"1. {row['caption_coca']}\n2. {row['caption_video']}")
         weights = {c["source"]: c["sample_weight"] for c in row["captions"]}
-        assert {name: weights[name] for name in ("coca", "video", "merge")} == {"coca": 0.5, "video": 0.25, "merge": 0.25}
+        assert {name: weights[name] for name in ("coca", "video", "merge")} == {
+            "coca": 0.5,
+            "video": 0.25,
+            "merge": 0.25,
+        }
         models = {c["source"]: c["model"] for c in row["captions"]}
         assert (models["coca"], models["video"], models["merge"]) == ("coca", "blip2", "tiny-llm")
     scored = [row for row in rows if dict(row["score_status"])["caption_attributes"] != "not_run"]
@@ -298,11 +329,15 @@ def test_the_captions_of_the_svd_paper_in_one_command(demo_run, tmp_path, coca, 
     assert any("Text on the screen reads" in row["caption_attributes"] for row in scored)
     docs = json.loads((run / "run.json").read_text())["column_docs"]
     assert all(docs[f"caption_{name}"].startswith("string, ") for name in ("coca", "video", "merge", "attributes"))
-    assert all(docs[f"caption_{name}_flags"].startswith("list<string>, ") for name in ("coca", "video", "merge", "attributes"))
+    assert all(
+        docs[f"caption_{name}_flags"].startswith("list<string>, ") for name in ("coca", "video", "merge", "attributes")
+    )
     left = [row["score_status"] for row in scored if row["caption_merge"] is None]
     assert all(dict(status)["caption_merge"] == "error" for status in left)
     picked = [
-        pick_caption([c for c in merged[0]["captions"] if c["source"] in ("coca", "video", "merge")], np.random.default_rng(i))
+        pick_caption(
+            [c for c in merged[0]["captions"] if c["source"] in ("coca", "video", "merge")], np.random.default_rng(i)
+        )
         for i in range(400)
     ]
     shares = [picked.count(merged[0][f"caption_{name}"]) / 400 for name in ("coca", "video", "merge")]

@@ -1,4 +1,6 @@
-"""Captions from a server, against a real one on loopback: through the real command, then the client's manners one by one."""
+"""Captions from a server, against a real one on loopback: through the real command, then the client's manners one by
+one.
+"""
 
 import json
 import os
@@ -15,14 +17,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curate.annotators import ROLES
-from curate.annotators.caption_merge import CaptionMerge
-from curate.annotators.caption_server import CaptionServer
-from curate.captions import caption
-from curate.captions.chat import Chat, Endpoint, backoff_s, read_answer
-from curate.captions.rate import RateLimit
-from curate.captions.transport import ChatError, json_request
-from curate.errors import AnnotatorError, UserError
+from clipmill.curate.annotators import ROLES
+from clipmill.curate.annotators.caption_merge import CaptionMerge
+from clipmill.curate.annotators.caption_server import CaptionServer
+from clipmill.curate.captions import caption
+from clipmill.curate.captions.chat import Chat, Endpoint, backoff_s, read_answer
+from clipmill.curate.captions.rate import RateLimit
+from clipmill.curate.captions.transport import ChatError, json_request
+from clipmill.curate.errors import AnnotatorError, UserError
 from tests.annotator_clips import clip
 from tests.caption_server import caption_of, serving
 from tests.conftest import curate
@@ -93,8 +95,19 @@ def test_every_clip_ends_captioned_or_with_its_error_and_a_second_command_asks_o
 
 def test_killed_in_the_middle_it_goes_on_and_keeps_the_captions_of_finished_videos(run):
     with serving(delay_s=0.05) as server:
-        command = [sys.executable, "-m", "curate.cli", "annotate", str(run), "--only", NAME, *settings(server, concurrency=1)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        command = [
+            sys.executable,
+            "-m",
+            "clipmill.curate.cli",
+            "annotate",
+            str(run),
+            "--only",
+            NAME,
+            *settings(server, concurrency=1),
+        ]
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         end_s = time.monotonic() + 60
         while len(rows(run)) < 8 and time.monotonic() < end_s:
             time.sleep(0.01)
@@ -105,7 +118,11 @@ def test_killed_in_the_middle_it_goes_on_and_keeps_the_captions_of_finished_vide
         server.delay_s = 0.0
         curate("annotate", run, "--only", NAME, *settings(server, concurrency=4))
         done = rows(run)
-        again = {caption_of(question) for question, actions in server.asked.items() if question in before and len(actions) > 1}
+        again = {
+            caption_of(question)
+            for question, actions in server.asked.items()
+            if question in before and len(actions) > 1
+        }
     assert len(done) > len(kept), "it was killed too late to tell"
     assert all(row["status"] in ("ok", "not_run") for row in done.values())
     assert all(done[clip_id] == row for clip_id, row in kept.items())
@@ -114,7 +131,15 @@ def test_killed_in_the_middle_it_goes_on_and_keeps_the_captions_of_finished_vide
 
 def test_without_a_server_one_line_says_so_before_any_clip(run):
     done = curate(
-        "annotate", run, "--only", NAME, "--set", f"{NAME}.base_url=http://127.0.0.1:9/v1", "--set", f"{NAME}.model=m", check=False
+        "annotate",
+        run,
+        "--only",
+        NAME,
+        "--set",
+        f"{NAME}.base_url=http://127.0.0.1:9/v1",
+        "--set",
+        f"{NAME}.model=m",
+        check=False,
     )
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
@@ -134,7 +159,9 @@ def pictures(n=1, seed=0):
 
 def asking(server, **values):
     """An annotator after its setup."""
-    annotator = CaptionServer(**({"base_url": server.url, "model": "tiny-vlm", "timeout_s": 20.0, "backoff_s": 0.01} | values))
+    annotator = CaptionServer(
+        **({"base_url": server.url, "model": "tiny-vlm", "timeout_s": 20.0, "backoff_s": 0.01} | values)
+    )
     annotator.setup("cpu", {"./p.txt": values.get("prompt_file")} if "prompt_file" in values else {})
     return annotator
 
@@ -268,7 +295,7 @@ def test_a_key_shows_in_no_message_and_no_parameter(monkeypatch):
     ],
 )
 def test_settings_are_checked_in_one_line(values, words, monkeypatch):
-    monkeypatch.setattr("curate.captions.served._ANSWER_S", 20.0)  # a loaded machine may hold an answer up
+    monkeypatch.setattr("clipmill.curate.captions.served._ANSWER_S", 20.0)  # a loaded machine may hold an answer up
     with serving() as server, pytest.raises(UserError, match=words) as caught:
         CaptionServer(**({"base_url": server.url, "model": "m"} | values)).check()
     assert "\n" not in str(caught.value)
@@ -301,7 +328,7 @@ def test_a_key_is_read_without_the_line_end_of_its_file(monkeypatch):
 
 def test_any_answer_is_an_answer_and_silence_is_told_in_two_seconds(monkeypatch):
     with serving(key="x") as server, monkeypatch.context() as patient:  # 401
-        patient.setattr("curate.captions.served._ANSWER_S", 20.0)
+        patient.setattr("clipmill.curate.captions.served._ANSWER_S", 20.0)
         CaptionServer(base_url=server.url, model="m").check()
     with socket.socket() as mute:  # accepts, says nothing
         mute.bind(("127.0.0.1", 0))
@@ -312,14 +339,32 @@ def test_any_answer_is_an_answer_and_silence_is_told_in_two_seconds(monkeypatch)
 
 def test_what_only_says_how_to_ask_makes_no_other_captions():
     base = CaptionServer(model="m")
-    how = replace(base, base_url="http://other/v1", concurrency=1, timeout_s=9.0, retries=0, requests_per_minute=5.0, sample_weight=0.2)
+    how = replace(
+        base,
+        base_url="http://other/v1",
+        concurrency=1,
+        timeout_s=9.0,
+        retries=0,
+        requests_per_minute=5.0,
+        sample_weight=0.2,
+    )
     assert how.params() == base.params()
-    for change in ({"prompt": "x"}, {"model": "n"}, {"max_tokens": 9}, {"roles": ("middle",)}, {"seed": 1}, {"temperature": 0.5}):
+    for change in (
+        {"prompt": "x"},
+        {"model": "n"},
+        {"max_tokens": 9},
+        {"roles": ("middle",)},
+        {"seed": 1},
+        {"temperature": 0.5},
+    ):
         assert replace(base, **change).params() != base.params(), change
 
 
 def test_answers_of_other_forms():
-    assert read_answer(answer([{"type": "text", "text": "A cat"}, {"type": "text", "text": "sleeps."}])).text == "A cat sleeps."
+    assert (
+        read_answer(answer([{"type": "text", "text": "A cat"}, {"type": "text", "text": "sleeps."}])).text
+        == "A cat sleeps."
+    )
     assert [read_answer(answer("x", reason)).finished for reason in ("stop", "length", None)] == [True, False, None]
     for tree in ({}, [], "x", {"choices": None}, {"choices": [3]}, answer(None), answer(7)):
         with pytest.raises(ChatError, match="garbage"):
@@ -346,7 +391,10 @@ def merging(server, **values):
 
 
 def test_the_first_two_captions_are_merged_in_their_order():
-    clips = [with_captions(video="A dog runs.", coca="a dog on grass", sidecar="Rex"), with_captions(coca="a cat", sidecar="Tom")]
+    clips = [
+        with_captions(video="A dog runs.", coca="a dog on grass", sidecar="Rex"),
+        with_captions(coca="a cat", sidecar="Tom"),
+    ]
     with serving() as server:
         annotator = merging(server)
         row, error = annotator(clips)

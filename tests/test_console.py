@@ -12,19 +12,27 @@ import numpy as np
 import pytest
 import typer
 
-from curate import console
+from clipmill.curate import console
 
 LIMIT_S = 240
 
 
 def interrupt(arguments: list[object], at_work: Callable[[], bool], errors: Path) -> tuple[int, str]:
-    """Start the real command, press Ctrl-C (a signal to the whole group, as a terminal does) once it is at work: exit code and stderr."""
+    """Start the real command, press Ctrl-C (a signal to the whole group, as a terminal does) once it is at work: exit
+    code and stderr.
+    """
     name, *rest = map(str, arguments)
-    # What pytest was started from may ignore the signal, and children inherit that: the handler of a terminal's Python is put back.
-    start = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from {name}.cli import main; main()"
+    # What pytest was started from may ignore the signal, and children inherit that: the handler of a terminal's Python
+    # is put back.
+    handler = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = f"{handler}; from clipmill.{name}.cli import main; main()"
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-c", start, *rest], stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True, cwd=errors.parent
+            [sys.executable, "-c", start, *rest],
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+            cwd=errors.parent,
         )
         try:
             until = time.monotonic() + LIMIT_S
@@ -60,15 +68,30 @@ def test_ctrl_c_in_curate_run(demo_videos: Path, tmp_path: Path):
         for video in demo_videos.glob("*.mp4"):
             (many / str(copy) / video.name).write_bytes(video.read_bytes() + bytes([copy]))
     out = tmp_path / "run"
-    done = interrupt(["curate", "run", many, "--out", out], lambda: any((out / "videos").glob("*.parquet")), tmp_path / "stderr")
+    done = interrupt(
+        ["curate", "run", many, "--out", out], lambda: any((out / "videos").glob("*.parquet")), tmp_path / "stderr"
+    )
     check_interrupted("curate", done)
 
 
 def test_ctrl_c_in_evaluate(tmp_path: Path):
     np.save(tmp_path / "videos.npy", np.random.default_rng(0).integers(0, 256, (6000, 16, 16, 16, 3), np.uint8))
     cache = tmp_path / "cache"
-    arguments = ["evaluate", "fvd", "videos.npy", "videos.npy", "--features", "mini", "--set", "n_real=0", "--cache", cache]
-    check_interrupted("evaluate", interrupt(arguments, lambda: any(cache.glob("features/*/*.parquet")), tmp_path / "stderr"))
+    arguments = [
+        "evaluate",
+        "fvd",
+        "videos.npy",
+        "videos.npy",
+        "--features",
+        "mini",
+        "--set",
+        "n_real=0",
+        "--cache",
+        cache,
+    ]
+    check_interrupted(
+        "evaluate", interrupt(arguments, lambda: any(cache.glob("features/*/*.parquet")), tmp_path / "stderr")
+    )
 
 
 def test_ctrl_c_in_models_sample(small_training: Path, tmp_path: Path):
@@ -78,7 +101,9 @@ def test_ctrl_c_in_models_sample(small_training: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, typer.Abort, EOFError])
-def test_every_way_in_which_typer_passes_ctrl_c_on(raised: type[BaseException], capsys: pytest.CaptureFixture, monkeypatch):
+def test_every_way_in_which_typer_passes_ctrl_c_on(
+    raised: type[BaseException], capsys: pytest.CaptureFixture, monkeypatch
+):
     """Later typer returns 130, earlier ones raise Abort; end of input is an end too."""
     app = typer.Typer()
 

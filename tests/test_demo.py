@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from curate.demo import render, render_video
-from curate.demo.plan import DEFECTS, FORMATS, make_plan
-from curate.demo.scene import Path as MotionPath
-from curate.demo.shot import Shot
-from curate.demo.timeline import make_timeline
-from curate.errors import UserError
+from clipmill.curate.demo import render, render_video
+from clipmill.curate.demo.plan import DEFECTS, FORMATS, make_plan
+from clipmill.curate.demo.scene import Path as MotionPath
+from clipmill.curate.demo.shot import Shot
+from clipmill.curate.demo.timeline import make_timeline
+from clipmill.curate.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from _truth import crop_iou, cut_scores, defect_scores, match_clips
@@ -66,7 +66,9 @@ def test_same_seed_same_bytes_other_seed_other_pictures(tmp_path):
     for run, seed in (("a", 1), ("b", 1), ("c", 2)):
         plan = make_plan(0.5, seed)
         for index in (3, 4, 5):
-            render_video(plan, replace(plan[index], shots=(replace(plan[index].shots[0], clean_s=0.5),)), tmp_path / run)
+            render_video(
+                plan, replace(plan[index], shots=(replace(plan[index].shots[0], clean_s=0.5),)), tmp_path / run
+            )
         files = sorted((tmp_path / run).iterdir())
         digests.append([hashlib.sha256(f.read_bytes()).hexdigest() for f in files])
     assert digests[0] == digests[1]
@@ -100,7 +102,12 @@ def test_the_folder_has_the_variety_of_real_ones(demo):
         with av.open(str(demo / fmt.name)) as container:
             stream = container.streams.video[0]
             frame = next(container.decode(stream))
-            facts[fmt.name] = (container.format.name, stream.codec_context.name, bool(container.streams.audio), -frame.rotation % 360)
+            facts[fmt.name] = (
+                container.format.name,
+                stream.codec_context.name,
+                bool(container.streams.audio),
+                -frame.rotation % 360,
+            )
     assert {f[2] for f in facts.values()} == {True, False}
     assert {f[3] for f in facts.values()} == {0, 90}
     assert facts["phone_portrait.mp4"][3] == 90
@@ -112,7 +119,7 @@ def test_the_folder_has_the_variety_of_real_ones(demo):
 
 
 def test_sidecar_texts_are_read_back(demo):
-    from curate.sidecar import find_sidecar_tables, sidecar_text
+    from clipmill.curate.sidecar import find_sidecar_tables, sidecar_text
 
     tables = find_sidecar_tables([demo])
     texts = {f.name: sidecar_text(demo / f.name, f.name, tables) for f in FORMATS}
@@ -144,7 +151,10 @@ def test_cuts_are_at_the_frames_the_truth_names(truth, pictures):
     for row in truth[(truth["row"] == "transition") & (truth["decodable_frames"] > 0)].itertuples():
         frames = pictures[row.file][1].astype(np.int16)
         if row.transition == "hard":
-            steps = [np.abs(frames[i] - frames[i - 1]).mean() for i in range(row.start_frame - 3, min(row.start_frame + 4, len(frames)))]
+            steps = [
+                np.abs(frames[i] - frames[i - 1]).mean()
+                for i in range(row.start_frame - 3, min(row.start_frame + 4, len(frames)))
+            ]
             assert np.argmax(steps) == 3, (row.file, row.start_frame)
             assert steps[3] > 2 * sorted(steps)[-2], (row.file, row.start_frame)
         elif row.end_frame < len(frames):
@@ -206,7 +216,9 @@ def test_clean_shots_move_and_are_lit(truth, pictures):
 
 
 def test_text_boxes_hold_the_ink_tightly(truth):
-    """The boxes against the pictures with and without the overlay: every bright letter is inside, and touches each side."""
+    """The boxes against the pictures with and without the overlay: every bright letter is inside, and touches each
+    side.
+    """
     plans = [s for v in make_plan(4, 0) for s in v.shots if "text" in s.defects or s.caption_line]
     assert len(plans) >= 6
     for plan in plans[:6]:
@@ -270,7 +282,10 @@ def test_a_duplicate_shows_the_same_pictures_in_another_file(truth, pictures):
         source = shots[(shots["file"] == file) & (shots["shot_index"] == int(index))].iloc[0]
         assert file != row.file
         assert source["codec"] != row.codec
-        a, b = (cv2.resize(pictures[r.file][1][r.start_frame], (96, 54), interpolation=cv2.INTER_AREA).astype(float) for r in (row, source))
+        a, b = (
+            cv2.resize(pictures[r.file][1][r.start_frame], (96, 54), interpolation=cv2.INTER_AREA).astype(float)
+            for r in (row, source)
+        )
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.97
 
 
@@ -305,20 +320,33 @@ def test_mistakes_are_one_line(tmp_path):
 
 def _perfect_run(truth: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Tables of an imaginary run that finds exactly the truth: (videos, manifest, decisions)."""
-    columns = {"static": "motion", "text": "text_area", "blur": "sharpness"} | {d: d for d in ("blockiness", "flicker", "near_black")}
+    columns = {"static": "motion", "text": "text_area", "blur": "sharpness"} | {
+        d: d for d in ("blockiness", "flicker", "near_black")
+    }
     videos, clips, decisions = [], [], []
     for number, (file, rows) in enumerate(truth.groupby("file")):
         marks = rows[(rows["row"] == "transition") & (rows["decodable_frames"] > 0)]
         kinds = ["hard" if k == "hard" else "gradual" for k in marks["transition"]]
         middles = ((marks["start_s"] + marks["end_s"]) / 2 * 1000).round().astype(int) + 500
         cuts = [{"pts": p, "kind": k} for p, k in zip(middles, kinds, strict=True)]
-        videos.append({"video_id": str(number), "relpath": file, "start_pts": 500, "time_base_num": 1, "time_base_den": 1000, "cuts": cuts})
+        videos.append(
+            {
+                "video_id": str(number),
+                "relpath": file,
+                "start_pts": 500,
+                "time_base_num": 1,
+                "time_base_den": 1000,
+                "cuts": cuts,
+            }
+        )
         for shot in rows[(rows["row"] == "shot") & (rows["decodable_frames"] > 0)].itertuples():
             name = f"{file}#{shot.shot_index}"
             crop = {c: getattr(shot, c) for c in ("crop_x", "crop_y", "crop_w", "crop_h")}
             times = {"start_s": shot.start_s + 0.05, "end_s": shot.end_s - 0.05}
             group = shot.duplicate_of if isinstance(shot.duplicate_of, str) else name
-            clips.append({"clip_id": name, "video_id": str(number), "relpath": file, "dup_group_id": group} | crop | times)
+            clips.append(
+                {"clip_id": name, "video_id": str(number), "relpath": file, "dup_group_id": group} | crop | times
+            )
             decisions.append({"clip_id": name, "failed_filters": [columns[d] for d in shot.defects if d in columns]})
     return pd.DataFrame(videos), pd.DataFrame(clips), pd.DataFrame(decisions)
 
@@ -360,7 +388,9 @@ def test_scores_fall_with_every_kind_of_mistake(truth):
 
 
 def _uncounted(truth: pd.DataFrame) -> int:
-    """Files without a whole transition: dropping their first cut is no mistake; the first file by name keeps all of its cuts."""
+    """Files without a whole transition: dropping their first cut is no mistake; the first file by name keeps all of its
+    cuts.
+    """
     marks = truth[truth["row"] == "transition"]
     first = marks.sort_values("start_s").drop_duplicates("file")
     partial = first["decodable_frames"] < (first["end_frame"] - first["start_frame"]).clip(lower=1)

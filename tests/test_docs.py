@@ -1,4 +1,6 @@
-"""The written pages: every command line parses, every file that they name is there, and places for measured tables are whole."""
+"""The written pages: every command line parses, every file that they name is there, and places for measured tables are
+whole.
+"""
 
 import re
 import shlex
@@ -16,7 +18,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 COMMANDS = ("curate", "evaluate", "models")
 # `curate presets            curate presets svd` is two commands in one line.
 _BETWEEN = re.compile(r"\s{3,}(?=(?:curate|evaluate|models) )|\s#")
-_ENTRY = re.compile(r"^(?:\.venv/bin/)?(curate|evaluate|models) |-m (curate|evaluate|models)\.cli ")
+_ENTRY = re.compile(r"^(?:\.venv/bin/)?(curate|evaluate|models) |-m clipmill\.(curate|evaluate|models)\.cli ")
 
 
 def command_lines(page: Path) -> Iterator[tuple[str, list[str]]]:
@@ -37,9 +39,11 @@ def test_there_are_command_lines_of_all_three():
     assert len(lines()) > 40
 
 
-@pytest.mark.parametrize(("page", "name", "words"), lines(), ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None)
+@pytest.mark.parametrize(
+    ("page", "name", "words"), lines(), ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None
+)
 def test_a_command_line_of_the_pages_is_understood(page, name, words):
-    command = typer.main.get_command(import_module(f"{name}.cli").app)
+    command = typer.main.get_command(import_module(f"clipmill.{name}.cli").app)
     while hasattr(command, "commands"):
         assert words, f"{page}: a group without a command"
         assert words[0] in command.commands, f"{page}: {name} has no command {words[0]!r}"
@@ -53,7 +57,9 @@ def test_files_that_a_page_names_are_there(page):
     text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"\b(?:tests|benchmarks|notebooks|docs)/[\w./]*\w\.(?:py|md|png|ipynb|json)\b", text))
     linked = {(page.parent / target).resolve() for target in re.findall(r"\]\((?!http)([^)#]+)\)", text)}
-    absent = sorted(name for name in named if not (ROOT / name).exists()) + sorted(str(path) for path in linked if not path.exists())
+    absent = sorted(name for name in named if not (ROOT / name).exists()) + sorted(
+        str(path) for path in linked if not path.exists()
+    )
     assert absent == []
 
 
@@ -62,7 +68,9 @@ def test_every_table_has_one_place_and_a_script():
     marks = re.findall(r"<!-- (table|end) (\w+) -->", text)
     names = dict.fromkeys(name for _, name in marks)
     assert marks == [(kind, name) for name in names for kind in ("table", "end")], "no table within another"
-    scripts = re.findall(r'^ {8}"(\w+)": \["(\w+\.py)"', (ROOT / "benchmarks" / "tables.py").read_text(encoding="utf-8"), re.MULTILINE)
+    scripts = re.findall(
+        r'^ {8}"(\w+)": \[\s*"(\w+\.py)"', (ROOT / "benchmarks" / "tables.py").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert {name for name, _ in scripts} == set(names)
     assert all((ROOT / "benchmarks" / script).is_file() for _, script in scripts)
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-import curate
-import evaluate
-import models
+from clipmill import curate, evaluate, models
 
 
 def undocumented(package: Any) -> Iterator[str]:
@@ -31,7 +29,12 @@ def _of(name: str, thing: Any) -> Iterator[str]:
         yield name
     for key, member in vars(thing).items() if is_class else ():
         function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
-        if inspect.isfunction(function) and not key.startswith("_") and not function.__doc__ and not _described_by_base(thing, key):
+        if (
+            inspect.isfunction(function)
+            and not key.startswith("_")
+            and not function.__doc__
+            and not _described_by_base(thing, key)
+        ):
             yield f"{name}.{key}"
 
 

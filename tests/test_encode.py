@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from barcode import boxes, clip_row, decoded, indices, video_row, write_video
 
-from curate.clip_filter import geometry
-from curate.encode import ClipError, encode_clip, encode_clips, verify_clip
-from curate.errors import DecodeError
-from curate.export_config import ExportConfig
-from curate.spans import SpanReader
-from curate.video import open_video
+from clipmill.curate.clip_filter import geometry
+from clipmill.curate.encode import ClipError, encode_clip, encode_clips, verify_clip
+from clipmill.curate.errors import DecodeError
+from clipmill.curate.export_config import ExportConfig
+from clipmill.curate.spans import SpanReader
+from clipmill.curate.video import open_video
 
 TICKS = Fraction(1, 15360)
 SAME_RATE = ExportConfig(fps=None, short_side_px=90, preset="ultrafast")
@@ -92,7 +92,9 @@ def test_variable_frame_rate_follows_the_clock_not_the_frame_count(tmp_path):
 
 def test_the_file_is_what_a_trainer_expects(barcoded, tmp_path):
     video, pts = video_row(barcoded)
-    done = encode_clip(barcoded, video, clip_row(video, pts, 30, 150), ExportConfig(preset="ultrafast"), tmp_path / "out.mp4")
+    done = encode_clip(
+        barcoded, video, clip_row(video, pts, 30, 150), ExportConfig(preset="ultrafast"), tmp_path / "out.mp4"
+    )
     data = done.path.read_bytes()
     kinds = boxes(data)
     assert kinds.index(b"moov") < kinds.index(b"mdat")
@@ -115,7 +117,9 @@ def test_same_bytes_alone_or_together(barcoded, tmp_path):
     clips = [clip_row(video, pts, a, b) for a, b in ((3, 20), (25, 60), (120, 160))]
     together = {d.clip_id: d.sha256 for d in encode_clips(barcoded, video, clips, SAME_RATE, tmp_path)}
     (tmp_path / "alone").mkdir()
-    alone = {c["clip_id"]: encode_clip(barcoded, video, c, SAME_RATE, tmp_path / "alone" / "x.mp4").sha256 for c in clips}
+    alone = {
+        c["clip_id"]: encode_clip(barcoded, video, c, SAME_RATE, tmp_path / "alone" / "x.mp4").sha256 for c in clips
+    }
     assert alone == together
 
 
@@ -135,7 +139,9 @@ def test_wrong_keyframe_table_still_gives_the_rightdecoded(barcoded, tmp_path):
     """Seeking is an optimisation: with keyframes that are not there, the frames are the same."""
     video, pts = video_row(barcoded)
     video["keyframe_pts"] = [p + 100 for p in pts]
-    for path in encode_clips(barcoded, video, [clip_row(video, pts, 61, 75), clip_row(video, pts, 130, 140)], SAME_RATE, tmp_path):
+    for path in encode_clips(
+        barcoded, video, [clip_row(video, pts, 61, 75), clip_row(video, pts, 130, 140)], SAME_RATE, tmp_path
+    ):
         assert indices(path.path)[0] in (61, 130)
 
 
@@ -155,11 +161,17 @@ def test_colours_survive_from_bt601_and_full_range(tmp_path):
         stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
         for _ in range(3):
             container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(source, format="rgb24").reformat(format="yuv420p", dst_colorspace="itu601"))
+                stream.encode(
+                    av.VideoFrame.from_ndarray(source, format="rgb24").reformat(
+                        format="yuv420p", dst_colorspace="itu601"
+                    )
+                )
             )
         container.mux(stream.encode(None))
     video, pts = video_row(path)
-    done = encode_clip(path, video, clip_row(video, pts, 0, 3), ExportConfig(short_side_px=None, crf=4), tmp_path / "out.mp4")
+    done = encode_clip(
+        path, video, clip_row(video, pts, 0, 3), ExportConfig(short_side_px=None, crf=4), tmp_path / "out.mp4"
+    )
     with open_video(done.path) as (container, stream):
         shown = next(container.decode(stream)).to_ndarray(format="rgb24").astype(int)
     for i, colour in enumerate(colours):
@@ -170,7 +182,9 @@ def test_colours_survive_from_bt601_and_full_range(tmp_path):
 def test_real_rotated_video_comes_out_upright(shared_videos, tmp_path, turn):
     path = shared_videos / "hard" / f"decord_rot{turn}.mov"
     video, pts = video_row(path)
-    done = encode_clip(path, video, clip_row(video, pts, 0, 3), ExportConfig(short_side_px=None, fps=None), tmp_path / "out.mp4")
+    done = encode_clip(
+        path, video, clip_row(video, pts, 0, 3), ExportConfig(short_side_px=None, fps=None), tmp_path / "out.mp4"
+    )
     with open_video(path) as (container, stream):
         coded = next(container.decode(stream)).to_ndarray(format="rgb24")
     upright = np.rot90(coded, -(video["rotation_deg"] // 90))
@@ -225,12 +239,17 @@ def test_real_footage_pictures_are_the_sources(shared_videos, tmp_path, name):
     video, pts = video_row(path)
     first = len(pts) // 4
     clip = clip_row(video, pts, first, min(len(pts), first + 20))
-    done = encode_clip(path, video, clip, ExportConfig(short_side_px=None, fps=None, crf=8, preset="ultrafast"), tmp_path / "out.mp4")
+    done = encode_clip(
+        path, video, clip, ExportConfig(short_side_px=None, fps=None, crf=8, preset="ultrafast"), tmp_path / "out.mp4"
+    )
     source = [small(frame) for frame in decoded(path)[: first + 40]]
     period = Fraction(done.fps_den * video["time_base_den"], done.fps_num * video["time_base_num"])
     for k, frame in enumerate(decoded(done.path)):
         errors = [np.abs(picture - small(frame)).mean() for picture in source]
-        earliest, latest = (np.searchsorted(pts, clip["start_pts"] + float((k + early) * period), side="right") - 1 for early in (0, 0.375))
+        earliest, latest = (
+            np.searchsorted(pts, clip["start_pts"] + float((k + early) * period), side="right") - 1
+            for early in (0, 0.375)
+        )
         on_screen = min(errors[earliest : latest + 1])
         assert on_screen < 2.5
         assert on_screen <= min(errors) + 0.1
@@ -241,11 +260,15 @@ def test_interlaced_footage_is_deinterlaced(shared_videos, tmp_path):
     video, pts = video_row(path)
     clips = [clip_row(video, pts, 10, 30), clip_row(video, pts, 30, 50)]
     assert video["interlaced"]
-    assert [done.n_frames for done in encode_clips(path, video, clips, ExportConfig(short_side_px=None, fps=None), tmp_path)] == [20, 20]
+    assert [
+        done.n_frames for done in encode_clips(path, video, clips, ExportConfig(short_side_px=None, fps=None), tmp_path)
+    ] == [20, 20]
 
 
 def test_deinterlacing_removes_the_comb(tmp_path):
-    """Fields 1/50 s apart of a bar that moves 8 px per frame: rows differ from their neighbours until they are deinterlaced."""
+    """Fields 1/50 s apart of a bar that moves 8 px per frame: rows differ from their neighbours until they are
+    deinterlaced.
+    """
     path = tmp_path / "fields.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"x264-params": "tff=1", "crf": "10"})
@@ -260,7 +283,9 @@ def test_deinterlacing_removes_the_comb(tmp_path):
 
     def combing(interlaced: bool) -> float:
         config = ExportConfig(short_side_px=None, fps=None)
-        done = encode_clip(path, video | {"interlaced": interlaced}, clip_row(video, pts, 5, 25), config, tmp_path / "out.mp4")
+        done = encode_clip(
+            path, video | {"interlaced": interlaced}, clip_row(video, pts, 5, 25), config, tmp_path / "out.mp4"
+        )
         luma = np.stack([f.to_ndarray(format="gray").astype(float) for f in decoded(done.path)])
         assert len(luma) == 20
         return float(np.abs(luma[:, 1:-1] * 2 - luma[:, 2:] - luma[:, :-2]).mean())
@@ -284,7 +309,12 @@ def row(width: int, height: int, sar: tuple[int, int] = (1, 1), rotation: int = 
 
 
 def test_geometry_keeps_the_aspect_within_a_pixel():
-    for width, height, sar, multiple in ((854, 480, (1, 1), 16), (720, 576, (64, 45), 16), (568, 320, (1, 1), 8), (1080, 1920, (1, 1), 32)):
+    for width, height, sar, multiple in (
+        (854, 480, (1, 1), 16),
+        (720, 576, (64, 45), 16),
+        (568, 320, (1, 1), 8),
+        (1080, 1920, (1, 1), 32),
+    ):
         plan = geometry(row(width, height, sar), {}, ExportConfig(multiple=multiple))
         x, y, w, h = plan.crop
         assert min(plan.out) == 256
@@ -321,11 +351,13 @@ def test_verify_refuses_a_damaged_clip(barcoded, tmp_path):
 
 
 def test_a_full_disk_is_the_users_to_mend(barcoded, tmp_path):
-    """A file-size limit of the process stands in for the disk: one line that names the file, and nothing left behind."""
+    """A file-size limit of the process stands in for the disk: one line that names the file, and nothing left
+    behind.
+    """
     script = (
         "import resource, sys; from pathlib import Path; sys.path[:0] = sys.argv[3:]\n"
-        "from barcode import *; from curate.encode import encode_clip\n"
-        "from curate.errors import UserError; from curate.export_config import ExportConfig\n"
+        "from barcode import *; from clipmill.curate.encode import encode_clip\n"
+        "from clipmill.curate.errors import UserError; from clipmill.curate.export_config import ExportConfig\n"
         "video, pts = video_row(Path(sys.argv[1])); clip = clip_row(video, pts, 0, 150)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try: encode_clip(Path(sys.argv[1]), video, clip, ExportConfig(crf=1), Path(sys.argv[2]))\n"
@@ -333,7 +365,10 @@ def test_a_full_disk_is_the_users_to_mend(barcoded, tmp_path):
     )
     here = Path(__file__).resolve().parent
     out = subprocess.run(
-        [sys.executable, "-c", script, barcoded, tmp_path / "o.mp4", here, here.parent], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, barcoded, tmp_path / "o.mp4", here, here.parent],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert out.stdout.startswith("cannot write"), out.stderr
     assert len(out.stdout.splitlines()) == 1
@@ -341,7 +376,15 @@ def test_a_full_disk_is_the_users_to_mend(barcoded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"fps": 0.01}, {"crf": 99}, {"multiple": 3}, {"preset": "warp"}, {"split": {"train": 0.5}}, {"split": {"dev": 1.0}}]
+    "values",
+    [
+        {"fps": 0.01},
+        {"crf": 99},
+        {"multiple": 3},
+        {"preset": "warp"},
+        {"split": {"train": 0.5}},
+        {"split": {"dev": 1.0}},
+    ],
 )
 def test_config_refuses_what_cannot_work(values):
     with pytest.raises(ValueError, match=next(iter(values))):

@@ -11,9 +11,9 @@ from collections import Counter
 
 import pytest
 
-from curate.engines import worker
-from curate.engines.local import LocalEngine
-from curate.errors import UserError
+from clipmill.curate.engines import worker
+from clipmill.curate.engines.local import LocalEngine
+from clipmill.curate.errors import UserError
 
 
 def refused():
@@ -128,9 +128,15 @@ def test_a_worker_that_dies_idle_costs_no_task():
 
 
 def test_what_cannot_be_sent_back_is_an_error_and_what_is_large_can():
-    outcomes = {o.task[0]: o for o in everything([("unpicklable", 0), ("unreadable", 0), ("large", 20_000_000), ("leave", 0), ("ok", 0)])}
+    outcomes = {
+        o.task[0]: o
+        for o in everything([("unpicklable", 0), ("unreadable", 0), ("large", 20_000_000), ("leave", 0), ("ok", 0)])
+    }
     assert (outcomes["unpicklable"].status, "cannot pickle" in outcomes["unpicklable"].message) == ("error", True)
-    assert (outcomes["unreadable"].status, outcomes["unreadable"].message) == ("error", "its result cannot be read: OSError: not here")
+    assert (outcomes["unreadable"].status, outcomes["unreadable"].message) == (
+        "error",
+        "its result cannot be read: OSError: not here",
+    )
     assert len(outcomes["large"].value) == 20_000_000
     assert (outcomes["leave"].status, outcomes["leave"].message) == ("crashed", "the worker process died (exit code 4)")
     assert outcomes["ok"].status == "ok"
@@ -141,7 +147,9 @@ def test_a_mistake_of_the_user_ends_it_and_any_other_failure_to_prepare_is_told_
         everything([("ok", 0), ("mistake", 1), ("hang", 2)])
     with pytest.raises(UserError, match="no weights"):
         everything([("ok", 0)], mistaken)
-    assert [(o.status, o.message) for o in everything([("ok", 0), ("ok", 1)], unprepared)] == [("error", "OSError: no library")] * 2
+    assert [(o.status, o.message) for o in everything([("ok", 0), ("ok", 1)], unprepared)] == [
+        ("error", "OSError: no library")
+    ] * 2
     monkeypatch.setattr(worker, "_START_S", 1.0)
     assert [(o.status, "start" in o.message) for o in everything([("ok", 0)], never_ready)] == [("timeout", True)]
 
@@ -160,7 +168,9 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     )
     (tmp_path / "parent.py").write_text(code)
     environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
-    with subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
         pid = int(parent.stdout.readline())
         parent.kill()
     assert ends(pid)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from gaussians import DISTANCE, gaussian_sets
 
-from evaluate.error_bar import fvd_infinity, leave_groups_out
-from evaluate.frechet import frechet_distance
+from clipmill.evaluate.error_bar import fvd_infinity, leave_groups_out
+from clipmill.evaluate.frechet import frechet_distance
 
 DRAWS = {1024: 8, 2048: 6}
 FEW_SPLITS = {2: 8, 3: 2, 4: 2}
@@ -14,7 +14,10 @@ FEW_SPLITS = {2: 8, 3: 2, 4: 2}
 @pytest.fixture(scope="module")
 def studies():
     """Clips -> what leaving groups out finds, one per draw."""
-    return {n: [leave_groups_out(*gaussian_sets(n, 100 + k), splits=FEW_SPLITS) for k in range(draws)] for n, draws in DRAWS.items()}
+    return {
+        n: [leave_groups_out(*gaussian_sets(n, 100 + k), splits=FEW_SPLITS) for k in range(draws)]
+        for n, draws in DRAWS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +34,15 @@ def test_the_sets_have_the_bias_of_the_research(studies):
 
 @pytest.mark.parametrize(("n", "within"), [(1024, 0.10), (2048, 0.05)])
 def test_infinity_meets_the_true_distance(studies, spread, n, within):
-    """No single draw can be surer than its standard error (7 and 4 % of the distance), so the draws' mean is held to the bar."""
+    """No single draw can be surer than its standard error (7 and 4 % of the distance), so the draws' mean is held to
+    the bar.
+    """
     found = np.array([s.infinity for s in studies[n]])
     assert found.mean() == pytest.approx(DISTANCE, rel=within)
     error = np.sqrt(np.mean([s.infinity_error**2 for s in studies[n]]))
     assert (np.abs(found - DISTANCE) < 3.5 * error).all()
-    # It scatters as the distance itself does (measured over many draws in benchmarks/fvd_bias.py; eight would say little).
+    # It scatters as the distance itself does (measured over many draws in benchmarks/fvd_bias.py; eight would say
+    # little).
     assert error == pytest.approx(spread[n], rel=0.4)
 
 
@@ -51,8 +57,9 @@ def test_standard_error_is_the_spread_over_fresh_draws(studies, spread, n):
 @pytest.mark.parametrize(("n", "dim"), [(64, 32), (60, 128)])
 @pytest.mark.parametrize("distance", [0.0, 12.0])
 def test_standard_error_of_few_clips(n, dim, distance):
-    """More clips than dimensions and fewer; sets of one law too, where a jackknife alone is 1.4 times too large. Fewer clips than
-    dimensions of one law are the one case where the error bar stays too wide."""
+    """More clips than dimensions and fewer; sets of one law too, where a jackknife alone is 1.4 times too large. Fewer
+    clips than dimensions of one law are the one case where the error bar stays too wide.
+    """
     sets = [gaussian_sets(n, k, distance, dim) for k in range(60)]
     spread = np.std([frechet_distance(*s) for s in sets], ddof=1)
     errors = [leave_groups_out(*s, splits=FEW_SPLITS).standard_error for s in sets[:24]]

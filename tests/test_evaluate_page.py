@@ -9,7 +9,9 @@ import pytest
 from conftest import evaluate
 
 LEAST_PX = 11
-WORDS = """all => all.map(e => ({text: e.textContent.trim(), at: e.getBoundingClientRect().toJSON()})).filter(word => word.text)"""
+WORDS = """all => all
+    .map(e => ({text: e.textContent.trim(), at: e.getBoundingClientRect().toJSON()}))
+    .filter(word => word.text)"""
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +52,18 @@ def shown(page: Path, width: int) -> list[dict[str, Any]]:
 
 
 def overlap(a: dict[str, float], b: dict[str, float]) -> bool:
-    return min(a["right"], b["right"]) > max(a["left"], b["left"]) and min(a["bottom"], b["bottom"]) > max(a["top"], b["top"])
+    return min(a["right"], b["right"]) > max(a["left"], b["left"]) and min(a["bottom"], b["bottom"]) > max(
+        a["top"], b["top"]
+    )
 
 
 def commands(page: Path) -> list[str]:
     return page.read_text(encoding="utf-8").split("<pre>")[1].split("</pre>")[0].strip().splitlines()
 
 
-def test_commands_name_what_lies_below_the_folder_as_one_types_it_there(page: Path, small_training: Path, tmp_path: Path):
+def test_commands_name_what_lies_below_the_folder_as_one_types_it_there(
+    page: Path, small_training: Path, tmp_path: Path
+):
     assert "models sample ckpt --n 4 --seed 0 --out samples" in commands(page)
     assert not [line for line in commands(page) if f"{small_training}/" in line]
     elsewhere = tmp_path / "elsewhere.html"

@@ -1,4 +1,6 @@
-"""`curate export` on a finished run: what it refuses before any work, what it says of failures, and when shards are up to date."""
+"""`curate export` on a finished run: what it refuses before any work, what it says of failures, and when shards are up
+to date.
+"""
 
 import hashlib
 import json

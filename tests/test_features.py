@@ -1,4 +1,6 @@
-"""The feature networks that need files, through their real libraries, with small random weights written to a temporary folder."""
+"""The feature networks that need files, through their real libraries, with small random weights written to a temporary
+folder.
+"""
 
 import json
 
@@ -6,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from curate.errors import UserError
-from evaluate.features import names, network_class
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.features import names, network_class
 
 
 def videos(batch: int, frames: int, side_px: int, seed: int = 0) -> torch.Tensor:
@@ -63,7 +65,11 @@ def test_videomae_is_the_mean_of_the_last_tokens_of_normalised_pictures(videomae
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     pixels = (((clip + 1) / 2).movedim(2, -1) - mean) / std
     with torch.inference_mode():
-        expected = VideoMAEModel.from_pretrained(videomae_folder).eval()(pixel_values=pixels.movedim(-1, 2)).last_hidden_state.mean(1)
+        expected = (
+            VideoMAEModel.from_pretrained(videomae_folder)
+            .eval()(pixel_values=pixels.movedim(-1, 2))
+            .last_hidden_state.mean(1)
+        )
         found = network(clip)
     assert found.shape == (2, network.dim) == (2, 24)
     assert (network.side_px, network.min_frames) == (32, 16)
@@ -105,7 +111,9 @@ def clip_weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
     vision = {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 8}
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
-    (folder / "tiny-clipmill-test.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    (folder / "tiny-clipmill-test.json").write_text(
+        json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text})
+    )
     open_clip.add_model_config(folder / "tiny-clipmill-test.json")
     torch.manual_seed(0)
     model = open_clip.create_model("tiny-clipmill-test", pretrained=None)
@@ -176,7 +184,11 @@ def inception_files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def inceptions(inception_files):
     """(network's name, variant) -> network."""
-    return {(n, v): network_class(n)(weights=path) for n in ("inception", "inception-logits") for v, path in inception_files.items()}
+    return {
+        (n, v): network_class(n)(weights=path)
+        for n in ("inception", "inception-logits")
+        for v, path in inception_files.items()
+    }
 
 
 def torchvision_inception(path, classes):
@@ -201,7 +213,9 @@ def test_inception_equals_torchvision(inception_files, inceptions):
 
 
 def test_the_2015_graph_pools_in_its_own_way(inception_files, inceptions):
-    """Against hand-made pooling of the three kinds of blocks; on constant pictures the average without padding keeps the constant."""
+    """Against hand-made pooling of the three kinds of blocks; on constant pictures the average without padding keeps
+    the constant.
+    """
     inner = inceptions["inception", "fid"]._frames._network
     plain = torchvision_inception(inception_files["fid"], 1008)
     with torch.inference_mode():
@@ -210,7 +224,9 @@ def test_the_2015_graph_pools_in_its_own_way(inception_files, inceptions):
             x = torch.ones(1, width, 8, 8)
             branch = ours.branch_pool(x)
             n = branch.shape[1]
-            torch.testing.assert_close(ours(x)[:, -n:], branch)  # neither the mean of the inside nor the maximum changes ones
+            torch.testing.assert_close(
+                ours(x)[:, -n:], branch
+            )  # neither the mean of the inside nor the maximum changes ones
             assert not torch.allclose(theirs(x)[:, -n:], branch, atol=1e-3)
             torch.testing.assert_close(ours(x)[:, :-n], theirs(x)[:, :-n])
         noise = torch.rand(1, 2048, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,6 @@
-"""`curate export --format hf` and `--format folder`: the clips of the shards, byte for byte, in the layouts of other tools."""
+"""`curate export --format hf` and `--format folder`: the clips of the shards, byte for byte, in the layouts of other
+tools.
+"""
 
 import errno
 import json
@@ -12,21 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from curate.dataset import ClipDataset
-from curate.decisions import load as load_decisions
-from curate.errors import UserError
-from curate.formats import check_format, write_format
-from curate.formats.card import _hub_licence
-from curate.formats.clips import best_caption
-from curate.formats.publish import publish
-from curate.manifest import RunDir
+from clipmill.curate.dataset import ClipDataset
+from clipmill.curate.decisions import load as load_decisions
+from clipmill.curate.errors import UserError
+from clipmill.curate.formats import check_format, write_format
+from clipmill.curate.formats.card import _hub_licence
+from clipmill.curate.formats.clips import best_caption
+from clipmill.curate.formats.publish import publish
+from clipmill.curate.manifest import RunDir
 
 HELD_OUT = "val"
 
 
 @pytest.fixture
 def run(demo_run: Path, tmp_path: Path) -> RunDir:
-    """A copy of the demo run that a test may change, some clips of every split captioned by hand, one caption over several lines."""
+    """A copy of the demo run that a test may change, some clips of every split captioned by hand, one caption over
+    several lines.
+    """
     copy = RunDir(tmp_path / "run")
     shutil.copytree(demo_run, copy.root, ignore=shutil.ignore_patterns("curves", "frames"))
     manifest = pd.read_parquet(copy.manifest)
@@ -37,7 +41,9 @@ def run(demo_run: Path, tmp_path: Path) -> RunDir:
     captions[manifest.index[manifest["keep"] & (manifest["split"] == HELD_OUT)][0]] = [caption("held out", 1.0)]
     table = pq.read_table(copy.manifest)
     at = table.column_names.index("captions")
-    pq.write_table(table.set_column(at, "captions", pa.array(captions, table.schema.field("captions").type)), copy.manifest)
+    pq.write_table(
+        table.set_column(at, "captions", pa.array(captions, table.schema.field("captions").type)), copy.manifest
+    )
     return copy
 
 
@@ -72,8 +78,14 @@ def test_hf_holds_every_kept_clip_with_its_row(run: RunDir):
             assert (path.parent / row.file_name).read_bytes() == bytes_of[row.clip_id]
             known = clips.loc[row.clip_id]
             assert (row.motion, row.source, row.split) == (known["motion"], known["relpath"], known["split"])
-            assert (row.num_frames, row.width, row.height) == (known["export_n_frames"], known["export_width"], known["export_height"])
-            assert (row.text if isinstance(row.text, str) else "") == best_caption(known["captions"])  # pandas has NaN for a null
+            assert (row.num_frames, row.width, row.height) == (
+                known["export_n_frames"],
+                known["export_width"],
+                known["export_height"],
+            )
+            assert (row.text if isinstance(row.text, str) else "") == best_caption(
+                known["captions"]
+            )  # pandas has NaN for a null
             seen.add(row.clip_id)
     assert seen == set(clips.index)
     assert {p.stem for p in done.folder.glob("data/*/*.mp4")} == seen
@@ -86,7 +98,9 @@ def test_hf_card_has_the_thresholds_the_funnel_and_the_licences(run: RunDir):
     facts = yaml.safe_load(front)
     assert facts["size_categories"] == ["n<1K"]
     assert facts["license"] == "other"  # several, and most clips state none
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in body.splitlines() if line.startswith("| ")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in body.splitlines() if line.startswith("| ")
+    ]
     policy, _, note = load_decisions(run.root, "default")
     assert note["policy_id"] in body
     limits = {row[0].strip("`"): row[1:3] for row in rows if len(row) == 8}
@@ -107,7 +121,9 @@ def test_hf_names_no_path_of_the_machine(run: RunDir):
     folder = write_format(run, "hf").folder
     facts = json.loads(run.run_json.read_text())
     texts = [p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.suffix != ".mp4"]
-    texts += [json.dumps(pd.read_parquet(p).astype(str).to_dict()).encode() for p in folder.glob("data/*/metadata.parquet")]
+    texts += [
+        json.dumps(pd.read_parquet(p).astype(str).to_dict()).encode() for p in folder.glob("data/*/metadata.parquet")
+    ]
     for secret in (*facts["inputs"], str(run.root)):
         assert not any(secret.encode() in text for text in texts), secret
 
@@ -119,7 +135,9 @@ def test_datasets_loads_hf(run: RunDir, tmp_path: Path, monkeypatch: pytest.Monk
     loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     clips, bytes_of = kept(run), packed(run)
     names = {"train": "train", "val": "validation", "test": "test"}
-    assert {name: len(part) for name, part in loaded.items()} == {names[k]: n for k, n in clips["split"].value_counts().items()}
+    assert {name: len(part) for name, part in loaded.items()} == {
+        names[k]: n for k, n in clips["split"].value_counts().items()
+    }
     for part in loaded.values():
         assert isinstance(part.features["video"], datasets.Video)
         for row in part.cast_column("video", datasets.Video(decode=False)):
@@ -153,14 +171,18 @@ def test_folder_pairs_every_video_with_its_caption(run: RunDir):
 def test_folder_without_a_caption_says_so(run: RunDir):
     table = pq.read_table(run.manifest)
     at = table.column_names.index("captions")
-    pq.write_table(table.set_column(at, "captions", pa.nulls(len(table), table.schema.field("captions").type)), run.manifest)
+    pq.write_table(
+        table.set_column(at, "captions", pa.nulls(len(table), table.schema.field("captions").type)), run.manifest
+    )
     with pytest.raises(UserError, match="has a caption"):
         write_format(run, "folder")
     assert not list(run.root.glob("*export-folder*"))
 
 
 @pytest.mark.parametrize("name", ["hf", "folder"])
-def test_a_second_call_reads_no_shard_and_a_new_decision_replaces(run: RunDir, name: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_second_call_reads_no_shard_and_a_new_decision_replaces(
+    run: RunDir, name: str, monkeypatch: pytest.MonkeyPatch
+):
     first = write_format(run, name)
     before = {p: p.stat().st_mtime_ns for p in first.folder.rglob("*")}
     with monkeypatch.context() as patch:
@@ -170,7 +192,11 @@ def test_a_second_call_reads_no_shard_and_a_new_decision_replaces(run: RunDir, n
     assert again.text.startswith(f"{first.clips} clips in {first.folder} (up to date)")
     assert {p: p.stat().st_mtime_ns for p in first.folder.rglob("*")} == before
     table = pq.read_table(run.manifest)
-    gone = next(i for i, (keep, c) in enumerate(zip(table["keep"].to_pylist(), table["captions"].to_pylist(), strict=True)) if keep and c)
+    gone = next(
+        i
+        for i, (keep, c) in enumerate(zip(table["keep"].to_pylist(), table["captions"].to_pylist(), strict=True))
+        if keep and c
+    )
     keep = [value and i != gone for i, value in enumerate(table["keep"].to_pylist())]
     pq.write_table(table.set_column(table.column_names.index("keep"), "keep", pa.array(keep)), run.manifest)
     third = write_format(run, name)
@@ -238,7 +264,7 @@ def test_without_shards_the_command_to_run_is_named(run: RunDir):
 
 def test_a_small_disk_is_noticed_before_anything_is_written(run: RunDir, monkeypatch: pytest.MonkeyPatch):
     free = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("curate.formats.publish.shutil.disk_usage", lambda path: free)
+    monkeypatch.setattr("clipmill.curate.formats.publish.shutil.disk_usage", lambda path: free)
     with pytest.raises(UserError, match=r"0\.00 GB free and the clips need"):
         write_format(run, "hf")
     assert not list(run.root.rglob("*.mp4"))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from curate.errors import UserError
-from evaluate.frechet import frechet_distance, frechet_from_moments
-from evaluate.mmd import block_mmd, mmd_with_error, polynomial_mmd, subset_mmd
-from evaluate.moments import Moments
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.frechet import frechet_distance, frechet_from_moments
+from clipmill.evaluate.mmd import block_mmd, mmd_with_error, polynomial_mmd, subset_mmd
+from clipmill.evaluate.moments import Moments
 
 X = np.random.RandomState(0).standard_normal((512, 400)).astype(np.float32)
 Y = (np.random.RandomState(1).standard_normal((512, 400)) * 1.2 + 0.1).astype(np.float32)
@@ -34,7 +34,9 @@ def golden(goldens, case, beginning):
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_frechet_is_that_of_the_reference_code(goldens, case, ddof):
     x, y, _ = CASES[case]
-    assert frechet_distance(x, y, ddof) == pytest.approx(golden(goldens, case, f"fd_nuclear_ddof{ddof}"), rel=1e-9, abs=1e-10)
+    assert frechet_distance(x, y, ddof) == pytest.approx(
+        golden(goldens, case, f"fd_nuclear_ddof{ddof}"), rel=1e-9, abs=1e-10
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -70,7 +72,9 @@ def test_single_precision_is_the_published_protocol_and_not_exact(goldens):
     for case in ("G1_full512", "G2_rankdef64"):
         x, y, _ = CASES[case]
         value = frechet_distance(x, y, dtype="float32")
-        assert value == pytest.approx(golden(goldens, case, "fvd_LVDM_code(fp32"), rel=2e-4)  # 2e-6 to 3.3e-5, by the processor
+        assert value == pytest.approx(
+            golden(goldens, case, "fvd_LVDM_code(fp32"), rel=2e-4
+        )  # 2e-6 to 3.3e-5, by the processor
         assert value != frechet_distance(x, y)
 
 
@@ -144,7 +148,7 @@ def test_wrong_features_are_refused(x, y, says):
 
 def test_kernel_distance_in_blocks_of_rows(monkeypatch):
     whole = mmd_with_error(X[:300], Y[:250])
-    monkeypatch.setattr("evaluate.mmd._BLOCK_ROWS", 64)
+    monkeypatch.setattr("clipmill.evaluate.mmd._BLOCK_ROWS", 64)
     assert polynomial_mmd(X[:300], Y[:250]) == pytest.approx(whole.value, rel=1e-10)
     assert mmd_with_error(X[:300], Y[:250]).standard_error == pytest.approx(whole.standard_error, rel=1e-9)
 

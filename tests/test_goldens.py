@@ -1,6 +1,8 @@
-"""From pixels to the number, against the original TensorFlow graph, its resize and tfgan's functions: goldens/ in the shared folder.
+"""From pixels to the number, against the original TensorFlow graph, its resize and tfgan's functions: goldens/ in the
+shared folder.
 
-The network has seeded variables, so no weights are needed and a distance here is not an FVD; the path to it is that of one.
+The network has seeded variables, so no weights are needed and a distance here is not an FVD; the path to it is that of
+one.
 """
 
 import json
@@ -11,11 +13,11 @@ import pytest
 import torch
 from conftest import SHARED
 
-from evaluate.features.i3d_random import I3DRandom
-from evaluate.frechet import frechet_distance
-from evaluate.mmd import polynomial_mmd
-from evaluate.protocol import load
-from evaluate.resize import preprocess
+from clipmill.evaluate.features.i3d_random import I3DRandom
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.mmd import polynomial_mmd
+from clipmill.evaluate.protocol import load
+from clipmill.evaluate.resize import preprocess
 
 GATE = 1e-5
 FEW = 4
@@ -47,7 +49,9 @@ def videos(goldens):
 def features(clips, protocol="original", **options):
     network, rules = I3DRandom(**options), load(protocol)
     batches = [clips[start : start + 8] for start in range(0, len(clips), 8)]
-    return np.concatenate([network(torch.stack([preprocess(c, rules, 224) for c in batch])).numpy() for batch in batches])
+    return np.concatenate(
+        [network(torch.stack([preprocess(c, rules, 224) for c in batch])).numpy() for batch in batches]
+    )
 
 
 def feature_error(found, expected):
@@ -69,8 +73,9 @@ def test_squares_whole(goldens, videos, reference):
 
 
 def test_noise_in_part(videos, reference):
-    """The kernel distance of the noise pair is left out: it is a difference of terms a hundred thousand times larger, and the rounding of
-    the original graph alone moves it by about 3e-5 (against float64)."""
+    """The kernel distance of the noise pair is left out: it is a difference of terms a hundred thousand times larger,
+    and the rounding of the original graph alone moves it by about 3e-5 (against float64).
+    """
     pair = [features(videos(name)[:FEW]) for name in ("noise0", "noise1")]
     expected = [reference[name][:FEW] for name in ("noise0", "noise1")]
     assert all(feature_error(f, e) < GATE for f, e in zip(pair, expected, strict=True))
@@ -85,7 +90,8 @@ def test_metric_layer_on_the_original_features(goldens, reference):
 
 
 @pytest.mark.parametrize(
-    ("mistake", "changes"), [("epsilon 1e-5 as in VideoGPT's family", {"bn_eps": 1e-5}), ("half-pixel resize", {"protocol": "stylegan-v"})]
+    ("mistake", "changes"),
+    [("epsilon 1e-5 as in VideoGPT's family", {"bn_eps": 1e-5}), ("half-pixel resize", {"protocol": "stylegan-v"})],
 )
 def test_the_gate_catches(videos, reference, mistake, changes):
     """The same test with the mistake made fails, by a factor of a hundred and more."""

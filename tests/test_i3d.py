@@ -1,4 +1,6 @@
-"""I3D against logits of the original TensorFlow graph, and the feature networks made of it. References: goldens/ in the shared folder."""
+"""I3D against logits of the original TensorFlow graph, and the feature networks made of it. References: goldens/ in the
+shared folder.
+"""
 
 from pathlib import Path
 
@@ -9,12 +11,19 @@ import torch.nn.functional as F
 from conftest import SHARED
 from i3d_state_dicts import as_pytorch_i3d, table_of
 
-from curate.errors import UserError
-from evaluate import i3d_weights, weights
-from evaluate.features import network_class
-from evaluate.features.i3d import I3D
-from evaluate.features.i3d_random import I3DRandom, seeded_variables
-from evaluate.i3d_network import I3DNetwork, _precision_switches, features, max_pool, same_padding, true_float32
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import i3d_weights, weights
+from clipmill.evaluate.features import network_class
+from clipmill.evaluate.features.i3d import I3D
+from clipmill.evaluate.features.i3d_random import I3DRandom, seeded_variables
+from clipmill.evaluate.i3d_network import (
+    I3DNetwork,
+    _precision_switches,
+    features,
+    max_pool,
+    same_padding,
+    true_float32,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +76,8 @@ def test_both_arrangements_agree(seeded, network):
 
 
 @pytest.mark.parametrize(("size", "kernel", "stride", "expected"), [
-    (224, 7, 2, (2, 3)), (16, 7, 2, (2, 3)), (9, 7, 2, (3, 3)), (112, 3, 2, (0, 1)), (5, 3, 2, (1, 1)), (8, 3, 1, (1, 1)),
+    (224, 7, 2, (2, 3)), (16, 7, 2, (2, 3)), (9, 7, 2, (3, 3)), (112, 3, 2, (0, 1)), (5, 3, 2, (1, 1)),
+    (8, 3, 1, (1, 1)),
 ])  # fmt: skip
 def test_same_padding(size, kernel, stride, expected):
     assert same_padding((size,) * 3, (kernel,) * 3, (stride,) * 3) == [expected] * 3
@@ -75,12 +85,15 @@ def test_same_padding(size, kernel, stride, expected):
 
 @pytest.mark.parametrize("size", [(5, 8, 9), (2, 7, 7), (8, 6, 5), (1, 3, 4)])
 @pytest.mark.parametrize(
-    ("kernel", "stride"), [((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2)), ((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1))]
+    ("kernel", "stride"),
+    [((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2)), ((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1))],
 )
 def test_max_pool_is_padding_with_minus_infinity(size, kernel, stride):
     x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     padding = [n for pair in reversed(same_padding(size, kernel, stride)) for n in pair]
-    assert torch.equal(max_pool(x, kernel, stride), F.max_pool3d(F.pad(x, padding, value=float("-inf")), kernel, stride))
+    assert torch.equal(
+        max_pool(x, kernel, stride), F.max_pool3d(F.pad(x, padding, value=float("-inf")), kernel, stride)
+    )
 
 
 def test_short_clips_and_other_shapes_are_one_line(network):
@@ -141,7 +154,9 @@ def test_i3d_is_named_after_what_is_proven(tmp_path, monkeypatch, seeded, seeded
 
 def test_without_weights_one_line_says_what_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
-    with pytest.raises(UserError, match=r"put i3d_torchscript.pt, i3d_pretrained_400.pt or rgb_scratch into .*--weights") as error:
+    with pytest.raises(
+        UserError, match=r"put i3d_torchscript.pt, i3d_pretrained_400.pt or rgb_scratch into .*--weights"
+    ) as error:
         I3D()
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)

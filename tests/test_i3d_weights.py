@@ -10,11 +10,11 @@ from conftest import SHARED
 from i3d_state_dicts import as_kinetics_port, as_pytorch_i3d, table_of
 from tensor_bundle_writer import write_bundle
 
-from curate.errors import UserError
-from evaluate import i3d_weights, weights
-from evaluate.features.i3d import I3D
-from evaluate.features.i3d_random import seeded_variables
-from evaluate.i3d_weights import check, published_table
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import i3d_weights, weights
+from clipmill.evaluate.features.i3d import I3D
+from clipmill.evaluate.features.i3d_random import seeded_variables
+from clipmill.evaluate.i3d_weights import check, published_table
 
 SCOPE = "RGB/inception_i3d/"
 
@@ -52,7 +52,9 @@ def save(kind, folder, variables):
     if kind == "checkpoint":
         return write_bundle(folder / "model.ckpt", {SCOPE + name: values for name, values in variables.items()})
     if kind == "compressed checkpoint":
-        return write_bundle(folder / "model.ckpt", {SCOPE + name: values for name, values in variables.items()}, compress=True)
+        return write_bundle(
+            folder / "model.ckpt", {SCOPE + name: values for name, values in variables.items()}, compress=True
+        )
     path = folder / "file.pt"
     if kind == "torchscript":
         torch.jit.script(Holder(as_pytorch_i3d(variables))).save(str(path))
@@ -123,7 +125,9 @@ def test_wrong_networks_are_refused_by_name(tmp_path, name):
 
 
 def test_wrong_checkpoint_folder_is_refused_by_name(tmp_path, seeded):
-    prefix = write_bundle(tmp_path / "rgb_imagenet" / "model.ckpt", {SCOPE + name: values for name, values in seeded.items()})
+    prefix = write_bundle(
+        tmp_path / "rgb_imagenet" / "model.ckpt", {SCOPE + name: values for name, values in seeded.items()}
+    )
     for path in (prefix, prefix.parent, prefix.with_name("model.ckpt.index")):
         with pytest.raises(UserError, match=r"rgb_imagenet by its name.*initialised from ImageNet"):
             i3d_weights.load(path)

@@ -1,4 +1,6 @@
-"""`curate inspect` on a small run directory around a real video: what it says is what the tables hold, and its commands work."""
+"""`curate inspect` on a small run directory around a real video: what it says is what the tables hold, and its commands
+work.
+"""
 
 import re
 import shlex
@@ -13,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from curate import decisions, schema, waterfall
-from curate.config import load, parse_override
-from curate.errors import UserError
-from curate.inspect_clip import _settings, describe
-from curate.manifest import RunDir, write_atomic, write_json
-from curate.policy import parse
+from clipmill.curate import decisions, schema, waterfall
+from clipmill.curate.config import load, parse_override
+from clipmill.curate.errors import UserError
+from clipmill.curate.inspect_clip import _settings, describe
+from clipmill.curate.manifest import RunDir, write_atomic, write_json
+from clipmill.curate.policy import parse
 
 N_CLIPS, CLIP_FRAMES, STEP_PTS = 4, 12, 512
 VIDEO = "ab" * 16
@@ -41,7 +43,13 @@ def clip_row(k, uri):
     times = {"start_s": start / 12288, "end_s": end / 12288, "duration_s": (end - start) / 12288}
     box = {"crop_x": 0, "crop_y": 6, "crop_w": 64, "crop_h": 36, "width": 64, "height": 36}
     return (
-        {"clip_id": schema.clip_id(VIDEO, start, end), "video_id": VIDEO, "clip_index": k, "start_pts": start, "end_pts": end}
+        {
+            "clip_id": schema.clip_id(VIDEO, start, end),
+            "video_id": VIDEO,
+            "clip_index": k,
+            "start_pts": start,
+            "end_pts": end,
+        }
         | {"time_base_num": 1, "time_base_den": 12288, "n_frames": CLIP_FRAMES, "fps": 24.0, "cut_residual": 0.125}
         | times
         | box
@@ -51,15 +59,23 @@ def clip_row(k, uri):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Four clips: one kept, one dropped by two filters, one with an error, one not run; the first and third are near duplicates."""
+    """Four clips: one kept, one dropped by two filters, one with an error, one not run; the first and third are near
+    duplicates.
+    """
     root = tmp_path_factory.mktemp("inspect")
     video = root / "été 'x'.mp4"
     encode(video)
     rows = [clip_row(k, video.as_uri()) for k in range(N_CLIPS)]
-    columns = {name: [r.get(name) for r in rows] for name in (*schema.CLIPS.names, "uri", "relpath", "split", "license")}
-    table = pa.table({n: pa.array(v, schema.CLIPS.field(n).type if n in schema.CLIPS.names else None) for n, v in columns.items()})
+    columns = {
+        name: [r.get(name) for r in rows] for name in (*schema.CLIPS.names, "uri", "relpath", "split", "license")
+    }
+    table = pa.table(
+        {n: pa.array(v, schema.CLIPS.field(n).type if n in schema.CLIPS.names else None) for n, v in columns.items()}
+    )
     scores = {"motion": [0.25, 0.0031, None, 0.5], "sharpness": [0.75, 0.0625, 0.875, None]}
-    status = [[("motion", m), ("quality", q)] for m, q in (("ok", "ok"), ("ok", "ok"), ("error", "ok"), ("ok", "not_run"))]
+    status = [
+        [("motion", m), ("quality", q)] for m, q in (("ok", "ok"), ("ok", "ok"), ("error", "ok"), ("ok", "not_run"))
+    ]
     extra = {n: pa.array(v, pa.float32()) for n, v in scores.items()} | {
         "score_status": pa.array(status, pa.map_(pa.string(), pa.string())),
         "dup_group_id": pa.array(["g" * 32, None, "g" * 32, None]),
@@ -76,7 +92,10 @@ def run(tmp_path_factory):
 
 
 def finish(run, table, video):
-    config = load("default", [*CONFIG, *(f"policy.{c}=off" for c in load().policy), "policy.motion.min=0.01", "policy.sharpness.min=0.125"])
+    config = load(
+        "default",
+        [*CONFIG, *(f"policy.{c}=off" for c in load().policy), "policy.motion.min=0.01", "policy.sharpness.min=0.125"],
+    )
     makers = {"motion": "motion.v1", "sharpness": "quality.v1"}
     scores = decisions.to_frame(table)
     targets = {"sharpness": {"drop_lowest": "34%"}, "motion": {"min": 0.3, "on_error": "drop"}}
@@ -89,11 +108,18 @@ def finish(run, table, video):
     write_atomic(run.manifest, table)
     kinds = schema.annotation_schema({"motion": pa.float32()})
     errors = [None, None, "fewer than two sampled frames", None]
-    rows = [{"clip_id": c, "error": e, "status": "error" if e else "ok"} for c, e in zip(table["clip_id"].to_pylist(), errors, strict=True)]
+    rows = [
+        {"clip_id": c, "error": e, "status": "error" if e else "ok"}
+        for c, e in zip(table["clip_id"].to_pylist(), errors, strict=True)
+    ]
     run.write("annotations/motion.v1", VIDEO, "0123456789ab", pa.Table.from_pylist(rows, kinds))
-    docs = {f.name: f.metadata[b"doc"].decode() for f in schema.CLIPS} | {"motion": "mean flow magnitude, short sides per second"}
+    docs = {f.name: f.metadata[b"doc"].decode() for f in schema.CLIPS} | {
+        "motion": "mean flow magnitude, short sides per second"
+    }
     facts = {"config": config.as_dict(), "columns": makers, "column_docs": docs, "policy": "default"}
-    write_json(run.run_json, facts | {"command": f"curate run {shlex.quote(str(video.parent))} --out run --set motion.fps=4.0"})
+    write_json(
+        run.run_json, facts | {"command": f"curate run {shlex.quote(str(video.parent))} --out run --set motion.fps=4.0"}
+    )
     run.shards.mkdir()
     (run.shards / "train-000000.tar").write_bytes(b"x" * 512 + b"a clip!" + b"x" * 512)
 
@@ -151,7 +177,9 @@ def test_the_commands_show_the_clip(run, ids, tmp_path):
     for command in commands:
         subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=tmp_path, check=True)
     assert (tmp_path / f"{ids[0][:12]}.mp4").read_bytes() == b"a clip!"
-    subprocess.run([sys.executable, *shlex.split(lines_with(describe(run, ids[2]), "python -c")[0])[1:]], cwd=tmp_path, check=True)
+    subprocess.run(
+        [sys.executable, *shlex.split(lines_with(describe(run, ids[2]), "python -c")[0])[1:]], cwd=tmp_path, check=True
+    )
     for clip, first in ((ids[0], 0), (ids[2], 24)):
         frames = sorted(tmp_path.glob(f"{clip[:12]}_*.png"), key=lambda p: int(p.stem.split("_")[1]))
         assert [int(p.stem.split("_")[1]) for p in frames] == [STEP_PTS * k for k in range(first, first + CLIP_FRAMES)]
@@ -178,7 +206,13 @@ def test_reproduce_gives_the_run_and_the_frozen_thresholds(run, ids):
 
 
 def test_settings_reproduce_any_configuration():
-    sets = ["annotators=['motion']", "scenes.detector=cascade", "export.fps=none", "export.split={train=0.8, val=0.2}", "policy.motion=off"]
+    sets = [
+        "annotators=['motion']",
+        "scenes.detector=cascade",
+        "export.fps=none",
+        "export.split={train=0.8, val=0.2}",
+        "policy.motion=off",
+    ]
     config = load("default", [*sets, "policy.text_area.drop_highest=25%", "policy.new.one_of=['a', 'b']"])
     settings = _settings(config)
     assert parse("p", load("default", settings).policy) == parse("p", config.policy)
@@ -189,7 +223,9 @@ def test_settings_reproduce_any_configuration():
 
 
 def test_prefixes(run, ids):
-    with pytest.raises(UserError, match=r"no clip starts with 'zzzz'; closest: [0-9a-f]{12}, [0-9a-f]{12}, [0-9a-f]{12}"):
+    with pytest.raises(
+        UserError, match=r"no clip starts with 'zzzz'; closest: [0-9a-f]{12}, [0-9a-f]{12}, [0-9a-f]{12}"
+    ):
         describe(run, "zzzz")
     near = ids[1][:6] + "x"
     with pytest.raises(UserError, match=f"closest: {ids[1][:12]}"):
@@ -220,7 +256,9 @@ def test_stale_decisions_say_so(run, ids, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     table = pq.read_table(run / "manifest.parquet")
     scores = pa.array([0.0, 0.0, 0.0, 0.0], pa.float32())
-    write_atomic(RunDir(tmp_path / "run").manifest, table.set_column(table.column_names.index("motion"), "motion", scores))
+    write_atomic(
+        RunDir(tmp_path / "run").manifest, table.set_column(table.column_names.index("motion"), "motion", scores)
+    )
     assert "scores have changed since" in describe(tmp_path / "run", ids[0])
     assert "scores have changed since" not in describe(run, ids[0])
 
@@ -229,7 +267,9 @@ def test_the_commands_make_the_same_numbers_and_decision_again(tmp_path):
     """A run of two videos with a keep-rate target; the clip of one video is made again from what `inspect` prints."""
 
     def curate(*words):
-        subprocess.run([sys.executable, "-m", "curate.cli", *words], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "clipmill.curate.cli", *words], cwd=tmp_path, check=True, capture_output=True
+        )
 
     (tmp_path / "in").mkdir()
     encode(tmp_path / "in/a b.mp4", 150, 0)
@@ -244,7 +284,9 @@ def test_the_commands_make_the_same_numbers_and_decision_again(tmp_path):
         curate(*shlex.split(lines_with(text, start)[0].removeprefix(start))[1:])
     again = describe(tmp_path / "again", clips.loc["a b.mp4", "clip_id"])
     same = ("clip ", "  decision", "  exposure ", "  near_black ", "  n_frames", "quality.v1: ok, fingerprint")
-    first, second = ([line.split("(")[0].split() for line in t.splitlines() if line.startswith(same)] for t in (text, again))
+    first, second = (
+        [line.split("(")[0].split() for line in t.splitlines() if line.startswith(same)] for t in (text, again)
+    )
     told = [line for line in first if ">=" not in line]
     assert len(told) == 6
     assert told == [line for line in second if ">=" not in line]

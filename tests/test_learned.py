@@ -11,13 +11,13 @@ import pytest
 import torch
 from conftest import SHARED, curate, models
 
-from curate import weights
-from curate.aesthetic_heads import load_head
-from curate.clip_model import ClipModel, embedding_size
-from curate.dedup_config import DedupConfig
-from curate.errors import UserError
-from curate.semantic_duplicates import near_pairs, semantic_duplicates
-from curate.shards import ClipDataset
+from clipmill.curate import weights
+from clipmill.curate.aesthetic_heads import load_head
+from clipmill.curate.clip_model import ClipModel, embedding_size
+from clipmill.curate.dedup_config import DedupConfig
+from clipmill.curate.errors import UserError
+from clipmill.curate.semantic_duplicates import near_pairs, semantic_duplicates
+from clipmill.curate.shards import ClipDataset
 
 HEADS = {
     "sa_0_4_vit_b_32_linear.pth": 512,
@@ -47,7 +47,11 @@ def test_published_heads_agree_with_a_plain_reimplementation(file: str):
     if not path.is_file():
         pytest.skip(f"no {file} in {path.parent} (set CLIPMILL_SHARED)")
     state = torch.load(path, weights_only=True, map_location="cpu")
-    plain = torch.nn.Linear(HEADS[file], 1) if "linear.pth" in file else torch.nn.ModuleDict({"layers": perceptron(HEADS[file])})
+    plain = (
+        torch.nn.Linear(HEADS[file], 1)
+        if "linear.pth" in file
+        else torch.nn.ModuleDict({"layers": perceptron(HEADS[file])})
+    )
     plain.load_state_dict(state)
     vectors = unit(np.random.default_rng(0), 64, HEADS[file])
     with torch.no_grad():
@@ -92,7 +96,9 @@ def test_sizes_of_embeddings_are_known_before_anything_heavy_is_loaded():
 
 
 def planted(rng: np.random.Generator, groups: int, size: int, cosine: float) -> tuple[np.ndarray, list[set[int]]]:
-    """float32 [N, 3, D]: groups of three whose first is `cosine` near to the others, then single clips, among them pairs at 0.85."""
+    """float32 [N, 3, D]: groups of three whose first is `cosine` near to the others, then single clips, among them
+    pairs at 0.85.
+    """
     sets, rows = [], []
     for g in range(groups):
         centre = unit(rng, 3, size)
@@ -116,7 +122,9 @@ def test_planted_duplicates_by_meaning_are_found_and_nothing_else(exact_clips: i
     clips = pd.DataFrame({"clip_id": ids, "aesthetics": np.random.default_rng(4).normal(size=len(ids))})
     config = DedupConfig(semantic_similarity=0.95, semantic_keep="aesthetics", semantic_exact_clips=exact_clips)
     found = semantic_duplicates(clips, vectors.astype(np.float16).astype(np.float32), config)
-    centres = {min(group) for group in wanted}  # the first of a group is near to both others, which need not be near to each other
+    centres = {
+        min(group) for group in wanted
+    }  # the first of a group is near to both others, which need not be near to each other
     for group in wanted:
         rows = found.iloc[sorted(group)]
         assert rows["semantic_group_id"].notna().sum() >= 2
@@ -158,7 +166,10 @@ def test_calibration_writes_nested_subsets_of_one_export_that_train(demo_run: Pa
     done = curate("calibrate", run, "--axis", "motion", "--drop", "25,50")
     assert (run / "manifest.parquet").read_bytes() == before
     root = run / "calibration" / "motion"
-    tables = {name: pd.read_parquet(root / name / "manifest.parquet").set_index("clip_id") for name in ("all", "drop-25", "drop-50")}
+    tables = {
+        name: pd.read_parquet(root / name / "manifest.parquet").set_index("clip_id")
+        for name in ("all", "drop-25", "drop-50")
+    }
     scores = pd.read_parquet(run / "manifest.parquet").set_index("clip_id")["motion"].dropna()
     whole = tables["all"]
     assert set(whole.index[whole["keep"].fillna(False).astype(bool)]) == set(scores.index)
@@ -172,7 +183,9 @@ def test_calibration_writes_nested_subsets_of_one_export_that_train(demo_run: Pa
         assert (table["shard"].notna() <= kept).all()
         assert (table.loc[kept, "shard"] == whole.loc[table.index[kept], "shard"]).all()
         assert pq.read_table(root / name / "shards.parquet").num_rows > 0
-    models("train", root / "drop-50", "--config", "demo-nano", "--out", tmp_path / "ckpt", "--steps", 2, "--device", "cpu")
+    models(
+        "train", root / "drop-50", "--config", "demo-nano", "--out", tmp_path / "ckpt", "--steps", 2, "--device", "cpu"
+    )
     seen = pd.concat(pd.read_parquet(p) for p in (tmp_path / "ckpt").rglob("clips.parquet"))["clip_id"]
     curate("calibrate", run, "--axis", "motion", "--drop", "25,50")
     for name, table in tables.items():

@@ -1,7 +1,8 @@
-"""From a score back to the bytes of the source videos, and from a source video forwards to the checkpoints that have seen it.
+"""From a score back to the bytes of the source videos, and from a source video forwards to the checkpoints that have
+seen it.
 
-Each step uses only what the step before recorded, and every hash is computed again from the file it names. docs/queries.md shows the
-same as one-liners.
+Each step uses only what the step before recorded, and every hash is computed again from the file it names.
+docs/queries.md shows the same as one-liners.
 """
 
 import hashlib
@@ -14,13 +15,13 @@ import pandas as pd
 import pytest
 from conftest import evaluate
 
-from curate.decisions import load as load_decisions
-from curate.inspect_clip import describe
-from curate.policy import policy_id
-from curate.sources import path_of
-from evaluate.scores import append, read
-from evaluate.sets import natural_key
-from models.commands import info
+from clipmill.curate.decisions import load as load_decisions
+from clipmill.curate.inspect_clip import describe
+from clipmill.curate.policy import policy_id
+from clipmill.curate.sources import path_of
+from clipmill.evaluate.scores import append, read
+from clipmill.evaluate.sets import natural_key
+from clipmill.models.commands import info
 
 STEPS = 2
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "queries.md"
@@ -72,7 +73,9 @@ def seen_clips(checkpoint: Path, step: int) -> pd.DataFrame:
 
 
 def run_of(card: dict) -> Path:
-    """Card -> run: the manifest and the shards are still those that were trained on, and the policy is the one that filled them."""
+    """Card -> run: the manifest and the shards are still those that were trained on, and the policy is the one that
+    filled them.
+    """
     run = Path(card["run"])
     assert sha256(run / "manifest.parquet") == card["manifest_sha256"]
     assert {name: sha256(run / "shards" / name) for name in card["shards"]} == card["shards"]
@@ -109,11 +112,16 @@ def test_a_source_video_leads_forwards_to_the_checkpoints_that_saw_it(small_trai
     assert all(last in checkpoints for checkpoints in by_video)  # what step 1 has seen, step 2 has
     assert seen.groupby("checkpoint")["times_drawn"].sum().is_monotonic_increasing
     card = json.loads((small_training / "ckpt" / "card.json").read_text())
-    assert seen["times_drawn"][seen["checkpoint"] == last].sum() == STEPS * card["buckets"][0]["batch"] or len(card["buckets"]) > 1
+    assert (
+        seen["times_drawn"][seen["checkpoint"] == last].sum() == STEPS * card["buckets"][0]["batch"]
+        or len(card["buckets"]) > 1
+    )
 
 
 def test_the_commands_say_the_same(small_training: Path, demo_run: Path, capsys: pytest.CaptureFixture):
-    """`models info --clips` names what was seen; `curate inspect` leads from a clip of it to its source and its shard."""
+    """`models info --clips` names what was seen; `curate inspect` leads from a clip of it to its source and its
+    shard.
+    """
     seen = seen_clips(small_training / "ckpt", STEPS)
     info(small_training / "ckpt", clips=True, whole_config=False)
     told = capsys.readouterr().out
@@ -123,7 +131,9 @@ def test_the_commands_say_the_same(small_training: Path, demo_run: Path, capsys:
     assert all(str(clip[name]) in shown for name in ("relpath", "shard", "sha256", "video_id"))
 
 
-def test_the_queries_of_the_documentation_give_the_columns_it_shows(small_training: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_queries_of_the_documentation_give_the_columns_it_shows(
+    small_training: Path, monkeypatch: pytest.MonkeyPatch
+):
     duckdb = pytest.importorskip("duckdb", reason="the package `duckdb` is not installed")
     monkeypatch.chdir(small_training)
     seen = seen_clips(small_training / "ckpt", STEPS)["video_id"].iloc[0]
@@ -137,18 +147,24 @@ def test_the_queries_of_the_documentation_give_the_columns_it_shows(small_traini
         assert len(answer), query
 
 
-def test_the_pandas_lines_of_the_documentation_find_the_sources_and_the_checkpoints(small_training: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_pandas_lines_of_the_documentation_find_the_sources_and_the_checkpoints(
+    small_training: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(small_training)
     lines = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
     found: dict = {}
     exec(lines, found)
     assert set(found["sources"]["sha256"].str[:32]) == set(seen_clips(small_training / "ckpt", STEPS)["video_id"])
     video = found["sources"]["sha256"].iloc[0][:32]
-    having = {step for step in range(1, STEPS + 1) if video in set(seen_clips(small_training / "ckpt", step)["video_id"])}
+    having = {
+        step for step in range(1, STEPS + 1) if video in set(seen_clips(small_training / "ckpt", step)["video_id"])
+    }
     assert {int(path.name) for path in found["checkpoints"]} == having
 
 
-def test_the_reference_set_is_recorded_and_an_older_file_of_scores_still_reads(small_training: Path, demo_run: Path, tmp_path: Path):
+def test_the_reference_set_is_recorded_and_an_older_file_of_scores_still_reads(
+    small_training: Path, demo_run: Path, tmp_path: Path
+):
     (row,) = read(small_training / "scores.parquet")
     assert row.real_from == {
         "manifest": str((demo_run / "manifest.parquet").resolve()),
@@ -180,7 +196,9 @@ def test_the_page_tells_the_whole_story(small_training: Path, demo_run: Path, tm
     assert "http" not in html  # it asks for nothing from outside
 
 
-def test_a_page_without_its_sources_still_has_the_numbers_and_mistakes_are_one_line(small_training: Path, tmp_path: Path):
+def test_a_page_without_its_sources_still_has_the_numbers_and_mistakes_are_one_line(
+    small_training: Path, tmp_path: Path
+):
     (score,) = read(small_training / "scores.parquet")
     origin = {"checkpoint": str(tmp_path / "gone"), "manifest": str(tmp_path / "samples" / "manifest.parquet")}
     append(tmp_path / "lone.parquet", [replace(score, real_from={}, fake_from=origin)])

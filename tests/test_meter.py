@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from curate.errors import UserError
-from evaluate.features.mini import WEIGHTS
-from evaluate.frechet import frechet_distance
-from evaluate.meter import FrechetVideoDistance, KernelVideoDistance
-from evaluate.mmd import polynomial_mmd
-from evaluate.protocol import load
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.features.mini import WEIGHTS
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.meter import FrechetVideoDistance, KernelVideoDistance
+from clipmill.evaluate.mmd import polynomial_mmd
+from clipmill.evaluate.protocol import load
 
 
 def videos(n: int, seed: int) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_updates_in_batches_give_the_number_of_the_whole():
 
 
 def test_the_protocol_decides_size_and_ddof():
-    from evaluate.resize import preprocess
+    from clipmill.evaluate.resize import preprocess
 
     real, fake = videos(12, 0), videos(12, 1)
     meter = FrechetVideoDistance(network, protocol="stylegan-v", side_px=16)
@@ -84,7 +84,9 @@ def test_wrong_networks_are_one_line():
         FrechetVideoDistance(lambda v: network(v) / 0).update(videos(2, 0), real=True)
 
 
-@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the weights of mini are not made yet (python -m evaluate.train_mini)")
+@pytest.mark.skipif(
+    not WEIGHTS.is_file(), reason="the weights of mini are not made yet (python -m clipmill.evaluate.train_mini)"
+)
 def test_a_named_network_keeps_its_own_label():
     meter = FrechetVideoDistance("mini")
     meter.update(torch.randint(0, 256, (3, 16, 3, 64, 64), dtype=torch.uint8), real=True)
@@ -105,7 +107,9 @@ def _one_of_two(rank: int, folder: str) -> None:
 
 def test_two_processes_give_the_number_of_one(tmp_path):
     # Forked, because torchmetrics takes eight seconds to import.
-    processes = [multiprocessing.get_context("fork").Process(target=_one_of_two, args=(rank, str(tmp_path))) for rank in (0, 1)]
+    processes = [
+        multiprocessing.get_context("fork").Process(target=_one_of_two, args=(rank, str(tmp_path))) for rank in (0, 1)
+    ]
     for process in processes:
         process.start()
     for process in processes:

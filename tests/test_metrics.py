@@ -9,15 +9,16 @@ import pytest
 import torch
 from conftest import SHARED
 
-from curate.errors import UserError
-from evaluate.frechet import frechet_distance
-from evaluate.manifold import covered_share
-from evaluate.metrics import FeatureMetric, Metric, PairMetric, VideoMetric, metric_class, names
-from evaluate.mmd import polynomial_mmd
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.manifold import covered_share
+from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, VideoMetric, metric_class, names
+from clipmill.evaluate.mmd import polynomial_mmd
 
 FPS = 24.0
 ALL = (
-    "clip-similarity", "dynamic-degree", "fid", "flicker", "frame-consistency", "fvd", "inception-score", "kid", "kvd", "lpips",
+    "clip-similarity", "dynamic-degree", "fid", "flicker", "frame-consistency", "fvd", "inception-score", "kid", "kvd",
+    "lpips",
     "motion-smoothness", "precision", "psnr", "recall", "ssim", "warping-error",
 )  # fmt: skip
 
@@ -81,7 +82,9 @@ def test_every_metric_says_what_it_is(name):
 @pytest.mark.parametrize("name", [n for n in names() if issubclass(metric_class(n), FeatureMetric)])
 def test_no_metric_calls_itself_fvd(name):
     """The network decides that."""
-    title = metric_class(name).title.format(features="mini", frechet_name="Fréchet distance (mini)", kernel_name="kernel distance (mini)")
+    title = metric_class(name).title.format(
+        features="mini", frechet_name="Fréchet distance (mini)", kernel_name="kernel distance (mini)"
+    )
     assert not any(word in title for word in ("FVD", "FID", "KVD", "KID"))
 
 
@@ -121,7 +124,12 @@ def test_copied_rows_are_warned_of():
 def test_unusable_features_are_one_line(name):
     metric, real = metric_class(name)(), features(50, 0)
     nan = np.where(real > 2, np.nan, real)
-    for wrong, says in ((nan, "not finite"), (real[:0], "at least|needs"), (real[:, :5], "dimensions|cannot"), (real[0], "shape")):
+    for wrong, says in (
+        (nan, "not finite"),
+        (real[:0], "at least|needs"),
+        (real[:, :5], "dimensions|cannot"),
+        (real[0], "shape"),
+    ):
         with pytest.raises(UserError, match=says) as caught:
             metric(real, wrong)
         assert "\n" not in str(caught.value)
@@ -130,7 +138,11 @@ def test_unusable_features_are_one_line(name):
 def test_kvd_estimators():
     real, fake = features(600, 0), features(500, 1, shift=0.2)
     kind = metric_class("kvd")
-    full, block, subset = kind()(real, fake), kind(method="block", max_block=100)(real, fake), kind(method="subset")(real, fake)
+    full, block, subset = (
+        kind()(real, fake),
+        kind(method="block", max_block=100)(real, fake),
+        kind(method="subset")(real, fake),
+    )
     assert full.value == pytest.approx(polynomial_mmd(real, fake), rel=1e-12)
     assert block.value == pytest.approx(full.value, abs=3 * block.standard_error)
     assert subset.value == pytest.approx(full.value, rel=0.05)
@@ -203,7 +215,7 @@ def test_precision_and_recall_by_definition(monkeypatch):
     for k in (1, 3, 5):
         assert metric_class("precision")(k=k)(real, fake).value == brute(real, fake, k)
         assert metric_class("recall")(k=k)(real, fake).value == brute(fake, real, k)
-    monkeypatch.setattr("evaluate.manifold._BLOCK_ROWS", 16)
+    monkeypatch.setattr("clipmill.evaluate.manifold._BLOCK_ROWS", 16)
     assert covered_share(real, fake) == brute(real, fake, 3)
     assert covered_share(real + 1e6, fake + 1e6) == brute(real, fake, 3)
 
@@ -291,7 +303,9 @@ def test_psnr_of_known_error():
     fake[0] += 10
     fake[1] += 20
     fake[2] += 30
-    assert metric_class("psnr")()(real, fake) == pytest.approx(np.mean([20 * np.log10(255 / e) for e in (10, 20, 30)]), rel=1e-5)
+    assert metric_class("psnr")()(real, fake) == pytest.approx(
+        np.mean([20 * np.log10(255 / e) for e in (10, 20, 30)]), rel=1e-5
+    )
     assert metric_class("psnr")()(real, real) == np.inf
 
 
@@ -306,14 +320,16 @@ def test_ssim_is_the_published_formula(monkeypatch):
         variances = blurred(a * a) - mean_a**2 + blurred(b * b) - mean_b**2
         covariance = blurred(a * b) - mean_a * mean_b
         c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-        return ((2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))).mean()
+        return (
+            (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
+        ).mean()
 
     real = moving(frames=3)
     fake = noisy(real)
     expected = np.mean([ssim(a, b) for a, b in zip(real.astype(float), fake.astype(float), strict=True)])
     assert metric_class("ssim")()(real, fake) == pytest.approx(expected, abs=1e-5)
     assert metric_class("ssim")()(real[:1], real[:1]) == pytest.approx(1)
-    monkeypatch.setattr("evaluate.frame_pairs.frame_batches.__defaults__", (1,))
+    monkeypatch.setattr("clipmill.evaluate.frame_pairs.frame_batches.__defaults__", (1,))
     assert metric_class("ssim")()(real, fake) == pytest.approx(expected, abs=1e-5)
 
 
@@ -354,7 +370,10 @@ def backbones(tmp_path_factory):
 
 @pytest.mark.parametrize("net", ["alex", "squeeze"])
 def test_lpips_on_a_backbone_file(backbones, net):
-    metric, real = metric_class("lpips")(net=net, backbone=str(backbones[net]), any_backbone=True), moving(frames=2, side_px=64)
+    metric, real = (
+        metric_class("lpips")(net=net, backbone=str(backbones[net]), any_backbone=True),
+        moving(frames=2, side_px=64),
+    )
     assert metric(real, real) == 0
     found = [metric(real, noisy(real, sigma)) for sigma in (4, 12, 40)]
     assert 0 < found[0] < found[1] < found[2]

@@ -10,10 +10,10 @@ import torch
 from demo_clips import demo_clips, network_input
 from torch.utils.flop_counter import FlopCounterMode
 
-from curate.errors import UserError
-from evaluate.degrade import CORRUPTIONS, monotone, study
-from evaluate.features.mini import WEIGHTS, Mini
-from evaluate.frechet import frechet_distance
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.degrade import CORRUPTIONS, monotone, study
+from clipmill.evaluate.features.mini import WEIGHTS, Mini
+from clipmill.evaluate.frechet import frechet_distance
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,9 @@ def test_distance_grows_with_every_level(rows, name):
 
 
 def test_disturbed_order_is_not_lost_beside_disturbed_pictures(rows):
-    """A random network gives global swaps less than a hundredth of what it gives noise: this one must not be blind to time."""
+    """A random network gives global swaps less than a hundredth of what it gives noise: this one must not be blind to
+    time.
+    """
     worst = {c.name: max(r["distance"] for r in rows if r["corruption"] == c.name) for c in CORRUPTIONS}
     for name in ("local-swap", "global-swap", "shuffle", "frozen-frames"):
         assert worst[name] > 0.1 * worst["gaussian-noise"], worst
@@ -110,7 +112,7 @@ def test_it_is_quick(mini):
 
 
 def test_training_is_reproducible_and_learns():
-    from evaluate.train_mini import batches, loss_of, render_clips, train
+    from clipmill.evaluate.train_mini import batches, loss_of, render_clips, train
 
     clips = render_clips(48, seed=5)
     assert clips.videos.shape == (48, 16, 72, 72, 3)
@@ -125,7 +127,7 @@ def test_training_is_reproducible_and_learns():
 
 def test_labels_of_motion_are_what_is_seen():
     """A pan's pictures move the way its label says."""
-    from evaluate.train_mini import MOTION_LAWS, MOTION_SCALES, STORED_PX, _render
+    from clipmill.evaluate.train_mini import MOTION_LAWS, MOTION_SCALES, STORED_PX, _render
 
     window = cv2.createHanningWindow((STORED_PX, STORED_PX), cv2.CV_32F)
     agree = []

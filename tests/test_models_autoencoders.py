@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from curate.errors import UserError
-from models.autoencoders.base import posterior_of
-from models.autoencoders.causal import CausalAutoencoder, CausalConfig, chunks_of
-from models.autoencoders.causal_resampling import CausalGrow
-from models.autoencoders.flops import reconstruction_flops
-from models.autoencoders.frame import FrameAutoencoder, FrameConfig
-from models.autoencoders.moments import RunningMoments
-from models.autoencoders.named import autoencoder_named
-from models.autoencoders.pixels import Pixels, PixelsConfig
-from models.autoencoders.statistics import fill_latent_statistics, measure_latents
-from models.layers.temporal import Mixer
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import posterior_of
+from clipmill.models.autoencoders.causal import CausalAutoencoder, CausalConfig, chunks_of
+from clipmill.models.autoencoders.causal_resampling import CausalGrow
+from clipmill.models.autoencoders.flops import reconstruction_flops
+from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
+from clipmill.models.autoencoders.moments import RunningMoments
+from clipmill.models.autoencoders.named import autoencoder_named
+from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
+from clipmill.models.autoencoders.statistics import fill_latent_statistics, measure_latents
+from clipmill.models.layers.temporal import Mixer
 
 torch.set_num_threads(1)
 TINY_FRAME = {"latent_channels": 4, "widths": (8, 8, 16), "depth": 1, "groups": 4}
@@ -35,7 +35,15 @@ def disturb(module, scale=0.1):
 
 def causal(**options):
     torch.manual_seed(0)
-    tiny = {"latent_channels": 4, "width": 8, "multipliers": (1, 1, 2), "depth": 1, "time_factor": 4, "space_factor": 4, "groups": 4}
+    tiny = {
+        "latent_channels": 4,
+        "width": 8,
+        "multipliers": (1, 1, 2),
+        "depth": 1,
+        "time_factor": 4,
+        "space_factor": 4,
+        "groups": 4,
+    }
     return disturb(CausalAutoencoder(CausalConfig(**(tiny | options))), 0.02).eval()
 
 
@@ -131,11 +139,15 @@ def test_shapes_of_the_causal_autoencoder(frames, height, width):
 
 
 @pytest.mark.parametrize(
-    ("time_factor", "space_factor", "multipliers"), [(1, 4, (1, 1, 2)), (2, 8, (1, 1, 1, 2)), (4, 2, (1, 1, 1)), (1, 1, (1,))]
+    ("time_factor", "space_factor", "multipliers"),
+    [(1, 4, (1, 1, 2)), (2, 8, (1, 1, 1, 2)), (4, 2, (1, 1, 1)), (1, 1, (1,))],
 )
 @torch.no_grad()
 def test_factors_of_time_and_space_are_free_of_each_other(time_factor, space_factor, multipliers):
-    model, x = causal(time_factor=time_factor, space_factor=space_factor, multipliers=multipliers), video(9, 16, 8, batch=1)
+    model, x = (
+        causal(time_factor=time_factor, space_factor=space_factor, multipliers=multipliers),
+        video(9, 16, 8, batch=1),
+    )
     posterior = model.encode(x)
     assert posterior.mean.shape == (1, 1 + 8 // time_factor, 4, 16 // space_factor, 8 // space_factor)
     assert model.decode(posterior.mean).shape == x.shape
@@ -262,7 +274,9 @@ def test_pixels_give_back_every_bit():
 
 @torch.no_grad()
 def test_components_are_orthonormal_uncorrelated_and_the_best_ones():
-    smooth = torch.nn.functional.avg_pool2d(video(frames=40, height=19, width=27).flatten(0, 1), 4, 1).unflatten(0, (2, 40))
+    smooth = torch.nn.functional.avg_pool2d(video(frames=40, height=19, width=27).flatten(0, 1), 4, 1).unflatten(
+        0, (2, 40)
+    )
     model = Pixels(PixelsConfig(space_factor=2, components=5)).fit(smooth.split(10, dim=1))
     torch.testing.assert_close(model.basis @ model.basis.T, torch.eye(5), rtol=0, atol=1e-5)
     latents = model.encode(smooth).mean
@@ -334,7 +348,11 @@ def test_channels_that_never_change_are_not_blown_up():
 
 @pytest.mark.parametrize("kind", ["pixels", "frame", "causal"])
 def test_autoencoders_by_name(kind):
-    options = {"pixels": {}, "frame": {"widths": [8, 8]}, "causal": {"width": 8, "multipliers": [1, 1, 1, 1], "groups": 4}}[kind]
+    options = {
+        "pixels": {},
+        "frame": {"widths": [8, 8]},
+        "causal": {"width": 8, "multipliers": [1, 1, 1, 1], "groups": 4},
+    }[kind]
     assert autoencoder_named(kind, options).kind == kind
     with pytest.raises(UserError, match=r"autoencoder.options.dept"):
         autoencoder_named(kind, {"dept": 1})
@@ -362,7 +380,8 @@ def test_options_that_cannot_work_are_one_line(kind, options, message):
 def test_operations_are_those_of_the_convolutions():
     shape = {"latent_channels": 2, "width": 4, "multipliers": (1,), "depth": 1, "time_factor": 1, "space_factor": 1}
     model = causal(**shape, attention=False, deterministic=True)
-    # Of both sides: first and last 3 -> 4 and 4 -> 2, and one way back; 3 and 4 residual blocks of two convolutions 4 -> 4.
+    # Of both sides: first and last 3 -> 4 and 4 -> 2, and one way back; 3 and 4 residual blocks of two convolutions 4
+    # -> 4.
     weights = 27 * (2 * 3 * 4 + 2 * 4 * 2 + (3 + 4) * 2 * 4 * 4)
     assert reconstruction_flops(model, (5, 6, 7)) == 2 * weights * 5 * 6 * 7
     assert reconstruction_flops(causal(), (5, 16, 16)) > 0

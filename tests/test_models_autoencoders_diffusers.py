@@ -6,12 +6,24 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from curate.errors import UserError
-from models.autoencoders.diffusers_weights import CONFIG_FILE, WEIGHTS_FILE, from_diffusers, load_diffusers, to_diffusers
-from models.autoencoders.frame import FrameAutoencoder, FrameConfig
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.diffusers_weights import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    from_diffusers,
+    load_diffusers,
+    to_diffusers,
+)
+from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
 
 torch.set_num_threads(1)
-CONFIG = {"latent_channels": 4, "block_out_channels": [8, 8, 16], "layers_per_block": 2, "norm_num_groups": 4, "scaling_factor": 0.5}
+CONFIG = {
+    "latent_channels": 4,
+    "block_out_channels": [8, 8, 16],
+    "layers_per_block": 2,
+    "norm_num_groups": 4,
+    "scaling_factor": 0.5,
+}
 
 
 def frame(**options):
@@ -34,7 +46,11 @@ def video(frames=2):
 def test_outputs_are_those_of_diffusers_with_the_same_weights(with_attention, with_moments):
     diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
     torch.manual_seed(0)
-    options = CONFIG | {"mid_block_add_attention": with_attention, "use_quant_conv": with_moments, "use_post_quant_conv": with_moments}
+    options = CONFIG | {
+        "mid_block_add_attention": with_attention,
+        "use_quant_conv": with_moments,
+        "use_post_quant_conv": with_moments,
+    }
     kinds = {"down_block_types": ["DownEncoderBlock2D"] * 3, "up_block_types": ["UpDecoderBlock2D"] * 3}
     theirs, x = diffusers.AutoencoderKL(**(options | kinds)).eval(), video()
     for parameter in theirs.parameters():
@@ -43,7 +59,9 @@ def test_outputs_are_those_of_diffusers_with_the_same_weights(with_attention, wi
     posterior, expected = mine.encode(x), theirs.encode(x[0]).latent_dist
     torch.testing.assert_close(posterior.mean[0], expected.mean, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(posterior.std[0], expected.std, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(mine.decode(posterior.mean)[0], theirs.decode(expected.mean).sample, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        mine.decode(posterior.mean)[0], theirs.decode(expected.mean).sample, rtol=1e-4, atol=1e-4
+    )
     if with_moments:
         back = to_diffusers(mine)
         assert back.keys() == theirs.state_dict().keys()
@@ -53,7 +71,10 @@ def test_outputs_are_those_of_diffusers_with_the_same_weights(with_attention, wi
 @torch.no_grad()
 def test_there_and_back_changes_no_bit_and_older_names_are_known(tmp_path):
     autoencoder, x = frame(), video()
-    older = {name.replace("to_q", "query").replace("to_out.0", "proj_attn"): tensor for name, tensor in to_diffusers(autoencoder).items()}
+    older = {
+        name.replace("to_q", "query").replace("to_out.0", "proj_attn"): tensor
+        for name, tensor in to_diffusers(autoencoder).items()
+    }
     (tmp_path / CONFIG_FILE).write_text(json.dumps(CONFIG | {"_class_name": "AutoencoderKL", "shift_factor": 0.25}))
     save_file(older, str(tmp_path / WEIGHTS_FILE))
     found = load_diffusers(tmp_path, temporal_decoder=True)

@@ -6,16 +6,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from curate.errors import UserError
-from models.autoencoders.named import autoencoder_named, options_of
-from models.autoencoders.pixels import Pixels, PixelsConfig
-from models.autoencoders.saving import load_autoencoder, read_facts, save_autoencoder, weights_sha256
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.named import autoencoder_named, options_of
+from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
+from clipmill.models.autoencoders.saving import load_autoencoder, read_facts, save_autoencoder, weights_sha256
 
 torch.set_num_threads(1)
 OPTIONS = {
     "pixels": {"space_factor": 2, "components": 5},
     "frame": {"latent_channels": 3, "widths": [8, 8], "depth": 1, "groups": 4, "temporal_decoder": True},
-    "causal": {"latent_channels": 3, "width": 8, "multipliers": [1, 1], "depth": 1, "time_factor": 2, "space_factor": 2, "groups": 4},
+    "causal": {
+        "latent_channels": 3,
+        "width": 8,
+        "multipliers": [1, 1],
+        "depth": 1,
+        "time_factor": 2,
+        "space_factor": 2,
+        "groups": 4,
+    },
 }
 
 
@@ -119,7 +127,10 @@ def test_tensors_of_something_else_are_one_line(tmp_path):
     ("change", "message"),
     [
         ({"kind": "vector"}, "no autoencoder 'vector'"),
-        ({"options": OPTIONS["causal"] | {"width": 16}}, r"has shape \[8, 3, 3, 3, 3\], its options say \[16, 3, 3, 3, 3\]"),
+        (
+            {"options": OPTIONS["causal"] | {"width": 16}},
+            r"has shape \[8, 3, 3, 3, 3\], its options say \[16, 3, 3, 3, 3\]",
+        ),
         ({"options": OPTIONS["causal"] | {"depth": 2}}, "lacks tensor"),
         ({"options": OPTIONS["causal"] | {"attention": False}}, "has an unknown tensor"),
         ({"options": {"widht": 8}}, "options.widht"),

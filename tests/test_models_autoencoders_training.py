@@ -1,4 +1,6 @@
-"""What autoencoders are trained with: hinge losses, discriminators, the weight between players, perceptual distances, the objective."""
+"""What autoencoders are trained with: hinge losses, discriminators, the weight between players, perceptual distances,
+the objective.
+"""
 
 import math
 
@@ -6,15 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from curate.errors import UserError
-from models.autoencoders.causal import CausalAutoencoder, CausalConfig
-from models.autoencoders.contract import Posterior
-from models.autoencoders.discriminator import PatchDiscriminator, adaptive_weight, hinge_discriminator_loss, hinge_generator_loss
-from models.autoencoders.frame import FrameAutoencoder, FrameConfig
-from models.autoencoders.objective import AutoencoderLossConfig, AutoencoderObjective, kl_divergence
-from models.autoencoders.perceptual import NAMES, GradientPyramid, LearnedPatches, perceptual_named
-from models.autoencoders.pixels import Pixels, PixelsConfig
-from models.core.noise import SampleNoise
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.causal import CausalAutoencoder, CausalConfig
+from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.autoencoders.discriminator import (
+    PatchDiscriminator,
+    adaptive_weight,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+)
+from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
+from clipmill.models.autoencoders.objective import AutoencoderLossConfig, AutoencoderObjective, kl_divergence
+from clipmill.models.autoencoders.perceptual import NAMES, GradientPyramid, LearnedPatches, perceptual_named
+from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
+from clipmill.models.core.noise import SampleNoise
 
 torch.set_num_threads(1)
 QUIET = {"perceptual": "none", "discriminator": "none", "kl_weight": 0.0}
@@ -37,7 +44,15 @@ def moving_squares(clips=8, frames=5, side_px=16, seed=0):
 
 def causal(**options):
     torch.manual_seed(0)
-    tiny = {"latent_channels": 8, "width": 8, "multipliers": (1, 2), "depth": 1, "time_factor": 2, "space_factor": 2, "groups": 4}
+    tiny = {
+        "latent_channels": 8,
+        "width": 8,
+        "multipliers": (1, 2),
+        "depth": 1,
+        "time_factor": 2,
+        "space_factor": 2,
+        "groups": 4,
+    }
     return CausalAutoencoder(CausalConfig(**(tiny | {"attention": False} | options)))
 
 
@@ -81,7 +96,9 @@ def test_the_adaptive_weight_is_the_ratio_of_gradients_at_the_last_layer():
 def test_divergence_from_a_normal_distribution_is_torchs():
     posterior = Posterior(torch.randn(2, 3, 4, 2, 2), torch.rand(2, 3, 4, 2, 2) + 0.1)
     normals = torch.distributions.Normal(posterior.mean, posterior.std), torch.distributions.Normal(0.0, 1.0)
-    torch.testing.assert_close(kl_divergence(posterior), torch.distributions.kl_divergence(*normals).sum(dim=(1, 2, 3, 4)))
+    torch.testing.assert_close(
+        kl_divergence(posterior), torch.distributions.kl_divergence(*normals).sum(dim=(1, 2, 3, 4))
+    )
 
 
 # Discriminators
@@ -171,7 +188,7 @@ def test_the_fallback_is_never_called_lpips(monkeypatch, tmp_path):
 
 def test_lpips_is_the_network_that_evaluate_measures_with(tmp_path):
     torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
-    from evaluate.metrics.lpips import LPIPS
+    from clipmill.evaluate.metrics.lpips import LPIPS
 
     torch.manual_seed(0)
     path = tmp_path / "squeezenet-random.pth"
@@ -213,7 +230,11 @@ def test_gradients_reach_the_player_whose_turn_it_is(discriminator, frames):
     each, parts = game.discriminator_losses(video, game.reconstruct(video, noise()), 3)
     each.mean().backward()
     assert all(parameter.grad is None for parameter in game.autoencoder.parameters())
-    assert all(parameter.grad.abs().sum() > 0 for name, parameter in game.discriminator.named_parameters() if name.endswith("weight"))
+    assert all(
+        parameter.grad.abs().sum() > 0
+        for name, parameter in game.discriminator.named_parameters()
+        if name.endswith("weight")
+    )
     assert set(parts) == {"discriminator", "verdict_on_real", "verdict_on_fake"}
 
 
@@ -274,7 +295,9 @@ def test_without_gradients_the_losses_can_still_be_asked_for():
 def test_a_decoder_fine_tune_moves_layers_along_time_only():
     torch.manual_seed(0)
     shape = {"latent_channels": 4, "widths": (8, 8), "depth": 1, "groups": 4, "temporal_decoder": True}
-    game = objective(FrameAutoencoder(FrameConfig(**shape)), decoder_only=True, discriminator="3d", discriminator_start=0)
+    game = objective(
+        FrameAutoencoder(FrameConfig(**shape)), decoder_only=True, discriminator="3d", discriminator_start=0
+    )
     learning = {name for name, _ in game.parameters_of("generator")}
     assert learning == {f"autoencoder.{name}" for name in game.autoencoder.temporal_parameter_names()}
     each, parts = game.generator_losses(moving_squares(2), noise(), 0)
@@ -298,12 +321,19 @@ def test_autoencoders_that_cannot_be_trained_so_are_refused():
 
 def test_a_short_training_on_images_and_videos_learns_both():
     clips, steps = moving_squares(frames=3), 60
-    game = objective(causal(latent_channels=12, width=12), discriminator="none", perceptual="gradient-pyramid", perceptual_weight=0.1)
-    optimiser = torch.optim.Adam([parameter for _, parameter in game.parameters_of("generator")], 1e-3, betas=(0.9, 0.99))
+    game = objective(
+        causal(latent_channels=12, width=12), discriminator="none", perceptual="gradient-pyramid", perceptual_weight=0.1
+    )
+    optimiser = torch.optim.Adam(
+        [parameter for _, parameter in game.parameters_of("generator")], 1e-3, betas=(0.9, 0.99)
+    )
 
     def errors():
         with torch.no_grad():
-            return [(game.autoencoder.decode(game.autoencoder.encode(x).mean) - x).square().mean() for x in (clips, clips[:, :1])]
+            return [
+                (game.autoencoder.decode(game.autoencoder.encode(x).mean) - x).square().mean()
+                for x in (clips, clips[:, :1])
+            ]
 
     before = errors()
     for step in range(steps):

@@ -1,4 +1,6 @@
-"""U-Net and DiT: what they are at the start, what must not mix, images and clips, sizes, gradients, and the count of operations."""
+"""U-Net and DiT: what they are at the start, what must not mix, images and clips, sizes, gradients, and the count of
+operations.
+"""
 
 from dataclasses import replace
 
@@ -6,15 +8,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from curate.errors import UserError
-from models.backbones.contract import Conditioning, training_flops
-from models.backbones.dit import BlockInputs, DiT, DiTConfig, with_text
-from models.backbones.patches import patch_grid, patchify, unpatchify
-from models.backbones.unet import UNet, UNetConfig
-from models.layers.convolution import SpaceConvolution
-from models.layers.embeddings import rotary_table
-from models.layers.norms import FrameGroupNorm, Modulation
-from models.layers.plan import (
+from clipmill.curate.errors import UserError
+from clipmill.models.backbones.contract import Conditioning, training_flops
+from clipmill.models.backbones.dit import BlockInputs, DiT, DiTConfig, with_text
+from clipmill.models.backbones.patches import patch_grid, patchify, unpatchify
+from clipmill.models.backbones.unet import UNet, UNetConfig
+from clipmill.models.layers.convolution import SpaceConvolution
+from clipmill.models.layers.embeddings import rotary_table
+from clipmill.models.layers.norms import FrameGroupNorm, Modulation
+from clipmill.models.layers.plan import (
     CAUSAL,
     DIAGONAL,
     FIRST_AND_PREVIOUS,
@@ -25,7 +27,7 @@ from models.layers.plan import (
     TEMPORAL_CAUSAL,
     AttentionPlan,
 )
-from models.layers.temporal import temporal_parameter_names
+from clipmill.models.layers.temporal import temporal_parameter_names
 
 torch.set_num_threads(1)
 BATCH, FRAMES, CHANNELS, HEIGHT, WIDTH = 2, 3, 3, 6, 5
@@ -35,21 +37,44 @@ WINDOW = AttentionPlan("window", window=(2, 2, 2))
 LATTE = DiTConfig(in_channels=3, out_channels=3, width=24, depth=4, head_dim=8, patch=(1, 2, 2))
 DITS = {
     "latte": LATTE,
-    "sora": replace(LATTE, plans=(FULL,), depth=2, patch=(2, 2, 2), space_positions="rotary", time_positions="rotary", qk_norm=True),
+    "sora": replace(
+        LATTE, plans=(FULL,), depth=2, patch=(2, 2, 2), space_positions="rotary", time_positions="rotary", qk_norm=True
+    ),
     "causal": replace(LATTE, plans=(SPATIAL, CAUSAL), vector_dim=VECTOR_DIM),
     "windows": replace(LATTE, plans=(SPATIAL, WINDOW), space_positions="rotary", time_positions="rotary"),
-    "cross": replace(LATTE, plans=(FIRST_FRAME, FIRST_AND_PREVIOUS, TEMPORAL), text="cross", token_dim=TOKEN_DIM, vector_dim=VECTOR_DIM),
-    "in-context": replace(LATTE, plans=(FULL,), depth=2, text="in_context", token_dim=TOKEN_DIM, space_positions="rotary"),
+    "cross": replace(
+        LATTE,
+        plans=(FIRST_FRAME, FIRST_AND_PREVIOUS, TEMPORAL),
+        text="cross",
+        token_dim=TOKEN_DIM,
+        vector_dim=VECTOR_DIM,
+    ),
+    "in-context": replace(
+        LATTE, plans=(FULL,), depth=2, text="in_context", token_dim=TOKEN_DIM, space_positions="rotary"
+    ),
     "stream": replace(LATTE, time_positions_in="stream", time_positions="unit", frame_channels=4),
 }
 VDM = UNetConfig(
-    in_channels=3, out_channels=3, width=8, multipliers=(1, 2), depth=1, plans=((SPATIAL, TEMPORAL), (SPATIAL, TEMPORAL)), head_dim=4
+    in_channels=3,
+    out_channels=3,
+    width=8,
+    multipliers=(1, 2),
+    depth=1,
+    plans=((SPATIAL, TEMPORAL), (SPATIAL, TEMPORAL)),
+    head_dim=4,
 )
 UNETS = {
     "vdm": replace(VDM, feed_forward=False, vector_dim=VECTOR_DIM),
-    "video-ldm": replace(VDM, mixer="alpha", temporal_convolutions=True, time_positions="sinusoidal", token_dim=TOKEN_DIM),
+    "video-ldm": replace(
+        VDM, mixer="alpha", temporal_convolutions=True, time_positions="sinusoidal", token_dim=TOKEN_DIM
+    ),
     "svd": replace(
-        VDM, mixer="alpha_images", temporal_convolutions=True, time_positions="sinusoidal", token_dim=TOKEN_DIM, frame_channels=4
+        VDM,
+        mixer="alpha_images",
+        temporal_convolutions=True,
+        time_positions="sinusoidal",
+        token_dim=TOKEN_DIM,
+        frame_channels=4,
     ),
     "make-a-video": replace(VDM, mixer="dirac", multipliers=(1, 2, 2), plans=((), (SPATIAL,), (SPATIAL, TEMPORAL))),
     "tune-a-video": replace(VDM, plans=((FIRST_AND_PREVIOUS, TEMPORAL), (FIRST_AND_PREVIOUS, TEMPORAL)), depth=2),
@@ -129,7 +154,9 @@ def test_a_unet_with_new_temporal_layers_is_the_image_model_bit_by_bit(name):
     if name == "tune-a-video":
         config = replace(config, middle_plans=plans[0])
         twin = image_twin(model, config, plans=plans, middle_plans=(SPATIAL,))
-    assert {parameter for parameter, _ in twin.named_parameters()} == {parameter for parameter, _ in model.named_parameters()} - temporal
+    assert {parameter for parameter, _ in twin.named_parameters()} == {
+        parameter for parameter, _ in model.named_parameters()
+    } - temporal
     z = video()
     given = conditions(config, z)
     found = model(z, levels(z), given)
@@ -156,7 +183,9 @@ def test_a_dit_with_closed_temporal_gates_is_the_image_model_bit_by_bit():
     image = {name for name, _ in model.named_parameters() if not name.startswith(("blocks.1.", "blocks.3."))}
     disturb(model, image)
     twin = build(replace(LATTE, plans=(SPATIAL,), depth=2), seed=5)
-    renamed = {name.replace("blocks.2.", "blocks.1."): tensor for name, tensor in model.state_dict().items() if name in image}
+    renamed = {
+        name.replace("blocks.2.", "blocks.1."): tensor for name, tensor in model.state_dict().items() if name in image
+    }
     twin.load_state_dict(renamed)
     z = video()
     found = model(z, levels(z), Conditioning())
@@ -321,7 +350,9 @@ def test_every_condition_is_heard_and_padding_is_not(name):
             continue
         other = replace(given, **{part: getattr(given, part) + 1})
         assert (model(z, levels(z), other) - found).abs().max() > 1e-4, part
-        absent = model(z, levels(z), replace(given, **{part: None, "token_mask": None if part == "tokens" else given.token_mask}))
+        absent = model(
+            z, levels(z), replace(given, **{part: None, "token_mask": None if part == "tokens" else given.token_mask})
+        )
         assert absent.isfinite().all()
     assert (model(z, levels(z) + 0.1, given) - found).abs().max() > 1e-4
     if given.tokens is not None:
@@ -370,7 +401,9 @@ def test_a_unet_keeps_channels_last_in_memory_throughout():
     model, orders = build(replace(UNETS["video-ldm"], token_dim=0)), []
     for module in model.modules():
         if isinstance(module, SpaceConvolution | FrameGroupNorm):
-            module.register_forward_hook(lambda _, given, found: orders.append(given[0].permute(0, 1, 3, 4, 2).is_contiguous()))
+            module.register_forward_hook(
+                lambda _, given, found: orders.append(given[0].permute(0, 1, 3, 4, 2).is_contiguous())
+            )
     z = video()
     model(z, levels(z), Conditioning())
     assert len(orders) > 40
@@ -390,7 +423,9 @@ def test_gradients_reach_every_parameter(config):
         optimiser.zero_grad()
         (model(z, levels(z), given) - target).square().mean().backward()
         optimiser.step()
-    unreached = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    unreached = [
+        name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
     assert unreached == []
 
 

@@ -8,19 +8,19 @@ import pandas as pd
 import pytest
 import torch
 
-from curate.config import build
-from curate.errors import UserError
-from models.backbones.dit import DiT, DiTConfig
-from models.backbones.unet import UNet, UNetConfig
-from models.conditioning.classes import class_names_of, class_numbers
-from models.conditioning.conditioner import Conditioner, joined
-from models.conditioning.config import ClassConfig, ConditioningConfig, FramesConfig, MicroConfig, TextConfig
-from models.conditioning.contract import Conditions
-from models.conditioning.hiding import Hidden, batch_of, hidden
-from models.conditioning.micro import MicroEmbedding, micro_numbers, standardised
-from models.config import section
-from models.core.noise import SampleNoise
-from models.layers.plan import SPATIAL, TEMPORAL
+from clipmill.curate.config import build
+from clipmill.curate.errors import UserError
+from clipmill.models.backbones.dit import DiT, DiTConfig
+from clipmill.models.backbones.unet import UNet, UNetConfig
+from clipmill.models.conditioning.classes import class_names_of, class_numbers
+from clipmill.models.conditioning.conditioner import Conditioner, joined
+from clipmill.models.conditioning.config import ClassConfig, ConditioningConfig, FramesConfig, MicroConfig, TextConfig
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.conditioning.hiding import Hidden, batch_of, hidden
+from clipmill.models.conditioning.micro import MicroEmbedding, micro_numbers, standardised
+from clipmill.models.config import section
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.layers.plan import SPATIAL, TEMPORAL
 
 torch.set_num_threads(1)
 CHANNELS, FRAMES, SIDE, BATCH, MANY = 3, 4, 4, 3, 20_000
@@ -56,7 +56,11 @@ def made(conditioner, indices=range(BATCH)):
 
 def backbone_of(conditioner, kind="dit"):
     """All weights away from zero."""
-    places = {"vector_dim": conditioner.vector_dim, "token_dim": conditioner.token_dim, "frame_channels": conditioner.frame_channels}
+    places = {
+        "vector_dim": conditioner.vector_dim,
+        "token_dim": conditioner.token_dim,
+        "frame_channels": conditioner.frame_channels,
+    }
     sizes = {"in_channels": CHANNELS, "out_channels": CHANNELS}
     torch.manual_seed(2)
     if kind == "dit":
@@ -64,7 +68,9 @@ def backbone_of(conditioner, kind="dit"):
         model = DiT(DiTConfig(width=32, depth=2, head_dim=16, patch=(1, 2, 2), text=text, **sizes, **places))
     else:
         plans = ((SPATIAL, TEMPORAL),) * 2
-        model = UNet(UNetConfig(width=16, multipliers=(1, 2), depth=1, plans=plans, head_dim=8, groups=4, **sizes, **places))
+        model = UNet(
+            UNetConfig(width=16, multipliers=(1, 2), depth=1, plans=plans, head_dim=8, groups=4, **sizes, **places)
+        )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
@@ -84,7 +90,12 @@ def equal(first, second):
 
 
 def test_a_table_of_settings_becomes_a_config():
-    table = {"text": {"encoder": "hash"}, "classes": {"names": ["a"]}, "frames": {"given": "masks"}, "guidance_drops": ["text", "micro"]}
+    table = {
+        "text": {"encoder": "hash"},
+        "classes": {"names": ["a"]},
+        "frames": {"given": "masks"},
+        "guidance_drops": ["text", "micro"],
+    }
     config = section(ConditioningConfig, table, "conditioning")
     assert config.parts == ("text", "classes", "frames")
     assert config.guidance_drops == ("text", "micro")
@@ -113,7 +124,9 @@ def test_settings_that_cannot_be_are_refused(kind, values, says):
 
 
 def test_class_names_are_the_sorted_labels_of_the_manifest():
-    table = pd.DataFrame({"kind": ["dog", None, "cat", "dog", np.nan], "number": [2.0, 1.0, np.nan, 1.0, 2.0], "empty": [None] * 5})
+    table = pd.DataFrame(
+        {"kind": ["dog", None, "cat", "dog", np.nan], "number": [2.0, 1.0, np.nan, 1.0, 2.0], "empty": [None] * 5}
+    )
     assert class_names_of(table, "kind") == ("cat", "dog")
     assert class_names_of(table, "number") == ("1.0", "2.0")
     for column in ("empty", "missing"):
@@ -197,7 +210,9 @@ def hidden_parts(conditions):
 def dropped_many(config, count):
     conditioner, numbers = Conditioner(config, 1), {"fps": torch.ones(count), "motion": torch.ones(count)}
     conditions = conditioner.conditions(["red"] * count, numbers, ["cat"] * count)
-    conditions = conditioner.with_known_frames(conditions, torch.ones(count, 1, 1, 1, 1), 2, SampleNoise(0, range(count)))
+    conditions = conditioner.with_known_frames(
+        conditions, torch.ones(count, 1, 1, 1, 1), 2, SampleNoise(0, range(count))
+    )
     return conditioner.dropped(conditions, SampleNoise(11, range(count)))
 
 
@@ -218,7 +233,9 @@ def test_each_condition_is_dropped_as_often_as_stated_and_on_its_own():
     assert together.abs().max() < 4 / MANY**0.5
     fewer = MANY // 10
     all_lost = torch.stack(list(hidden_parts(dropped_many(replace(config, drop_all=0.5), fewer)).values())).all(0)
-    assert all_lost.float().mean().item() == pytest.approx(0.5 + 0.5 * math.prod(shares.values()), abs=3 * 0.5 / fewer**0.5)
+    assert all_lost.float().mean().item() == pytest.approx(
+        0.5 + 0.5 * math.prod(shares.values()), abs=3 * 0.5 / fewer**0.5
+    )
 
 
 def test_nothing_is_dropped_at_a_share_of_zero_and_all_at_one():

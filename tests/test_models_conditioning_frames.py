@@ -19,12 +19,12 @@ from test_models_conditioning import (
     made,
 )
 
-from curate.errors import UserError
-from models.conditioning import frames as given
-from models.conditioning.config import ConditioningConfig, FramesConfig
-from models.conditioning.contract import Conditions
-from models.core.noise import SampleNoise
-from models.core.noise_level import NoiseLevel
+from clipmill.curate.errors import UserError
+from clipmill.models.conditioning import frames as given
+from clipmill.models.conditioning.config import ConditioningConfig, FramesConfig
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.core.noise_level import NoiseLevel
 
 torch.set_num_threads(1)
 
@@ -39,7 +39,10 @@ def test_frames_are_given_as_often_as_stated():
     names = ["".join("x" if frame else "." for frame in row) for row in patterns.tolist()]
     # Random: sixteen patterns, the one with all frames loses its last.
     by_chance = {pattern: 0.1 / 16 * (2 if pattern == "xxx." else 1) for pattern in map(bits, range(15))}
-    stated = {pattern: by_chance[pattern] + {"x...": 0.2, "xx..": 0.2, "x..x": 0.2, "....": 0.3}.get(pattern, 0) for pattern in by_chance}
+    stated = {
+        pattern: by_chance[pattern] + {"x...": 0.2, "xx..": 0.2, "x..x": 0.2, "....": 0.3}.get(pattern, 0)
+        for pattern in by_chance
+    }
     assert set(names) == set(stated)
     for pattern, share in stated.items():
         assert names.count(pattern) / MANY == pytest.approx(share, abs=3.5 * (share * (1 - share) / MANY) ** 0.5)
@@ -53,14 +56,18 @@ def test_the_only_frame_is_never_given():
 
 
 def test_a_sample_is_given_the_same_whatever_its_batch():
-    conditioner = conditioner_of(config_of(frames=FramesConfig("masks", random=0.25, perturbation="uniform", context_frames=3)))
+    conditioner = conditioner_of(
+        config_of(frames=FramesConfig("masks", random=0.25, perturbation="uniform", context_frames=3))
+    )
     whole = conditioner.dropped(made(conditioner, [5, 9, 40]), SampleNoise(0, [5, 9, 40]))
     for place, index in enumerate([5, 9, 40]):
         numbers = {name: values[place : place + 1] for name, values in NUMBERS.items()}
         alone = conditioner.conditions(CAPTIONS[place : place + 1], numbers, LABELS[place : place + 1])
         noise = SampleNoise(0, [index])
         alone, _ = conditioner.with_given_frames(alone, latents()[place : place + 1], noise)
-        assert equal(conditioner.dropped(alone, noise), whole.map(lambda tensor, place=place: tensor[place : place + 1]))
+        assert equal(
+            conditioner.dropped(alone, noise), whole.map(lambda tensor, place=place: tensor[place : place + 1])
+        )
 
 
 @pytest.mark.parametrize("perturbation", ["none", "log-normal", "uniform"])
@@ -90,7 +97,9 @@ def test_levels_of_noise_on_given_frames_are_distributed_as_stated():
 
 
 def test_the_model_is_told_the_noise_that_it_sees():
-    conditioner = conditioner_of(config_of(frames=FramesConfig("first", perturbation="log-normal", noise_mean=-0.5, noise_std=1.0)))
+    conditioner = conditioner_of(
+        config_of(frames=FramesConfig("first", perturbation="log-normal", noise_mean=-0.5, noise_std=1.0))
+    )
     conditions, x = made(conditioner, [2, 3, 4]), latents()
     found = (conditions.frames[:, 0, :CHANNELS] - x[:, 0]).flatten(1).std(1)
     told = conditions.micro[:, -1]
@@ -134,7 +143,9 @@ def test_given_frames_that_are_not_predicted_weigh_nothing_until_they_are_droppe
     config = config_of(frames=FramesConfig("first", predicted=False, drop=0.5))
     conditioner = conditioner_of(config)
     noise = SampleNoise(0, range(BATCH))
-    conditions, weights = conditioner.with_given_frames(conditioner.conditions(CAPTIONS, NUMBERS, LABELS), latents(), noise)
+    conditions, weights = conditioner.with_given_frames(
+        conditioner.conditions(CAPTIONS, NUMBERS, LABELS), latents(), noise
+    )
     assert weights.tolist() == [[0, 1, 1, 1]] * BATCH
     dropped = conditioner.dropped(conditions, noise)
     lost = ~dropped.frames.flatten(1).any(1)
@@ -162,7 +173,9 @@ def test_sampling_takes_frames_at_the_places_it_was_trained_for():
             conditioner.with_known_frames(Conditions(), known, FRAMES, noise, places)
     for config, known, says in ((FramesConfig("first"), 2, "that one alone"), (FramesConfig(), 1, "no place")):
         with pytest.raises(UserError, match=says):
-            conditioner_of(ConditioningConfig(frames=config)).with_known_frames(Conditions(), latents()[:, :known], FRAMES, noise)
+            conditioner_of(ConditioningConfig(frames=config)).with_known_frames(
+                Conditions(), latents()[:, :known], FRAMES, noise
+            )
 
 
 def test_noise_when_sampling_is_the_stated_one():

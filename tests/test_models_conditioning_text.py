@@ -1,4 +1,6 @@
-"""Text encoders: the same everywhere, masks that tell padding, the real classes with small weights, and quick refusals offline."""
+"""Text encoders: the same everywhere, masks that tell padding, the real classes with small weights, and quick refusals
+offline.
+"""
 
 import hashlib
 import http.server
@@ -13,15 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from curate.errors import UserError
-from curate.weights import reach
-from models.conditioning.config import TextConfig
-from models.conditioning.text.characters import Characters
-from models.conditioning.text.hash_words import HashWords, words_of
-from models.conditioning.text.hashed import vector_of
-from models.conditioning.text.named import text_encoder_of
-from models.conditioning.text.open_clip_text import OpenClipText
-from models.conditioning.text.t5 import T5
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights import reach
+from clipmill.models.conditioning.config import TextConfig
+from clipmill.models.conditioning.text.characters import Characters
+from clipmill.models.conditioning.text.hash_words import HashWords, words_of
+from clipmill.models.conditioning.text.hashed import vector_of
+from clipmill.models.conditioning.text.named import text_encoder_of
+from clipmill.models.conditioning.text.open_clip_text import OpenClipText
+from clipmill.models.conditioning.text.t5 import T5
 
 torch.set_num_threads(1)
 SENTENCE = "A red ball rolls, slowly."
@@ -114,7 +116,9 @@ def t5_folder(tmp_path_factory):
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("t5")
     pieces = ["<pad>", "</s>", "<unk>", *(f"▁{word}" for word in ("a", "red", "blue", "ball", "rolls"))]
-    tokenizer = transformers.T5Tokenizer(vocab=[(piece, -1.0 - number) for number, piece in enumerate(pieces)], extra_ids=0)
+    tokenizer = transformers.T5Tokenizer(
+        vocab=[(piece, -1.0 - number) for number, piece in enumerate(pieces)], extra_ids=0
+    )
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = transformers.T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
@@ -147,7 +151,11 @@ def test_t5_cuts_long_captions_before_the_end_sign(t5_folder):
 
 
 def test_t5_refuses_what_is_no_t5(t5_folder, tmp_path):
-    for text, says in (("{}", "type None"), ("{", "cannot read"), (json.dumps({"model_type": "t5", "d_model": 8}), "no weights")):
+    for text, says in (
+        ("{}", "type None"),
+        ("{", "cannot read"),
+        (json.dumps({"model_type": "t5", "d_model": 8}), "no weights"),
+    ):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=says):
             T5(str(tmp_path), 4)
@@ -226,14 +234,18 @@ def mute_hub(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         for client in ("snapshot_download", "hf_hub_download"):  # they try for minutes
             monkeypatch.setattr(f"huggingface_hub.{client}", lambda *_, **__: pytest.fail("asked the hub's own client"))
         yield
 
 
-@pytest.mark.parametrize("config", [TextConfig("t5", "someone/t5-nowhere"), TextConfig("open_clip", "ViT-B-32", "nowhere")])
+@pytest.mark.parametrize(
+    "config", [TextConfig("t5", "someone/t5-nowhere"), TextConfig("open_clip", "ViT-B-32", "nowhere")]
+)
 def test_a_hub_that_does_not_answer_is_given_up(mute_hub, config, monkeypatch, tmp_path):
     monkeypatch.setenv("CLIPMILL_WEIGHTS", str(tmp_path))
     with pytest.raises(UserError, match=r"set conditioning\.text\.(model|pretrained)") as raised:
@@ -259,9 +271,13 @@ def small_hub(monkeypatch):
         address = f"http://127.0.0.1:{server.server_port}"
         constants = pytest.importorskip("huggingface_hub.constants")
         connected(monkeypatch)
-        monkeypatch.setattr("models.conditioning.text.hub._ANSWER_S", 20.0)  # a loaded machine may hold an answer up
+        monkeypatch.setattr(
+            "clipmill.models.conditioning.text.hub._ANSWER_S", 20.0
+        )  # a loaded machine may hold an answer up
         monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
         yield
         server.shutdown()
 
@@ -271,7 +287,9 @@ def test_a_hub_that_answers_is_downloaded_from(t5_folder, small_hub, monkeypatch
     import huggingface_hub
 
     monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda name, allow_patterns: asked.append((name, allow_patterns)) or t5_folder
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, allow_patterns: asked.append((name, allow_patterns)) or t5_folder,
     )
     assert T5("someone/t5", 4).dim == 16
     assert asked[0][0] == "someone/t5"

@@ -1,21 +1,23 @@
-"""Guidance: what it must leave alone, what it must change, and known conditional errors on correlated Gaussian frames."""
+"""Guidance: what it must leave alone, what it must change, and known conditional errors on correlated Gaussian
+frames.
+"""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from denoising_oracles import correlated_frames, gaussian, normal, one_thread, point_mass  # noqa: F401
 
-from curate.errors import UserError
-from models.core.denoiser import branches_one_by_one
-from models.core.guidance import classifier_free, dynamic_threshold, oscillating, per_frame_linear
-from models.core.noise_level import noised
-from models.core.parametrisation import Edm, Epsilon, Estimate, FlowVelocity, V, estimate_of_x0
-from models.core.reconstruction import reconstruction_guidance, replacement
-from models.core.samplers.ancestral import ancestral
-from models.core.samplers.ddim import ddim
-from models.core.samplers.edm import Churn, edm_heun
-from models.core.samplers.stations import start, stations
-from models.core.schedules import Cosine, Karras
+from clipmill.curate.errors import UserError
+from clipmill.models.core.denoiser import branches_one_by_one
+from clipmill.models.core.guidance import classifier_free, dynamic_threshold, oscillating, per_frame_linear
+from clipmill.models.core.noise_level import noised
+from clipmill.models.core.parametrisation import Edm, Epsilon, Estimate, FlowVelocity, V, estimate_of_x0
+from clipmill.models.core.reconstruction import reconstruction_guidance, replacement
+from clipmill.models.core.samplers.ancestral import ancestral
+from clipmill.models.core.samplers.ddim import ddim
+from clipmill.models.core.samplers.edm import Churn, edm_heun
+from clipmill.models.core.samplers.stations import start, stations
+from clipmill.models.core.schedules import Cosine, Karras
 
 SHAPE = (2, 5, 3, 4, 4)
 Z, LEVEL = normal(*SHAPE), Cosine().level(torch.tensor([0.3, 0.8]))
@@ -68,7 +70,13 @@ def test_guidance_oscillates_from_step_to_step(sampler, schedule):
         return weight(level)
 
     if sampler is edm_heun:
-        edm_heun(classifier_free(BRANCHES, recorded), start(Z, levels), levels, Churn(0.01), lambda step: normal(*SHAPE, seed=step))
+        edm_heun(
+            classifier_free(BRANCHES, recorded),
+            start(Z, levels),
+            levels,
+            Churn(0.01),
+            lambda step: normal(*SHAPE, seed=step),
+        )
     else:
         sampler(classifier_free(BRANCHES, recorded), start(Z, levels), levels)
     expected = [15, 15, 15, 15, 1, 15, 1, 15]
@@ -96,8 +104,9 @@ IS_KNOWN = torch.tensor([True, False]).reshape(1, 2, 1, 1, 1)
 
 
 def slope_and_error(weight):
-    """E[x_b | x_a] / x_a and E (x_b - rho x_a)² of the second frame given the first, exactly: everything is linear, so sample i of the
-    batch has a 1 in the i-th random number (the known frame, the start, each step's noise, each replacement's) and 0 in all others.
+    """E[x_b | x_a] / x_a and E (x_b - rho x_a)² of the second frame given the first, exactly: everything is linear, so
+    sample i of the batch has a 1 in the i-th random number (the known frame, the start, each step's noise, each
+    replacement's) and 0 in all others.
     """
     levels = stations(Cosine(), STEPS)
     numbers = torch.eye(3 + 4 * STEPS, dtype=torch.float64).reshape(3 + 4 * STEPS, -1, 1, 1, 1, 1)
@@ -117,8 +126,8 @@ def slope_and_error(weight):
 
 
 def test_reconstruction_guidance_halves_the_error_of_replacement():
-    """The figures are exact; drawing samples gave 0.376, 0.243, 0.172 and 0.120. Weight 4 listens too much: its error is below that of the
-    conditional distribution itself, 1 - rho².
+    """The figures are exact; drawing samples gave 0.376, 0.243, 0.172 and 0.120. Weight 4 listens too much: its error
+    is below that of the conditional distribution itself, 1 - rho².
     """
     slopes, errors = zip(*(slope_and_error(weight) for weight in (0, 1, 2, 4)), strict=True)
     assert slopes == pytest.approx([0.6216, 0.7555, 0.8531, 0.9758], abs=5e-4)
@@ -131,7 +140,11 @@ def test_reconstruction_is_the_equation():
     """On a linear model the gradient is known: x0 = A z, so grad |a - P A z|² = -2 (P A)^T (a - P A z)."""
     level = Cosine().level(torch.tensor(0.6))
     inner, z, observed = correlated_frames(FRAMES), normal(3, 2, 1, 4, 4), normal(3, 1, 1, 4, 4, seed=1)
-    matrix = level.alpha * FRAMES @ torch.linalg.inv(level.alpha**2 * FRAMES + level.sigma**2 * torch.eye(2, dtype=torch.float64))
+    matrix = (
+        level.alpha
+        * FRAMES
+        @ torch.linalg.inv(level.alpha**2 * FRAMES + level.sigma**2 * torch.eye(2, dtype=torch.float64))
+    )
     x0 = torch.einsum("ij,bj...->bi...", matrix, z)
     gradient = -2 * matrix[0].reshape(1, 2, 1, 1, 1) * (observed - x0[:, :1])
     with torch.no_grad():
@@ -144,7 +157,9 @@ def test_reconstruction_is_the_equation():
 
 
 def test_a_smaller_video_guides_a_larger_one():
-    """Equation 8: samples of a Gaussian of smooth frames agree better with a given half-size video, which without guidance they ignore."""
+    """Equation 8: samples of a Gaussian of smooth frames agree better with a given half-size video, which without
+    guidance they ignore.
+    """
 
     def half(x0):
         return F.avg_pool2d(x0.flatten(0, 1), 2).unflatten(0, x0.shape[:2])
@@ -183,7 +198,9 @@ def test_replacement_shows_the_model_noise_at_the_right_level():
 
     known, noise = normal(*SHAPE, seed=1), [normal(*SHAPE, seed=10 + step) for step in range(6)]
     mask = (torch.arange(5) < 2).reshape(1, 5, 1, 1, 1)
-    found = ancestral(replacement(watching, known, mask, lambda step: noise[step], levels), Z, levels, lambda step: torch.zeros(SHAPE))
+    found = ancestral(
+        replacement(watching, known, mask, lambda step: noise[step], levels), Z, levels, lambda step: torch.zeros(SHAPE)
+    )
     for step, z in enumerate(seen):
         assert torch.equal(z[:, :2], noised(known, noise[step], levels[step])[:, :2])
     assert torch.equal(found[:, :2], known[:, :2])
@@ -192,7 +209,10 @@ def test_replacement_shows_the_model_noise_at_the_right_level():
 
 @pytest.mark.parametrize(
     ("make", "says"),
-    [(lambda: classifier_free(BRANCHES, 2.0, 1.5), "share from 0 to 1"), (lambda: dynamic_threshold(CONDITIONAL, 0), "over 0 and up to 1")],
+    [
+        (lambda: classifier_free(BRANCHES, 2.0, 1.5), "share from 0 to 1"),
+        (lambda: dynamic_threshold(CONDITIONAL, 0), "over 0 and up to 1"),
+    ],
 )
 def test_wrong_guidance_is_one_line(make, says):
     with pytest.raises(UserError, match=says):

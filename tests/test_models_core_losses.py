@@ -7,18 +7,25 @@ import pytest
 import torch
 from denoising_oracles import normal, one_thread  # noqa: F401
 
-from curate.errors import UserError
-from models.core import loss_weights
-from models.core.choices import level_sampler_named, loss_weight_named
-from models.core.geometry import Geometry
-from models.core.losses import prediction_weights, sample_losses
-from models.core.noise import SampleNoise
-from models.core.noise_level import NoiseLevel, noised
-from models.core.parametrisation import Clean, Edm, Epsilon, FlowVelocity, V, estimate_of_x0
-from models.core.schedules import Cosine, Flow, Karras, Shifted
-from models.core.timesteps import LogitNormal, LogNormal, Mode, Uniform, bin_centres
+from clipmill.curate.errors import UserError
+from clipmill.models.core import loss_weights
+from clipmill.models.core.choices import level_sampler_named, loss_weight_named
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.losses import prediction_weights, sample_losses
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.core.noise_level import NoiseLevel, noised
+from clipmill.models.core.parametrisation import Clean, Edm, Epsilon, FlowVelocity, V, estimate_of_x0
+from clipmill.models.core.schedules import Cosine, Flow, Karras, Shifted
+from clipmill.models.core.timesteps import LogitNormal, LogNormal, Mode, Uniform, bin_centres
 
-ALL = {"eps": Epsilon(), "x": Clean(), "v": V(), "flow": FlowVelocity(), "edm": Edm(), "edm, data 1.7": Edm(data_std=1.7)}
+ALL = {
+    "eps": Epsilon(),
+    "x": Clean(),
+    "v": V(),
+    "flow": FlowVelocity(),
+    "edm": Edm(),
+    "edm, data 1.7": Edm(data_std=1.7),
+}
 # Each weight, and the factor on |x0 error|² that its paper states, as a function of alpha and sigma.
 WEIGHTS = {
     "eps": lambda a, s: (a / s) ** 2,
@@ -60,14 +67,18 @@ def test_nothing_is_infinite_at_either_end(name):
 
 @pytest.mark.parametrize("name", ["eps", "x", "v", "flow", "edm"])
 def test_the_plain_loss_of_what_is_predicted_has_weight_one(name):
-    weights = prediction_weights(Flow().level(torch.linspace(0.001, 0.999, 50)), ALL[name], loss_weight_named(name), math.inf)
+    weights = prediction_weights(
+        Flow().level(torch.linspace(0.001, 0.999, 50)), ALL[name], loss_weight_named(name), math.inf
+    )
     assert (weights - 1).abs().max() < 1e-12
 
 
 def test_an_x_prediction_under_a_v_loss_stops_growing():
     level = Cosine().level(torch.tensor([1e-6, 0.02, 0.2, 0.7]))
     weights = prediction_weights(level, Clean(), loss_weights.plain(V()))
-    assert weights.tolist() == pytest.approx([400, 400, *(1 / (math.sin(math.pi * t / 2) ** 2) for t in (0.2, 0.7))], rel=1e-6)
+    assert weights.tolist() == pytest.approx(
+        [400, 400, *(1 / (math.sin(math.pi * t / 2) ** 2) for t in (0.2, 0.7))], rel=1e-6
+    )
 
 
 def test_given_frames_do_not_count():
@@ -89,7 +100,11 @@ def test_noise_does_not_depend_on_how_samples_are_batched():
     """One batch of 12, three of 4, or two processes that take every other sample."""
     whole = SampleNoise(7, range(100, 112))
     normals, uniforms, spread = whole.normal((2, 3), "noise"), whole.uniform("time"), whole.stratified("time", 8)
-    for parts in ([range(100, 104), range(104, 108), range(108, 112)], [range(100, 112, 2), range(101, 112, 2)], [[105], [111, 100]]):
+    for parts in (
+        [range(100, 104), range(104, 108), range(108, 112)],
+        [range(100, 112, 2), range(101, 112, 2)],
+        [[105], [111, 100]],
+    ):
         for part in parts:
             noise, rows = SampleNoise(7, list(part)), [i - 100 for i in part]
             assert torch.equal(noise.uniform("time"), uniforms[rows])
@@ -119,7 +134,8 @@ def test_streams_have_nothing_in_common():
     correlations = torch.corrcoef(together) - torch.eye(len(together))
     assert correlations.abs().max() < 5 / math.sqrt(20_000)
     for other in others:
-        # Nor is one a later part of another: of so many single-precision numbers about one in a hundred meets its equal by chance.
+        # Nor is one a later part of another: of so many single-precision numbers about one in a hundred meets its equal
+        # by chance.
         assert np.isin(other.numpy(), base.numpy()).mean() < 0.05
     assert together.mean().abs() < 5 / math.sqrt(160_000)
     assert together.var().item() == pytest.approx(1, abs=0.02)
@@ -145,7 +161,9 @@ def test_stratified_numbers_fill_every_stratum_once(block):
     assert offsets.mean().item() == pytest.approx(0.5, abs=4 * math.sqrt(1 / 12 / blocks))
 
 
-@pytest.mark.parametrize("make", [lambda: SampleNoise(-1, [0]), lambda: SampleNoise(0, [2**64]), lambda: SampleNoise(0, [3, -2])])
+@pytest.mark.parametrize(
+    "make", [lambda: SampleNoise(-1, [0]), lambda: SampleNoise(0, [2**64]), lambda: SampleNoise(0, [3, -2])]
+)
 def test_wrong_seeds_are_one_line(make):
     with pytest.raises(UserError, match="whole numbers from 0"):
         make()
@@ -154,7 +172,9 @@ def test_wrong_seeds_are_one_line(make):
 FINE = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
 
 
-@pytest.mark.parametrize("sampler", [Uniform(), Uniform(10), LogitNormal(), LogitNormal(0.5, 0.3), Mode(), Mode(-1), LogNormal()])
+@pytest.mark.parametrize(
+    "sampler", [Uniform(), Uniform(10), LogitNormal(), LogitNormal(0.5, 0.3), Mode(), Mode(-1), LogNormal()]
+)
 @pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()])
 def test_levels_rise_with_the_number_they_are_drawn_from(sampler, schedule):
     level = sampler.level(FINE, schedule)
@@ -173,7 +193,9 @@ def test_distributions_are_those_of_the_papers():
     u = 1 - FINE
     mode = Mode(1.29).level(FINE, Flow()).sigma
     assert (mode - (1 - u - 1.29 * ((torch.pi * u / 2).cos() ** 2 - 1 + u))).abs().max() < 1e-12
-    middle = [(abs(m.level(FINE, Flow()).sigma - 0.5) < 0.1).double().mean().item() for m in (Mode(-1), Mode(0), Mode(1.29))]
+    middle = [
+        (abs(m.level(FINE, Flow()).sigma - 0.5) < 0.1).double().mean().item() for m in (Mode(-1), Mode(0), Mode(1.29))
+    ]
     assert middle[0] < middle[1] == pytest.approx(0.2, abs=1e-3)
     assert middle[2] > 0.3
     assert (Mode(0).level(FINE, Flow()).sigma - FINE).abs().max() < 1e-12

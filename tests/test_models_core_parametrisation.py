@@ -4,15 +4,22 @@ import pytest
 import torch
 from denoising_oracles import normal, one_thread  # noqa: F401
 
-from curate.errors import UserError
-from models.core.choices import parametrisation_named
-from models.core.denoiser import branches_in_one_call, branches_one_by_one, denoiser, in_geometry
-from models.core.geometry import Geometry
-from models.core.noise_level import NoiseLevel, noised
-from models.core.parametrisation import Clean, Edm, Epsilon, FlowVelocity, V
-from models.core.schedules import Cosine, Flow, Karras
+from clipmill.curate.errors import UserError
+from clipmill.models.core.choices import parametrisation_named
+from clipmill.models.core.denoiser import branches_in_one_call, branches_one_by_one, denoiser, in_geometry
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.noise_level import NoiseLevel, noised
+from clipmill.models.core.parametrisation import Clean, Edm, Epsilon, FlowVelocity, V
+from clipmill.models.core.schedules import Cosine, Flow, Karras
 
-ALL = {"eps": Epsilon(), "x": Clean(), "v": V(), "flow": FlowVelocity(), "edm": Edm(), "edm, data 1.7": Edm(data_std=1.7)}
+ALL = {
+    "eps": Epsilon(),
+    "x": Clean(),
+    "v": V(),
+    "flow": FlowVelocity(),
+    "edm": Edm(),
+    "edm, data 1.7": Edm(data_std=1.7),
+}
 SHAPE = (19, 2, 3, 4, 5)
 X0, EPS = normal(*SHAPE, seed=1), normal(*SHAPE, seed=2)
 
@@ -35,7 +42,9 @@ def test_estimate_inverts_target(name, geometry):
 
 @pytest.mark.parametrize("geometry", Geometry)
 def test_predictions_convert_into_one_another(geometry):
-    """Any prediction, right or wrong: said in all six ways, it is one belief about z; single precision to 1e-6 of its size."""
+    """Any prediction, right or wrong: said in all six ways, it is one belief about z; single precision to 1e-6 of its
+    size.
+    """
     level, z = levels(geometry), normal(*SHAPE, seed=3)
     for wide in (torch.float64, torch.float32):
         start = V().estimate(normal(*SHAPE, seed=4).to(wide), z.to(wide), level)
@@ -44,8 +53,11 @@ def test_predictions_convert_into_one_another(geometry):
             tolerance = 1e-12 if wide == torch.float64 else 1e-6
             for ours, wanted in zip(found, start, strict=True):
                 assert ours.dtype == wide
-                # What z hardly contains is recovered through it: the error grows with the ratio, at most 50 (squared for scaled z).
-                assert (ours - wanted).abs().max() < tolerance * 50 * max(1, float(start.x0.abs().max()), float(z.abs().max()))
+                # What z hardly contains is recovered through it: the error grows with the ratio, at most 50 (squared
+                # for scaled z).
+                assert (ours - wanted).abs().max() < tolerance * 50 * max(
+                    1, float(start.x0.abs().max()), float(z.abs().max())
+                )
 
 
 @pytest.mark.parametrize("name", ["v", "flow", "edm"])
@@ -86,7 +98,9 @@ def test_edm_is_table_1_of_karras(data_std):
         "c_noise": (edm.network_level(level), sigma.log() / 4),
     }
     for name, (found, wanted) in expected.items():
-        assert torch.allclose(found.flatten().double(), wanted, rtol=1e-6 if name == "c_noise" else 1e-12, atol=1e-7), name
+        assert torch.allclose(found.flatten().double(), wanted, rtol=1e-6 if name == "c_noise" else 1e-12, atol=1e-7), (
+            name
+        )
 
 
 def test_edm_has_unit_variance():
@@ -119,7 +133,9 @@ def test_a_level_per_frame():
     for parametrisation in ALL.values():
         whole = parametrisation.target(X0, EPS, Flow().level(time))
         for frame in (0, 1):
-            alone = parametrisation.target(X0[:, frame : frame + 1], EPS[:, frame : frame + 1], Flow().level(time[:, frame]))
+            alone = parametrisation.target(
+                X0[:, frame : frame + 1], EPS[:, frame : frame + 1], Flow().level(time[:, frame])
+            )
             assert torch.equal(whole[:, frame : frame + 1], alone)
 
 

@@ -6,18 +6,18 @@ import pytest
 import torch
 from denoising_oracles import fresh_noise, gaussian, normal, one_thread, point_mass, through, two_points  # noqa: F401
 
-from curate.errors import UserError
-from models.core.denoiser import denoiser, in_geometry
-from models.core.geometry import Geometry
-from models.core.noise_level import NoiseLevel
-from models.core.parametrisation import Clean, Edm, Epsilon, FlowVelocity, V
-from models.core.samplers.ancestral import ancestral
-from models.core.samplers.ddim import ddim, ddim_inversion
-from models.core.samplers.edm import Churn, edm_euler, edm_heun
-from models.core.samplers.flow import flow_euler, flow_heun
-from models.core.samplers.stations import start, stations, step_at, steps_of
-from models.core.schedules import Cosine, Flow, Karras, Shifted
-from models.core.tabulated import Tabulated, linear_alphas, sqrt_linear_alphas, zero_terminal_alphas
+from clipmill.curate.errors import UserError
+from clipmill.models.core.denoiser import denoiser, in_geometry
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.parametrisation import Clean, Edm, Epsilon, FlowVelocity, V
+from clipmill.models.core.samplers.ancestral import ancestral
+from clipmill.models.core.samplers.ddim import ddim, ddim_inversion
+from clipmill.models.core.samplers.edm import Churn, edm_euler, edm_heun
+from clipmill.models.core.samplers.flow import flow_euler, flow_heun
+from clipmill.models.core.samplers.stations import start, stations, step_at, steps_of
+from clipmill.models.core.schedules import Cosine, Flow, Karras, Shifted
+from clipmill.models.core.tabulated import Tabulated, linear_alphas, sqrt_linear_alphas, zero_terminal_alphas
 
 SHAPE = (2, 3, 4, 5, 6)
 VARIANCE = 0.25
@@ -66,21 +66,35 @@ def test_ddim_on_a_gaussian_has_the_known_error():
     """Exact would be sqrt(variance) times the noise."""
     eps, errors = normal(*SHAPE), []
     for steps in (8, 32, 64, 128):
-        errors.append(relative_error(ddim(through(V(), gaussian(VARIANCE)), eps, stations(Cosine(), steps)), math.sqrt(VARIANCE) * eps))
+        errors.append(
+            relative_error(
+                ddim(through(V(), gaussian(VARIANCE)), eps, stations(Cosine(), steps)), math.sqrt(VARIANCE) * eps
+            )
+        )
     assert errors == pytest.approx([0.177, 0.047, 0.0238, 0.0120], abs=6e-4)
 
 
 @pytest.mark.parametrize(
     ("sampler", "schedule", "order"),
-    [(ddim, Cosine(), 1), (edm_euler, Karras(), 1), (edm_heun, Karras(), 2), (flow_euler, Flow(), 1), (flow_heun, Flow(), 2)],
+    [
+        (ddim, Cosine(), 1),
+        (edm_euler, Karras(), 1),
+        (edm_heun, Karras(), 2),
+        (flow_euler, Flow(), 1),
+        (flow_heun, Flow(), 2),
+    ],
 )
 def test_orders_of_convergence(sampler, schedule, order):
-    """Twice the steps: half the error, or a quarter. From sigma_max = 80 the exact end is not quite sqrt(variance) times the noise."""
+    """Twice the steps: half the error, or a quarter. From sigma_max = 80 the exact end is not quite sqrt(variance)
+    times the noise.
+    """
     errors = []
     for steps in (64, 128):
         levels = stations(schedule, steps)
         z = start(normal(*SHAPE), levels)
-        exact = math.sqrt(VARIANCE) * z / math.sqrt(VARIANCE * float(levels.alpha[0]) ** 2 + float(levels.sigma[0]) ** 2)
+        exact = (
+            math.sqrt(VARIANCE) * z / math.sqrt(VARIANCE * float(levels.alpha[0]) ** 2 + float(levels.sigma[0]) ** 2)
+        )
         errors.append(relative_error(sampler(gaussian(VARIANCE), z, levels), exact))
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.08)
     assert errors[1] < (0.03 if order == 1 else 1.5e-3)
@@ -89,11 +103,17 @@ def test_orders_of_convergence(sampler, schedule, order):
 def test_the_deterministic_step_is_one_in_every_geometry():
     """DDIM on the circle, Euler in sigma, Euler along the straight path: the same numbers from the same levels."""
     levels = stations(Cosine(12, -12), 9)
-    ddim_levels = NoiseLevel(torch.cat([levels.alpha, torch.ones(1).double()]), torch.cat([levels.sigma, torch.zeros(1).double()]))
+    ddim_levels = NoiseLevel(
+        torch.cat([levels.alpha, torch.ones(1).double()]), torch.cat([levels.sigma, torch.zeros(1).double()])
+    )
     ddim_levels = levels if float(levels.sigma[-1]) == 0 else ddim_levels
     denoise, eps = two_points(1.0, 0.1), normal(*SHAPE)
     found = []
-    for sampler, geometry in ((ddim, Geometry.PRESERVING), (edm_euler, Geometry.EXPLODING), (flow_euler, Geometry.STRAIGHT)):
+    for sampler, geometry in (
+        (ddim, Geometry.PRESERVING),
+        (edm_euler, Geometry.EXPLODING),
+        (flow_euler, Geometry.STRAIGHT),
+    ):
         own = geometry.level(ddim_levels.alpha, ddim_levels.sigma)
         found.append(sampler(in_geometry(denoise, Geometry.PRESERVING), start(eps, own), own))
     # All start from noise alone at the same ratio, so from the same point.
@@ -135,7 +155,9 @@ def test_inversion_of_a_gaussian_ends_in_its_noise():
 
 
 def test_ancestral_step_is_the_posterior():
-    """Mean and variance of q(z_s | z_t, x0) as a product of two Gaussians, for gamma 0; the forward chain's variance for gamma 1."""
+    """Mean and variance of q(z_s | z_t, x0) as a product of two Gaussians, for gamma 0; the forward chain's variance
+    for gamma 1.
+    """
     now, then = Cosine().level(torch.tensor(0.7)), Cosine().level(torch.tensor(0.6))
     levels = NoiseLevel(torch.stack([now.alpha, then.alpha]), torch.stack([now.sigma, then.sigma]))
     z, x = normal(*SHAPE), normal(*SHAPE, seed=1)
@@ -150,9 +172,13 @@ def test_ancestral_step_is_the_posterior():
 
 
 def exact_variance(sampler, levels):
-    """Of samples of a linear sampler, without drawing any: sample i of the batch has a 1 in the i-th random number and 0 in all others."""
+    """Of samples of a linear sampler, without drawing any: sample i of the batch has a 1 in the i-th random number and
+    0 in all others.
+    """
     impulses = torch.eye(len(levels), dtype=torch.float64).reshape(len(levels), -1, 1, 1, 1, 1)
-    return float(sampler(gaussian(VARIANCE), start(impulses[0], levels), levels, lambda step: impulses[step + 1]).square().sum())
+    return float(
+        sampler(gaussian(VARIANCE), start(impulses[0], levels), levels, lambda step: impulses[step + 1]).square().sum()
+    )
 
 
 @pytest.mark.parametrize(("gamma", "sign"), [(0.0, -1), (1.0, 1)])
@@ -160,7 +186,9 @@ def test_ancestral_samples_have_the_data_s_variance(gamma, sign):
     """gamma 0 is short of it and gamma 1 over, by O(1 / N)."""
     off = []
     for steps in (128, 256):
-        variance = exact_variance(lambda d, z, levels, noise: ancestral(d, z, levels, noise, gamma), stations(Cosine(), steps))
+        variance = exact_variance(
+            lambda d, z, levels, noise: ancestral(d, z, levels, noise, gamma), stations(Cosine(), steps)
+        )
         off.append(sign * (variance / VARIANCE - 1))
     assert off[0] / off[1] == pytest.approx(2, rel=0.08)
     assert 0 < off[1] < 0.03
@@ -171,7 +199,9 @@ def test_churn_keeps_the_distribution(sampler, order, bound):
     """Much of the noise is exchanged on the way, and the variance stays: up to the order of the sampler."""
     off = []
     for steps in (128, 256):
-        variance = exact_variance(lambda d, z, levels, noise: sampler(d, z, levels, Churn(20), noise), stations(Karras(), steps))
+        variance = exact_variance(
+            lambda d, z, levels, noise: sampler(d, z, levels, Churn(20), noise), stations(Karras(), steps)
+        )
         off.append(variance / VARIANCE - 1)
     assert off[0] / off[1] == pytest.approx(2**order, rel=0.1)
     assert abs(off[1]) < bound
@@ -182,7 +212,9 @@ def test_churn_exchanges_noise_inside_its_bounds_only():
     z, other = (start(normal(200, 1, 1, 1, 1, seed=seed), levels) for seed in (6, 8))
     plain = edm_heun(gaussian(VARIANCE), z, levels)
     for amount, low, high in ((5, 0.0, 0.3), (0.02, 0.8, 1.0)):
-        churned = edm_heun(gaussian(VARIANCE), z, levels, Churn(amount), lambda step: normal(200, 1, 1, 1, 1, seed=100 + step))
+        churned = edm_heun(
+            gaussian(VARIANCE), z, levels, Churn(amount), lambda step: normal(200, 1, 1, 1, 1, seed=100 + step)
+        )
         assert low - 0.3 < float(torch.corrcoef(torch.stack([churned.flatten(), plain.flatten()]))[0, 1]) <= high
     outside = Churn(20, sigma_min=1e3, sigma_max=1e4)
     assert torch.equal(edm_heun(gaussian(VARIANCE), z, levels, outside, lambda step: other), plain)
@@ -196,7 +228,9 @@ def test_churn_factor_is_the_paper_s():
 
 
 def test_zero_terminal_snr_matters():
-    """Pictures far from mean zero: the usual table's last step still holds some of them, which sampling from pure noise leaves out."""
+    """Pictures far from mean zero: the usual table's last step still holds some of them, which sampling from pure noise
+    leaves out.
+    """
     mean = torch.full(SHAPE, 3.0, dtype=torch.float64)
 
     def bright(z, level):
@@ -248,10 +282,14 @@ def test_stations():
             assert (float(levels.alpha[-1]), float(levels.sigma[-1])) == (1, 0)
             assert float(levels.sigma[0]) == float(schedule.level(torch.ones(())).sigma)
     trailing = stations(Tabulated(linear_alphas()), 10)
-    assert (trailing.alpha[:-1] - linear_alphas()[[999, 899, 799, 699, 599, 499, 399, 299, 199, 99]]).abs().max() < 1e-12
+    assert (
+        trailing.alpha[:-1] - linear_alphas()[[999, 899, 799, 699, 599, 499, 399, 299, 199, 99]]
+    ).abs().max() < 1e-12
     levels = stations(Karras(), 5)
     assert [step_at(levels, levels[i]) for i in range(6)] == [0, 1, 2, 3, 4, 4]
-    assert step_at(levels, Geometry.EXPLODING.level(torch.ones(3), torch.full((3,), float(levels.sigma[2]) * 1.01))) == 2
+    assert (
+        step_at(levels, Geometry.EXPLODING.level(torch.ones(3), torch.full((3,), float(levels.sigma[2]) * 1.01))) == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -271,7 +309,9 @@ def test_wrong_sampling_is_one_line(call, says):
 
 
 def test_eps_prediction_needs_some_signal():
-    """With it everything but pure noise works; from pure noise the answer is not finite, and not silently something else."""
+    """With it everything but pure noise works; from pure noise the answer is not finite, and not silently something
+    else.
+    """
     x, denoise = normal(*SHAPE, seed=1), through(Epsilon(), point_mass(normal(*SHAPE, seed=1)))
     assert (ddim(denoise, normal(*SHAPE), stations(Tabulated(linear_alphas()), 5)) - x).abs().max() < 1e-9
     assert not ddim(denoise, normal(*SHAPE), stations(Cosine(), 5)).isfinite().any()

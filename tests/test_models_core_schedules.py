@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from curate.errors import UserError
-from models.core.choices import schedule_named
-from models.core.geometry import Geometry
-from models.core.noise_level import NoiseLevel, noised
-from models.core.schedules import Cosine, Flow, Karras, Shifted, step_of_time, time_of_step
-from models.core.shift import linear_shift, square_root_shift
-from models.core.tabulated import Tabulated, linear_alphas, sqrt_linear_alphas, zero_terminal_alphas
+from clipmill.curate.errors import UserError
+from clipmill.models.core.choices import schedule_named
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.noise_level import NoiseLevel, noised
+from clipmill.models.core.schedules import Cosine, Flow, Karras, Shifted, step_of_time, time_of_step
+from clipmill.models.core.shift import linear_shift, square_root_shift
+from clipmill.models.core.tabulated import Tabulated, linear_alphas, sqrt_linear_alphas, zero_terminal_alphas
 
 TIMES = torch.linspace(0, 1, 997, dtype=torch.float64)
 INSIDE = TIMES[1:-1]
@@ -54,7 +54,14 @@ def test_ends_are_exact(name):
     level = SCHEDULES[name].level(torch.tensor([0.0, 1.0]))
     assert float(level.sigma[0]) == 0
     assert float(level.alpha[0]) == 1
-    if name in ("cosine", "cosine timing on the straight path", "linear, zero terminal", "flow", "shifted flow", "shifted cosine"):
+    if name in (
+        "cosine",
+        "cosine timing on the straight path",
+        "linear, zero terminal",
+        "flow",
+        "shifted flow",
+        "shifted cosine",
+    ):
         assert float(level.alpha[1]) == 0
         assert float(level.sigma[1]) == 1
         eps = torch.randn(2, 3, 1, 2, 2)
@@ -83,7 +90,11 @@ def test_karras_levels_are_those_of_the_paper():
 def test_tables_are_those_of_the_papers():
     for alphas, betas, terminal in (
         (linear_alphas(), [1e-4 + i / 999 * (0.02 - 1e-4) for i in range(1000)], 4.036e-5),
-        (sqrt_linear_alphas(), [(0.00085**0.5 + i / 999 * (0.012**0.5 - 0.00085**0.5)) ** 2 for i in range(1000)], 4.66e-3),
+        (
+            sqrt_linear_alphas(),
+            [(0.00085**0.5 + i / 999 * (0.012**0.5 - 0.00085**0.5)) ** 2 for i in range(1000)],
+            4.66e-3,
+        ),
     ):
         product, expected = 1.0, []
         for beta in betas:

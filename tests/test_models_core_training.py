@@ -5,15 +5,15 @@ import torch
 from denoising_oracles import one_thread  # noqa: F401
 from torch import nn
 
-from models.core.choices import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
-from models.core.denoiser import denoiser
-from models.core.losses import sample_losses
-from models.core.noise import SampleNoise
-from models.core.noise_level import noised
-from models.core.samplers.ddim import ddim
-from models.core.samplers.edm import edm_heun
-from models.core.samplers.flow import flow_heun
-from models.core.samplers.stations import start, stations
+from clipmill.models.core.choices import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
+from clipmill.models.core.denoiser import denoiser
+from clipmill.models.core.losses import sample_losses
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.core.noise_level import noised
+from clipmill.models.core.samplers.ddim import ddim
+from clipmill.models.core.samplers.edm import edm_heun
+from clipmill.models.core.samplers.flow import flow_heun
+from clipmill.models.core.samplers.stations import start, stations
 
 SHAPE = (1, 1, 1, 1)
 BATCH, STEPS, LEARNING_RATE = 256, 400, 0.01
@@ -56,7 +56,11 @@ def test_two_values_are_learned(schedule, prediction, weight, levels, sampler):
         loss.backward()
         optimiser.step()
     stops = stations(schedule, 24)
-    found = sampler(denoiser(network, parametrisation, None), start(SampleNoise(1, [0]).normal((1000, *SHAPE), "start")[0], stops), stops)
+    found = sampler(
+        denoiser(network, parametrisation, None),
+        start(SampleNoise(1, [0]).normal((1000, *SHAPE), "start")[0], stops),
+        stops,
+    )
     assert (found > 0).float().mean().item() == pytest.approx(0.5, abs=0.08)
     assert (found.abs() - 1).abs().median() < 0.1
     assert ((found.abs() - 1).abs() < 0.35).float().mean() > 0.85

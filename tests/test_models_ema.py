@@ -5,12 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from models.train.ema import Average, Swapped, exponent_of, post_hoc_shares
+from clipmill.models.train.ema import Average, Swapped, exponent_of, post_hoc_shares
 
 STEPS = 2000
 
 
-def walk(stds: tuple[float, ...], every: int = 0) -> tuple[list[Average], dict[tuple[int, float], torch.Tensor], np.ndarray]:
+def walk(
+    stds: tuple[float, ...], every: int = 0
+) -> tuple[list[Average], dict[tuple[int, float], torch.Tensor], np.ndarray]:
     """Averages of a parameter on a random walk, snapshots of them, and the path."""
     parameter = nn.Parameter(torch.zeros(4, dtype=torch.float64))
     named = [("w", parameter)]
@@ -55,7 +57,9 @@ def test_another_width_afterwards_is_near_the_real_one(std: float, limit: float)
     scale = float(np.abs(path).mean())
     assert float((made - real).abs().max()) < limit * scale
     nearest = min(float((snapshots[STEPS, other] - real).abs().max()) for other in (0.05, 0.10))
-    assert nearest > 5 * float((made - real).abs().max()), "a nearest snapshot would do as well: this test could not fail"
+    assert nearest > 5 * float((made - real).abs().max()), (
+        "a nearest snapshot would do as well: this test could not fail"
+    )
 
 
 def test_swapping_gives_the_weights_back_bitwise():

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from curate.errors import UserError
-from models.layers.convolution import (
+from clipmill.curate.errors import UserError
+from clipmill.models.layers.convolution import (
     CausalConvolution,
     FactorisedConvolution,
     PseudoConvolution,
@@ -15,12 +15,18 @@ from models.layers.convolution import (
     TimeConvolution,
     channels_last,
 )
-from models.layers.embeddings import MicroConditioning, NoiseLevelEmbedding, TimeEmbedding, sinusoids, space_embedding
-from models.layers.feed_forward import FeedForward
-from models.layers.norms import FrameGroupNorm, Modulation, modulated_layer_norm
-from models.layers.plan import TEMPORAL
-from models.layers.resampling import SpaceDownsample, SpaceUpsample, TimeDownsample, TimeUpsample
-from models.layers.temporal import LayerInputs, Mixer, TemporalBlock, TemporalConvolutions, TemporalTransformer
+from clipmill.models.layers.embeddings import (
+    MicroConditioning,
+    NoiseLevelEmbedding,
+    TimeEmbedding,
+    sinusoids,
+    space_embedding,
+)
+from clipmill.models.layers.feed_forward import FeedForward
+from clipmill.models.layers.norms import FrameGroupNorm, Modulation, modulated_layer_norm
+from clipmill.models.layers.plan import TEMPORAL
+from clipmill.models.layers.resampling import SpaceDownsample, SpaceUpsample, TimeDownsample, TimeUpsample
+from clipmill.models.layers.temporal import LayerInputs, Mixer, TemporalBlock, TemporalConvolutions, TemporalTransformer
 
 torch.set_num_threads(1)
 MIXERS = ["zero", "dirac", "alpha", "alpha_images"]
@@ -78,7 +84,9 @@ def test_independent_frames_neither_change_others_nor_are_changed_along_time():
 def test_factorised_convolution_has_something_between_space_and_time():
     layer, x = FactorisedConvolution(8, 5), video()
     assert layer(x).shape == (2, 5, 5, 4, 6)
-    assert ((layer(2 * x) - layer.time.bias.view(-1, 1, 1)) - 2 * (layer(x) - layer.time.bias.view(-1, 1, 1))).abs().max() > 1e-3
+    assert (
+        (layer(2 * x) - layer.time.bias.view(-1, 1, 1)) - 2 * (layer(x) - layer.time.bias.view(-1, 1, 1))
+    ).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("time_kernel", "time_stride"), [(3, 1), (3, 2), (4, 2), (1, 1)])

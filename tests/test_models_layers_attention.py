@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from curate.errors import UserError
-from models.layers.attention import Attention, CrossAttention
-from models.layers.embeddings import rotary_channels, rotary_table, rotate
-from models.layers.plan import (
+from clipmill.curate.errors import UserError
+from clipmill.models.layers.attention import Attention, CrossAttention
+from clipmill.models.layers.embeddings import rotary_channels, rotary_table, rotate
+from clipmill.models.layers.plan import (
     CAUSAL,
     DIAGONAL,
     FIRST_AND_PREVIOUS,
@@ -27,12 +27,26 @@ DIM, HEAD_DIM = 12, 4
 WINDOW = AttentionPlan("window", window=(2, 2, 2))
 CAUSAL_WINDOW = AttentionPlan("window", causal=True, window=(3, 2, 0))
 KEY_FRAMES = AttentionPlan("frames", key_frames=(0, -1))
-PLANS = [SPATIAL, TEMPORAL, TEMPORAL_CAUSAL, FULL, CAUSAL, WINDOW, CAUSAL_WINDOW, FIRST_FRAME, KEY_FRAMES, FIRST_AND_PREVIOUS, DIAGONAL]
+PLANS = [
+    SPATIAL,
+    TEMPORAL,
+    TEMPORAL_CAUSAL,
+    FULL,
+    CAUSAL,
+    WINDOW,
+    CAUSAL_WINDOW,
+    FIRST_FRAME,
+    KEY_FRAMES,
+    FIRST_AND_PREVIOUS,
+    DIAGONAL,
+]
 LINKABLE = [TEMPORAL, TEMPORAL_CAUSAL, FULL, CAUSAL, WINDOW, CAUSAL_WINDOW]
 
 
 def name(plan):
-    return f"{plan.reach}{'-causal' * plan.causal}{plan.window if plan.reach == 'window' else ''}{plan.key_frames or ''}"
+    return (
+        f"{plan.reach}{'-causal' * plan.causal}{plan.window if plan.reach == 'window' else ''}{plan.key_frames or ''}"
+    )
 
 
 def layer(plan, **options):
@@ -65,7 +79,9 @@ def by_definition(attention, x, alone=None):
     """Dense softmax over all positions of all frames, one head after the other."""
     frames = x.shape[1]
     positions = [(t, row, column) for t in range(frames) for row in range(x.shape[2]) for column in range(x.shape[3])]
-    mask = torch.tensor([[sees(attention.plan, query, key, frames) for key in positions] for query in positions]).expand(len(x), -1, -1)
+    mask = torch.tensor(
+        [[sees(attention.plan, query, key, frames) for key in positions] for query in positions]
+    ).expand(len(x), -1, -1)
     if alone is not None:
         frame = torch.tensor([t for t, _, _ in positions])
         single = alone[:, frame]
@@ -95,7 +111,9 @@ def test_independent_frames_see_only_themselves_and_nobody_sees_them(plan):
 def test_all_frames_independent_is_attention_over_the_diagonal():
     diagonal, temporal = layer(DIAGONAL), layer(TEMPORAL)
     x = video()
-    torch.testing.assert_close(diagonal(x), temporal(x, independent=torch.ones(2, 4, dtype=torch.bool)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        diagonal(x), temporal(x, independent=torch.ones(2, 4, dtype=torch.bool)), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("window", [GRID, (0, 0, 0), (9, 9, 9)])
@@ -106,8 +124,12 @@ def test_a_window_that_covers_everything_is_full_attention(window):
 
 def test_windows_of_a_whole_frame_and_of_a_single_pixel_are_spatial_and_temporal():
     x = video()
-    torch.testing.assert_close(layer(AttentionPlan("window", window=(1, 0, 0)))(x), layer(SPATIAL)(x), rtol=0, atol=1e-13)
-    torch.testing.assert_close(layer(AttentionPlan("window", window=(0, 1, 1)))(x), layer(TEMPORAL)(x), rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        layer(AttentionPlan("window", window=(1, 0, 0)))(x), layer(SPATIAL)(x), rtol=0, atol=1e-13
+    )
+    torch.testing.assert_close(
+        layer(AttentionPlan("window", window=(0, 1, 1)))(x), layer(TEMPORAL)(x), rtol=0, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("plan", [FIRST_FRAME, FIRST_AND_PREVIOUS], ids=name)
@@ -123,7 +145,8 @@ def test_a_change_of_one_value_reaches_exactly_what_the_plan_says(plan):
     changed[0, 2, 1, 3] += 1
     reached = (attention(x) != attention(changed)).any(-1)
     grid = [(t, row, column) for t in range(4) for row in range(3) for column in range(5)]
-    # A query that does not see the position is bit by bit the same; one whose own value changed may differ through its query.
+    # A query that does not see the position is bit by bit the same; one whose own value changed may differ through its
+    # query.
     expected = torch.tensor([query == (2, 1, 3) or sees(plan, query, (2, 1, 3), 4) for query in grid]).view(GRID)
     assert not reached[1].any()
     assert not reached[0][~expected].any()
@@ -147,7 +170,14 @@ def test_partition_and_join_are_inverse(plan):
 @pytest.mark.parametrize("plan", [plan for plan in PLANS if not plan.window[0]], ids=name)
 def test_pairs_are_those_that_are_computed(plan):
     positions = 4 * 3 * 5
-    per_query = {"spatial": 15, "temporal": 4, "full": 60, "previous": 30, "diagonal": 0, "frames": 15 * len(plan.key_frames)}
+    per_query = {
+        "spatial": 15,
+        "temporal": 4,
+        "full": 60,
+        "previous": 30,
+        "diagonal": 0,
+        "frames": 15 * len(plan.key_frames),
+    }
     assert query_key_pairs(plan, GRID) == positions * per_query[plan.reach]
 
 

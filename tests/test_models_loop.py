@@ -1,4 +1,6 @@
-"""The training loop on a model of two numbers: what it does when gradients are not finite, memory ends, or time is over."""
+"""The training loop on a model of two numbers: what it does when gradients are not finite, memory ends, or time is
+over.
+"""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,22 +9,24 @@ import pytest
 import torch
 from torch import nn
 
-from curate.errors import UserError
-from models.train.batch import VideoBatch
-from models.train.buckets import Bucket
-from models.train.config import TrainConfig
-from models.train.loop import Hooks, Trainer
-from models.train.objective import Losses, Objective
-from models.train.optimiser import rate_share
-from models.train.parallel import Processes
-from models.train.signals import StopAsked
-from models.train.telemetry import Telemetry
+from clipmill.curate.errors import UserError
+from clipmill.models.train.batch import VideoBatch
+from clipmill.models.train.buckets import Bucket
+from clipmill.models.train.config import TrainConfig
+from clipmill.models.train.loop import Hooks, Trainer
+from clipmill.models.train.objective import Losses, Objective
+from clipmill.models.train.optimiser import rate_share
+from clipmill.models.train.parallel import Processes
+from clipmill.models.train.signals import StopAsked
+from clipmill.models.train.telemetry import Telemetry
 
 BUCKET = Bucket(4, 8, 8, 8.0, (0, 1), 6)
 
 
 class Line(Objective):
-    """Learns y = 3 x from samples numbered by their index; `broken` in whose place a step's loss is not a number; `hungry` for memory."""
+    """Learns y = 3 x from samples numbered by their index; `broken` in whose place a step's loss is not a number;
+    `hungry` for memory.
+    """
 
     def __init__(self, broken: tuple[int, ...] = (), hungry: bool = False) -> None:
         super().__init__()
@@ -62,9 +66,13 @@ def batches(step: int = 0) -> Iterator[VideoBatch]:
 
 
 def trainer(tmp_path: Path, objective: Line | None = None, **settings: object) -> Trainer:
-    config = TrainConfig(**{"steps": 10, "learning_rate": 0.1, "warm_up": 0, "log_every": 1, "clip_norm": 0.0} | settings)  # type: ignore[arg-type]
+    config = TrainConfig(
+        **{"steps": 10, "learning_rate": 0.1, "warm_up": 0, "log_every": 1, "clip_norm": 0.0} | settings
+    )  # type: ignore[arg-type]
     processes = Processes(0, 1, torch.device("cpu"))
-    return Trainer(objective or Line(), config, processes, (BUCKET,), Telemetry(tmp_path / "log.jsonl", processes.device, True))
+    return Trainer(
+        objective or Line(), config, processes, (BUCKET,), Telemetry(tmp_path / "log.jsonl", processes.device, True)
+    )
 
 
 def run(some: Trainer, logged: list[dict] | None = None) -> str | None:
@@ -97,7 +105,9 @@ def test_parts_of_a_step_add_up_to_the_step(tmp_path: Path):
 
 
 def test_no_memory_is_one_line_that_names_bucket_and_setting(tmp_path: Path):
-    with pytest.raises(UserError, match=r"out of memory in the bucket 8x8, 4 frames at 8 fps, 6 samples.*train.micro_batch"):
+    with pytest.raises(
+        UserError, match=r"out of memory in the bucket 8x8, 4 frames at 8 fps, 6 samples.*train.micro_batch"
+    ):
         run(trainer(tmp_path, Line(hungry=True)))
 
 
@@ -113,8 +123,12 @@ def test_figures_are_means_of_the_steps_since_the_last_line(tmp_path: Path):
     run(trainer(tmp_path), each)
     pairs: list[dict] = []
     run(trainer(tmp_path, log_every=4), pairs)
-    assert [round(row["loss"], 12) for row in pairs[:2]] == [round(sum(r["loss"] for r in each[k : k + 4]) / 4, 12) for k in (0, 4)]
-    assert pairs[2]["loss"] == pytest.approx(sum(r["loss"] for r in each[8:10]) / 2), "the last line is of the two steps that were left"
+    assert [round(row["loss"], 12) for row in pairs[:2]] == [
+        round(sum(r["loss"] for r in each[k : k + 4]) / 4, 12) for k in (0, 4)
+    ]
+    assert pairs[2]["loss"] == pytest.approx(sum(r["loss"] for r in each[8:10]) / 2), (
+        "the last line is of the two steps that were left"
+    )
 
 
 def test_rates_rise_and_fall_as_promised():
@@ -135,4 +149,6 @@ def test_a_resumed_training_divides_its_first_line_by_the_steps_it_made(tmp_path
     logged: list[dict] = []
     run(rest, logged)
     assert logged[0]["loss"] < 2 * each[8]["loss"]
-    assert logged[0]["loss"] > 0.5 * each[9]["loss"], "two steps were made since step 8: a mean over five would be less than half"
+    assert logged[0]["loss"] > 0.5 * each[9]["loss"], (
+        "two steps were made since step 8: a mean over five would be less than half"
+    )

@@ -1,5 +1,6 @@
-"""What went wrong once around a training and is mended: clips that the policy drops later, early signals, captions that nobody reads, older
-samples in a folder. Through the real command."""
+"""What went wrong once around a training and is mended: clips that the policy drops later, early signals, captions that
+nobody reads, older samples in a folder. Through the real command.
+"""
 
 import json
 import os
@@ -83,20 +84,34 @@ def catches(pid: int, number: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc")
 def test_a_signal_before_there_is_anything_ends_in_good_order(demo_run: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "models.cli", "train", str(demo_run), *NANO, "--out", str(tmp_path / "ckpt"), "--steps", "100000"]
+    command = [
+        sys.executable,
+        "-m",
+        "clipmill.models.cli",
+        "train",
+        str(demo_run),
+        *NANO,
+        "--out",
+        str(tmp_path / "ckpt"),
+        "--steps",
+        "100000",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     waited(lambda: catches(process.pid, signal.SIGTERM), process)
     process.send_signal(signal.SIGTERM)
     said, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert "stopped before the first step of this command (SIGTERM); there is nothing new to keep; the same command goes on" in said
+    assert (
+        "stopped before the first step of this command (SIGTERM); there is nothing new to keep; the same command"
+        " goes on" in said
+    )
     assert not (tmp_path / "ckpt").exists()
 
 
 def encoding(demo_run: Path, out: Path, *launcher: str) -> subprocess.Popen:
     """A training that encodes for minutes, as soon as the first shard of latents is there."""
     options = (*NANO, "--out", str(out), "--steps", "2", "--set", "data.windows=3000")
-    command = [sys.executable, "-m", *launcher, "models.cli", "train", str(demo_run), *options]
+    command = [sys.executable, "-m", *launcher, "clipmill.models.cli", "train", str(demo_run), *options]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
@@ -179,7 +194,9 @@ def test_fewer_samples_than_are_there_take_none_away(small_training: Path, tmp_p
     assert pq.read_table(out / "manifest.parquet").equals(there), "what lies there, and nothing else"
 
 
-def test_the_history_of_a_resumed_training_is_replaced_and_never_rewritten_in_place(small_training: Path, demo_run: Path, tmp_path: Path):
+def test_the_history_of_a_resumed_training_is_replaced_and_never_rewritten_in_place(
+    small_training: Path, demo_run: Path, tmp_path: Path
+):
     """A second name of the same file keeps its bytes only where they are not written over."""
     out = shutil.copytree(small_training / "ckpt", tmp_path / "ckpt")
     shutil.rmtree(out / "steps" / "00000002")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.train.config import TrainConfig
-from models.train.optimiser import make_optimisers
+from clipmill.models.train.config import TrainConfig
+from clipmill.models.train.optimiser import make_optimisers
 
 
 class Small(nn.Module):
@@ -31,4 +31,8 @@ def test_muon_moves_the_matrices_of_blocks_and_adamw_the_rest():
     module = Small()
     muon, adamw = make_optimisers(module.named_parameters(), TrainConfig(optimiser="muon"))
     assert moved(module, muon.param_groups[0]) == {"blocks.0.weight"}
-    assert set().union(*(moved(module, group) for group in adamw.param_groups)) == {"inside.weight", "inside.bias", "blocks.0.bias"}
+    assert set().union(*(moved(module, group) for group in adamw.param_groups)) == {
+        "inside.weight",
+        "inside.bias",
+        "blocks.0.bias",
+    }

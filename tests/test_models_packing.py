@@ -1,18 +1,20 @@
-"""Videos of several shapes in one sequence: packed equals one by one, under every plan; and FlexAttention equals dense attention."""
+"""Videos of several shapes in one sequence: packed equals one by one, under every plan; and FlexAttention equals dense
+attention.
+"""
 
 import pytest
 import torch
 from torch.nn.attention.flex_attention import create_block_mask
 
-from curate.errors import UserError
-from models.backbones.contract import Conditioning
-from models.backbones.dit import DiT, DiTConfig
-from models.backbones.named import plan_named
-from models.backbones.sequence import Part
-from models.layers import flex
-from models.layers.attention import Attention
-from models.layers.embeddings import rotary_table
-from models.layers.packing import Packing, length_of, row_of, videos_of_row
+from clipmill.curate.errors import UserError
+from clipmill.models.backbones.contract import Conditioning
+from clipmill.models.backbones.dit import DiT, DiTConfig
+from clipmill.models.backbones.named import plan_named
+from clipmill.models.backbones.sequence import Part
+from clipmill.models.layers import flex
+from clipmill.models.layers.attention import Attention
+from clipmill.models.layers.embeddings import rotary_table
+from clipmill.models.layers.packing import Packing, length_of, row_of, videos_of_row
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -22,7 +24,10 @@ SPATIAL, TEMPORAL, FULL, CAUSAL = (plan_named(name) for name in ("spatial", "tem
 OTHERS = [plan_named(name) for name in ("causal temporal", "first", "previous", "diagonal")]
 # Videos, frames, height, width: an image, odd sides, and two videos of one shape.
 SHAPES = [(1, 3, 6, 5), (2, 2, 4, 7), (1, 1, 8, 8), (1, 5, 2, 3)]
-TEXT = {"cross": {"text": "cross", "token_dim": TOKEN_DIM}, "in context": {"text": "in_context", "token_dim": TOKEN_DIM}}
+TEXT = {
+    "cross": {"text": "cross", "token_dim": TOKEN_DIM},
+    "in context": {"text": "in_context", "token_dim": TOKEN_DIM},
+}
 
 
 def name(plan):
@@ -33,7 +38,9 @@ def dit(plans, **options):
     """With numbers everywhere, also where layers start at zero."""
     torch.manual_seed(0)
     options = {"space_positions": "rotary", "time_positions": "rotary", "qk_norm": True, "depth": 2} | options
-    model = DiT(DiTConfig(in_channels=CHANNELS, out_channels=CHANNELS, width=32, head_dim=16, plans=plans, **options)).double()
+    model = DiT(
+        DiTConfig(in_channels=CHANNELS, out_channels=CHANNELS, width=32, head_dim=16, plans=plans, **options)
+    ).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -65,7 +72,9 @@ def one_by_one(model, videos):
     """Every video in a pass of its own."""
     found = []
     for z, level, conditioning in videos:
-        each = [model(z[i : i + 1], level[i : i + 1], conditioning.map(lambda t, i=i: t[i : i + 1])) for i in range(len(z))]
+        each = [
+            model(z[i : i + 1], level[i : i + 1], conditioning.map(lambda t, i=i: t[i : i + 1])) for i in range(len(z))
+        ]
         found.append(torch.cat(each))
     return found
 
@@ -78,12 +87,21 @@ def gradients(model, outputs):
 
 MODELS = {
     **{name(plan): ((plan,), {}) for plan in (SPATIAL, TEMPORAL, FULL, CAUSAL, WINDOW, CAUSAL_WINDOW, *OTHERS)},
-    "latte": ((SPATIAL, TEMPORAL), {"space_positions": "sinusoidal", "time_positions": "sinusoidal", "vector_dim": VECTOR_DIM}),
-    "stream": ((SPATIAL, TEMPORAL), {"time_positions_in": "stream", "time_positions": "unit", "frame_channels": FRAME_CHANNELS}),
+    "latte": (
+        (SPATIAL, TEMPORAL),
+        {"space_positions": "sinusoidal", "time_positions": "sinusoidal", "vector_dim": VECTOR_DIM},
+    ),
+    "stream": (
+        (SPATIAL, TEMPORAL),
+        {"time_positions_in": "stream", "time_positions": "unit", "frame_channels": FRAME_CHANNELS},
+    ),
     "patches of 2x2x2": ((FULL,), {"patch": (2, 2, 2), "time_positions": "sinusoidal"}),
     "cross": ((SPATIAL, TEMPORAL), TEXT["cross"]),
     "in context": ((FULL,), TEXT["in context"]),
-    "in context, added positions": ((FULL,), TEXT["in context"] | {"space_positions": "sinusoidal", "time_positions": "sinusoidal"}),
+    "in context, added positions": (
+        (FULL,),
+        TEXT["in context"] | {"space_positions": "sinusoidal", "time_positions": "sinusoidal"},
+    ),
 }
 
 
@@ -137,7 +155,8 @@ def test_frames_of_their_own_are_so_in_a_row_too():
     model = dit((SPATIAL, TEMPORAL))
     plain = parts(model.config)
     videos = [
-        part._replace(conditioning=Conditioning(independent=torch.arange(part.z.shape[1]).expand(len(part.z), -1) > 1)) for part in plain
+        part._replace(conditioning=Conditioning(independent=torch.arange(part.z.shape[1]).expand(len(part.z), -1) > 1))
+        for part in plain
     ]
     found = model.forward_packed(videos)
     for mine, theirs in zip(found, one_by_one(model, videos), strict=True):
@@ -148,7 +167,8 @@ def test_frames_of_their_own_are_so_in_a_row_too():
 def test_recomputation_and_autocast_work_on_rows():
     model = dit((SPATIAL, FULL), **TEXT["cross"]).float()
     videos = [
-        Part(z.float(), level.float(), c.map(lambda t: t.float() if t.is_floating_point() else t)) for z, level, c in parts(model.config)
+        Part(z.float(), level.float(), c.map(lambda t: t.float() if t.is_floating_point() else t))
+        for z, level, c in parts(model.config)
     ]
     expected = gradients(model, model.forward_packed(videos))
     model.recompute_every = 1
@@ -171,7 +191,9 @@ def test_rows_of_many_shapes_need_few_graphs():
     videos = parts(model.config)
     for chosen in ([0, 1, 2], [3, 0], [2, 1, 3]):
         some = [videos[number] for number in chosen]
-        for mine, theirs in zip(model.forward_packed(some), one_by_one(dit((FULL,), depth=1, **TEXT["cross"]), some), strict=True):
+        for mine, theirs in zip(
+            model.forward_packed(some), one_by_one(dit((FULL,), depth=1, **TEXT["cross"]), some), strict=True
+        ):
             torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     torch._dynamo.reset()
@@ -281,10 +303,14 @@ def test_blocks_that_are_left_out_hold_no_pair_and_those_taken_whole_hold_all(pl
     made = create_block_mask(layout.mask.mask_mod, None, None, positions, positions, device="cpu")
     index = torch.arange(positions)
     dense = layout.mask.mask_mod(0, 0, index[:, None], index[None])
-    assert torch.equal(layout.mask.to_dense().bool(), made.to_dense().bool()), "those that torch finds by trying all pairs"
+    assert torch.equal(layout.mask.to_dense().bool(), made.to_dense().bool()), (
+        "those that torch finds by trying all pairs"
+    )
     whole = torch.zeros(blocks, blocks, dtype=torch.bool)
     for query in range(blocks):
-        whole[query, layout.mask.full_kv_indices[0, 0, query, : int(layout.mask.full_kv_num_blocks[0, 0, query])].long()] = True
+        whole[
+            query, layout.mask.full_kv_indices[0, 0, query, : int(layout.mask.full_kv_num_blocks[0, 0, query])].long()
+        ] = True
     pairs = dense.view(blocks, 128, blocks, 128)
     assert torch.equal(whole, pairs.all(3).all(1))
 

@@ -1,22 +1,24 @@
-"""Every preset: it builds at its small size, trains a step and samples; and its full size has the parameters that its paper names."""
+"""Every preset: it builds at its small size, trains a step and samples; and its full size has the parameters that its
+paper names.
+"""
 
 import pytest
 import torch
 
-from curate.errors import UserError
-from models.backbones.named import plan_named
-from models.conditioning.contract import Conditions
-from models.config import from_dict, load, preset_names
-from models.core.noise import SampleNoise
-from models.frozen import autoencoder_of
-from models.generate.command import conditions_of
-from models.generate.sampling import Generator
-from models.generate.wishes import Wish
-from models.layers.plan import AttentionPlan
-from models.network import Diffusion, Network, seeded_network
-from models.train.batch import VideoBatch
-from models.train.config import size_px
-from models.train.diffusion import DiffusionObjective, as_floats
+from clipmill.curate.errors import UserError
+from clipmill.models.backbones.named import plan_named
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.config import from_dict, load, preset_names
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.frozen import autoencoder_of
+from clipmill.models.generate.command import conditions_of
+from clipmill.models.generate.sampling import Generator
+from clipmill.models.generate.wishes import Wish
+from clipmill.models.layers.plan import AttentionPlan
+from clipmill.models.network import Diffusion, Network, seeded_network
+from clipmill.models.train.batch import VideoBatch
+from clipmill.models.train.config import size_px
+from clipmill.models.train.diffusion import DiffusionObjective, as_floats
 
 CPU = torch.device("cpu")
 DIFFUSION = [name for name in preset_names() if load(name).trains == "diffusion"]
@@ -25,11 +27,24 @@ DIFFUSION = [name for name in preset_names() if load(name).trains == "diffusion"
 def batch_for(config, count: int = 2) -> VideoBatch:
     height, width = size_px(config.data.sizes[0])
     frames = config.data.frames[0] + config.data.images_per_clip
-    video = torch.randint(0, 256, (count, frames, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    independent = (torch.arange(frames) >= config.data.frames[0]).expand(count, -1) if config.data.images_per_clip else None
+    video = torch.randint(
+        0, 256, (count, frames, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    independent = (
+        (torch.arange(frames) >= config.data.frames[0]).expand(count, -1) if config.data.images_per_clip else None
+    )
     numbers = {name: torch.full((count,), 0.5) for name in config.conditioning.micro.columns}
     return VideoBatch(
-        0, count, tuple(range(count)), ("a",) * count, video, None, ("a red ball",) * count, numbers, (None,) * count, independent
+        0,
+        count,
+        tuple(range(count)),
+        ("a",) * count,
+        video,
+        None,
+        ("a red ball",) * count,
+        numbers,
+        (None,) * count,
+        independent,
     )
 
 
@@ -47,24 +62,42 @@ def test_every_preset_trains_a_step_and_samples_at_its_small_size(name: str):
     losses.each.mean().backward()
     moved = [n for n, p in network.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)]
     assert moved, "no gradient reaches the network"
-    for parameter in network.parameters():  # its output is zero at the start, and a model of x would sample the same video always
+    for (
+        parameter
+    ) in network.parameters():  # its output is zero at the start, and a model of x would sample the same video always
         if not bool(parameter.any()):
             torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
     frames = config.data.frames[0]
     grid = autoencoder.latent_grid((frames, *size_px(config.data.sizes[0])))
     generator = Generator(network, autoencoder, Diffusion(config), config.sample, CPU)
-    first = torch.zeros(3, *size_px(config.data.sizes[0]), dtype=torch.uint8) if network.conditioner.frame_channels else None
-    wanted = [Wish(i, "a red ball", None, dict.fromkeys(config.conditioning.micro.columns, 0.5), first) for i in range(2)]
+    first = (
+        torch.zeros(3, *size_px(config.data.sizes[0]), dtype=torch.uint8)
+        if network.conditioner.frame_channels
+        else None
+    )
+    wanted = [
+        Wish(i, "a red ball", None, dict.fromkeys(config.conditioning.micro.columns, 0.5), first) for i in range(2)
+    ]
     noise = SampleNoise(0, [0, 1])
     videos = generator.videos(grid, conditions_of(generator, wanted, grid, noise), noise)
     assert videos.shape == (2, frames, 3, *size_px(config.data.sizes[0]))
     assert not torch.equal(videos[0], videos[1])
 
 
-@pytest.mark.parametrize(("name", "channels", "millions", "tolerance"), [("latte", 4, 674.0, 0.01), ("video-ldm", 4, 1300.0, 0.35)])
-def test_full_sizes_have_the_published_number_of_parameters(name: str, channels: int, millions: float, tolerance: float):
-    """Latte XL/2: 673.7 M measured on its own code; Video LDM: 860 M of the image model and 650 M temporal (its table of sizes)."""
-    overrides = [] if load(name).conditioning.text.encoder == "none" else ["conditioning.text.encoder=hash", "conditioning.text.dim=1024"]
+@pytest.mark.parametrize(
+    ("name", "channels", "millions", "tolerance"), [("latte", 4, 674.0, 0.01), ("video-ldm", 4, 1300.0, 0.35)]
+)
+def test_full_sizes_have_the_published_number_of_parameters(
+    name: str, channels: int, millions: float, tolerance: float
+):
+    """Latte XL/2: 673.7 M measured on its own code; Video LDM: 860 M of the image model and 650 M temporal (its table
+    of sizes).
+    """
+    overrides = (
+        []
+        if load(name).conditioning.text.encoder == "none"
+        else ["conditioning.text.encoder=hash", "conditioning.text.dim=1024"]
+    )
     with torch.device("meta"):
         network = Network(load(name, overrides), channels)
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, rel=tolerance)
@@ -132,4 +165,6 @@ def test_options_go_with_what_they_are_options_of_and_nothing_else_does():
     vdm = load("vdm", ["diffusion.schedule=flow"]).diffusion
     assert (vdm.schedule, dict(vdm.schedule_options), vdm.parametrisation) == ("flow", {}, "eps")
     assert dict(load("svd-small", ["diffusion.levels=uniform"]).diffusion.level_options) == {}
-    assert dict(load("vdm", ["diffusion.schedule=cosine"]).diffusion.schedule_options) == dict(load("vdm").diffusion.schedule_options)
+    assert dict(load("vdm", ["diffusion.schedule=cosine"]).diffusion.schedule_options) == dict(
+        load("vdm").diffusion.schedule_options
+    )

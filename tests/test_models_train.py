@@ -1,4 +1,6 @@
-"""`models train`: resume to the bit, signals, several processes, and what a user can get wrong. Through the real command."""
+"""`models train`: resume to the bit, signals, several processes, and what a user can get wrong. Through the real
+command.
+"""
 
 import json
 import os
@@ -18,7 +20,7 @@ import torch
 from conftest import models
 from safetensors.torch import load_file
 
-from models.config import load, preset_names
+from clipmill.models.config import load, preset_names
 
 NANO = ("--config", "demo-nano", "--device", "cpu")
 EACH_STEP = ("--set", "train.log_every=1", "--set", "train.validate_every=0")
@@ -40,19 +42,35 @@ def log(checkpoint: Path) -> list[dict]:
 
 def tensors(checkpoint: Path, step: int) -> dict[str, torch.Tensor]:
     folder = checkpoint / "steps" / f"{step:08d}"
-    return {f"{path.name}/{name}": t for path in sorted(folder.glob("*.safetensors")) for name, t in load_file(path).items()}
+    return {
+        f"{path.name}/{name}": t for path in sorted(folder.glob("*.safetensors")) for name, t in load_file(path).items()
+    }
 
 
 @pytest.fixture(scope="session")
 def trained(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty steps of the smallest demo model, in one go. Read-only."""
     out = tmp_path_factory.mktemp("trained") / "ckpt"
-    models("train", demo_run, *NANO, "--out", out, "--steps", 20, *EACH_STEP, *EVALUATED, "--set", "train.checkpoint_every=10")
+    models(
+        "train",
+        demo_run,
+        *NANO,
+        "--out",
+        out,
+        "--steps",
+        20,
+        *EACH_STEP,
+        *EVALUATED,
+        "--set",
+        "train.checkpoint_every=10",
+    )
     return out
 
 
 def test_a_training_writes_what_it_promises(trained: Path, demo_run: Path):
-    assert {"card.json", "log.jsonl", "autoencoder.safetensors", "conditions.parquet", "steps"} <= {p.name for p in trained.iterdir()}
+    assert {"card.json", "log.jsonl", "autoencoder.safetensors", "conditions.parquet", "steps"} <= {
+        p.name for p in trained.iterdir()
+    }
     assert sorted(p.name for p in (trained / "steps").iterdir()) == ["00000010", "00000020"]
     assert len(losses(trained)) == 20
     card = json.loads((trained / "card.json").read_text())
@@ -68,8 +86,22 @@ def test_a_training_writes_what_it_promises(trained: Path, demo_run: Path):
 
 def test_killed_and_resumed_is_bitwise_the_same(trained: Path, demo_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
-    command = [sys.executable, "-m", "models.cli", "train", str(demo_run), *NANO, "--out", str(out), "--steps", "20", *EACH_STEP]
-    process = subprocess.Popen([*command, "--set", "train.checkpoint_every=10"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "clipmill.models.cli",
+        "train",
+        str(demo_run),
+        *NANO,
+        "--out",
+        str(out),
+        "--steps",
+        "20",
+        *EACH_STEP,
+    ]
+    process = subprocess.Popen(
+        [*command, "--set", "train.checkpoint_every=10"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not (out / "steps" / "00000010" / "state.json").is_file() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -86,7 +118,19 @@ def test_killed_and_resumed_is_bitwise_the_same(trained: Path, demo_run: Path, t
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_finishes_the_step_saves_and_exits_0(number: int, trained: Path, demo_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
-    command = [sys.executable, "-m", "models.cli", "train", str(demo_run), *NANO, "--out", str(out), "--steps", "100000", *EACH_STEP]
+    command = [
+        sys.executable,
+        "-m",
+        "clipmill.models.cli",
+        "train",
+        str(demo_run),
+        *NANO,
+        "--out",
+        str(out),
+        "--steps",
+        "100000",
+        *EACH_STEP,
+    ]
     process = subprocess.Popen([*command, "--set", "train.checkpoint_every=0"], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not ((out / "log.jsonl").is_file() and len(losses(out)) >= 3) and time.monotonic() < deadline:
@@ -107,10 +151,32 @@ def test_a_signal_finishes_the_step_saves_and_exits_0(number: int, trained: Path
 def test_two_processes_have_the_losses_of_one(trained: Path, demo_run: Path, tmp_path: Path):
     for parallel in ("ddp", "fsdp"):
         out = tmp_path / parallel
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "models.cli", "train"]
-        options = [str(demo_run), *NANO, "--out", str(out), "--steps", "10", *EACH_STEP, "--set", f"train.parallel={parallel}"]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "-m",
+            "clipmill.models.cli",
+            "train",
+        ]
+        options = [
+            str(demo_run),
+            *NANO,
+            "--out",
+            str(out),
+            "--steps",
+            "10",
+            *EACH_STEP,
+            "--set",
+            f"train.parallel={parallel}",
+        ]
         options += EVALUATED
-        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            [*command, *options], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         assert losses(out) == pytest.approx(losses(trained)[:10], rel=1e-5)
         for mine, theirs in zip(validations(out), validations(trained)[:2], strict=True):
@@ -137,10 +203,24 @@ def test_parts_and_loader_processes_change_nothing(trained: Path, demo_run: Path
     assert losses(out) == pytest.approx(losses(trained)[:5], rel=1e-5)
 
 
-def test_validation_is_the_same_every_time_and_has_a_figure_per_noise_level(trained: Path, demo_run: Path, tmp_path: Path):
+def test_validation_is_the_same_every_time_and_has_a_figure_per_noise_level(
+    trained: Path, demo_run: Path, tmp_path: Path
+):
     found = []
     for out in (tmp_path / "a", tmp_path / "b"):
-        models("train", demo_run, *NANO, "--out", out, "--steps", 4, "--set", "train.validate_every=4", "--set", "train.validation_bins=4")
+        models(
+            "train",
+            demo_run,
+            *NANO,
+            "--out",
+            out,
+            "--steps",
+            4,
+            "--set",
+            "train.validate_every=4",
+            "--set",
+            "train.validation_bins=4",
+        )
         found.append(next(row for row in log(out) if "validation_loss" in row))
     assert found[0] == found[1]
     assert len(found[0]["validation_loss_by_level"]) == 4
@@ -169,7 +249,9 @@ def one_line(done: subprocess.CompletedProcess, *says: str) -> None:
         (("--config", "demo-nano", "--device", "tpu"), ("auto, cpu or cuda",)),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_fix(options: tuple[str, ...], says: tuple[str, ...], demo_run: Path, tmp_path: Path):
+def test_a_mistake_is_one_line_that_names_the_fix(
+    options: tuple[str, ...], says: tuple[str, ...], demo_run: Path, tmp_path: Path
+):
     one_line(models("train", demo_run, *options, "--out", tmp_path / "ckpt", check=False), *says)
     assert not (tmp_path / "ckpt").exists(), "nothing is written before everything is checked"
 
@@ -215,7 +297,10 @@ def test_no_clip_that_decodes_is_one_line(workers: int, demo_run: Path, tmp_path
 
 
 def test_a_size_that_cannot_be_made_leaves_nothing_behind(trained: Path, tmp_path: Path):
-    one_line(models("sample", trained, "--out", tmp_path / "s", "--n", 1, "--size", "17x16", check=False), "multiples of 4 px")
+    one_line(
+        models("sample", trained, "--out", tmp_path / "s", "--n", 1, "--size", "17x16", check=False),
+        "multiples of 4 px",
+    )
     assert not (tmp_path / "s").exists()
     models("sample", trained, "--out", tmp_path / "s", "--n", 1)
 
@@ -238,7 +323,10 @@ def test_a_checkpoint_from_before_a_setting_existed_goes_on(trained: Path, demo_
     models("train", demo_run, *NANO, "--out", tmp_path / "ckpt", "--steps", 21, *EACH_STEP, *EVALUATED)
     assert len(losses(tmp_path / "ckpt")) == 21
     packed = ("--steps", 22, *EACH_STEP, "--set", "data.packed=true", "--set", "data.tokens=512")
-    one_line(models("train", demo_run, *NANO, "--out", tmp_path / "ckpt", *packed, check=False), "was trained with another data.")
+    one_line(
+        models("train", demo_run, *NANO, "--out", tmp_path / "ckpt", *packed, check=False),
+        "was trained with another data.",
+    )
 
 
 def test_a_truncated_checkpoint_is_one_line(trained: Path, demo_run: Path, tmp_path: Path):
@@ -247,8 +335,16 @@ def test_a_truncated_checkpoint_is_one_line(trained: Path, demo_run: Path, tmp_p
     for name in ("weights.safetensors", "average-0.050.safetensors"):
         path = out / "steps" / "00000020" / name
         path.write_bytes(path.read_bytes()[:-100])
-    one_line(models("train", demo_run, *NANO, "--out", out, "--steps", 30, check=False), "weights.safetensors", "earlier step")
-    one_line(models("sample", out, "--out", tmp_path / "s", "--n", 1, check=False), "average-0.050.safetensors", "earlier step")
+    one_line(
+        models("train", demo_run, *NANO, "--out", out, "--steps", 30, check=False),
+        "weights.safetensors",
+        "earlier step",
+    )
+    one_line(
+        models("sample", out, "--out", tmp_path / "s", "--n", 1, check=False),
+        "average-0.050.safetensors",
+        "earlier step",
+    )
     models("sample", out, "--out", tmp_path / "s", "--n", 1, "--step", 10)
 
 
@@ -260,11 +356,15 @@ def test_samples_are_a_set_that_evaluate_reads_and_the_same_each_time(trained: P
     table = pd.read_parquet(first / "manifest.parquet")
     assert len(table) == 5
     same = pd.read_parquet(again / "manifest.parquet")["clip_id"].tolist()
-    assert same == table["clip_id"].tolist()[:3], "ids, and so the order that evaluate takes them in, do not know where the checkpoint lies"
+    assert same == table["clip_id"].tolist()[:3], (
+        "ids, and so the order that evaluate takes them in, do not know where the checkpoint lies"
+    )
     models("sample", elsewhere, "--out", first, "--n", 5, "--seed", 7)
-    assert json.loads((first / "sampling.json").read_text())["checkpoint"] == str(elsewhere), "a moved checkpoint goes on, and is named"
+    assert json.loads((first / "sampling.json").read_text())["checkpoint"] == str(elsewhere), (
+        "a moved checkpoint goes on, and is named"
+    )
     assert (first / "sheet.png").is_file()
-    from evaluate.sets import open_set
+    from clipmill.evaluate.sets import open_set
 
     videos = open_set(first).videos
     assert len(videos) == 5
@@ -273,7 +373,9 @@ def test_samples_are_a_set_that_evaluate_reads_and_the_same_each_time(trained: P
         pictures = frames.read(range(len(times)))
     assert pictures.shape == (4, 16, 16, 3)
     for name in ("000000.mp4", "000001.mp4", "000002.mp4"):
-        assert (first / name).read_bytes() == (again / name).read_bytes(), "a video depends on seed and number, not on its batch"
+        assert (first / name).read_bytes() == (again / name).read_bytes(), (
+            "a video depends on seed and number, not on its batch"
+        )
     other = models("sample", trained, "--out", first, "--n", 5, "--seed", 8, check=False)
     one_line(other, "other settings", "--out")
     (first / "000003.mp4").unlink()
@@ -310,14 +412,25 @@ def test_an_autoencoder_is_trained_and_a_diffusion_model_on_its_latents(name: st
     assert "discriminator" not in rows[1]
     assert "discriminator" in rows[2], "the discriminator plays from its third step on"
     kind, frames = name.removesuffix("-autoencoder"), 5
-    model = ("--config", "latte-nano", "--set", f"autoencoder.kind={kind}", "--set", f"autoencoder.weights={first}", "--device", "cpu")
+    model = (
+        "--config",
+        "latte-nano",
+        "--set",
+        f"autoencoder.kind={kind}",
+        "--set",
+        f"autoencoder.weights={first}",
+        "--device",
+        "cpu",
+    )
     out = tmp_path / "model"
     models("train", demo_run, *model, "--set", f"data.frames=[{frames}]", "--out", out, "--steps", 3, *EACH_STEP)
     assert len(losses(out)) == 3
     models("sample", out, "--out", tmp_path / "samples", "--n", 2)
     shutil.rmtree(first)
     models("sample", out, "--out", tmp_path / "again", "--n", 2)
-    assert (tmp_path / "samples/000001.mp4").read_bytes() == (tmp_path / "again/000001.mp4").read_bytes(), "a checkpoint is whole by itself"
+    assert (tmp_path / "samples/000001.mp4").read_bytes() == (tmp_path / "again/000001.mp4").read_bytes(), (
+        "a checkpoint is whole by itself"
+    )
     wrong = models("sample", first, "--out", tmp_path / "x", check=False)
     one_line(wrong, "no checkpoint")
 
@@ -336,7 +449,9 @@ def test_only_the_layers_along_time_of_a_trained_decoder_are_trained(demo_run: P
 
 
 @pytest.mark.parametrize("name", ["vdm", "svd-small", "dit"])
-def test_systems_train_validate_and_sample_through_the_command(name: str, demo_run: Path, demo_videos: Path, tmp_path: Path):
+def test_systems_train_validate_and_sample_through_the_command(
+    name: str, demo_run: Path, demo_videos: Path, tmp_path: Path
+):
     """Appended images; a first frame and numbers from the manifest; buckets of two shapes with captions."""
     out = tmp_path / "ckpt"
     options = ("--set", "train.validate_every=2", "--set", "train.preview_every=2", "--set", "train.validation_clips=2")
@@ -351,14 +466,23 @@ def test_systems_train_validate_and_sample_through_the_command(name: str, demo_r
     if name == "svd-small":
         assert set(table["number_motion"]) <= set(known["number_motion"])
         one_line(models("sample", out, "--out", tmp_path / "none", "--n", 1, check=False), "--first")
-        unknown = models("sample", out, "--out", tmp_path / "none", "--n", 1, *first, "--number", "beauty=3", check=False)
+        unknown = models(
+            "sample", out, "--out", tmp_path / "none", "--n", 1, *first, "--number", "beauty=3", check=False
+        )
         one_line(unknown, "not conditioned on 'beauty'", "fps, motion")
-        models("sample", out, "--out", tmp_path / "samples", "--n", 3, "--first", shutil.copy(one, tmp_path / "moved.mp4"))
+        models(
+            "sample", out, "--out", tmp_path / "samples", "--n", 3, "--first", shutil.copy(one, tmp_path / "moved.mp4")
+        )
         shutil.copy(two, tmp_path / "moved.mp4")
-        changed = models("sample", out, "--out", tmp_path / "samples", "--n", 4, "--first", tmp_path / "moved.mp4", check=False)
+        changed = models(
+            "sample", out, "--out", tmp_path / "samples", "--n", 4, "--first", tmp_path / "moved.mp4", check=False
+        )
         one_line(changed, "other settings", "--out")
     else:
-        one_line(models("sample", out, "--out", tmp_path / "none", "--n", 1, "--first", demo_videos, check=False), "leave --first out")
+        one_line(
+            models("sample", out, "--out", tmp_path / "none", "--n", 1, "--first", demo_videos, check=False),
+            "leave --first out",
+        )
 
 
 def test_previews_and_snapshots_change_nothing_and_give_other_averages(trained: Path, demo_run: Path, tmp_path: Path):
@@ -374,4 +498,6 @@ def test_previews_and_snapshots_change_nothing_and_give_other_averages(trained: 
     models("sample", out, "--out", tmp_path / "other", "--n", 1, "--average", 0.08)
     table = pd.read_parquet(tmp_path / "other" / "manifest.parquet")
     assert table["average"].tolist() == [0.08]
-    one_line(models("sample", trained, "--out", tmp_path / "x", "--n", 1, "--average", 0.08, check=False), "train.snapshots")
+    one_line(
+        models("sample", trained, "--out", tmp_path / "x", "--n", 1, "--average", 0.08, check=False), "train.snapshots"
+    )

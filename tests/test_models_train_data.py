@@ -6,16 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from curate.errors import UserError
-from models.train.batch_plan import BatchPlan
-from models.train.buckets import Bucket, make_buckets
-from models.train.config import DataConfig
+from clipmill.curate.errors import UserError
+from clipmill.models.train.batch_plan import BatchPlan
+from clipmill.models.train.buckets import Bucket, make_buckets
+from clipmill.models.train.config import DataConfig
 
 
 def manifest(*clips: tuple[int, int, int]) -> pd.DataFrame:
     """A manifest of clips of (frames, width, height)."""
     rows = [
-        {"clip_id": f"c{i}", "split": "train", "shard": "train-000000.tar", "offset": 0, "size": 1, "sha256": "", "export_n_frames": n}
+        {
+            "clip_id": f"c{i}",
+            "split": "train",
+            "shard": "train-000000.tar",
+            "offset": 0,
+            "size": 1,
+            "sha256": "",
+            "export_n_frames": n,
+        }
         | {"export_width": w, "export_height": h, "export_fps_num": 24, "export_fps_den": 1}
         for i, (n, w, h) in enumerate(clips)
     ]
@@ -47,7 +55,11 @@ def test_a_token_budget_gives_large_buckets_small_batches():
 
 @pytest.mark.parametrize(
     ("query", "says"),
-    [("split = 'val'", "finds none of 2"), ("split = 'train'", "shorter than 64 frames"), ("nothing = 1", "does not work")],
+    [
+        ("split = 'val'", "finds none of 2"),
+        ("split = 'train'", "shorter than 64 frames"),
+        ("nothing = 1", "does not work"),
+    ],
 )
 def test_nothing_to_train_on_is_one_line_that_names_the_fix(query: str, says: str):
     with pytest.raises(UserError, match=says):

@@ -11,20 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from curate.errors import UserError
-from models.autoencoders.base import VideoAutoencoder
-from models.config import ModelConfig, load
-from models.frozen import autoencoder_of
-from models.network import seeded_network
-from models.train.batch import VideoBatch, packed_batch
-from models.train.batch_plan import BatchPlan
-from models.train.buckets import Bucket, Packed
-from models.train.diffusion import DiffusionObjective, as_floats
-from models.train.loader import check_shares
-from models.train.parallel import Processes
-from models.train.running import run_session
-from models.train.session import Session, open_session
-from models.train.signals import StopAsked
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.config import ModelConfig, load
+from clipmill.models.frozen import autoencoder_of
+from clipmill.models.network import seeded_network
+from clipmill.models.train.batch import VideoBatch, packed_batch
+from clipmill.models.train.batch_plan import BatchPlan
+from clipmill.models.train.buckets import Bucket, Packed
+from clipmill.models.train.diffusion import DiffusionObjective, as_floats
+from clipmill.models.train.loader import check_shares
+from clipmill.models.train.parallel import Processes
+from clipmill.models.train.running import run_session
+from clipmill.models.train.session import Session, open_session
+from clipmill.models.train.signals import StopAsked
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -71,7 +71,10 @@ def test_few_clips_fill_a_large_step_and_a_large_video_has_one_of_its_own():
     assert {draw.epoch for draw in plan.batch(0)} == {0, 1, 2, 3, 4}
     large = buckets((3, 2 * BUDGET), (20, 10))
     plan = BatchPlan(large, seed=0)
-    assert {(costs(plan, large, step), len(plan.batch(step))) for step in range(plan.round_steps)} == {(2 * BUDGET, 1), (BUDGET, 10)}
+    assert {(costs(plan, large, step), len(plan.batch(step))) for step in range(plan.round_steps)} == {
+        (2 * BUDGET, 1),
+        (BUDGET, 10),
+    }
 
 
 def test_a_step_is_a_function_of_seed_and_number_and_samples_are_numbered_without_a_gap():
@@ -107,14 +110,27 @@ def packed_config(**data: object) -> ModelConfig:
     return replace(config, data=replace(config.data, packed=True, **data))
 
 
-def parts(sizes: tuple[tuple[int, int, int, int], ...] = ((2, 5, 16, 24), (1, 1, 16, 16), (3, 4, 16, 16))) -> list[VideoBatch]:
+def parts(
+    sizes: tuple[tuple[int, int, int, int], ...] = ((2, 5, 16, 24), (1, 1, 16, 16), (3, 4, 16, 16)),
+) -> list[VideoBatch]:
     """Batches of videos of (count, frames, height px, width px), the second one of images; numbered on."""
     found, first = [], 0
     for number, (count, frames, height, width) in enumerate(sizes):
-        video = torch.randint(0, 256, (count, frames, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(number))
+        video = torch.randint(
+            0,
+            256,
+            (count, frames, 3, height, width),
+            dtype=torch.uint8,
+            generator=torch.Generator().manual_seed(number),
+        )
         captions = tuple(f"video {first + i} " * (i + 1) for i in range(count))
-        indices, alone = tuple(range(first, first + count)), torch.ones(count, 1, dtype=torch.bool) if frames == 1 else None
-        found.append(VideoBatch(number, count, indices, ("c",) * count, video, None, captions, {}, (None,) * count, alone))
+        indices, alone = (
+            tuple(range(first, first + count)),
+            torch.ones(count, 1, dtype=torch.bool) if frames == 1 else None,
+        )
+        found.append(
+            VideoBatch(number, count, indices, ("c",) * count, video, None, captions, {}, (None,) * count, alone)
+        )
         first += count
     return found
 
@@ -155,9 +171,12 @@ def test_parts_of_a_packed_step_are_its_samples(micro: int):
     made, packed = objective(packed_config(tokens=2000)), packed_batch(parts())
     cut = [packed.part(start, start + micro) for start in range(0, 6, micro)]
     assert [index for one in cut for index in one.indices] == list(range(6))
-    assert [[len(part) for part in one.parts] for one in cut if len(one.parts) > 1] == {1: [], 2: [[1, 1]], 4: [[2, 1, 1]], 5: [[2, 1, 2]]}[
-        micro
-    ]
+    assert [[len(part) for part in one.parts] for one in cut if len(one.parts) > 1] == {
+        1: [],
+        2: [[1, 1]],
+        4: [[2, 1, 1]],
+        5: [[2, 1, 2]],
+    }[micro]
     each = torch.cat([made("model", one, 0).each for one in cut])
     torch.testing.assert_close(each, made("model", packed, 0).each, rtol=1e-5, atol=1e-5)
 
@@ -176,8 +195,20 @@ def losses(out: Path) -> list[float]:
 
 
 def train(run: Path, out: Path, steps: int) -> Session:
-    options = [f"train.steps={steps}", "train.log_every=1", "train.validate_every=0", "train.warm_up=0", "train.learning_rate=1e-2"]
-    options += ["data.query=split = 'val'", "data.packed=true", "data.tokens=800", "data.windows=1", "data.image_share=0.5"]
+    options = [
+        f"train.steps={steps}",
+        "train.log_every=1",
+        "train.validate_every=0",
+        "train.warm_up=0",
+        "train.learning_rate=1e-2",
+    ]
+    options += [
+        "data.query=split = 'val'",
+        "data.packed=true",
+        "data.tokens=800",
+        "data.windows=1",
+        "data.image_share=0.5",
+    ]
     session = open_session(run, load("dit-nano", options), out, Processes(0, 1, CPU), None, StopAsked())
     run_session(session)
     return session

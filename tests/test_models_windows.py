@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from curate.cover import covered
-from curate.dataset import decode_window
-from models.config import load
-from models.train.batch_plan import BatchPlan, Draw
-from models.train.buckets import Buckets, make_buckets
-from models.train.loader import Facts, Loader
-from models.train.parallel import Processes
-from models.train.session import read_manifest
-from models.train.windows import Window, Windows, keyed_rng
+from clipmill.curate.cover import covered
+from clipmill.curate.dataset import decode_window
+from clipmill.models.config import load
+from clipmill.models.train.batch_plan import BatchPlan, Draw
+from clipmill.models.train.buckets import Buckets, make_buckets
+from clipmill.models.train.loader import Facts, Loader
+from clipmill.models.train.parallel import Processes
+from clipmill.models.train.session import read_manifest
+from clipmill.models.train.windows import Window, Windows, keyed_rng
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from annotator_clips import clip, of_file, texture
 
-from curate.annotators.motion import Motion
-from curate.errors import AnnotatorError
+from clipmill.curate.annotators.motion import Motion
+from clipmill.curate.errors import AnnotatorError
 
 MOTION = Motion()
 HEIGHT, WIDTH = 360, 640
@@ -24,7 +24,9 @@ def on_grid(times, fps=2.0):
 
 
 def moving(seed, speed, angle, times, bar_px=0, px=MOTION.short_side_px):
-    """A window travelling over a texture: the content moves `speed` short sides of the window per second against `angle`."""
+    """A window travelling over a texture: the content moves `speed` short sides of the window per second against
+    `angle`.
+    """
     big, height = texture(seed, 1000, 1600), HEIGHT - 2 * bar_px
     frames = []
     for t in times:
@@ -97,7 +99,11 @@ def test_a_moving_object_does_not_move_the_background():
     for k in range(4):
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
         cv2.circle(mask, (150 + 50 * k, 180), 70, 1, -1)
-        frames.append(cv2.resize(np.where(mask > 0, np.roll(disc, 50 * k, 1), background), (114, 64), interpolation=cv2.INTER_AREA))
+        frames.append(
+            cv2.resize(
+                np.where(mask > 0, np.roll(disc, 50 * k, 1), background), (114, 64), interpolation=cv2.INTER_AREA
+            )
+        )
     row = MOTION([clip(frames, np.arange(4) * 0.5)])[0]
     assert row["camera_direction"] == "static"
     assert row["static_share"] > 0.4
@@ -135,7 +141,11 @@ def test_strip_of_extreme_aspect_is_bounded():
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [("intel_classroom.gif", 0.0, 0.003), ("cotracker_paragliding.mp4", 0.15, 0.5), ("datajuicer_video3.mp4", 0.0, 0.02)],
+    [
+        ("intel_classroom.gif", 0.0, 0.003),
+        ("cotracker_paragliding.mp4", 0.15, 0.5),
+        ("datajuicer_video3.mp4", 0.0, 0.02),
+    ],
 )
 def test_real_footage(shared_videos, name, low, high):
     """A still classroom, a glider followed by the camera, a person talking before a still camera."""

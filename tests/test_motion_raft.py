@@ -1,4 +1,6 @@
-"""Motion by RAFT: the numbers are torchvision's own, with small random networks; with the real weights, where they are, true speeds."""
+"""Motion by RAFT: the numbers are torchvision's own, with small random networks; with the real weights, where they are,
+true speeds.
+"""
 
 import itertools
 import subprocess
@@ -10,10 +12,10 @@ import numpy as np
 import pytest
 from annotator_clips import clip, of_file, texture
 
-from curate import weights
-from curate.annotators.motion import Motion
-from curate.errors import AnnotatorError, UserError
-from curate.motion_raft import Raft, sized
+from clipmill.curate import weights
+from clipmill.curate.annotators.motion import Motion
+from clipmill.curate.errors import AnnotatorError, UserError
+from clipmill.curate.motion_raft import Raft, sized
 
 torch = pytest.importorskip("torch")
 
@@ -51,7 +53,10 @@ def published_flow(path, first, second):
 
 def pictures(height, width, count, seed=0):
     rng = np.random.default_rng(seed)
-    return [cv2.resize(rng.integers(0, 256, (9, 12, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC) for _ in range(count)]
+    return [
+        cv2.resize(rng.integers(0, 256, (9, 12, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+        for _ in range(count)
+    ]
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
@@ -136,8 +141,14 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_farneback_does_not_wait_for_torch():
-    code = "import sys; from curate.annotators.motion import Motion; Motion().setup('cpu', {}); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    code = (
+        "import sys; from clipmill.curate.annotators.motion import Motion; Motion().setup('cpu', {}); print('torch' in"
+        " sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
 
 
 def test_true_speed_with_the_published_weights():

@@ -1,4 +1,6 @@
-"""The notebooks: text and executed form agree, hold no error and no path of a machine, and run on a freshly curated demo."""
+"""The notebooks: text and executed form agree, hold no error and no path of a machine, and run on a freshly curated
+demo.
+"""
 
 import re
 from pathlib import Path
@@ -41,7 +43,11 @@ def test_text_and_notebook_hold_the_same_cells(name):
 def test_every_code_cell_was_executed_in_order_without_an_error(name):
     cells = [cell for cell in executed(name).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert not [output for output in outputs_of(executed(name)) if output.output_type == "error" or output.get("name") == "stderr"]
+    assert not [
+        output
+        for output in outputs_of(executed(name))
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,7 +67,9 @@ def _texts(output: Any) -> list[Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_on_the_demo(name, demo_run, small_training, tmp_path, monkeypatch):
     """With one thread and in a folder of its own: the run is only read."""
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is a development dependency: pip install 'clipmill[dev]'")
+    nbclient = pytest.importorskip(
+        "nbclient", reason="nbclient is a development dependency: pip install 'clipmill[dev]'"
+    )
     pytest.importorskip("ipykernel", reason="ipykernel is a development dependency: pip install 'clipmill[dev]'")
     for path in FOLDER.glob("*.py"):
         copy(path, tmp_path)
@@ -71,7 +79,9 @@ def test_it_runs_on_the_demo(name, demo_run, small_training, tmp_path, monkeypat
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     before = states(demo_run)
     notebook = jupytext.read(tmp_path / f"{name}.py")
-    nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     assert states(demo_run) == before
     committed = executed(name)
     assert [kinds(cell) for cell in notebook.cells] == [kinds(cell) for cell in committed.cells]

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate import decisions, policy, schema, waterfall
-from curate.errors import UserError
+from clipmill.curate import decisions, policy, schema, waterfall
+from clipmill.curate.errors import UserError
 
 MAKERS = {"motion": "motion.v1", "text_area": "text.v2", "sharp": "quality.v1", "camera": "motion.v1"}
 
@@ -25,7 +25,10 @@ def table_of(**columns):
 def random_table(rng, n):
     """Scores with gaps, infinities and ties, statuses with gaps, as a manifest read back from Parquet."""
     status = rng.choice(["ok", "error", "not_run"], (n, 3), p=[0.8, 0.1, 0.1])
-    maps = [[(a, s) for a, s in zip(("motion", "text", "quality"), row, strict=True) if rng.random() < 0.95] for row in status]
+    maps = [
+        [(a, s) for a, s in zip(("motion", "text", "quality"), row, strict=True) if rng.random() < 0.95]
+        for row in status
+    ]
     scores = rng.choice([0.0, 0.005, 0.01, 0.02, 0.5, np.nan, np.inf], (n, 3)).astype(np.float32)
     return pa.table(
         {
@@ -43,7 +46,9 @@ def random_table(rng, n):
 
 def random_policy(rng):
     side = ["min", "max", "drop_lowest", "drop_highest"]
-    tables = {c: {rng.choice(side): float(rng.choice([0.01, 0.3, 0.9]))} for c in ("motion", "text_area", "sharp", "n_frames")}
+    tables = {
+        c: {rng.choice(side): float(rng.choice([0.01, 0.3, 0.9]))} for c in ("motion", "text_area", "sharp", "n_frames")
+    }
     tables |= {"camera": {"one_of": ["static", "zoom"]}, "dark": {"equals": False}, "lost": {"min": 0.5}}
     for settings in tables.values():
         settings["on_error"] = str(rng.choice(policy.ON_ERROR))
@@ -54,8 +59,13 @@ def random_policy(rng):
 def expected(filters, codes):
     """The rule, clip by clip, from one filter outcome at a time."""
     mended = {"drop": "fail", "keep": "pass", "error": "error"}
-    words = [mended[f.on_error] if c == decisions.ERROR else decisions.FILTER_OUTCOMES[c] for f, c in zip(filters, codes, strict=True)]
-    outcome = next((o for w, o in (("fail", "dropped"), ("error", "error"), ("not_run", "not_run")) if w in words), "kept")
+    words = [
+        mended[f.on_error] if c == decisions.ERROR else decisions.FILTER_OUTCOMES[c]
+        for f, c in zip(filters, codes, strict=True)
+    ]
+    outcome = next(
+        (o for w, o in (("fail", "dropped"), ("error", "error"), ("not_run", "not_run")) if w in words), "kept"
+    )
     return outcome, [f.column for f, w in zip(filters, words, strict=True) if w == "fail"]
 
 
@@ -75,7 +85,9 @@ def test_invariants_on_random_tables(seed, tmp_path):
     assert decisions.to_arrow(found).schema.equals(schema.DECISIONS)
     for i, row in enumerate(decided.itertuples()):
         assert (row.outcome, list(row.failed_filters)) == expected(frozen.filters, found.codes[i])
-        assert {True: "kept", False: "dropped"}.get(row.keep if row.keep is not pd.NA else None, row.outcome) == row.outcome
+        assert {True: "kept", False: "dropped"}.get(
+            row.keep if row.keep is not pd.NA else None, row.outcome
+        ) == row.outcome
         assert (row.keep is pd.NA) == (row.outcome in ("error", "not_run"))
         margins = dict(row.margins)
         assert all(math.isfinite(m) for m in margins.values())
@@ -130,7 +142,13 @@ def test_ties_are_kept_and_failed_scores_do_not_count():
     table = table_of(motion=[0.0, 0.0, 0.0, 0.0, 0.1, 0.2, 0.3, np.nan])
     frozen = decisions.freeze(policy.parse("p", {"motion": {"drop_lowest": 0.25}}), table)
     assert frozen.filters[0].n_scored == 7
-    assert decisions.counts(decisions.decide(frozen, table)) == {"clips": 8, "kept": 7, "dropped": 0, "error": 1, "not_run": 0}
+    assert decisions.counts(decisions.decide(frozen, table)) == {
+        "clips": 8,
+        "kept": 7,
+        "dropped": 0,
+        "error": 1,
+        "not_run": 0,
+    }
     half = decisions.freeze(policy.parse("p", {"motion": {"drop_lowest": 0.6}}), table)
     assert half.filters[0].min == 0.1
     assert decisions.counts(decisions.decide(half, table))["dropped"] == 4
@@ -163,7 +181,9 @@ def test_a_float32_score_on_the_limit_passes():
 
 def test_error_is_not_a_drop_and_not_run_is_not_an_error():
     status = [{"motion": "ok"}, {"motion": "error"}, {"motion": "not_run"}, {}, {"motion.v1": "error"}, None]
-    table = table_of(motion=[0.5, np.nan, np.nan, np.nan, 0.5, np.nan], n_frames=[9, 9, np.nan, 1, 9, 9], score_status=status)
+    table = table_of(
+        motion=[0.5, np.nan, np.nan, np.nan, 0.5, np.nan], n_frames=[9, 9, np.nan, 1, 9, 9], score_status=status
+    )
     tables = {"motion": {"min": 0.1}, "n_frames": {"min": 5}}
     decided = decisions.decide(policy.parse("p", tables), table, {"motion": "motion.v1"})
     assert decided["outcome"].tolist() == ["kept", "error", "error", "dropped", "error", "not_run"]
@@ -192,7 +212,9 @@ def test_joint_and_independent_share():
     fails[237:737, 3] = True
     kept = ~fails.any(axis=1)
     assert kept.sum() == 263
-    table = table_of(**{c: np.where(f, 0.0, 1.0) for c, f in zip("abcd", fails.T, strict=True)}).assign(e=[np.nan] * 10 + [1.0] * (n - 10))
+    table = table_of(**{c: np.where(f, 0.0, 1.0) for c, f in zip("abcd", fails.T, strict=True)}).assign(
+        e=[np.nan] * 10 + [1.0] * (n - 10)
+    )
     found = decisions.outcomes(policy.parse("p", {c: {"min": 0.5} for c in "abcd"}), table)
     together = waterfall.joint(found)
     assert (together.n, together.kept_share) == (n, 0.263)
@@ -264,20 +286,40 @@ def test_a_filter_that_does_not_fit_its_column():
 
 def test_overrides():
     base = policy.parse("p", {"motion": {"min": 0.01, "max": 0.1}, "text_area": {"max": 0.07}})
-    changed = policy.override(base, ["policy.motion.min=0.2", "motion.max=0.5", "aesthetics.on_error=keep", "aesthetics.drop_lowest=25%"])
-    assert [f.text for f in changed.filters] == ["0.2 <= motion <= 0.5", "text_area <= 0.07", "aesthetics drop lowest 25%"]
+    changed = policy.override(
+        base, ["policy.motion.min=0.2", "motion.max=0.5", "aesthetics.on_error=keep", "aesthetics.drop_lowest=25%"]
+    )
+    assert [f.text for f in changed.filters] == [
+        "0.2 <= motion <= 0.5",
+        "text_area <= 0.07",
+        "aesthetics drop lowest 25%",
+    ]
     assert changed.filters[2].on_error == "keep"
     assert policy.override(base, ["motion=off", "camera=off"][:1]).columns == ("text_area",)
-    assert policy.override(base, ["motion.drop_lowest=0.1", "motion.max=off"]).filters[0].text == "motion drop lowest 10%"
+    assert (
+        policy.override(base, ["motion.drop_lowest=0.1", "motion.max=off"]).filters[0].text == "motion drop lowest 10%"
+    )
     assert policy.override(base, ['camera.one_of=["a", "b"]', "camera.on_error=drop"]).filters[-1].one_of == ("a", "b")
-    for setting in ("motion", "motion.min", "motion=0.1", "motoin=off", "motion.min=0.2", "motion.mim=1", "camera.min=1"):
+    for setting in (
+        "motion",
+        "motion.min",
+        "motion=0.1",
+        "motoin=off",
+        "motion.min=0.2",
+        "motion.mim=1",
+        "camera.min=1",
+    ):
         with pytest.raises(UserError):
-            policy.override(base, [setting, *(["motion.max=0.1"] if setting.endswith("0.2") else [])], {"motion", "text_area"})
+            policy.override(
+                base, [setting, *(["motion.max=0.1"] if setting.endswith("0.2") else [])], {"motion", "text_area"}
+            )
 
 
 def test_an_override_thaws_only_what_it_touches():
     table = table_of(motion=np.arange(10.0), sharp=np.arange(10.0))
-    frozen = decisions.freeze(policy.parse("p", {"motion": {"drop_lowest": "20%"}, "sharp": {"drop_lowest": "20%"}}), table)
+    frozen = decisions.freeze(
+        policy.parse("p", {"motion": {"drop_lowest": "20%"}, "sharp": {"drop_lowest": "20%"}}), table
+    )
     other = table_of(motion=np.arange(10.0) + 5, sharp=np.arange(10.0) + 5)
     again = decisions.freeze(policy.override(frozen, ["motion.drop_lowest=50%"]), other)
     assert [f.min for f in again.filters] == [10.0, 2.0]
@@ -318,7 +360,10 @@ def test_order_changes_reasons_not_decisions():
     tables = {"motion": {"min": 0.01}, "sharp": {"drop_lowest": "20%"}, "n_frames": {"max": 50}}
     shuffled = dict(random.Random(2).sample(list(tables.items()), 3))
     one, two = (decisions.freeze(policy.parse("p", t), table, MAKERS) for t in (tables, shuffled))
-    assert decisions.decide(one, table, MAKERS)["outcome"].tolist() == decisions.decide(two, table, MAKERS)["outcome"].tolist()
+    assert (
+        decisions.decide(one, table, MAKERS)["outcome"].tolist()
+        == decisions.decide(two, table, MAKERS)["outcome"].tolist()
+    )
 
 
 def test_tables_render_in_80_columns():

@@ -5,10 +5,10 @@ from importlib import resources
 
 import pytest
 
-from curate import annotators, weights
-from curate.config import load, preset_names
-from curate.errors import UserError
-from curate.finish import policy_of, preflight
+from clipmill.curate import annotators, weights
+from clipmill.curate.config import load, preset_names
+from clipmill.curate.errors import UserError
+from clipmill.curate.finish import policy_of, preflight
 
 # What each recipe limits, and nothing else: a filter of the default preset that leaks in is a mistake.
 LIMITS = {
@@ -33,13 +33,18 @@ LIMITS = {
         "text_area_middle": {"max": 0.02},
         "motion": {"min": 0.0056, "max": 0.056},
     },
-    "cosmos": {"duration_s": {"min": 2.0}, "aesthetics": {"min": 3.5}, "sharpness": {"drop_lowest": 0.15}, "dup_rank": {"max": 0.0}},
+    "cosmos": {
+        "duration_s": {"min": 2.0},
+        "aesthetics": {"min": 3.5},
+        "sharpness": {"drop_lowest": 0.15},
+        "dup_rank": {"max": 0.0},
+    },
     "panda-70m": {"duration_s": {"min": 2.0}, "clip_first_similarity": {"min": 0.5}, "motion": {"min": 0.01}},
 }
 
 
 def text_of(preset):
-    return resources.files("curate.presets").joinpath(f"{preset}.toml").read_text(encoding="utf-8")
+    return resources.files("clipmill.curate.presets").joinpath(f"{preset}.toml").read_text(encoding="utf-8")
 
 
 def test_all_recipes_are_here():

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from annotator_clips import clip, of_file, texture
 
-from curate.annotators.quality import Quality, flicker_per_s, step_phases
+from clipmill.curate.annotators.quality import Quality, flicker_per_s, step_phases
 
 QUALITY = Quality()
 REAL = (
     "askanything_yoga.mp4", "cotracker_bear.mp4", "decord_pancake.mkv", "ffconcat_1.mp4", "finetrainers_hiker.mp4",
-    "imageio_realshort.mp4", "intel_yes.mkv", "mdn_flower.webm", "mdnla_rabbit320.webm", "videogpt_bear.mp4", "vda_rollercoaster.mp4",
+    "imageio_realshort.mp4", "intel_yes.mkv", "mdn_flower.webm", "mdnla_rabbit320.webm", "videogpt_bear.mp4",
+    "vda_rollercoaster.mp4",
 )  # fmt: skip
 
 
@@ -162,7 +163,10 @@ def test_flicker_is_modulation_and_nothing_else(kind, low, high, fps):
 
 def test_motion_is_not_flicker():
     wide = texture(7)
-    lumas = [cv2.resize(wide[:, 40 * (k % 12) : 40 * (k % 12) + 700], (96, 54), interpolation=cv2.INTER_AREA) for k in range(60)]
+    lumas = [
+        cv2.resize(wide[:, 40 * (k % 12) : 40 * (k % 12) + 700], (96, 54), interpolation=cv2.INTER_AREA)
+        for k in range(60)
+    ]
     assert QUALITY([clip(lumas=lumas)])[0]["flicker"] < 0.2
 
 

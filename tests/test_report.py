@@ -1,4 +1,6 @@
-"""The report: what it says is checked against pandas, what it does in a real browser, and that nothing in a run can make it misbehave."""
+"""The report: what it says is checked against pandas, what it does in a real browser, and that nothing in a run can
+make it misbehave.
+"""
 
 import base64
 import json
@@ -16,12 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from report_run import BREAKOUT, DEFAULT, HOSTILE, STRICT, Shape, make_run
 
-from curate.decisions import freeze
-from curate.errors import UserError
-from curate.policy import Filter, override, parse, policy_id
-from curate.report import explore, write_report
-from curate.report.decide import Column
-from curate.report.thumbs import MAX_THUMBS, strip
+from clipmill.curate.decisions import freeze
+from clipmill.curate.errors import UserError
+from clipmill.curate.policy import Filter, override, parse, policy_id
+from clipmill.curate.report import explore, write_report
+from clipmill.curate.report.decide import Column
+from clipmill.curate.report.thumbs import MAX_THUMBS, strip
 
 CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 CHROMIUM_FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -89,15 +91,22 @@ def browser() -> Iterator:
 
 @pytest.fixture
 def open_page(browser) -> Iterator:
-    """Opens a report; when the test ends, there must have been no console error, no dialog and no request beyond the file."""
+    """Opens a report; when the test ends, there must have been no console error, no dialog and no request beyond the
+    file.
+    """
     contexts, seen = [], []
 
     def open_(path: Path, **options):
         contexts.append(browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options)))
         page = contexts[-1].new_page()
-        page.on("console", lambda m: seen.append(f"console {m.type}: {m.text}") if m.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda m: seen.append(f"console {m.type}: {m.text}") if m.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda e: seen.append(f"page error: {e}"))
-        page.on("request", lambda r: None if r.url.startswith(("data:", path.as_uri())) else seen.append(f"request: {r.url}"))
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith(("data:", path.as_uri())) else seen.append(f"request: {r.url}"),
+        )
         page.on("dialog", lambda d: (seen.append(f"dialog: {d.message}"), d.dismiss()))
         page.goto(path.as_uri())
         return page
@@ -109,7 +118,9 @@ def open_page(browser) -> Iterator:
 
 
 def drawn(page) -> None:
-    """Changes are drawn with the next frame. (`wait_for_function` asks again by `eval`, which the page's own policy forbids.)"""
+    """Changes are drawn with the next frame. (`wait_for_function` asks again by `eval`, which the page's own policy
+    forbids.)
+    """
     page.evaluate("() => new Promise(requestAnimationFrame)")
 
 
@@ -125,7 +136,10 @@ def kept_by_pandas(table: pd.DataFrame, **limits: tuple[float, float]) -> pd.Ser
         "dup_rank": (-np.inf, 0),
     } | limits
     passes = pd.DataFrame(
-        {c: (table[c] >= table[c].dtype.type(low)) & (table[c] <= table[c].dtype.type(high)) for c, (low, high) in frozen.items()}
+        {
+            c: (table[c] >= table[c].dtype.type(low)) & (table[c] <= table[c].dtype.type(high))
+            for c, (low, high) in frozen.items()
+        }
     )
     passes["blockiness"] |= table["blockiness"].isna()  # on_error = "keep"
     return passes.all(axis=1)
@@ -133,7 +147,10 @@ def kept_by_pandas(table: pd.DataFrame, **limits: tuple[float, float]) -> pd.Ser
 
 def test_headline_reconciles(html, manifest):
     n = manifest["outcome"].value_counts()
-    line = f"{len(manifest)} clips = {n['kept']} kept + {n['dropped']} dropped + {n['error']} error + {n['not_run']} not run"
+    line = (
+        f"{len(manifest)} clips = {n['kept']} kept + {n['dropped']} dropped + {n['error']} error + {n['not_run']}"
+        " not run"
+    )
     assert line in words(html)
     assert "29 files = 24 read + 1 read in part + 3 unreadable + 1 byte-identical copies" in words(html)
     assert n["kept"] == kept_by_pandas(manifest).sum()
@@ -164,13 +181,17 @@ def test_data_reproduces_every_decision(html, manifest):
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("side", ["min", "max"])
 def test_rounding_changes_no_decision(kind, side):
-    """Against frozen thresholds of any digits and against every threshold of four digits, values on the threshold included."""
+    """Against frozen thresholds of any digits and against every threshold of four digits, values on the threshold
+    included.
+    """
     rng = np.random.default_rng(3)
     grid = np.array([0.3, 0.07, 0.01, 1234.0, 2e-5, 0.0, -0.3, 0.1235])
     exact = np.concatenate([grid, rng.normal(0, 1, 2000) * 10.0 ** rng.integers(-4, 4, 2000), [np.nan]]).astype(kind)
     frozen = float(exact[100])
     column = Column("score", exact, np.isnan(exact).astype(np.int8))
-    short = np.array([np.nan if v is None else v for v in explore.pack(column, [Filter("score", **{side: frozen})])], kind)
+    short = np.array(
+        [np.nan if v is None else v for v in explore.pack(column, [Filter("score", **{side: frozen})])], kind
+    )
     compare = np.less if side == "min" else np.greater
     for limit in [frozen, *grid, *(float(f"{v:.4g}") for v in exact[8:300])]:
         np.testing.assert_array_equal(compare(short, kind(limit)), compare(exact, kind(limit)), err_msg=str(limit))
@@ -198,7 +219,11 @@ def test_hostile_names_and_messages_are_text(html):
     assert page.tags.count("script") == 2
     assert "img" not in page.tags
     assert not [name for name, _ in page.attributes if name.startswith("on")]
-    assert not [value for name, value in page.attributes if name in ("src", "href") and not str(value).startswith(("#", "data:"))]
+    assert not [
+        value
+        for name, value in page.attributes
+        if name in ("src", "href") and not str(value).startswith(("#", "data:"))
+    ]
     assert {HOSTILE, BREAKOUT} <= set(page_data(html)["videos"])
     assert "<b>not</b> a video" in words(html)
     assert "an older version's failure" not in html
@@ -312,7 +337,9 @@ def test_other_policy_and_its_rule(run, html, manifest, open_page):
     tokens = shlex.split(page.inner_text("#command"))
     assert tokens[:5] == ["curate", "filter", str(run), "--name", "strict"]
     led_to = override(parse("strict", DEFAULT), [t for t in tokens[5:] if t != "--set"])
-    assert policy_id(freeze(led_to, manifest)) == json.loads((run / "decisions" / "strict.json").read_text())["policy_id"]
+    assert (
+        policy_id(freeze(led_to, manifest)) == json.loads((run / "decisions" / "strict.json").read_text())["policy_id"]
+    )
     assert page.locator("#scores input[type=range]").count() == 1 + len(STRICT), "motion has two limits"
     # The script's rule at any thresholds, through its own function, against the policy's code.
     limits = page.evaluate(
@@ -356,7 +383,9 @@ def test_layout_fits_and_pictures_load(run, html, width_px, scheme, open_page):
         "[...document.querySelectorAll('button, input, select')].every((e) => e.labels?.length || "
         "e.getAttribute('aria-label') || e.textContent.trim())"
     )
-    ink, paper = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
+    ink, paper = page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
     assert contrast(ink, paper) > 12
     muted = page.evaluate("getComputedStyle(document.querySelector('.lead')).color")
     assert contrast(muted, paper) > 4.5

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from curate.resample import FrameClock, promised_frames, rational_rate
+from clipmill.curate.resample import FrameClock, promised_frames, rational_rate
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -26,7 +26,8 @@ def test_frame_clock_fills_exactly_the_promise():
         clock = FrameClock(pts[0], end, Fraction(1, 90000), rate)
         shown = [clock.repeats(p, q) for p, q in zip(pts, [*pts[1:], None], strict=True)]
         assert sum(shown) == clock.n_frames == promised_frames(pts[0], end, Fraction(1, 90000), rate) >= 1
-        # No output frame shows a source frame more than 3/8 of an output frame before its time, or after the next one's time.
+        # No output frame shows a source frame more than 3/8 of an output frame before its time, or after the next one's
+        # time.
         times = pts[0] + np.arange(sum(shown)) * float(90000 / rate)
         which = np.repeat(np.arange(len(pts)), shown)
         assert (np.asarray(pts)[which] <= times + 0.376 * float(90000 / rate)).all()
@@ -34,7 +35,8 @@ def test_frame_clock_fills_exactly_the_promise():
 
 
 @pytest.mark.parametrize(
-    ("fps", "rate"), [(23.976, (24000, 1001)), (24, (24, 1)), (29.97003, (30000, 1001)), (30.02, (30, 1)), (14.375, (115, 8))]
+    ("fps", "rate"),
+    [(23.976, (24000, 1001)), (24, (24, 1)), (29.97003, (30000, 1001)), (30.02, (30, 1)), (14.375, (115, 8))],
 )
 def test_rates_are_rounded_to_common_ones(fps, rate):
     assert rational_rate(float(np.float32(fps))) == Fraction(*rate)

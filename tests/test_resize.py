@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from curate.errors import UserError
-from evaluate.protocol import Protocol, load
-from evaluate.resize import covering, loader_step, preprocess, tf1_bilinear
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.protocol import Protocol, load
+from clipmill.evaluate.resize import covering, loader_step, preprocess, tf1_bilinear
 
 SIZES = [(64, 64), (128, 128), (256, 256), (240, 320), (37, 301), (1, 5), (224, 224)]
 
@@ -57,7 +57,9 @@ def test_legacy_bilinear_to_the_networks_size_and_to_the_same_size():
 
 
 def test_legacy_grid_is_not_the_half_pixel_grid():
-    """The two differ by several grey levels on the same frames, as measured on the original graph (30.5 for noise, 64 to 224)."""
+    """The two differ by several grey levels on the same frames, as measured on the original graph (30.5 for noise, 64
+    to 224).
+    """
     frames = noise(4, 64, 64, 3)
     legacy = preprocess(frames, load("original"), 224)
     half_pixel = preprocess(frames, load("stylegan-v"), 224)
@@ -93,7 +95,9 @@ def test_channels_keep_their_place():
 
 
 def peer_short_side(frames, side, antialias):
-    """The steps that VideoGPT and cd-fvd write down, in their order: fractions, scale the short side, crop the centre."""
+    """The steps that VideoGPT and cd-fvd write down, in their order: fractions, scale the short side, crop the
+    centre.
+    """
     x = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255.0
     height, width = x.shape[2:]
     scale = side / min(height, width)
@@ -129,7 +133,9 @@ def test_short_side_is_covered_and_the_long_side_rounded_up():
 def test_crop_takes_the_centre():
     frames = np.zeros((1, 20, 60, 3), np.uint8)
     frames[:, :, 20:40] = 255
-    assert torch.equal(preprocess(frames, protocol(resize="bilinear", geometry="short-side-crop"), 20), torch.ones(1, 3, 20, 20))
+    assert torch.equal(
+        preprocess(frames, protocol(resize="bilinear", geometry="short-side-crop"), 20), torch.ones(1, 3, 20, 20)
+    )
 
 
 def test_antialiasing_keeps_a_fine_pattern_from_folding():

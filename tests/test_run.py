@@ -13,9 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import curate
 
-from curate import schema
+from clipmill.curate import schema
 
-DATA = ("videos/*.parquet", "curves/*.parquet", "clips/*.parquet", "frames/*.parquet", "annotations/*/*.parquet", "decisions/*")
+DATA = (
+    "videos/*.parquet",
+    "curves/*.parquet",
+    "clips/*.parquet",
+    "frames/*.parquet",
+    "annotations/*/*.parquet",
+    "decisions/*",
+)
 JOINED = ("manifest.parquet", "videos.parquet", "shards.parquet", "shards/*.tar", "report.html")
 
 
@@ -56,7 +63,11 @@ def test_every_input_is_a_row_and_counts_reconcile(demo_videos, demo_run):
     assert sorted(videos["relpath"]) == sorted(p.relative_to(demo_videos).as_posix() for p in sources(demo_videos))
     assert counts["files"] == counts["ok"] + counts["partial"] + counts["error"] + counts["duplicate"] == len(videos)
     manifest = pd.read_parquet(demo_run / "manifest.parquet")
-    assert counts["clips"] == counts["kept"] + counts["dropped"] + counts["error_clips"] + counts["not_run"] == len(manifest)
+    assert (
+        counts["clips"]
+        == counts["kept"] + counts["dropped"] + counts["error_clips"] + counts["not_run"]
+        == len(manifest)
+    )
     assert counts["kept"] == manifest["keep"].fillna(False).sum() > 0
     assert manifest["clip_id"].is_unique
     assert set(manifest["outcome"]) <= {"kept", "dropped", "error", "not_run"}
@@ -72,7 +83,9 @@ def test_clips_are_exact_spans_of_their_videos(demo_run):
         assert inside.sum() == row.n_frames
         assert row.start_pts in pts
         for cut in videos.loc[row.video_id, "cuts"]:
-            assert row.end_pts <= cut["start_pts"] or row.start_pts >= cut["end_pts"], "no frame of a transition in a clip"
+            assert row.end_pts <= cut["start_pts"] or row.start_pts >= cut["end_pts"], (
+                "no frame of a transition in a clip"
+            )
             assert not row.start_pts < cut["pts"] < row.end_pts
 
 
@@ -91,7 +104,7 @@ def test_worker_count_changes_no_byte(few_videos, few_run, tmp_path):
 
 def test_kill_and_resume_changes_no_byte(few_videos, few_run, tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "curate.cli", "run", str(few_videos), "--out", str(run), "--workers", "2"]
+    command = [sys.executable, "-m", "clipmill.curate.cli", "run", str(few_videos), "--out", str(run), "--workers", "2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 300
     while not list(run.glob("videos/*-*.parquet")) and time.monotonic() < deadline and process.poll() is None:

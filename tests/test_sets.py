@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from barcode import painted, read, write_video
 
-from curate.errors import DecodeError, UserError
-from evaluate.protocol import load
-from evaluate.sets import natural_key, open_set
-from evaluate.sets.where import matching
-from evaluate.window import choose_frames
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.evaluate.protocol import load
+from clipmill.evaluate.sets import natural_key, open_set
+from clipmill.evaluate.sets.where import matching
+from clipmill.evaluate.window import choose_frames
 
 PLAIN = {"clip_choice": "first", "n_real": 0, "n_fake": 0}
 

@@ -1,4 +1,6 @@
-"""Shards and training reads: same bytes for the same clips, read back by webdataset and at random, resumed by one integer."""
+"""Shards and training reads: same bytes for the same clips, read back by webdataset and at random, resumed by one
+integer.
+"""
 
 import hashlib
 import itertools
@@ -17,12 +19,12 @@ import webdataset
 from barcode import clip_row, read, video_row, write_video
 from torch.utils.data import DataLoader
 
-from curate.encode import EncodedClip, encode_clips
-from curate.errors import DecodeError, UserError
-from curate.export_config import ExportConfig
-from curate.schema import SHARDS
-from curate.shards import INDEX, ClipDataset, Draw, ResumableSampler, Sample, leave_at_once, write_shards
-from curate.stream_copy import copy_clip
+from clipmill.curate.encode import EncodedClip, encode_clips
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.export_config import ExportConfig
+from clipmill.curate.schema import SHARDS
+from clipmill.curate.shards import INDEX, ClipDataset, Draw, ResumableSampler, Sample, leave_at_once, write_shards
+from clipmill.curate.stream_copy import copy_clip
 
 CONFIG = ExportConfig(fps=None, short_side_px=90, preset="ultrafast", shard_clips=4)
 N_CLIPS = 12
@@ -34,7 +36,11 @@ def encoded(tmp_path_factory) -> list[EncodedClip]:
     """Twelve clips of 40 frames of one bar-coded video: clip i begins with frame 40 i."""
     folder = tmp_path_factory.mktemp("clips")
     path = write_video(
-        folder / "source.mp4", [i * 512 for i in range(N_CLIPS * LENGTH)], Fraction(1, 15360), size=(160, 90), preset="ultrafast"
+        folder / "source.mp4",
+        [i * 512 for i in range(N_CLIPS * LENGTH)],
+        Fraction(1, 15360),
+        size=(160, 90),
+        preset="ultrafast",
     )
     video, pts = video_row(path)
     clips = [clip_row(video, pts, i * LENGTH, (i + 1) * LENGTH) for i in range(N_CLIPS)]
@@ -72,7 +78,12 @@ def test_tables_follow_the_contract_and_point_at_the_bytes(encoded, tmp_path):
     assert tables.shards.schema == SHARDS
     assert tables.index.schema == INDEX
     shards = tables.shards.to_pylist()
-    assert [s["shard"] for s in shards] == ["train-000000.tar", "train-000001.tar", "train-000002.tar", "val-000000.tar"]
+    assert [s["shard"] for s in shards] == [
+        "train-000000.tar",
+        "train-000001.tar",
+        "train-000002.tar",
+        "val-000000.tar",
+    ]
     assert [s["n_clips"] for s in shards] == [4, 4, 2, 2]
     assert {(s["width"], s["height"], s["fps"], s["codec"]) for s in shards} == {(160, 90, 30.0, "h264")}
     for shard in shards:
@@ -92,14 +103,19 @@ def test_same_clips_same_bytes_in_any_order(encoded, tmp_path):
     backward = write_shards(samples(encoded)[::-1], tmp_path / "b" / "shards", CONFIG)
     assert forward.shards.equals(backward.shards)
     assert forward.index.equals(backward.index)
-    assert all(p.read_bytes() == (tmp_path / "b" / "shards" / p.name).read_bytes() for p in (tmp_path / "a" / "shards").iterdir())
+    assert all(
+        p.read_bytes() == (tmp_path / "b" / "shards" / p.name).read_bytes()
+        for p in (tmp_path / "a" / "shards").iterdir()
+    )
 
 
 def test_tar_members_carry_nothing_of_the_machine(run):
     for path in (run / "shards").glob("*.tar"):
         with tarfile.open(path) as archive:
             members = archive.getmembers()
-        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "clipmill", "clipmill", 0o444)}
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
+            (0, 0, 0, "clipmill", "clipmill", 0o444)
+        }
         stems = [Path(m.name).stem for m in members]
         assert stems[::2] == stems[1::2]
         assert [hashlib.sha256(f"shuffle:{s}".encode()).hexdigest() for s in stems[::2]] == sorted(
@@ -252,7 +268,7 @@ def test_a_shard_that_changed_is_noticed(run, tmp_path):
 
 
 def test_many_shards_keep_few_files_open(run, monkeypatch):
-    monkeypatch.setattr("curate.dataset._MAX_OPEN_SHARDS", 2)
+    monkeypatch.setattr("clipmill.curate.dataset._MAX_OPEN_SHARDS", 2)
     data = ClipDataset(run)
     for _ in range(3):
         for i in range(len(data)):
@@ -262,7 +278,12 @@ def test_many_shards_keep_few_files_open(run, monkeypatch):
 
 def test_copied_clips_with_b_frames_are_read_frame_exactly(tmp_path):
     path = write_video(
-        tmp_path / "a.mkv", list(range(100)), Fraction(1, 25), "libx264", (160, 90), **{"x264-params": "open-gop=1:bframes=3"}
+        tmp_path / "a.mkv",
+        list(range(100)),
+        Fraction(1, 25),
+        "libx264",
+        (160, 90),
+        **{"x264-params": "open-gop=1:bframes=3"},
     )
     video, pts = video_row(path)
     copy = copy_clip(path, video, clip_row(video, pts, 10, 90), tmp_path / "copy.mp4")
@@ -309,7 +330,11 @@ def test_loader_workers_give_the_same_items_and_resume(run):
 
 
 def test_sampler_refuses_the_impossible():
-    for arguments in ({"n": 0, "seed": 0}, {"n": 3, "seed": 0, "rank": 2, "world": 2}, {"n": 3, "seed": 0, "start": -1}):
+    for arguments in (
+        {"n": 0, "seed": 0},
+        {"n": 3, "seed": 0, "rank": 2, "world": 2},
+        {"n": 3, "seed": 0, "start": -1},
+    ):
         with pytest.raises(ValueError, match="need n"):
             ResumableSampler(**arguments)
     assert np.isclose(float(Draw(3, 1)), 3)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.sidecar import FIELDS, MAX_TEXT_BYTES, find_sidecar_tables, sidecar_text
+from clipmill.curate.sidecar import FIELDS, MAX_TEXT_BYTES, find_sidecar_tables, sidecar_text
 
 
 def make(root, *names):
@@ -39,7 +39,9 @@ def test_nothing_beside(tmp_path):
 def test_text_json_and_table_fill_each_other_nearest_first(tmp_path):
     make(tmp_path, "a.mp4")
     (tmp_path / "a.txt").write_text("\ufeff a red ball\n")
-    (tmp_path / "a.json").write_text(json.dumps({"caption": "no", "Title": "Ball", "tags": "red; ball,red", "license": None}))
+    (tmp_path / "a.json").write_text(
+        json.dumps({"caption": "no", "Title": "Ball", "tags": "red; ball,red", "license": None})
+    )
     (tmp_path / "a.info.json").write_text(json.dumps({"title": "no", "webpage_url": "https://example.org/a"}))
     write_csv(tmp_path / "metadata.csv", ["file_name", "text", "licence", "url"], ["a.mp4", "no", "CC0", "no"])
     text, warnings = read(tmp_path, "a.mp4")
@@ -56,9 +58,21 @@ def test_text_json_and_table_fill_each_other_nearest_first(tmp_path):
 @pytest.mark.parametrize("name", ["a.mp4.json", "a.json", "a.info.json"])
 def test_json_names_and_loose_values(tmp_path, name):
     make(tmp_path, "a.mp4")
-    content = {"captions": [None, "  ", 7, "eight"], "title": 3.5, "keywords": ["x", 2, None, {"no": 1}], "license": {"a": 1}, "url": ["u"]}
+    content = {
+        "captions": [None, "  ", 7, "eight"],
+        "title": 3.5,
+        "keywords": ["x", 2, None, {"no": 1}],
+        "license": {"a": 1},
+        "url": ["u"],
+    }
     (tmp_path / name).write_text(json.dumps([content]))
-    assert read(tmp_path, "a.mp4")[0] == {"caption": "7", "title": "3.5", "tags": ["x", "2"], "license": None, "source_url": "u"}
+    assert read(tmp_path, "a.mp4")[0] == {
+        "caption": "7",
+        "title": "3.5",
+        "tags": ["x", "2"],
+        "license": None,
+        "source_url": "u",
+    }
 
 
 @pytest.mark.parametrize(
@@ -105,21 +119,32 @@ def test_an_unreadable_sidecar_is_a_warning(tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_csv_dialects(tmp_path, delimiter, encoding):
     make(tmp_path, "a.mp4")
-    write_csv(tmp_path / "m.csv", ["Path ", "Caption"], ["a.mp4", 'say "x, y;\nz"'], encoding=encoding, delimiter=delimiter)
+    write_csv(
+        tmp_path / "m.csv", ["Path ", "Caption"], ["a.mp4", 'say "x, y;\nz"'], encoding=encoding, delimiter=delimiter
+    )
     assert caption(tmp_path, "a.mp4") == 'say "x, y;\nz"'
 
 
 def test_other_tables(tmp_path):
     make(tmp_path, "a.mp4", "b.mp4", "c.mp4")
     (tmp_path / "m.jsonl").write_text('{"file_name": "a.mp4", "text": "A"}\n\n{"file_name": "b.mp4", "text": ["B"]}\n')
-    pq.write_table(pa.table({"video": ["c"], "tags": [["x", "y"]], "text": [True], "title": ["C"]}), tmp_path / "m.parquet")
+    pq.write_table(
+        pa.table({"video": ["c"], "tags": [["x", "y"]], "text": [True], "title": ["C"]}), tmp_path / "m.parquet"
+    )
     assert [caption(tmp_path, n) for n in ("a.mp4", "b.mp4", "c.mp4")] == ["A", "B", None]
     assert read(tmp_path, "c.mp4")[0] == dict.fromkeys(FIELDS) | {"tags": ["x", "y"], "title": "C"}
 
 
 def test_same_names_in_different_folders(tmp_path):
     make(tmp_path, "a.mp4", "x/a.mp4", "y/a.mp4", "y/b.mp4")
-    write_csv(tmp_path / "m.csv", ["file", "caption"], ["a.mp4", "top"], ["x/a.mp4", "in x"], ["y\\a.mp4", "in y"], ["b.mp4", "B"])
+    write_csv(
+        tmp_path / "m.csv",
+        ["file", "caption"],
+        ["a.mp4", "top"],
+        ["x/a.mp4", "in x"],
+        ["y\\a.mp4", "in y"],
+        ["b.mp4", "B"],
+    )
     names = ["a.mp4", "x/a.mp4", "y/a.mp4", "y/b.mp4"]
     assert [caption(tmp_path, n) for n in names] == ["top", "in x", "in y", "B"]
     assert [read(tmp_path, n)[1] for n in names] == [[], [], [], []]
@@ -139,7 +164,14 @@ def test_an_ambiguous_bare_name_matches_nothing_and_says_so(tmp_path):
 
 def test_rows_that_contradict_each_other(tmp_path):
     make(tmp_path, "a.mp4", "b.mp4")
-    write_csv(tmp_path / "m.csv", ["file", "caption"], ["a.mp4", "one"], ["a.mp4", "two"], ["b.mp4", "same"], ["b.mp4", "same"])
+    write_csv(
+        tmp_path / "m.csv",
+        ["file", "caption"],
+        ["a.mp4", "one"],
+        ["a.mp4", "two"],
+        ["b.mp4", "same"],
+        ["b.mp4", "same"],
+    )
     text, warnings = read(tmp_path, "a.mp4")
     assert text["caption"] is None
     assert warnings == ["a.mp4: m.csv: 2 different rows mean this file"]
@@ -151,7 +183,9 @@ def test_broken_tables_are_warnings_and_keep_what_was_read(tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and nothing more")
     (tmp_path / "empty.csv").write_bytes(b"")
     (tmp_path / "numbers.csv").write_text("file,score\na.mp4,1\n")
-    (tmp_path / "m.jsonl").write_text('{"file": "a.mp4", "caption": "A"}\n{"file": \n{"file": "b.mp4", "caption": "B"}\n')
+    (tmp_path / "m.jsonl").write_text(
+        '{"file": "a.mp4", "caption": "A"}\n{"file": \n{"file": "b.mp4", "caption": "B"}\n'
+    )
     (tmp_path / "z.csv").write_bytes(b"file,title\nb.mp4,T\n" + b"x" * 200_000 + b",y\n")
     tables = find_sidecar_tables([tmp_path])
     assert [w.split(":")[0] for w in tables.warnings] == ["broken.parquet", "m.jsonl", "z.csv"]

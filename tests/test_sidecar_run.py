@@ -1,4 +1,6 @@
-"""Captions beside videos in a run, by the real commands: they outlive the folder of videos, and what was judged by them follows them."""
+"""Captions beside videos in a run, by the real commands: they outlive the folder of videos, and what was judged by them
+follows them.
+"""
 
 import shutil
 from pathlib import Path
@@ -36,12 +38,24 @@ def parts(run: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name.split("-")[0]: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-def test_captions_outlive_their_folder_and_what_was_judged_by_them_follows_them(videos: Path, tmp_path: Path, monkeypatch):
+def test_captions_outlive_their_folder_and_what_was_judged_by_them_follows_them(
+    videos: Path, tmp_path: Path, monkeypatch
+):
     network = write_clip(tmp_path / "clip")
     settings = [word for name in ("clip", "clip_similarity") for word in ("--set", f"{name}.network={network}")]
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "run"
-    curate("run", "videos", "--out", run, "--no-export", "--set", "annotators=['motion', 'quality']", "--set", "policy.text_area=off")
+    curate(
+        "run",
+        "videos",
+        "--out",
+        run,
+        "--no-export",
+        "--set",
+        "annotators=['motion', 'quality']",
+        "--set",
+        "policy.text_area=off",
+    )
     before = captions(run)
     assert len(before) == 3
 
@@ -61,7 +75,9 @@ def test_captions_outlive_their_folder_and_what_was_judged_by_them_follows_them(
     changed.write_text("something else altogether\n")
     curate("annotate", run, "--only", "clip_similarity", *settings)
     after = captions(run)
-    assert {name for name in after if after[name] != before[name]} == {name for name in after if Path(name).stem == changed.stem}
+    assert {name for name in after if after[name] != before[name]} == {
+        name for name in after if Path(name).stem == changed.stem
+    }
     again = parts(run)
     moved = {unit for unit in judged if again[unit] != judged[unit]}
     assert moved == set(found.loc[found["relpath"].map(lambda name: Path(name).stem == changed.stem), "video_id"])

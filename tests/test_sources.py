@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from curate.errors import UserError
-from curate.sources import find_sources, index_sources, path_of
+from clipmill.curate.errors import UserError
+from clipmill.curate.sources import find_sources, index_sources, path_of
 
 
 def indexed(folder, cache, ticks=None):

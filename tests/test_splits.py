@@ -1,4 +1,6 @@
-"""Splits: by source video, duplicates together, stable under growth, never an empty validation set where one is possible."""
+"""Splits: by source video, duplicates together, stable under growth, never an empty validation set where one is
+possible.
+"""
 
 import hashlib
 
@@ -6,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from curate.errors import UserError
-from curate.splits import assign_splits
+from clipmill.curate.errors import UserError
+from clipmill.curate.splits import assign_splits
 
 NINE_ONE = {"train": 0.9, "val": 0.1}
 

@@ -1,4 +1,6 @@
-"""Annotators that run after decoding, by the real command: batches over videos, resume, errors that stay where they are, the cascade."""
+"""Annotators that run after decoding, by the real command: batches over videos, resume, errors that stay where they
+are, the cascade.
+"""
 
 import json
 import shutil
@@ -13,7 +15,7 @@ import torch
 from conftest import curate
 from small_clip import EMBED_DIM, write_clip
 
-from curate.annotators import ROLES
+from clipmill.curate.annotators import ROLES
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,11 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("networks")
     write_clip(folder / "clip")
     torch.save({"weight": torch.linspace(-1, 1, EMBED_DIM)[None], "bias": torch.tensor([5.0])}, folder / "head.pth")
-    settings = (f"clip.network={folder / 'clip'}", f"zero_shot.network={folder / 'clip'}", f"aesthetics.head={folder / 'head.pth'}")
+    settings = (
+        f"clip.network={folder / 'clip'}",
+        f"zero_shot.network={folder / 'clip'}",
+        f"aesthetics.head={folder / 'head.pth'}",
+    )
     return [word for setting in settings for word in ("--set", setting)]
 
 
@@ -31,7 +37,15 @@ def judged(demo_run: Path, networks: list[str], tmp_path_factory: pytest.TempPat
     """The demo run with aesthetics, and so CLIP embeddings. Read-only."""
     run = tmp_path_factory.mktemp("judged") / "run"
     shutil.copytree(demo_run, run)
-    curate("annotate", run, "--only", "aesthetics,missed_cut,zero_shot", *networks, "--set", 'zero_shot.tags=["dog = a photo of a dog"]')
+    curate(
+        "annotate",
+        run,
+        "--only",
+        "aesthetics,missed_cut,zero_shot",
+        *networks,
+        "--set",
+        'zero_shot.tags=["dog = a photo of a dog"]',
+    )
     return run
 
 
@@ -55,8 +69,8 @@ def test_embeddings_are_those_of_a_plain_loop_over_the_stored_pictures(judged: P
     network.eval()
     from PIL import Image
 
-    from curate.annotate import _cut  # the crop box is not this test's matter
-    from curate.picture import decode_jpeg
+    from clipmill.curate.annotate import _cut  # the crop box is not this test's matter
+    from clipmill.curate.picture import decode_jpeg
 
     found = table(judged, "clip.v1")
     clips = pd.read_parquet(judged / "manifest.parquet").set_index("clip_id")
@@ -94,7 +108,10 @@ def test_scores_reach_the_manifest_with_their_status_and_docs(judged: Path):
     assert manifest.loc[ok, "clip_first_similarity"].dropna().between(-1, 1.001).all()
     assert "clip_embedding_first" not in manifest
     docs = json.loads((judged / "run.json").read_text())["column_docs"]
-    assert all(docs[name] not in ("", name) for name in ("aesthetics", "clip_first_similarity", "nsfw_probability", "semantic_rank"))
+    assert all(
+        docs[name] not in ("", name)
+        for name in ("aesthetics", "clip_first_similarity", "nsfw_probability", "semantic_rank")
+    )
     found = table(judged, "zero_shot.v1")
     tagged = found[found["status"] == "ok"]
     dog = tagged["zero_shot"].map(lambda pairs: dict(pairs)["dog"])
@@ -111,8 +128,12 @@ def test_aesthetics_follow_from_the_stored_embeddings(judged: Path):
         assert row["aesthetics_middle"] == pytest.approx(expected[1], abs=1e-5)
 
 
-def test_duplicates_by_meaning_reach_the_manifest_and_a_policy_drops_them(judged: Path, networks: list[str], tmp_path: Path):
-    """A random network tells nothing about meaning: the stored embeddings are replaced, one pair alike, the others not."""
+def test_duplicates_by_meaning_reach_the_manifest_and_a_policy_drops_them(
+    judged: Path, networks: list[str], tmp_path: Path
+):
+    """A random network tells nothing about meaning: the stored embeddings are replaced, one pair alike, the others
+    not.
+    """
     run = tmp_path / "run"
     shutil.copytree(judged, run)
     before = pd.read_parquet(run / "manifest.parquet")
@@ -124,7 +145,9 @@ def test_duplicates_by_meaning_reach_the_manifest_and_a_policy_drops_them(judged
             rows = [planted(clip_id, role, twins) for clip_id in found["clip_id"].to_pylist()]
             at = found.column_names.index(f"clip_embedding_{role}")
             known = zip(rows, found.column(at).is_valid().to_pylist(), strict=True)
-            found = found.set_column(at, found.field(at), pa.array([row if valid else None for row, valid in known], found.field(at).type))
+            found = found.set_column(
+                at, found.field(at), pa.array([row if valid else None for row, valid in known], found.field(at).type)
+            )
         pq.write_table(found, path)
     curate("annotate", run, "--only", "missed_cut", *networks[:2])
     manifest = pd.read_parquet(run / "manifest.parquet").set_index("clip_id")
@@ -142,11 +165,15 @@ def test_duplicates_by_meaning_reach_the_manifest_and_a_policy_drops_them(judged
 
 def planted(clip_id: str, role: str, twins: set[str]) -> np.ndarray:
     """float16 [32]: a direction of the clip's own, which twins share up to a small difference."""
-    own, shared = (np.random.default_rng([len(role), *name.encode()]).standard_normal(EMBED_DIM) for name in (clip_id, min(twins)))
+    own, shared = (
+        np.random.default_rng([len(role), *name.encode()]).standard_normal(EMBED_DIM) for name in (clip_id, min(twins))
+    )
     return (shared + 0.1 * own if clip_id in twins else own).astype(np.float16)
 
 
-def test_a_second_command_does_nothing_again_and_worker_count_changes_no_byte(judged: Path, networks: list[str], tmp_path: Path):
+def test_a_second_command_does_nothing_again_and_worker_count_changes_no_byte(
+    judged: Path, networks: list[str], tmp_path: Path
+):
     run = tmp_path / "run"
     shutil.copytree(judged, run)
     before = len(events(run))
@@ -158,7 +185,7 @@ def test_a_second_command_does_nothing_again_and_worker_count_changes_no_byte(ju
 
 
 def test_a_picture_has_the_same_embedding_in_any_company(networks: list[str]):
-    from curate.clip_model import ClipModel
+    from clipmill.curate.clip_model import ClipModel
 
     folder = networks[1].partition("=")[2]
     model = ClipModel(folder, Path(folder), "cpu")
@@ -173,7 +200,9 @@ def test_a_picture_has_the_same_embedding_in_any_company(networks: list[str]):
 def test_a_bad_picture_costs_its_clip_and_a_bad_file_its_video(demo_run: Path, networks: list[str], tmp_path: Path):
     run = tmp_path / "run"
     shutil.copytree(demo_run, run)
-    files = sorted((p for p in (run / "frames").glob("*.parquet") if pq.read_metadata(p).num_rows > 3), key=lambda p: p.name)
+    files = sorted(
+        (p for p in (run / "frames").glob("*.parquet") if pq.read_metadata(p).num_rows > 3), key=lambda p: p.name
+    )
     frames = pq.read_table(files[0])
     bad = frames["clip_id"][0].as_py()
     jpegs = [b"no picture" if row["clip_id"] == bad else row["jpeg"] for row in frames.to_pylist()]
@@ -198,7 +227,10 @@ def test_the_cascade_leaves_out_what_a_filter_dropped_and_the_rest_is_filled_lat
     run = tmp_path / "run"
     shutil.copytree(demo_run, run)
     curate("annotate", run, "--only", "aesthetics", *networks, "--lazy")
-    found, decided = table(run, "clip.v1"), pd.read_parquet(run / "manifest.parquet").set_index("clip_id").loc[table(run, "clip.v1").index]
+    found, decided = (
+        table(run, "clip.v1"),
+        pd.read_parquet(run / "manifest.parquet").set_index("clip_id").loc[table(run, "clip.v1").index],
+    )
     dropped = decided["outcome"] == "dropped"
     looked = found["status"] == "ok"
     assert dropped.any()
@@ -222,7 +254,9 @@ def test_a_head_of_another_network_is_one_line(demo_run: Path, networks: list[st
     options = [*networks[:4], "--set", f"aesthetics.head={tmp_path / 'head.pth'}"]
     done = curate("annotate", run, "--only", "aesthetics", *options, check=False)
     assert done.returncode == 2
-    assert [line for line in done.stderr.splitlines() if line.startswith("curate: ")] == [done.stderr.strip().splitlines()[-1]]
+    assert [line for line in done.stderr.splitlines() if line.startswith("curate: ")] == [
+        done.stderr.strip().splitlines()[-1]
+    ]
     assert "takes 7 numbers" in done.stderr
     assert "Traceback" not in done.stderr
 

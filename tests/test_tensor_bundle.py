@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from tensor_bundle_writer import write_bundle
 
-from curate.errors import UserError
-from evaluate import tensor_bundle
-from evaluate.crc32c import crc32c
-from evaluate.i3d_weights import check
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import tensor_bundle
+from clipmill.evaluate.crc32c import crc32c
+from clipmill.evaluate.i3d_weights import check
 
 
 @pytest.mark.parametrize("compress", [False, True])
 def test_checkpoint_round_trip(tmp_path, compress):
     rng = np.random.default_rng(0)
-    variables = {f"scope/layer_{k}/w": rng.standard_normal((k % 3 + 1, 4)).astype(np.float32) for k in range(100)} | {"step": np.float32(3)}
+    variables = {f"scope/layer_{k}/w": rng.standard_normal((k % 3 + 1, 4)).astype(np.float32) for k in range(100)} | {
+        "step": np.float32(3)
+    }
     prefix = write_bundle(tmp_path / "model.ckpt", variables, compress, rows_per_block=7)
     for path in (prefix, tmp_path, tmp_path / "model.ckpt.index", tmp_path / "model.ckpt.data-00000-of-00001"):
         index = tensor_bundle.index_path(path)

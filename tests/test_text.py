@@ -11,10 +11,19 @@ import pytest
 from annotator_clips import clip, of_file, texture
 from PIL import Image, ImageDraw, ImageFont
 
-from curate import weights
-from curate.annotators.text import Text, grown, map_kernels, same_picture, shrunk, tight_box, union_area, unshrunk
-from curate.errors import AnnotatorError, UserError
-from curate.picture import decode_jpeg, encode_jpeg
+from clipmill.curate import weights
+from clipmill.curate.annotators.text import (
+    Text,
+    grown,
+    map_kernels,
+    same_picture,
+    shrunk,
+    tight_box,
+    union_area,
+    unshrunk,
+)
+from clipmill.curate.errors import AnnotatorError, UserError
+from clipmill.curate.picture import decode_jpeg, encode_jpeg
 
 ROLES = ("first", "middle", "last")
 HEIGHT, WIDTH = 720, 1280
@@ -74,7 +83,9 @@ def measure(text, *rgb):
 
 @pytest.mark.parametrize("face", ["pillow", cv2.FONT_HERSHEY_DUPLEX])
 @pytest.mark.parametrize("kind", ["plain", "noise", "bone"])
-@pytest.mark.parametrize(("em_px", "lines"), [(34, ["Subscribe for more"]), (60, ["Breaking news", "at the river"]), (120, ["MARKET"])])
+@pytest.mark.parametrize(
+    ("em_px", "lines"), [(34, ["Subscribe for more"]), (60, ["Breaking news", "at the river"]), (120, ["MARKET"])]
+)
 def test_area_of_rendered_text(detector, em_px, lines, kind, face):
     picture, truth = written(background(kind), lines, em_px, face)
     row = measure(detector, picture)
@@ -83,7 +94,9 @@ def test_area_of_rendered_text(detector, em_px, lines, kind, face):
 
 
 def test_dark_text_on_light(detector):
-    picture, truth = written(np.full((HEIGHT, WIDTH, 3), 225, np.uint8), ["Opening hours", "nine to five"], 56, color=(20, 20, 20))
+    picture, truth = written(
+        np.full((HEIGHT, WIDTH, 3), 225, np.uint8), ["Opening hours", "nine to five"], 56, color=(20, 20, 20)
+    )
     assert measure(detector, picture)["text_area"] == pytest.approx(truth, rel=0.15)
 
 
@@ -147,7 +160,9 @@ def test_tight_box_follows_the_line(degrees):
     assert union_area([box], (400, 400)) == pytest.approx(201 * 41 / 160000, rel=0.06)
 
 
-@pytest.mark.parametrize(("name", "low", "high"), [("cotracker_bear.mp4", 0, 0.005), ("video2dataset_slides.mp4", 0.02, 0.3)])
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("cotracker_bear.mp4", 0, 0.005), ("video2dataset_slides.mp4", 0.02, 0.3)]
+)
 def test_real_footage(shared_videos, detector, name, low, high):
     """A bear without a letter, and slides full of them."""
     row = detector([of_file(detector, shared_videos / "dev" / name, last=45)])[0]
@@ -170,8 +185,8 @@ def test_missing_craft_weights_fail_at_once_and_name_the_fix(tmp_path):
         "import sys, socket\n"
         "socket.socket.connect = lambda *a: sys.exit('network')\n"
         "from curate import weights\n"
-        "from curate.annotators.text import Text\n"
-        "from curate.errors import UserError\n"
+        "from clipmill.curate.annotators.text import Text\n"
+        "from clipmill.curate.errors import UserError\n"
         "text = Text(method='easyocr')\n"
         "text.check()\n"
         "try: weights.resolve(text.weights, {}, offline=True)\n"

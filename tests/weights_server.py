@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 
 class WeightsServer(ThreadingHTTPServer):
-    """files: path -> bytes. cuts: how many bytes the next answers send before the connection drops, None for all of them.
+    """files: path -> bytes. cuts: how many bytes the next answers send before the connection drops, None for all of
+    them.
     ranges: whether `Range` is honoured. log: (method, path, Range or None). sent_bytes: of bodies, in all.
     """
 
@@ -48,14 +49,22 @@ class Handler(BaseHTTPRequestHandler):
         data = self.server.files.get(path)
         if data is None:
             self.send_response(404)
-            for name, value in (("X-Error-Code", "EntryNotFound"), ("X-Repo-Commit", "a" * 40), ("Content-Length", "0")):
+            for name, value in (
+                ("X-Error-Code", "EntryNotFound"),
+                ("X-Repo-Commit", "a" * 40),
+                ("Content-Length", "0"),
+            ):
                 self.send_header(name, value)
             return self.end_headers()
         return self._file(data, wanted, body)
 
     def _file(self, data, wanted, body):
         label = f'"{hashlib.sha256(data).hexdigest()}"'
-        start = int(wanted[6:].split("-")[0]) if wanted and self.server.ranges and self.headers.get("If-Range", label) == label else 0
+        start = (
+            int(wanted[6:].split("-")[0])
+            if wanted and self.server.ranges and self.headers.get("If-Range", label) == label
+            else 0
+        )
         if start >= len(data) > 0:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(data)}")
@@ -83,7 +92,12 @@ class Handler(BaseHTTPRequestHandler):
         files = {name.removeprefix(prefix): data for name, data in self.server.files.items() if name.startswith(prefix)}
         if "/tree/" in path:
             return [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in files.items()]
-        return {"id": repository, "sha": "a" * 40, "siblings": [{"rfilename": name} for name in files], "private": False}
+        return {
+            "id": repository,
+            "sha": "a" * 40,
+            "siblings": [{"rfilename": name} for name in files],
+            "private": False,
+        }
 
     def _json(self, tree, body):
         data = json.dumps(tree).encode()

@@ -5,11 +5,12 @@ video once and hands each annotator what its class asks for:
 
 - `frames`: pictures of the clip, on a time grid (`fps`) or at named positions (`roles`: first, middle, last);
 - `observe`: a small vector measured on the full-resolution luma of sampled frames while the video is decoded;
-- the per-frame signals of `curate.signals` (luma mean, frame difference), always there, for every decoded frame;
+- the per-frame signals of `clipmill.curate.signals` (luma mean, frame difference), always there, for every decoded
+  frame;
 - the columns that other annotators made of the same clip (`after`, `uses`), and its captions.
 
-One that is content with the stored pictures and with columns may say so (`from_stored`): it then runs after all decoding,
-on many clips of many videos at once, and needs the videos no more.
+One that is content with the stored pictures and with columns may say so (`from_stored`): it then runs after all
+decoding, on many clips of many videos at once, and needs the videos no more.
 """
 
 import pkgutil
@@ -22,9 +23,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate import finding
-from curate.errors import UserError
-from curate.policy import closest
+from clipmill.curate import finding
+from clipmill.curate.errors import UserError
+from clipmill.curate.policy import closest
 
 ROLES = ("first", "middle", "last")
 
@@ -50,9 +51,9 @@ class ClipFrames:
     frames: uint8 [T, H, W, 3] RGB, or [T, H, W] where the request is gray; the crop box is already cut out.
     crop: the crop box as fractions (x0, y0, x1, y1) of the full picture, for what `observe` measured on all of it.
     observed: float32 [S, K], what `observe` returned for the S sampled frames inside the clip.
-    signals: name -> float32 [N] for the clip's N frames (see curate.signals).
-    columns: what the annotators named in `after` and `uses` made of this clip, and the clip's own row. captions: structs of
-    schema.CAPTION with status ok: the sidecar's, then those of the caption annotators among them.
+    signals: name -> float32 [N] for the clip's N frames (see clipmill.curate.signals).
+    columns: what the annotators named in `after` and `uses` made of this clip, and the clip's own row. captions:
+    structs of schema.CAPTION with status ok: the sidecar's, then those of the caption annotators among them.
     """
 
     clip_id: str
@@ -75,14 +76,16 @@ class ClipFrames:
 
 @dataclass(frozen=True)
 class Annotator:
-    """Base of all annotators. A subclass is a frozen dataclass: its fields are its parameters, settable as `--set name.field=value`.
+    """Base of all annotators. A subclass is a frozen dataclass: its fields are its parameters, settable as `--set
+    name.field=value`.
 
     version: part of the table's name; bump it when results change.
-    columns: name -> Arrow type; name, unit and range of each are documented in the subclass's docstring. Names are unique
-    across annotators, because a policy refers to columns by name alone.
+    columns: name -> Arrow type; name, unit and range of each are documented in the subclass's docstring. Names are
+    unique across annotators, because a policy refers to columns by name alone.
     observe_fps: how often `observe` is called, 0 for never.
     gpu: how much of a GPU it keeps busy, 0 to 1; those that load different weights for it run in passes of their own.
-    from_stored: stored pictures and columns are enough (see above). max_workers: processes it may run in at once, None: any.
+    from_stored: stored pictures and columns are enough (see above). max_workers: processes it may run in at once, None:
+    any.
     """
 
     version: ClassVar[int] = 1
@@ -94,12 +97,14 @@ class Annotator:
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Names in the weights registry (`curate.weights`), or paths; found or fetched before a run starts."""
+        """Names in the weights registry (`clipmill.curate.weights`), or paths; found or fetched before a run starts."""
         return ()
 
     @property
     def after(self) -> tuple[str, ...]:
-        """Annotators whose columns it cannot do without: they run before it, asked for or not. For `from_stored` only."""
+        """Annotators whose columns it cannot do without: they run before it, asked for or not. For `from_stored`
+        only.
+        """
         return ()
 
     @property
@@ -126,15 +131,19 @@ class Annotator:
         """Raise UserError where something that `setup` needs is missing. For the preflight: quick, loads nothing."""
 
     def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        """Load models; called once per worker process, before the first clip. device: cpu or cuda. files: of each name in `weights`."""
+        """Load models; called once per worker process, before the first clip. device: cpu or cuda. files: of each name
+        in `weights`.
+        """
 
     def observe(self, luma: np.ndarray) -> np.ndarray:
-        """Measure one upright full-resolution frame, luma uint8 [H, W] -> float32 [K]. Called `observe_fps` times a second."""
+        """Measure one upright full-resolution frame, luma uint8 [H, W] -> float32 [K]. Called `observe_fps` times a
+        second.
+        """
         raise TypeError(f"{type(self).__name__} sets observe_fps but has no observe()")
 
     def __call__(self, clips: Sequence[ClipFrames]) -> Sequence[dict[str, Any] | Exception]:
-        """One dict of column values per clip, same order. AnnotatorError, raised for one clip or in the place of its dict among several:
-        nothing can be said of it, and why.
+        """One dict of column values per clip, same order. AnnotatorError, raised for one clip or in the place of its
+        dict among several: nothing can be said of it, and why.
         """
         raise TypeError(f"{type(self).__name__} has no __call__()")
 

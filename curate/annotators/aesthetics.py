@@ -8,20 +8,22 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.aesthetic_heads import Head, load_head
-from curate.annotators import ROLES, ClipFrames
-from curate.clip_judge import ClipJudge, check_size
-from curate.embeddings import roles_of
+from clipmill.curate.aesthetic_heads import Head, load_head
+from clipmill.curate.annotators import ROLES, ClipFrames
+from clipmill.curate.clip_judge import ClipJudge, check_size
+from clipmill.curate.embeddings import roles_of
 
 
 @dataclass(frozen=True)
 class Aesthetics(ClipJudge):
     """How pleasing people would find the pictures.
 
-    aesthetics: float32, mean over the frames; the heads were fitted to ratings from 1 to 10, most footage lies between 3 and 7.
+    aesthetics: float32, mean over the frames; the heads were fitted to ratings from 1 to 10, most footage lies between
+    3 and 7.
     aesthetics_first, aesthetics_middle, aesthetics_last: float32, the same for each frame.
 
-    head: name of the head's weights (`curate weights list`), or a file; it belongs to the CLIP network that it was trained on.
+    head: name of the head's weights (`curate weights list`), or a file; it belongs to the CLIP network that it was
+    trained on.
     """
 
     version: ClassVar[int] = 1
@@ -44,5 +46,7 @@ class Aesthetics(ClipJudge):
         head: Head = self.__dict__["_head"]
         check_size(pictures, head.size, f"aesthetics.head = {self.head}")
         scores = head(pictures)
-        by_role = {f"aesthetics_{role}": float(score) for role, score in zip(roles_of(clip.columns), scores, strict=True)}
+        by_role = {
+            f"aesthetics_{role}": float(score) for role, score in zip(roles_of(clip.columns), scores, strict=True)
+        }
         return {"aesthetics": float(scores.mean())} | by_role

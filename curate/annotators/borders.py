@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import Annotator, ClipFrames
+from clipmill.curate.annotators import Annotator, ClipFrames
 
 MAX_BLACK = 40
 BAR_NOISE = 10
@@ -29,8 +29,9 @@ class Borders(Annotator):
     length at the same line. So skies at night and vignettes are no borders. The shallowest depth of all bright frames
     counts, so nothing of the picture is cut off; lines with subtitles are picture.
 
-    min_lit: share of the full picture, 0 to 1, above black from which a frame is evidence. min_edge: share of the edge's length,
-    0 to 1. min_share: least depth of a border as a share of the picture's height or width (and at least 2 px).
+    min_lit: share of the full picture, 0 to 1, above black from which a frame is evidence. min_edge: share of the
+    edge's length, 0 to 1. min_share: least depth of a border as a share of the picture's height or width (and at least
+    2 px).
     """
 
     version: ClassVar[int] = 1
@@ -48,7 +49,9 @@ class Borders(Annotator):
     min_share: float = 0.004
 
     def observe(self, luma: np.ndarray) -> np.ndarray:
-        """uint8 [H, W] -> float32 [9]: depth in px of the dark lines at top, bottom, left, right; edge support of each; lit share."""
+        """uint8 [H, W] -> float32 [9]: depth in px of the dark lines at top, bottom, left, right; edge support of each;
+        lit share.
+        """
         return frame_borders(luma)
 
     def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
@@ -76,7 +79,9 @@ class Borders(Annotator):
 
 
 def frame_borders(luma: np.ndarray) -> np.ndarray:
-    """See `Borders.observe`. A side whose outermost lines are not black has depth 0; an all-black frame has lit share 0."""
+    """See `Borders.observe`. A side whose outermost lines are not black has depth 0; an all-black frame has lit share
+    0.
+    """
     import cv2
 
     height, width = luma.shape
@@ -114,7 +119,9 @@ def _lit_share(lit: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _depth(lit_share: np.ndarray) -> int:
-    """Number of leading lines outside the picture: at most 2 % lit, then lines with coding noise that spills over the edge."""
+    """Number of leading lines outside the picture: at most 2 % lit, then lines with coding noise that spills over the
+    edge.
+    """
     light = np.flatnonzero(lit_share > 0.02)
     if len(light) == 0:
         return len(lit_share)

@@ -1,4 +1,6 @@
-"""A caption from what was measured, with nothing downloaded: camera, motion, brightness, colours, length, and text that was read."""
+"""A caption from what was measured, with nothing downloaded: camera, motion, brightness, colours, length, and text that
+was read.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import ROLES, ClipFrames, FrameRequest
-from curate.captions import CaptionAnnotator
-from curate.captions.attributes import sentence
-from curate.captions.cleaning import mended
-from curate.captions.colours import colour_shares
-from curate.captions.reading import Reader, recognition_model
+from clipmill.curate.annotators import ROLES, ClipFrames, FrameRequest
+from clipmill.curate.captions import CaptionAnnotator
+from clipmill.curate.captions.attributes import sentence
+from clipmill.curate.captions.cleaning import mended
+from clipmill.curate.captions.colours import colour_shares
+from clipmill.curate.captions.reading import Reader, recognition_model
 
 _MIDDLE = "middle"
 _MIN_LETTERS = 2
@@ -23,14 +25,15 @@ _MIN_LETTERS = 2
 class CaptionAttributes(CaptionAnnotator):
     """What the numbers say in words; it does not guess what is in the picture.
 
-    caption_attributes: string, length in seconds; direction of the camera and amount of motion (where `motion` runs); dark or bright
-    (`quality`); contrast and the most frequent colours of the stored pictures; and the text on the middle picture (where `text` found
-    some), read by rapidocr's network. What was not measured is not said.
-    caption_attributes_flags: list<string>, `unread` where `text` found text and none was read with confidence, else empty.
+    caption_attributes: string, length in seconds; direction of the camera and amount of motion (where `motion` runs);
+    dark or bright (`quality`); contrast and the most frequent colours of the stored pictures; and the text on the
+    middle picture (where `text` found some), read by rapidocr's network. What was not measured is not said.
+    caption_attributes_flags: list<string>, `unread` where `text` found text and none was read with confidence, else
+    empty.
 
-    sample_weight: low, so that training prefers captions that say what is seen; alone, it is always drawn. text_above: share of the
-    picture that has to be text before it is read. confidence: of a line that counts as read, 0 to 1. n_colours: colours that are named,
-    each with at least `colour_share` of the pixels.
+    sample_weight: low, so that training prefers captions that say what is seen; alone, it is always drawn. text_above:
+    share of the picture that has to be text before it is read. confidence: of a line that counts as read, 0 to 1.
+    n_colours: colours that are named, each with at least `colour_share` of the pixels.
     """
 
     version: ClassVar[int] = 1

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from curate.annotators import ClipFrames, FrameRequest
-from curate.captions.coca import Coca
-from curate.captions.local import LocalCaptions
-from curate.clip_model import embedding_size
-from curate.errors import AnnotatorError, UserError
+from clipmill.curate.annotators import ClipFrames, FrameRequest
+from clipmill.curate.captions.coca import Coca
+from clipmill.curate.captions.local import LocalCaptions
+from clipmill.curate.clip_model import embedding_size
+from clipmill.curate.errors import AnnotatorError, UserError
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,20 @@ class CaptionCoca(LocalCaptions):
     """What CoCa sees on the middle picture.
 
     caption_coca: string, one sentence, cleaned. An error where nothing is left of it.
-    caption_coca_flags: list<string>, what was odd about it (see `curate.captions.cleaning`).
+    caption_coca_flags: list<string>, what was odd about it (see `clipmill.curate.captions.cleaning`).
 
-    network: name of weights of open_clip's CoCa (`curate weights list`), or a folder that holds them with open_clip_config.json.
-    n_beams: sequences kept by the search; 1 takes the likeliest word each time. max_tokens: pieces of words, at most. batch_pictures:
-    pictures that go through the network at once, fewer are filled up; no result depends on it but for rounding.
+    network: name of weights of open_clip's CoCa (`curate weights list`), or a folder that holds them with
+    open_clip_config.json.
+    n_beams: sequences kept by the search; 1 takes the likeliest word each time. max_tokens: pieces of words, at most.
+    batch_pictures: pictures that go through the network at once, fewer are filled up; no result depends on it but for
+    rounding.
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {"caption_coca": pa.string(), "caption_coca_flags": pa.list_(pa.string())}
+    columns: ClassVar[Mapping[str, pa.DataType]] = {
+        "caption_coca": pa.string(),
+        "caption_coca_flags": pa.list_(pa.string()),
+    }
 
     sample_weight: float = 0.5
     network: str = "coca-vit-l-14"

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from curate.annotators import ClipFrames
-from curate.captions import PREFIX
-from curate.captions.served import ServedCaptions
-from curate.errors import AnnotatorError, UserError
+from clipmill.curate.annotators import ClipFrames
+from clipmill.curate.captions import PREFIX
+from clipmill.curate.captions.served import ServedCaptions
+from clipmill.curate.errors import AnnotatorError, UserError
 
 PROMPT = (
-    "Below are descriptions of the same short video clip by different programs. Merge them into one description of one to three plain "
-    "sentences. Use only what they say; where they contradict each other, keep what is more specific and leave out what is doubtful. "
-    "No introduction, no list."
+    "Below are descriptions of the same short video clip by different programs. Merge them into one description of one"
+    " to three plain sentences. Use only what they say; where they contradict each other, keep what is more specific"
+    " and leave out what is doubtful. No introduction, no list."
 )
 _SIDECAR = "sidecar"
 
@@ -23,13 +23,14 @@ _SIDECAR = "sidecar"
 class CaptionMerge(ServedCaptions):
     """What a language model makes of the clip's other captions; it sees no picture.
 
-    caption_merge: string, its answer, cleaned. An error, with its kind, where it gave none (as for caption_server), and where the clip
-    has fewer than two of the captions to merge: one alone is no second opinion, and training would draw it twice.
-    caption_merge_flags: list<string>, what was odd about the answer (see `curate.captions.cleaning`).
+    caption_merge: string, its answer, cleaned. An error, with its kind, where it gave none (as for caption_server), and
+    where the clip has fewer than two of the captions to merge: one alone is no second opinion, and training would draw
+    it twice.
+    caption_merge_flags: list<string>, what was odd about the answer (see `clipmill.curate.captions.cleaning`).
 
-    base_url, model, prompt, prompt_file, max_tokens, temperature, seed, concurrency, timeout_s, retries, backoff_s, requests_per_minute,
-    key_variable: see `curate.captions.served`. sources: which captions are merged, in this order, by the ends of their annotators'
-    names, or sidecar; those whose annotators do not run are left out.
+    base_url, model, prompt, prompt_file, max_tokens, temperature, seed, concurrency, timeout_s, retries, backoff_s,
+    requests_per_minute, key_variable: see `clipmill.curate.captions.served`. sources: which captions are merged, in
+    this order, by the ends of their annotators' names, or sidecar; those whose annotators do not run are left out.
     """
 
     version: ClassVar[int] = 1
@@ -59,6 +60,10 @@ class CaptionMerge(ServedCaptions):
     def content(self, clip: ClipFrames, prompt: str) -> str:
         texts = {caption["source"]: caption["text"] for caption in clip.captions if caption["source"] in self.sources}
         if len(texts) < 2:
-            raise AnnotatorError(f"fewer than two captions to merge: {', '.join(texts) or 'none'} of {', '.join(self.sources)}")
-        listed = "\n".join(f"{i}. {texts[source]}" for i, source in enumerate((s for s in self.sources if s in texts), 1))
+            raise AnnotatorError(
+                f"fewer than two captions to merge: {', '.join(texts) or 'none'} of {', '.join(self.sources)}"
+            )
+        listed = "\n".join(
+            f"{i}. {texts[source]}" for i, source in enumerate((s for s in self.sources if s in texts), 1)
+        )
         return f"{prompt}\n\n{listed}"

@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from curate.annotators import ROLES, ClipFrames, FrameRequest
-from curate.captions.served import ServedCaptions
-from curate.errors import AnnotatorError, UserError
-from curate.picture import encode_jpeg
+from clipmill.curate.annotators import ROLES, ClipFrames, FrameRequest
+from clipmill.curate.captions.served import ServedCaptions
+from clipmill.curate.errors import AnnotatorError, UserError
+from clipmill.curate.picture import encode_jpeg
 
 PROMPT = (
-    "These are frames of one short video clip, in their order. Describe the clip in one to three plain sentences: who or what is seen, "
-    "what happens, the surroundings, and how the camera moves. Say only what is visible. No introduction, no list."
+    "These are frames of one short video clip, in their order. Describe the clip in one to three plain sentences: who"
+    " or what is seen, what happens, the surroundings, and how the camera moves. Say only what is visible. No"
+    " introduction, no list."
 )
 
 
@@ -22,13 +23,14 @@ PROMPT = (
 class CaptionServer(ServedCaptions):
     """What a vision-language model says of the stored pictures.
 
-    caption_server: string, its answer, cleaned. An error, with its kind, where it gave none: refused, unreachable, timeout, dropped,
-    http N, garbage or refusal; `curate annotate RUN --only caption_server --retry-errors` asks for those again.
-    caption_server_flags: list<string>, what was odd about the answer (see `curate.captions.cleaning`).
+    caption_server: string, its answer, cleaned. An error, with its kind, where it gave none: refused, unreachable,
+    timeout, dropped, http N, garbage or refusal; `curate annotate RUN --only caption_server --retry-errors` asks for
+    those again.
+    caption_server_flags: list<string>, what was odd about the answer (see `clipmill.curate.captions.cleaning`).
 
-    base_url, model, prompt, prompt_file, max_tokens, temperature, seed, concurrency, timeout_s, retries, backoff_s, requests_per_minute,
-    key_variable: see `curate.captions.served`. roles: the pictures that are sent, of first, middle, last. short_side_px, jpeg_quality: as
-    which they are sent.
+    base_url, model, prompt, prompt_file, max_tokens, temperature, seed, concurrency, timeout_s, retries, backoff_s,
+    requests_per_minute, key_variable: see `clipmill.curate.captions.served`. roles: the pictures that are sent, of
+    first, middle, last. short_side_px, jpeg_quality: as which they are sent.
     """
 
     version: ClassVar[int] = 1

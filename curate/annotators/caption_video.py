@@ -1,4 +1,6 @@
-"""Captions of several pictures of the clip by a vision-language network of transformers, as the SVD paper's second captions."""
+"""Captions of several pictures of the clip by a vision-language network of transformers, as the SVD paper's second
+captions.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +9,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from curate.annotators import ROLES, ClipFrames, FrameRequest
-from curate.captions.local import LocalCaptions
-from curate.captions.vision_language import VisionLanguage, check_transformers
-from curate.errors import AnnotatorError, UserError
+from clipmill.curate.annotators import ROLES, ClipFrames, FrameRequest
+from clipmill.curate.captions.local import LocalCaptions
+from clipmill.curate.captions.vision_language import VisionLanguage, check_transformers
+from clipmill.curate.errors import AnnotatorError, UserError
 
 
 @dataclass(frozen=True)
@@ -18,17 +20,21 @@ class CaptionVideo(LocalCaptions):
     """What a vision-language network says of the stored pictures.
 
     caption_video: string, cleaned. An error where the network declined or nothing is left.
-    caption_video_flags: list<string>, what was odd about it (see `curate.captions.cleaning`).
+    caption_video_flags: list<string>, what was odd about it (see `clipmill.curate.captions.cleaning`).
 
-    network: name of weights (`curate weights list`), or a folder with a network and its processor as transformers saves them: BLIP-2, whose
-    Q-Former looks at all pictures side by side as in VideoBLIP, or any network of the kind `image-text-to-text`. roles: the pictures it
-    sees, of first, middle, last. prompt: none asks BLIP-2 nothing, and others to describe the clip. max_tokens: of the text, at most.
-    n_beams: sequences kept by the search. batch_clips_at_once: clips that go through the network at once; no result depends on it but for
-    rounding.
+    network: name of weights (`curate weights list`), or a folder with a network and its processor as transformers saves
+    them: BLIP-2, whose Q-Former looks at all pictures side by side as in VideoBLIP, or any network of the kind
+    `image-text-to-text`. roles: the pictures it sees, of first, middle, last. prompt: none asks BLIP-2 nothing, and
+    others to describe the clip. max_tokens: of the text, at most.
+    n_beams: sequences kept by the search. batch_clips_at_once: clips that go through the network at once; no result
+    depends on it but for rounding.
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {"caption_video": pa.string(), "caption_video_flags": pa.list_(pa.string())}
+    columns: ClassVar[Mapping[str, pa.DataType]] = {
+        "caption_video": pa.string(),
+        "caption_video_flags": pa.list_(pa.string()),
+    }
 
     sample_weight: float = 0.25
     network: str = "blip2-opt"
@@ -62,7 +68,9 @@ class CaptionVideo(LocalCaptions):
         self.__dict__["_network"] = VisionLanguage(files[self.network], device)
 
     def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
-        """One dict of the columns per clip, or why there is none. A clip without all its pictures is done alone, with those it has."""
+        """One dict of the columns per clip, or why there is none. A clip without all its pictures is done alone, with
+        those it has.
+        """
         if any(len(clip.roles) == 0 for clip in clips):
             raise AnnotatorError("no stored picture")
         if len({len(clip.roles) for clip in clips}) > 1:

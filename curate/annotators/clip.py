@@ -1,4 +1,6 @@
-"""CLIP embeddings of the stored pictures, once, for all annotators that judge by them (Radford et al. 2021, arXiv 2103.00020)."""
+"""CLIP embeddings of the stored pictures, once, for all annotators that judge by them (Radford et al. 2021, arXiv
+2103.00020).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
-from curate.clip_model import embedding_size, ready_clip
-from curate.embeddings import column
-from curate.errors import AnnotatorError
+from clipmill.curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
+from clipmill.curate.clip_model import embedding_size, ready_clip
+from clipmill.curate.embeddings import column
+from clipmill.curate.errors import AnnotatorError
 
 # Larger than any network's input, as in the stored pictures.
 _SHORT_SIDE_PX = 512
@@ -21,10 +23,11 @@ _SHORT_SIDE_PX = 512
 class Clip(Annotator):
     """Where the first, middle and last frame lie in CLIP's space.
 
-    clip_embedding_first, clip_embedding_middle, clip_embedding_last: fixed-size list of float16, of length 1 (to rounding), of the
-    (cropped) stored picture, resized and cut to the middle square as open_clip does.
+    clip_embedding_first, clip_embedding_middle, clip_embedding_last: fixed-size list of float16, of length 1 (to
+    rounding), of the (cropped) stored picture, resized and cut to the middle square as open_clip does.
 
-    network: name of weights of open_clip (`curate weights list`), or a folder that holds them with open_clip_config.json.
+    network: name of weights of open_clip (`curate weights list`), or a folder that holds them with
+    open_clip_config.json.
     batch_pictures: pictures that go through the network at once; no result depends on it but for rounding.
     """
 

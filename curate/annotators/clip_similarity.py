@@ -1,4 +1,6 @@
-"""Do captions say what pictures show? Cosine of CLIP's embeddings of both, as in the SVD paper (arXiv 2311.15127, section 3)."""
+"""Do captions say what pictures show? Cosine of CLIP's embeddings of both, as in the SVD paper (arXiv 2311.15127,
+section 3).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,17 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import ClipFrames
-from curate.clip_judge import ClipTextJudge, check_size
-from curate.errors import AnnotatorError
+from clipmill.curate.annotators import ClipFrames
+from clipmill.curate.clip_judge import ClipTextJudge, check_size
+from clipmill.curate.errors import AnnotatorError
 
 
 @dataclass(frozen=True)
 class ClipSimilarity(ClipTextJudge):
     """How well each caption fits its clip.
 
-    clip_similarity: float32 in [-1, 1], of the caption that fits best, cosine of text and frame, mean over the frames; captions
-    that fit lie between 0.2 and 0.35. An error where the clip has no caption.
+    clip_similarity: float32 in [-1, 1], of the caption that fits best, cosine of text and frame, mean over the frames;
+    captions that fit lie between 0.2 and 0.35. An error where the clip has no caption.
     caption_similarities: map from the caption's source to float32, the same for every caption.
 
     network: as that of `clip`, whose pictures it judges.

@@ -1,4 +1,6 @@
-"""Is it one scene? How alike the frames of a clip are by CLIP: a cut that was missed shows as two pictures of different things."""
+"""Is it one scene? How alike the frames of a clip are by CLIP: a cut that was missed shows as two pictures of different
+things.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,16 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import ClipFrames
-from curate.clip_judge import ClipJudge
+from clipmill.curate.annotators import ClipFrames
+from clipmill.curate.clip_judge import ClipJudge
 
 
 @dataclass(frozen=True)
 class MissedCut(ClipJudge):
     """Similarity of a clip's frames.
 
-    clip_first_similarity: float32 in [-1, 1], smallest cosine of the first frame's embedding to those of the others. Frames of one shot
-    lie above 0.8 as a rule (EasyAnimate's limit); null where the clip has one picture.
+    clip_first_similarity: float32 in [-1, 1], smallest cosine of the first frame's embedding to those of the others.
+    Frames of one shot lie above 0.8 as a rule (EasyAnimate's limit); null where the clip has one picture.
     """
 
     version: ClassVar[int] = 1

@@ -3,7 +3,8 @@
 Flow: G. Farneback, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003, with the settings of the
 public SVD-era code (pyr 0.5, 3 levels, window 15, 3 iterations, poly_n 5, poly_sigma 1.2). As in the SVD paper
 (arXiv 2311.15127, appendix C) the flow *maps* are reduced to a short side of 16 cells, not the frames. Or by RAFT, see
-`curate.motion_raft`, as in the high-quality stage of the paper: the same columns in the same units, but other numbers.
+`clipmill.curate.motion_raft`, as in the high-quality stage of the paper: the same columns in the same units, but other
+numbers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import Annotator, ClipFrames, FrameRequest
-from curate.errors import AnnotatorError, UserError
-from curate.motion_raft import HEIGHT_PX, Raft, sized
+from clipmill.curate.annotators import Annotator, ClipFrames, FrameRequest
+from clipmill.curate.errors import AnnotatorError, UserError
+from clipmill.curate.motion_raft import HEIGHT_PX, Raft, sized
 
 CELLS_SHORT_SIDE = 16
 MIN_SIDE_PX = 8
@@ -37,14 +38,17 @@ class Motion(Annotator):
     pan_x, pan_y: float32, short sides per second, travel of the camera to the right / downwards (the picture's content
     moves the other way), averaged over time. zoom: float32, relative growth of the picture per second (> 0: zoom in).
     roll: float32, rad/s, turn of the camera clockwise as seen by the viewer (the content turns the other way).
-    camera_direction: static | left | right | up | down | zoom_in | zoom_out | rotate_cw | rotate_ccw (the camera's movement)
-    | unsteady (it moves, without a lasting direction) | complex (no single camera movement explains the flow).
-    All are null where the clip holds fewer than two sampled frames or is smaller than 8 px after the crop, and an error where
-    the picture is so flat (black, say) that nothing could be seen to move: a number would read as "static".
+    camera_direction: static | left | right | up | down | zoom_in | zoom_out | rotate_cw | rotate_ccw (the camera's
+    movement) | unsteady (it moves, without a lasting direction) | complex (no single camera movement explains the
+    flow). All are null where the clip holds fewer than two sampled frames or is smaller than 8 px after the crop, and
+    an error where the picture is so flat (black, say) that nothing could be seen to move: a number would read as
+    "static".
 
-    method: farneback (offline) or raft (800x450 px; needs weights, and a GPU: on one core of a CPU a pair takes about 10 s; while a
-    video is worked on, its pictures take about 2 MB per second of it on disk). network: RAFT's weights by name, or a file.
-    fps: sampling rate, 1/s. short_side_px: size at which Farneback's flow is computed. static_below: short sides per second.
+    method: farneback (offline) or raft (800x450 px; needs weights, and a GPU: on one core of a CPU a pair takes about
+    10 s; while a video is worked on, its pictures take about 2 MB per second of it on disk). network: RAFT's weights by
+    name, or a file.
+    fps: sampling rate, 1/s. short_side_px: size at which Farneback's flow is computed. static_below: short sides per
+    second.
     camera_above: speed, short sides per second, from which the camera counts as moving.
     min_contrast: standard deviation of luma, levels of 255, below which the picture counts as flat.
     """
@@ -82,7 +86,11 @@ class Motion(Annotator):
 
     def params(self) -> dict[str, Any]:
         """Those of the method. The content of the weights counts, not their place."""
-        return {k: v for k, v in super().params().items() if k != "network" and (k != "short_side_px" or self.method == "farneback")}
+        return {
+            k: v
+            for k, v in super().params().items()
+            if k != "network" and (k != "short_side_px" or self.method == "farneback")
+        }
 
     def check(self) -> None:
         """Raise UserError for an unknown method."""
@@ -90,7 +98,9 @@ class Motion(Annotator):
             raise UserError(f"motion.method must be one of {', '.join(METHODS)}, not {self.method!r}")
 
     def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        """One OpenCV thread, because workers are parallel already; RAFT on `device`. Raises UserError where its file does not fit."""
+        """One OpenCV thread, because workers are parallel already; RAFT on `device`. Raises UserError where its file
+        does not fit.
+        """
         import cv2
 
         cv2.setNumThreads(0)
@@ -145,7 +155,8 @@ def _still(frame: np.ndarray) -> np.ndarray:
 class FlowMap:
     """Flow of one pair on a coarse grid.
 
-    flow: float64 [h, w, 2] (x, y) displacement in short sides of the picture, min(h, w) = 16 for pictures of 16 px and more.
+    flow: float64 [h, w, 2] (x, y) displacement in short sides of the picture, min(h, w) = 16 for pictures of 16 px and
+    more.
     weight: float64 [h, w] in [0, 1], share of the cell whose content is still inside the second frame.
     """
 
@@ -183,7 +194,9 @@ def _maps_of_pairs(
 
 
 def _enlarge(frame: np.ndarray, short_side_px: int) -> np.ndarray:
-    """At least `short_side_px`: a letterbox crop must not cost Farneback a pyramid level (it stops below 32 px), and its range."""
+    """At least `short_side_px`: a letterbox crop must not cost Farneback a pyramid level (it stops below 32 px), and
+    its range.
+    """
     import cv2
 
     height, width = frame.shape
@@ -196,9 +209,9 @@ def _enlarge(frame: np.ndarray, short_side_px: int) -> np.ndarray:
 def pair_flow(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Dense flow (float32 [H, W, 2], px) from `first` to `second` (uint8 [H, W]) and the mask of pixels still in view.
 
-    Farneback follows a few pixels at this size, and a fast pan moves a quarter of the picture between two samples. So where
-    phase correlation finds a translation that explains the second frame better than none, the search starts from it, but
-    only in places that it explains: a static background behind a large moving object is not dragged along.
+    Farneback follows a few pixels at this size, and a fast pan moves a quarter of the picture between two samples. So
+    where phase correlation finds a translation that explains the second frame better than none, the search starts from
+    it, but only in places that it explains: a static background behind a large moving object is not dragged along.
     """
     import cv2
 
@@ -216,7 +229,16 @@ def _farneback(first: np.ndarray, second: np.ndarray, start: np.ndarray | None) 
     start = _still(first) if start is None else start
     return np.asarray(
         cv2.calcOpticalFlowFarneback(
-            first, second, start, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=flags
+            first,
+            second,
+            start,
+            pyr_scale=0.5,
+            levels=3,
+            winsize=15,
+            iterations=3,
+            poly_n=5,
+            poly_sigma=1.2,
+            flags=flags,
         )
     )
 
@@ -266,7 +288,9 @@ def reduce_flow(flow: np.ndarray, valid: np.ndarray) -> FlowMap:
     if weight.max() <= 0:
         weight = np.ones_like(weight)
         valid = np.ones_like(valid)
-    total = cv2.resize(np.where(valid[..., None], flow, 0).astype(np.float32), size, interpolation=cv2.INTER_AREA).astype(np.float64)
+    total = cv2.resize(
+        np.where(valid[..., None], flow, 0).astype(np.float32), size, interpolation=cv2.INTER_AREA
+    ).astype(np.float64)
     return FlowMap(total / np.maximum(weight, 1e-6)[..., None] / min(height, width), weight)
 
 
@@ -274,8 +298,8 @@ def reduce_flow(flow: np.ndarray, valid: np.ndarray) -> FlowMap:
 class CameraFit:
     """Similarity fit of one flow map: displacement = -pan + zoom * r + (-roll) x r, r from the picture's centre.
 
-    pan_x, pan_y: short sides. zoom: relative. roll: rad. radius: mean |r| in short sides. explained: share of cells, 0 to 1,
-    that follow the fit. mean_speed: mean displacement, short sides.
+    pan_x, pan_y: short sides. zoom: relative. roll: rad. radius: mean |r| in short sides. explained: share of cells, 0
+    to 1, that follow the fit. mean_speed: mean displacement, short sides.
     """
 
     pan_x: float
@@ -317,7 +341,9 @@ def _positions(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def camera_motion(fits: Sequence[CameraFit], dt_s: np.ndarray, above: float) -> dict[str, Any]:
-    """Camera columns from the fits of a clip's pairs, weighted by time. dt_s: float [T]; above: short sides per second."""
+    """Camera columns from the fits of a clip's pairs, weighted by time. dt_s: float [T]; above: short sides per
+    second.
+    """
     rates = np.array([(f.pan_x, f.pan_y, f.zoom, f.roll) for f in fits]) / dt_s[:, None]
     pan_x, pan_y, zoom, roll = np.average(rates, axis=0, weights=dt_s)
     radius = fits[0].radius
@@ -336,4 +362,10 @@ def camera_motion(fits: Sequence[CameraFit], dt_s: np.ndarray, above: float) -> 
         direction = "unsteady"
     else:
         direction = names[main][int((pan_x, pan_y, zoom, roll)[main] > 0)]
-    return {"camera_direction": direction, "pan_x": float(pan_x), "pan_y": float(pan_y), "zoom": float(zoom), "roll": float(roll)}
+    return {
+        "camera_direction": direction,
+        "pan_x": float(pan_x),
+        "pan_y": float(pan_y),
+        "zoom": float(zoom),
+        "roll": float(roll),
+    }

@@ -1,4 +1,4 @@
-"""Fingerprints of the first, middle and last frames for near-duplicate search (see `curate.dedup`)."""
+"""Fingerprints of the first, middle and last frames for near-duplicate search (see `clipmill.curate.dedup`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
+from clipmill.curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
 
 THUMB_PX = 32
 MIN_STD = 4.0
@@ -18,10 +18,12 @@ class PHash(Annotator):
     """Perceptual hashes inside the crop box.
 
     phash_first, phash_middle, phash_last: string of 16 hex digits, `imagehash.phash` (signs of the 8 x 8 lowest DCT
-    coefficients of the 32 x 32 luma against their median). A string, because a table with nulls would read integers as floats.
-    thumb_first, thumb_middle, thumb_last: binary, 32 x 32 uint8 lumas, row by row, each frame squeezed to a square: the role's
-    own frame, then its neighbours within `tolerance_s` inside the clip, because the two ends of a copy are seldom cut on the
-    same frame. Null for frames without structure (luma standard deviation below `min_std` of 255): black, white, near-uniform.
+    coefficients of the 32 x 32 luma against their median). A string, because a table with nulls would read integers as
+    floats.
+    thumb_first, thumb_middle, thumb_last: binary, 32 x 32 uint8 lumas, row by row, each frame squeezed to a square: the
+    role's own frame, then its neighbours within `tolerance_s` inside the clip, because the two ends of a copy are
+    seldom cut on the same frame. Null for frames without structure (luma standard deviation below `min_std` of 255):
+    black, white, near-uniform.
 
     fps: sampling rate, 1/s. tolerance_s: s. min_std: luma levels of 255, measured on the 32 x 32 thumb.
     """

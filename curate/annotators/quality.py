@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import Annotator, ClipFrames
+from clipmill.curate.annotators import Annotator, ClipFrames
 
 WORK_SIDE_PX = 256
 TILES = 8
@@ -28,19 +28,20 @@ _PHASES = 2 * BLOCK_TILES * BLOCK_TILES * BLOCK_PX
 class Quality(Annotator):
     """Technical quality inside the crop box. Luma is taken as coded; limited-range video spans 16 to 235 of 255.
 
-    sharpness: float32 >= 0, rms of the finest band (I - G1 * I) over rms of the band two octaves below (G2 * I - G4 * I) at a
-    short side of 256 px (smaller pictures at their own size), upper quartile of the tiles that hold contrast, median over
-    time. Natural pictures have about equal energy per octave (D. J. Field, JOSA A 1987), so contrast cancels: 0.35 to 3 for
-    ordinary footage, 0.16 to 0.25 when blurred by 1 % of the short side. Null where nothing has contrast.
-    blockiness: float32 >= 0, excess of luma steps on an 8 px grid over the steps beside it, at the worst of the 8 phases,
-    smaller of both directions; 0 = no grid, 1 = steps twice as large on the grid. Measured at native size: a grid that was
-    rescaled after coding is not seen. Null for pictures under 48 px.
+    sharpness: float32 >= 0, rms of the finest band (I - G1 * I) over rms of the band two octaves below (G2 * I - G4 *
+    I) at a short side of 256 px (smaller pictures at their own size), upper quartile of the tiles that hold contrast,
+    median over time. Natural pictures have about equal energy per octave (D. J. Field, JOSA A 1987), so contrast
+    cancels: 0.35 to 3 for ordinary footage, 0.16 to 0.25 when blurred by 1 % of the short side. Null where nothing has
+    contrast.
+    blockiness: float32 >= 0, excess of luma steps on an 8 px grid over the steps beside it, at the worst of the 8
+    phases, smaller of both directions; 0 = no grid, 1 = steps twice as large on the grid. Measured at native size: a
+    grid that was rescaled after coding is not seen. Null for pictures under 48 px.
     exposure: float32 in [0, 1], mean luma / 255. over_share: float32 in [0, 1], share of luma >= 235.
     under_share: float32 in [0, 1], share of luma <= 20.
     near_black: float32 in [0, 1], share of frames of which at least `black_area` has luma <= 32.
-    flicker: float32 >= 0, 1/s: summed height of the up-and-down swings of mean luma, relative to it, per second. Only swings that turn
-    within 0.25 s count, fades and cuts do not; a step counts only as far as the whole picture shares it (|change of the mean| over
-    mean |change|), so motion counts little. Null below three frames.
+    flicker: float32 >= 0, 1/s: summed height of the up-and-down swings of mean luma, relative to it, per second. Only
+    swings that turn within 0.25 s count, fades and cuts do not; a step counts only as far as the whole picture shares
+    it (|change of the mean| over mean |change|), so motion counts little. Null below three frames.
     dup_frame_share: float32 in [0, 1], share of frames equal to the one before (mean luma difference <= `same_below`).
 
     black_area: share of the picture, 0 to 1. same_below: luma levels of 255.
@@ -63,7 +64,9 @@ class Quality(Annotator):
     same_below: float = 0.02
 
     def observe(self, luma: np.ndarray) -> np.ndarray:
-        """uint8 [H, W] -> float32 [576]: tile maps (fine, mid, luma, over, under), then grid-step means per tile and phase."""
+        """uint8 [H, W] -> float32 [576]: tile maps (fine, mid, luma, over, under), then grid-step means per tile and
+        phase.
+        """
         return np.concatenate([tile_maps(luma).ravel(), step_phases(luma).ravel()]).astype(np.float32)
 
     def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
@@ -100,10 +103,12 @@ def _tile_mean(values: np.ndarray, tiles: int) -> np.ndarray:
 
 
 def tile_maps(luma: np.ndarray) -> np.ndarray:
-    """uint8 [H, W] -> float32 [5, 8, 8]: energy of the fine band and the middle band, mean luma, share >= 235, share <= 20."""
+    """uint8 [H, W] -> float32 [5, 8, 8]: energy of the fine band and the middle band, mean luma, share >= 235, share <=
+    20.
+    """
     import cv2
 
-    from curate.picture import shrink
+    from clipmill.curate.picture import shrink
 
     scale = min(1.0, WORK_SIDE_PX / min(luma.shape))
     small = shrink(luma, max(1, round(luma.shape[1] * scale)), max(1, round(luma.shape[0] * scale)))
@@ -116,7 +121,8 @@ def tile_maps(luma: np.ndarray) -> np.ndarray:
 
 
 def step_phases(luma: np.ndarray) -> np.ndarray:
-    """uint8 [H, W] -> float32 [2, 4, 4, 8]: mean luma step in excess of its neighbours, by direction, tile and phase (px mod 8).
+    """uint8 [H, W] -> float32 [2, 4, 4, 8]: mean luma step in excess of its neighbours, by direction, tile and phase
+    (px mod 8).
 
     Every eighth row (or column) is read; steps are capped, so that strong edges of the content do not decide.
     """
@@ -159,9 +165,13 @@ def _observed(clip: ClipFrames) -> dict[str, Any]:
     if clip.observed.size == 0:
         return dict.fromkeys(names)
     maps = clip.observed[:, :_MAPS].reshape(-1, 5, TILES, TILES)[:, :, _inside(clip.crop, TILES)]
-    phases = clip.observed[:, _MAPS:].reshape(-1, 2, BLOCK_TILES, BLOCK_TILES, BLOCK_PX)[:, :, _inside(clip.crop, BLOCK_TILES)]
+    phases = clip.observed[:, _MAPS:].reshape(-1, 2, BLOCK_TILES, BLOCK_TILES, BLOCK_PX)[
+        :, :, _inside(clip.crop, BLOCK_TILES)
+    ]
     luma, over, under = (float(maps[:, i].mean()) for i in (2, 3, 4))
-    return dict(zip(names, (sharpness(maps[:, 0], maps[:, 1]), blockiness(phases), luma / 255, over, under), strict=True))
+    return dict(
+        zip(names, (sharpness(maps[:, 0], maps[:, 1]), blockiness(phases), luma / 255, over, under), strict=True)
+    )
 
 
 def sharpness(fine: np.ndarray, mid: np.ndarray) -> float | None:
@@ -172,7 +182,9 @@ def sharpness(fine: np.ndarray, mid: np.ndarray) -> float | None:
 
 
 def blockiness(phases: np.ndarray) -> float | None:
-    """float [S, 2, tiles, 8] step means -> excess of the strongest phase over the median phase, smaller of both directions."""
+    """float [S, 2, tiles, 8] step means -> excess of the strongest phase over the median phase, smaller of both
+    directions.
+    """
     mean = phases.mean(axis=(0, 2))
     if not np.isfinite(mean).all():
         return None

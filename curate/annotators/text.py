@@ -1,8 +1,9 @@
 """Area of text in the picture: the union of detected boxes on the first, middle and last frame, as in the SVD paper.
 
 Detection only, nothing is read. `rapidocr`: PP-OCR's DB network (Liao et al., "Real-time Scene Text Detection with
-Differentiable Binarization", AAAI 2020) from the model file inside the wheel. `easyocr`: CRAFT (Baek et al., CVPR 2019).
-Both networks mark lines generously; each box is then cut to the ink in it, so that areas compare with tight labels.
+Differentiable Binarization", AAAI 2020) from the model file inside the wheel. `easyocr`: CRAFT (Baek et al., CVPR
+2019). Both networks mark lines generously; each box is then cut to the ink in it, so that areas compare with tight
+labels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
-from curate.errors import AnnotatorError, UserError
-from curate.weights import load_state
+from clipmill.curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
+from clipmill.curate.errors import AnnotatorError, UserError
+from clipmill.curate.weights import load_state
 
 Detector = Callable[[np.ndarray], list[np.ndarray]]
 RASTER_SCALE = 4
@@ -38,13 +39,14 @@ CRAFT = "craft"
 class Text(Annotator):
     """How much of the picture is text.
 
-    text_area: float32 in [0, 1], largest of the three below. text_area_first, text_area_middle, text_area_last: float32 in
-    [0, 1], area of the union of the text lines' boxes over the area of the (cropped) frame, boxes tight around the ink.
+    text_area: float32 in [0, 1], largest of the three below. text_area_first, text_area_middle, text_area_last: float32
+    in [0, 1], area of the union of the text lines' boxes over the area of the (cropped) frame, boxes tight around the
+    ink.
     text_boxes: int32, boxes on the frame with the largest text area.
 
-    method: rapidocr (PP-OCR detection, offline) or easyocr (CRAFT, needs the weights `craft`). side_px: short side of the
-    network's input for rapidocr; CRAFT sees the frame as it is. tight: cut boxes to the ink; without it, boxes are as the
-    networks' authors draw them.
+    method: rapidocr (PP-OCR detection, offline) or easyocr (CRAFT, needs the weights `craft`). side_px: short side of
+    the network's input for rapidocr; CRAFT sees the frame as it is. tight: cut boxes to the ink; without it, boxes are
+    as the networks' authors draw them.
     Raises UserError from `check` and `setup` where the method's package is missing or its weights are damaged.
     """
 
@@ -77,7 +79,9 @@ class Text(Annotator):
     def setup(self, device: str, files: Mapping[str, Path]) -> None:
         """Load the network, one thread."""
         self.check()
-        detector = load_rapidocr(device, self.side_px) if self.method == "rapidocr" else load_craft(device, files[CRAFT])
+        detector = (
+            load_rapidocr(device, self.side_px) if self.method == "rapidocr" else load_craft(device, files[CRAFT])
+        )
         self.__dict__["_detector"] = detector
 
     def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
@@ -126,8 +130,8 @@ def same_picture(first: np.ndarray, second: np.ndarray) -> bool:
     return int(difference.max()) < SAME_FRAME_LEVELS
 
 
-# A box is float32 [4, 2], corners (x, y) in px of the frame. A kernel is a box around the core of a text line, shrunk from
-# the line as both networks are trained to mark it.
+# A box is float32 [4, 2], corners (x, y) in px of the frame. A kernel is a box around the core of a text line, shrunk
+# from the line as both networks are trained to mark it.
 
 
 def rapidocr_model() -> Path:
@@ -169,10 +173,11 @@ def load_rapidocr(device: str, side_px: int) -> Detector:
 
 
 def map_kernels(text_map: np.ndarray) -> list[np.ndarray]:
-    """Kernels (px of the map) of a DB probability map, float32 [h, w] in [0, 1]: contours above 0.3 whose mean is above 0.6.
+    """Kernels (px of the map) of a DB probability map, float32 [h, w] in [0, 1]: contours above 0.3 whose mean is above
+    0.6.
 
-    A kernel higher than 0.13 of the short side (letters of about a quarter) is left out: at that size the network marks objects.
-    So is a large kernel that is no wider than twice its height: objects are compact, large words are not.
+    A kernel higher than 0.13 of the short side (letters of about a quarter) is left out: at that size the network marks
+    objects. So is a large kernel that is no wider than twice its height: objects are compact, large words are not.
     """
     import cv2
 
@@ -202,7 +207,9 @@ def check_easyocr() -> None:
 
 
 def load_craft(device: str, path: Path) -> Detector:
-    """CRAFT through easyocr's own network and box code: RGB uint8 [H, W, 3] -> kernels. Raises UserError where the file does not fit."""
+    """CRAFT through easyocr's own network and box code: RGB uint8 [H, W, 3] -> kernels. Raises UserError where the file
+    does not fit.
+    """
     from easyocr.craft import CRAFT as Network
     from easyocr.detection import copyStateDict, get_textbox
 
@@ -251,8 +258,9 @@ def grown(kernel: np.ndarray, ratio: float) -> np.ndarray:
 def tight_box(gray: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """The smallest box around the ink of one text line, in the line's own direction.
 
-    gray: uint8 [H, W]. The line is cut out upright with a margin and split in two classes (Otsu); ink is the class that is
-    rarer on the rim, and of it the strokes that cross the kernel. Where no ink stands out the kernel grows by a fixed ratio.
+    gray: uint8 [H, W]. The line is cut out upright with a margin and split in two classes (Otsu); ink is the class that
+    is rarer on the rim, and of it the strokes that cross the kernel. Where no ink stands out the kernel grows by a
+    fixed ratio.
     """
     import cv2
 
@@ -274,7 +282,8 @@ def tight_box(gray: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def ink_bounds(patch: np.ndarray, margin_px: float, spread_px: float) -> tuple[float, float, float, float] | None:
-    """(x0, y0, x1, y1) of the ink in an upright line, uint8 [h, w], whose kernel lies `margin_px` inside; None without ink.
+    """(x0, y0, x1, y1) of the ink in an upright line, uint8 [h, w], whose kernel lies `margin_px` inside; None without
+    ink.
 
     spread_px: how far scaling and coding smear the ink outwards on each side.
     """

@@ -1,4 +1,6 @@
-"""Tags without training: which of two texts CLIP finds nearer to a picture (Radford et al. 2021, arXiv 2103.00020, section 3.1)."""
+"""Tags without training: which of two texts CLIP finds nearer to a picture (Radford et al. 2021, arXiv 2103.00020,
+section 3.1).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from curate.annotators import ClipFrames
-from curate.clip_judge import ClipTextJudge, check_size
-from curate.errors import UserError
+from clipmill.curate.annotators import ClipFrames
+from clipmill.curate.clip_judge import ClipTextJudge, check_size
+from clipmill.curate.errors import UserError
 
 _PLAIN = "a photo"
 _PAIRS = {
@@ -21,9 +23,11 @@ _PAIRS = {
 
 @dataclass(frozen=True)
 class ZeroShot(ClipTextJudge):
-    """What CLIP takes the pictures for. Probabilities are its own and not calibrated: look at examples before you set a limit.
+    """What CLIP takes the pictures for. Probabilities are its own and not calibrated: look at examples before you set a
+    limit.
 
-    watermark_probability: float32 in [0, 1], "a photo with a watermark or a logo over it" against one without; mean over the frames.
+    watermark_probability: float32 in [0, 1], "a photo with a watermark or a logo over it" against one without; mean
+    over the frames.
     nsfw_probability: float32 in [0, 1], explicit against safe for work; largest of the frames.
     zero_shot: map from tag to float32 in [0, 1], the tag's text against "a photo", mean over the frames.
     zero_shot_tags: list of the tags whose probability is at least `tag_from`.

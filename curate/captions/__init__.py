@@ -1,12 +1,14 @@
-"""Captions: what a caption annotator is, and the list of a clip's captions. Each makes one; training draws among them by weight."""
+"""Captions: what a caption annotator is, and the list of a clip's captions. Each makes one; training draws among them
+by weight.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from curate.annotators import Annotator
-from curate.captions.cleaning import clean
-from curate.errors import AnnotatorError
+from clipmill.curate.annotators import Annotator
+from clipmill.curate.captions.cleaning import clean
+from clipmill.curate.errors import AnnotatorError
 
 _SHOWN_CHARACTERS = 120
 PREFIX = "caption_"
@@ -15,7 +17,7 @@ PREFIX = "caption_"
 @dataclass(frozen=True)
 class CaptionAnnotator(Annotator):
     """Base of the annotators `caption_<source>`. Each makes two columns: `caption_<source>`, string, the text, and
-    `caption_<source>_flags`, list<string>, what was odd about it (see `curate.captions.cleaning`).
+    `caption_<source>_flags`, list<string>, what was odd about it (see `clipmill.curate.captions.cleaning`).
 
     sample_weight: how often training draws it, relative to a clip's other captions; 0: never. It changes no text.
     """
@@ -39,8 +41,9 @@ class CaptionAnnotator(Annotator):
         return {name: value for name, value in super().params().items() if name != "sample_weight"}
 
     def row(self, written: str, finished: bool | None) -> dict[str, Any]:
-        """The columns of what a model wrote, cleaned. finished: whether it came to an end by itself. Raises AnnotatorError, which begins
-        with `refusal` or `garbage` (of which cleaning leaves nothing), where there is no caption.
+        """The columns of what a model wrote, cleaned. finished: whether it came to an end by itself. Raises
+        AnnotatorError, which begins with `refusal` or `garbage` (of which cleaning leaves nothing), where there is no
+        caption.
         """
         text, flags = clean(written, finished)
         if text is None:
@@ -62,7 +65,9 @@ def caption(source: str, model: str | None, text: str | None, sample_weight: flo
 
 
 def captions_of(rows: Mapping[str, Mapping[str, Any] | None], sidecar: str | None) -> list[dict[str, Any]]:
-    """The captions that are there: the sidecar's, then those of caption annotators. rows: annotator -> its row of the clip."""
+    """The captions that are there: the sidecar's, then those of caption annotators. rows: annotator -> its row of the
+    clip.
+    """
     found = [] if sidecar is None else [caption("sidecar", None, sidecar, 1.0, "ok")]
     for name, row in rows.items():
         if row is not None and name in row and row["status"] == "ok" and row[name]:

@@ -25,15 +25,17 @@ _MOST_LETTERS = 80
 
 
 def sentence(columns: Mapping[str, Any], contrast: float | None, colours: Sequence[str], read: Sequence[str]) -> str:
-    """columns: of motion and quality, and `duration_s`; absent and null ones are left out. contrast: standard deviation of luma, levels of
-    255. colours: names, the most frequent first. read: lines of text on the screen.
+    """columns: of motion and quality, and `duration_s`; absent and null ones are left out. contrast: standard deviation
+    of luma, levels of 255. colours: names, the most frequent first. read: lines of text on the screen.
     """
     tones = [word for word in (_brightness(columns), _contrast(contrast)) if word]
     first = f"A {'' if not tones else ', '.join(tones) + ' '}shot of {_seconds(columns['duration_s'])}"
     if tones and tones[0][0] in "aeiou":
         first = "An" + first[1:]
     camera, movement = _CAMERA.get(columns.get("camera_direction") or ""), _movement(columns)
-    first += "".join(f" {word} {part}" for word, part in zip(("with", "and"), filter(None, (camera, movement)), strict=False))
+    first += "".join(
+        f" {word} {part}" for word, part in zip(("with", "and"), filter(None, (camera, movement)), strict=False)
+    )
     named = [f"The colours are mostly {' and '.join(colours)}"] if colours and "black" not in tones else []
     sentences = [first, *named, *_reading(read)]
     return ". ".join(sentences) + "."

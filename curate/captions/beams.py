@@ -13,7 +13,8 @@ Step = Callable[["Tensor"], "Tensor"]
 
 @dataclass(frozen=True)
 class Beams:
-    """count: sequences kept. longest, shortest: tokens written, without start and end. start, end, pad: tokens; pad is never written.
+    """count: sequences kept. longest, shortest: tokens written, without start and end. start, end, pad: tokens; pad is
+    never written.
 
     A sequence's score is the mean log probability of its tokens, the end among them.
     """
@@ -26,8 +27,8 @@ class Beams:
     pad: int
 
     def best(self, step: Step, batch: int, device: str) -> "tuple[Tensor, list[bool]]":
-        """(long [batch, L], start first, padded after the end; whether each came to its end). step sees batch * count rows, those of an
-        element side by side.
+        """(long [batch, L], start first, padded after the end; whether each came to its end). step sees batch * count
+        rows, those of an element side by side.
         """
         import torch
 

@@ -1,4 +1,5 @@
-"""A client of OpenAI's chat endpoint, which vLLM, SGLang, llama.cpp, Ollama and the paid services speak: tries, waits, and reads answers.
+"""A client of OpenAI's chat endpoint, which vLLM, SGLang, llama.cpp, Ollama and the paid services speak: tries, waits,
+and reads answers.
 
 Any number of threads may ask at once. A key is sent to the server and nowhere else; it never appears in a message.
 """
@@ -10,20 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate.captions.rate import RateLimit
-from curate.captions.transport import ChatError, json_request
+from clipmill.curate.captions.rate import RateLimit
+from clipmill.curate.captions.transport import ChatError, json_request
 
 _LONGEST_BACKOFF_S = 30.0
 _LONGEST_WAIT_S = 120.0
-# So many tries in a row without any answer, and the server is taken for dead: one try per clip from then on, until it answers.
+# So many tries in a row without any answer, and the server is taken for dead: one try per clip from then on, until it
+# answers.
 _SILENCES = 24
 _SILENT = ("refused", "unreachable", "timeout", "dropped")
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """base_url: up to and with `/v1`. key: sent as a bearer token. retries: tries after the first. backoff_s: before the second try, at
-    most; twice as much before each further one. requests_per_minute: over all threads, None for no limit.
+    """base_url: up to and with `/v1`. key: sent as a bearer token. retries: tries after the first. backoff_s: before
+    the second try, at most; twice as much before each further one. requests_per_minute: over all threads, None for no
+    limit.
     """
 
     base_url: str
@@ -62,7 +65,8 @@ class Chat:
         self._lock = threading.Lock()
 
     def ask(self, key: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
-        """The answer to `messages`. key: what the pauses between tries are drawn from, a clip's id. options: further fields of the request.
+        """The answer to `messages`. key: what the pauses between tries are drawn from, a clip's id. options: further
+        fields of the request.
 
         Raises ChatError where it is no use trying again, or after the last try; its message says how many there were.
         """
@@ -81,7 +85,9 @@ class Chat:
     def _once(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
         body = {"model": self.endpoint.model, "messages": list(messages), **options}
         try:
-            tree = json_request(self.endpoint.url("chat/completions"), body, self.endpoint.headers, self.endpoint.timeout_s)
+            tree = json_request(
+                self.endpoint.url("chat/completions"), body, self.endpoint.headers, self.endpoint.timeout_s
+            )
         except ChatError as error:
             self._heard(error.kind not in _SILENT)
             if self.endpoint.key:  # some servers quote it
@@ -100,14 +106,20 @@ class Chat:
 
 
 def backoff_s(first_s: float, key: str, tries: int) -> float:
-    """Seconds before the next try, after `tries` of them: half to all of first_s * 2^(tries - 1), at most 30, the same for a key."""
+    """Seconds before the next try, after `tries` of them: half to all of first_s * 2^(tries - 1), at most 30, the same
+    for a key.
+    """
     draw = int.from_bytes(hashlib.sha256(f"{key}:{tries}".encode()).digest()[:4], "big") / 2**32
     return min(first_s * 2.0 ** (tries - 1), _LONGEST_BACKOFF_S) * (0.5 + 0.5 * draw)
 
 
 def read_answer(tree: Any) -> Answer:
     """The text of an answer. Raises ChatError, garbage or refusal, where there is none."""
-    choice = tree["choices"][0] if isinstance(tree, dict) and isinstance(tree.get("choices"), list) and tree["choices"] else None
+    choice = (
+        tree["choices"][0]
+        if isinstance(tree, dict) and isinstance(tree.get("choices"), list) and tree["choices"]
+        else None
+    )
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise ChatError("garbage", "the answer holds no choice")

@@ -1,15 +1,17 @@
-"""Captions as training should read them: what a model wrote around, instead of, or again and again in its description is taken away.
+"""Captions as training should read them: what a model wrote around, instead of, or again and again in its description
+is taken away.
 
-Nothing is put in: a text that comes out is a part of what went in (but for mended encoding and a capital letter at its start).
+Nothing is put in: a text that comes out is a part of what went in (but for mended encoding and a capital letter at its
+start).
 """
 
 import re
 import unicodedata
 from collections import Counter
 
-from curate.captions.phrases import ABBREVIATIONS, DANGLING, OPENINGS, REFUSALS
-from curate.captions.repeats import without_repeats
-from curate.captions.unwrapping import mended, unwrapped, without_quotes
+from clipmill.curate.captions.phrases import ABBREVIATIONS, DANGLING, OPENINGS, REFUSALS
+from clipmill.curate.captions.repeats import without_repeats
+from clipmill.curate.captions.unwrapping import mended, unwrapped, without_quotes
 
 FLAGS = {
     "refusal": "the model declined to describe anything; there is no text",
@@ -34,10 +36,13 @@ _DENSE = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "THAI", "LAO", "K
 _EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "FULLWIDTH", "KATAKANA-HIRAGANA")
 
 
-def clean(text: str, finished: bool | None = None, max_characters: int = MAX_CHARACTERS) -> tuple[str | None, list[str]]:
+def clean(
+    text: str, finished: bool | None = None, max_characters: int = MAX_CHARACTERS
+) -> tuple[str | None, list[str]]:
     """(the caption in one line, or None where there is none; words of `FLAGS`, in the order of that table).
 
-    finished: whether the model came to an end by itself (False: its limit of tokens cut it off); None: not known, it shows in the text.
+    finished: whether the model came to an end by itself (False: its limit of tokens cut it off); None: not known, it
+    shows in the text.
     """
     plain, flags = mended(text)
     line, found = unwrapped(plain)
@@ -99,7 +104,11 @@ def _sentence_ends(line: str) -> list[int]:
     for found in _SENTENCE_END.finditer(line):
         word = line[: found.start()].split()[-1:] or [""]
         bare = word[0].lower().strip("(\"'“‘")
-        abbreviated = found[0] == "." and found.end() < len(line) and (bare in ABBREVIATIONS or (len(bare) == 1 and bare.isalpha()))
+        abbreviated = (
+            found[0] == "."
+            and found.end() < len(line)
+            and (bare in ABBREVIATIONS or (len(bare) == 1 and bare.isalpha()))
+        )
         if not abbreviated and any(c.isalnum() for c in line[: found.start()]):
             ends.append(found.end())
     return ends

@@ -1,7 +1,7 @@
 """CoCa through open_clip: pictures to sentences (Yu et al. 2022, arXiv 2205.01917).
 
-open_clip's own `generate` needs classes that transformers 5 has no more, encodes each picture once per beam, and adds up logits instead of
-log probabilities; so the search is ours, the network and its decoder are open_clip's.
+open_clip's own `generate` needs classes that transformers 5 has no more, encodes each picture once per beam, and adds
+up logits instead of log probabilities; so the search is ours, the network and its decoder are open_clip's.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate.captions.beams import Beams
-from curate.clip_model import ready_clip
-from curate.errors import UserError
+from clipmill.curate.captions.beams import Beams
+from clipmill.curate.clip_model import ready_clip
+from clipmill.curate.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,9 @@ class Coca:
     """Ready to write."""
 
     def __init__(self, weights: str, path: Path, device: str, n_beams: int, max_tokens: int) -> None:
-        """weights: their name; path: where they lie. Raises UserError for files that do not fit, or for a network that does not write."""
+        """weights: their name; path: where they lie. Raises UserError for files that do not fit, or for a network that
+        does not write.
+        """
         self._clip = ready_clip(weights, path, device)
         self._network: Any = self._clip.network
         self._device = device
@@ -42,8 +44,9 @@ class Coca:
         )
 
     def captions(self, pictures: Sequence[np.ndarray], batch: int = 1) -> list[tuple[str, bool]]:
-        """uint8 [H, W, 3] RGB of any sizes -> (text, whether it came to its end) of each. batch: fewer are filled up to as many, so that
-        what is written of a picture does not depend on how many others there are (sums of another shape round otherwise).
+        """uint8 [H, W, 3] RGB of any sizes -> (text, whether it came to its end) of each. batch: fewer are filled up to
+        as many, so that what is written of a picture does not depend on how many others there are (sums of another
+        shape round otherwise).
         """
         import torch
 
@@ -52,7 +55,9 @@ class Coca:
             ready += [torch.zeros_like(ready[0])] * (batch - len(ready))
             images = torch.stack(ready).to(self._device)
             encoded = self._network(images)
-            repeated = {name: encoded[f"image_{key}"].repeat_interleave(self._beams.count, 0) for name, key in _ENCODED.items()}
+            repeated = {
+                name: encoded[f"image_{key}"].repeat_interleave(self._beams.count, 0) for name, key in _ENCODED.items()
+            }
 
             def step(tokens: "Tensor") -> "Tensor":
                 return self._network(None, tokens, **repeated, output_labels=False)["logits"][:, -1]

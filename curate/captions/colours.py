@@ -20,7 +20,11 @@ _BLACK_BELOW, _WHITE_ABOVE = 0.14, 0.86
 _GREY_CHROMA = 0.10
 _DARK_BELOW, _LIGHT_ABOVE = 0.34, 0.70
 _TONES = ("dark ", "", "light ")
-NAMES = ("black", "white", *(t + n for n in ("grey", *dict.fromkeys(name for _, name in _HUES), "brown") for t in _TONES))
+NAMES = (
+    "black",
+    "white",
+    *(t + n for n in ("grey", *dict.fromkeys(name for _, name in _HUES), "brown") for t in _TONES),
+)
 
 
 def colour_shares(pictures: Sequence[np.ndarray]) -> dict[str, float]:
@@ -31,7 +35,9 @@ def colour_shares(pictures: Sequence[np.ndarray]) -> dict[str, float]:
 
 
 def _names(picture: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] RGB -> int [H * W], places in `NAMES`. Hue and lightness as in HSL; grey where the channels are about the same."""
+    """uint8 [H, W, 3] RGB -> int [H * W], places in `NAMES`. Hue and lightness as in HSL; grey where the channels are
+    about the same.
+    """
     import cv2
 
     small = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32) / 255
@@ -49,6 +55,8 @@ def _names(picture: np.ndarray) -> np.ndarray:
 
 def _kinds(hue_deg: np.ndarray, lightness: np.ndarray) -> np.ndarray:
     starts = np.asarray([start for start, _ in _HUES])
-    kind = np.asarray([NAMES.index(name) for _, name in _HUES])[np.searchsorted(starts, hue_deg % 360, side="right") - 1]
+    kind = np.asarray([NAMES.index(name) for _, name in _HUES])[
+        np.searchsorted(starts, hue_deg % 360, side="right") - 1
+    ]
     kind[(kind == NAMES.index("orange")) & (lightness < 0.42)] = NAMES.index("brown")
     return kind

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from curate.captions import CaptionAnnotator
+from clipmill.curate.captions import CaptionAnnotator
 
 
 @dataclass(frozen=True)

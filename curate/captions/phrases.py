@@ -1,4 +1,6 @@
-"""Stock phrases that language models write around a caption, or in its place. Patterns of the languages captions are mostly asked in."""
+"""Stock phrases that language models write around a caption, or in its place. Patterns of the languages captions are
+mostly asked in.
+"""
 
 import re
 from collections.abc import Sequence
@@ -37,8 +39,14 @@ OPENINGS = _compiled(
 )
 
 # At the start of the text or of a sentence; inside one (a sign that reads so) it is content.
-_I_CANNOT = r"i(?:'m| am)? ?(?:really )?(?:can't|cannot|can not|unable to|not able to|not allowed to|don't have|do not have|won't|will not)"
-_DO = r"(?:assist|help|view|see|watch|access|analy[sz]e|describe|provide|identify|process|create|generate|fulfil|comply|answer|the ability)"
+_I_CANNOT = (
+    r"i(?:'m| am)? ?(?:really )?(?:can't|cannot|can not|unable to|not able to|not allowed to|don't have|do not"
+    r" have|won't|will not)"
+)
+_DO = (
+    r"(?:assist|help|view|see|watch|access|analy[sz]e|describe|provide|identify|process|create|generate|fulfil|comply|answer|the"
+    r" ability)"
+)
 REFUSALS = _compiled(
     [
         r"^(?:i'm|i am|we're|we are) (?:very |so |truly )?sorry\b(?!-)",
@@ -46,7 +54,10 @@ REFUSALS = _compiled(
         r"^(?:i|we) apologi[sz]e\b",
         r"(?:^|[.!?]\s+)as an? (?:ai\b|artificial intelligence|(?:large )?(?:language|text-based) model)",
         rf"(?:^|[.!?]\s+)(?:but |unfortunately,? )?{_I_CANNOT} {_DO}\b",
-        r"^(?:please (?:provide|upload|share)|no (?:image|video|picture)s? (?:was|were|has been|have been) (?:provided|uploaded|attached))",
+        (
+            r"^(?:please (?:provide|upload|share)|no (?:image|video|picture)s? (?:was|were|has been|have been)"
+            r" (?:provided|uploaded|attached))"
+        ),
         r"^(?:es )?tut mir leid\b|^ich kann (?:das|dieses|dieser|diese)? ?\w* ?(?:nicht|leider)",
         r"^(?:je suis )?désolée?\b|^je ne peux pas\b|^lo siento\b|^no puedo\b",
         r"^(?:很|非常)?抱歉|^对不起|^我无法|^作为(?:一个|一名)?\s*(?:ai|人工智能|语言模型)",
@@ -80,4 +91,6 @@ DANGLING = frozenset(
         "which",
     ]
 )
-ABBREVIATIONS = frozenset(["mr", "mrs", "ms", "dr", "st", "vs", "no", "prof", "jr", "sr", "e.g", "i.e", "etc", "approx"])
+ABBREVIATIONS = frozenset(
+    ["mr", "mrs", "ms", "dr", "st", "vs", "no", "prof", "jr", "sr", "e.g", "i.e", "etc", "approx"]
+)

@@ -20,7 +20,9 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Returns when a request may begin. Requests are spread evenly: a burst at the start would use up the server's own limit."""
+        """Returns when a request may begin. Requests are spread evenly: a burst at the start would use up the server's
+        own limit.
+        """
         while (rest_s := self._rest_s()) > 0:
             self._sleep(rest_s)
 

@@ -1,7 +1,8 @@
-"""Reading text in a picture, by the two networks inside rapidocr's wheel (PP-OCR): one finds lines, the other reads each.
+"""Reading text in a picture, by the two networks inside rapidocr's wheel (PP-OCR): one finds lines, the other reads
+each.
 
-The second network gives a row of letters' probabilities per step along the line, of which repeats and blanks are dropped (A. Graves et
-al., "Connectionist Temporal Classification", ICML 2006).
+The second network gives a row of letters' probabilities per step along the line, of which repeats and blanks are
+dropped (A. Graves et al., "Connectionist Temporal Classification", ICML 2006).
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.annotators.text import GROW, grown, load_rapidocr
-from curate.errors import UserError
+from clipmill.curate.annotators.text import GROW, grown, load_rapidocr
+from clipmill.curate.errors import UserError
 
 _LINE_PX = 48
 _SHORTEST_PX, _LONGEST_PX = 320, 3200
@@ -19,7 +20,9 @@ _UPRIGHT_ASPECT = 1.5  # higher than so many widths: the line runs downwards
 
 @dataclass(frozen=True)
 class Line:
-    """confidence: mean probability of its letters, 0 to 1. top, left: px of the picture, of the box's middle and left end."""
+    """confidence: mean probability of its letters, 0 to 1. top, left: px of the picture, of the box's middle and left
+    end.
+    """
 
     text: str
     confidence: float
@@ -32,7 +35,9 @@ def recognition_model() -> Path:
     from importlib.util import find_spec
 
     spec = find_spec("rapidocr")
-    found = sorted((Path(spec.origin).parent / "models").glob("*_rec_*.onnx")) if spec is not None and spec.origin else []
+    found = (
+        sorted((Path(spec.origin).parent / "models").glob("*_rec_*.onnx")) if spec is not None and spec.origin else []
+    )
     if not found:
         raise UserError("reading text needs the models of rapidocr: pip install --force-reinstall rapidocr onnxruntime")
     return found[0]
@@ -49,7 +54,9 @@ class Reader:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._find = load_rapidocr(device, side_px)
-        self._session = onnxruntime.InferenceSession(str(recognition_model()), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(recognition_model()), options, providers=["CPUExecutionProvider"]
+        )
         self._input = self._session.get_inputs()[0].name
         letters = self._session.get_modelmeta().custom_metadata_map["character"].splitlines()
         self._letters = ["", *letters, " "]
@@ -77,9 +84,13 @@ class Reader:
 
 
 def decoded(chances: np.ndarray, letters: list[str]) -> tuple[str, float]:
-    """(text, mean probability of its letters) of float32 [steps, letters], of which the first is the blank; ("", 0) where all are blank."""
+    """(text, mean probability of its letters) of float32 [steps, letters], of which the first is the blank; ("", 0)
+    where all are blank.
+    """
     if chances.shape[1] != len(letters):
-        raise UserError(f"rapidocr's model knows {chances.shape[1]} letters, its list {len(letters)}: another version of rapidocr")
+        raise UserError(
+            f"rapidocr's model knows {chances.shape[1]} letters, its list {len(letters)}: another version of rapidocr"
+        )
     best = chances.argmax(axis=1)
     kept = (best != 0) & np.concatenate([[True], best[1:] != best[:-1]])
     text = "".join(letters[i] for i in best[kept]).strip()

@@ -1,4 +1,6 @@
-"""Loops: what a language model writes when it does not find the end. By characters, so that they are found in any script."""
+"""Loops: what a language model writes when it does not find the end. By characters, so that they are found in any
+script.
+"""
 
 import re
 from collections import defaultdict
@@ -12,8 +14,9 @@ _SHORT_BYTES = 12  # `He waves.` may come twice
 
 
 def without_repeats(text: str) -> tuple[str, bool]:
-    """The text with each loop reduced to one turn, sentences that come again left out, and an end where a phrase of six words comes for
-    the third time; and whether anything was cut. Only the first 8000 characters are read: no caption is longer.
+    """The text with each loop reduced to one turn, sentences that come again left out, and an end where a phrase of six
+    words comes for the third time; and whether anything was cut. Only the first 8000 characters are read: no caption is
+    longer.
     """
     short = text[:_LONGEST]
     found = _until_third_time(_each_sentence_once(_without_loops(short)))

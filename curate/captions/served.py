@@ -1,4 +1,6 @@
-"""What the caption annotators that ask a server have in common: its settings, the check before a run, many requests at once."""
+"""What the caption annotators that ask a server have in common: its settings, the check before a run, many requests at
+once.
+"""
 
 import os
 import re
@@ -10,27 +12,38 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from curate.annotators import ClipFrames
-from curate.captions import CaptionAnnotator
-from curate.captions.chat import Answer, Chat, Endpoint
-from curate.captions.transport import ChatError, json_request
-from curate.errors import AnnotatorError, UserError
+from clipmill.curate.annotators import ClipFrames
+from clipmill.curate.captions import CaptionAnnotator
+from clipmill.curate.captions.chat import Answer, Chat, Endpoint
+from clipmill.curate.captions.transport import ChatError, json_request
+from clipmill.curate.errors import AnnotatorError, UserError
 
 _ANSWER_S = 2.0
 _CLIPS_PER_THREAD = 4
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # These change when and where a caption is made, not which.
-_HOW = ("base_url", "prompt_file", "concurrency", "timeout_s", "retries", "backoff_s", "requests_per_minute", "key_variable")
+_HOW = (
+    "base_url",
+    "prompt_file",
+    "concurrency",
+    "timeout_s",
+    "retries",
+    "backoff_s",
+    "requests_per_minute",
+    "key_variable",
+)
 
 
 @dataclass(frozen=True)
 class ServedCaptions(CaptionAnnotator):
     """Base of the annotators that ask an OpenAI-compatible server (vLLM, SGLang, llama.cpp, Ollama, paid services).
 
-    base_url: of the server, up to `/v1`. model: as the server calls it. prompt: what it is asked; prompt_file: a file that holds that
-    instead. max_tokens, temperature, seed: of the answer (`none` leaves a seed out, for servers that know none).
-    concurrency: requests at once. timeout_s: for one try. retries: tries after the first, for what may pass (no connection, 429, 5xx,
-    garbage), after `backoff_s`, then twice as long each time; `Retry-After` is respected. requests_per_minute: none for no limit.
+    base_url: of the server, up to `/v1`. model: as the server calls it. prompt: what it is asked; prompt_file: a file
+    that holds that instead. max_tokens, temperature, seed: of the answer (`none` leaves a seed out, for servers that
+    know none).
+    concurrency: requests at once. timeout_s: for one try. retries: tries after the first, for what may pass (no
+    connection, 429, 5xx, garbage), after `backoff_s`, then twice as long each time; `Retry-After` is respected.
+    requests_per_minute: none for no limit.
     key_variable: name of the environment variable that holds the key, none for no key.
     """
 
@@ -52,7 +65,9 @@ class ServedCaptions(CaptionAnnotator):
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """The prompt's file, whose content then counts as weights do: found before a run, its sha256 in the fingerprint and in run.json."""
+        """The prompt's file, whose content then counts as weights do: found before a run, its sha256 in the fingerprint
+        and in run.json.
+        """
         if self.prompt_file is None:
             return ()
         bare = os.sep not in self.prompt_file and "/" not in self.prompt_file  # as a path, whether it exists or not
@@ -86,7 +101,8 @@ class ServedCaptions(CaptionAnnotator):
             raise UserError(f"{self.name}.base_url is an address such as http://127.0.0.1:8000/v1")
         if address.username or address.password or address.query:
             raise UserError(
-                f"{self.name}.base_url holds a secret; settings are saved: name an environment variable by {self.name}.key_variable"
+                f"{self.name}.base_url holds a secret; settings are saved: name an environment variable by"
+                f" {self.name}.key_variable"
             )
         for field in ("concurrency", "max_tokens", "timeout_s"):
             if getattr(self, field) <= 0:
@@ -102,13 +118,18 @@ class ServedCaptions(CaptionAnnotator):
             raise UserError(f"{self.name}.key_variable is the name of an environment variable, not the key itself")
         key = os.environ.get(self.key_variable, "").strip()
         if not key:
-            raise UserError(f"the environment variable {self.key_variable}, which {self.name}.key_variable names, is not set")
+            raise UserError(
+                f"the environment variable {self.key_variable}, which {self.name}.key_variable names, is not set"
+            )
         if not (key.isascii() and key.isprintable()):
             raise UserError(f"the environment variable {self.key_variable} holds what cannot be sent as a key")
         return key
 
     def _endpoint(self) -> Endpoint:
-        how = {name: getattr(self, name) for name in ("base_url", "model", "timeout_s", "retries", "backoff_s", "requests_per_minute")}
+        how = {
+            name: getattr(self, name)
+            for name in ("base_url", "model", "timeout_s", "retries", "backoff_s", "requests_per_minute")
+        }
         return Endpoint(**how, key=self._key())
 
     def setup(self, device: str, files: Mapping[str, Path]) -> None:
@@ -117,12 +138,16 @@ class ServedCaptions(CaptionAnnotator):
         self.__dict__["_prompt"] = self.prompt if self.prompt_file is None else _text(files[self.weights[0]])
 
     def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
-        """One dict of the columns per clip, or why the server gave none: `kind: message`, see `curate.captions.transport.KINDS`."""
+        """One dict of the columns per clip, or why the server gave none: `kind: message`, see
+        `clipmill.curate.captions.transport.KINDS`.
+        """
         with ThreadPoolExecutor(min(self.concurrency, max(1, len(clips)))) as threads:
             return list(threads.map(self._caption, clips))
 
     def content(self, clip: ClipFrames, prompt: str) -> Any:
-        """What the server is asked of a clip: the content of a user's message. Raises AnnotatorError where there is nothing to ask."""
+        """What the server is asked of a clip: the content of a user's message. Raises AnnotatorError where there is
+        nothing to ask.
+        """
         raise TypeError(f"{type(self).__name__} has no content()")
 
     def _caption(self, clip: ClipFrames) -> dict[str, Any] | Exception:
@@ -146,7 +171,9 @@ def _text(path: Path) -> str:
 
 
 def _models(endpoint: Endpoint) -> list[str] | ChatError:
-    """The server's models, or why it did not say; in two seconds, whatever it does: looking a name up knows no time limit."""
+    """The server's models, or why it did not say; in two seconds, whatever it does: looking a name up knows no time
+    limit.
+    """
     found: list[Any] = [ChatError("timeout", f"no answer in {_ANSWER_S:g} s")]
 
     def ask() -> None:

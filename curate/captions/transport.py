@@ -1,4 +1,6 @@
-"""One HTTP request with JSON in and out, by the standard library, and what can become of it in words that rows and retries go by."""
+"""One HTTP request with JSON in and out, by the standard library, and what can become of it in words that rows and
+retries go by.
+"""
 
 import http.client
 import json
@@ -54,7 +56,9 @@ def json_request(url: str, body: Mapping[str, Any] | None, headers: Mapping[str,
     """The JSON that a POST of `body` (None: a GET) brings, in `timeout_s` altogether. Raises ChatError."""
     deadline_s = time.monotonic() + timeout_s
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", "Accept": "application/json", **headers})
+    request = urllib.request.Request(
+        url, data, {"Content-Type": "application/json", "Accept": "application/json", **headers}
+    )
     try:
         with _opener(url).open(request, timeout=timeout_s) as response:
             answer = _read(response, deadline_s)
@@ -94,7 +98,9 @@ def _of_status(error: urllib.error.HTTPError) -> ChatError:
         said = error.read(_CHUNK_BYTES)
     except (OSError, http.client.HTTPException):
         said = b""
-    return ChatError(f"http {error.code}", _reason(said) or str(error.reason), error.code in _PASSING, _wait_s(error.headers))
+    return ChatError(
+        f"http {error.code}", _reason(said) or str(error.reason), error.code in _PASSING, _wait_s(error.headers)
+    )
 
 
 def _reason(said: bytes) -> str:

@@ -1,4 +1,6 @@
-"""Out of what a language model answered, the sentences: no JSON, markdown, lists, thoughts, control characters or broken encoding."""
+"""Out of what a language model answered, the sentences: no JSON, markdown, lists, thoughts, control characters or
+broken encoding.
+"""
 
 import json
 import re
@@ -9,7 +11,9 @@ _KEYS = ("caption", "description", "text", "summary", "answer", "output")
 _FENCE = re.compile(r"^\s*```[\w-]*\s*\n?(.*?)\n?\s*```\s*$", re.DOTALL)
 _CUT_OFF_JSON = re.compile(rf'"(?:{"|".join(_KEYS)})"\s*:\s*"((?:[^"\\]|\\.)+)', re.IGNORECASE)
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL | re.IGNORECASE)
-_TOKEN = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?(?:s|pad|bos|eos|unk|start_of_text|end_of_text|image|video)>", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|</?(?:s|pad|bos|eos|unk|start_of_text|end_of_text|image|video)>", re.IGNORECASE
+)
 _BULLET = re.compile(r"^\s*(?:[-*+•·]\s+|\d{1,2}[.)]\s+|#{1,6}\s+|>\s+)")
 _EMPHASIS = re.compile(r"(\*\*|__|`)(?=\S)(.+?)(?<=\S)\1|(?<!\w)\*(?=\S)([^*\n]+?)(?<=\S)\*(?!\w)")
 _QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "'": "'", "‘": "’", "「": "」"}
@@ -19,20 +23,26 @@ _HIGH_RUN = re.compile(f"[{''.join(map(re.escape, _HIGH_BYTES))}]{{2,}}")
 
 
 def mended(text: str) -> tuple[str, list[str]]:
-    """Text of plain characters in NFC; flags `mojibake` (mended, or characters lost) and `control` (some were taken out)."""
+    """Text of plain characters in NFC; flags `mojibake` (mended, or characters lost) and `control` (some were taken
+    out).
+    """
     flags = []
     fixed = _mended_encoding(text)
     plain = fixed.replace("\ufffd", "")
     if plain != text:
         flags.append("mojibake")
-    kept = "".join(c if c in "\n\t\u200c\u200d" or unicodedata.category(c)[0] != "C" else " " for c in plain.replace("\r\n", "\n"))
+    kept = "".join(
+        c if c in "\n\t\u200c\u200d" or unicodedata.category(c)[0] != "C" else " " for c in plain.replace("\r\n", "\n")
+    )
     if kept != plain.replace("\r\n", "\n"):
         flags.append("control")
     return unicodedata.normalize("NFC", kept), flags
 
 
 def _mended_encoding(text: str) -> str:
-    """UTF-8 that was read as Windows-1252 is two or more such characters in a row that make sense as UTF-8, which no language writes."""
+    """UTF-8 that was read as Windows-1252 is two or more such characters in a row that make sense as UTF-8, which no
+    language writes.
+    """
 
     def of_run(run: re.Match[str]) -> str:
         try:
@@ -44,7 +54,9 @@ def _mended_encoding(text: str) -> str:
 
 
 def unwrapped(text: str) -> tuple[str, list[str]]:
-    """The sentences in one line; flag `markup` where something was around them, `unfinished` where JSON breaks off in the text."""
+    """The sentences in one line; flag `markup` where something was around them, `unfinished` where JSON breaks off in
+    the text.
+    """
     bare = _TOKEN.sub(" ", _THOUGHT.sub(" ", text)).strip()
     flags = ["markup"] if bare != text.strip() else []
     fenced = _FENCE.match(bare)
@@ -85,7 +97,11 @@ def _strings(tree: Any) -> str:
 
 
 def _one_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip() and not re.fullmatch(r"\s*(?:[-*_=]\s*){3,}|\s*```\w*\s*", line)]
+    lines = [
+        line
+        for line in text.splitlines()
+        if line.strip() and not re.fullmatch(r"\s*(?:[-*_=]\s*){3,}|\s*```\w*\s*", line)
+    ]
     bulleted = [_BULLET.match(line) is not None for line in lines]
     plain = [_EMPHASIS.sub(lambda m: m[2] or m[3], _BULLET.sub("", line)).strip() for line in lines]
     ended = [_ended(line) if mark and len(lines) > 1 else line for line, mark in zip(plain, bulleted, strict=True)]

@@ -1,7 +1,9 @@
-"""Vision-language networks of transformers, from a folder of this machine: pictures of a clip to text. Safetensors only, no foreign code.
+"""Vision-language networks of transformers, from a folder of this machine: pictures of a clip to text. Safetensors
+only, no foreign code.
 
-BLIP-2 (Li et al. 2023, arXiv 2301.12597) sees several pictures as VideoBLIP does, which wrote the second captions of the SVD paper: the
-patches of all pictures stand side by side when the Q-Former looks at them. Networks of the chat kind see each picture by itself.
+BLIP-2 (Li et al. 2023, arXiv 2301.12597) sees several pictures as VideoBLIP does, which wrote the second captions of
+the SVD paper: the patches of all pictures stand side by side when the Q-Former looks at them. Networks of the chat kind
+see each picture by itself.
 """
 
 import json
@@ -12,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CHAT_PROMPT = (
-    "These are frames of one short video clip, in their order. Describe the clip in one to three plain sentences: who or what is seen, "
-    "what happens, and how the camera moves. Say only what is visible."
+    "These are frames of one short video clip, in their order. Describe the clip in one to three plain sentences: who"
+    " or what is seen, what happens, and how the camera moves. Say only what is visible."
 )
 BLIP2 = "blip-2"
 
@@ -34,7 +36,9 @@ class VisionLanguage:
     """Ready to write."""
 
     def __init__(self, folder: Path, device: str) -> None:
-        """folder: as `save_pretrained` of network and processor write it. Raises UserError, one line, where it cannot be loaded."""
+        """folder: as `save_pretrained` of network and processor write it. Raises UserError, one line, where it cannot
+        be loaded.
+        """
         import torch
 
         check_transformers()
@@ -52,18 +56,25 @@ class VisionLanguage:
                 self._processor.image_token = AddedToken(self._processor.image_token, normalized=False, special=True)
             if self._network.config.image_token_index is None or self._processor.num_query_tokens is None:
                 raise UserError(
-                    f"{folder} is of a BLIP-2 whose files name no image token: fetch its files again, or save it with transformers >= 4.50"
+                    f"{folder} is of a BLIP-2 whose files name no image token: fetch its files again, or save it with"
+                    " transformers >= 4.50"
                 )
 
-    def captions(self, clips: Sequence[Sequence[np.ndarray]], prompt: str | None, max_tokens: int, n_beams: int) -> list[tuple[str, bool]]:
-        """Of each clip, its pictures uint8 [H, W, 3] RGB (of a BLIP-2, the same number of each) -> (text, whether it came to its end).
+    def captions(
+        self, clips: Sequence[Sequence[np.ndarray]], prompt: str | None, max_tokens: int, n_beams: int
+    ) -> list[tuple[str, bool]]:
+        """Of each clip, its pictures uint8 [H, W, 3] RGB (of a BLIP-2, the same number of each) -> (text, whether it
+        came to its end).
 
-        prompt: None for none of BLIP-2, and for `CHAT_PROMPT` of others. The likeliest text: nothing is drawn by chance.
+        prompt: None for none of BLIP-2, and for `CHAT_PROMPT` of others. The likeliest text: nothing is drawn by
+        chance.
         """
         import torch
 
         inputs = (
-            self._of_blip2(clips, prompt or "") if self.kind == BLIP2 else self._of_chat(clips, CHAT_PROMPT if prompt is None else prompt)
+            self._of_blip2(clips, prompt or "")
+            if self.kind == BLIP2
+            else self._of_chat(clips, CHAT_PROMPT if prompt is None else prompt)
         )
         fixed = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         with torch.inference_mode():
@@ -73,7 +84,9 @@ class VisionLanguage:
     def _of_chat(self, clips: Sequence[Sequence[np.ndarray]], prompt: str) -> Any:
         texts = [self._question(len(pictures), prompt) for pictures in clips]
         start = self._processor.tokenizer.bos_token
-        twice = {"add_special_tokens": False} if start and texts[0].startswith(start) else {}  # the template has put it there
+        twice = (
+            {"add_special_tokens": False} if start and texts[0].startswith(start) else {}
+        )  # the template has put it there
         inputs = self._processor(text=texts, images=_images(clips), padding=True, return_tensors="pt", **twice)
         return inputs.to(self._device, self._dtype)
 
@@ -81,12 +94,18 @@ class VisionLanguage:
         if not getattr(self._processor, "chat_template", None):
             return f"{getattr(self._processor, 'image_token', '<image>') * n_pictures}\n{prompt}"
         content = [*({"type": "image"} for _ in range(n_pictures)), {"type": "text", "text": prompt}]
-        return str(self._processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False))
+        return str(
+            self._processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            )
+        )
 
     def _of_blip2(self, clips: Sequence[Sequence[np.ndarray]], prompt: str) -> Any:
         """pixel_values [B, pictures, 3, H, W]; the text counts the image as once."""
         flat = [image for images in _images(clips) for image in images]
-        inputs = self._processor(text=[prompt] * len(clips), images=flat, return_tensors="pt").to(self._device, self._dtype)
+        inputs = self._processor(text=[prompt] * len(clips), images=flat, return_tensors="pt").to(
+            self._device, self._dtype
+        )
         inputs["pixel_values"] = inputs["pixel_values"].unflatten(0, (len(clips), -1))
         return inputs
 
@@ -111,7 +130,9 @@ def _without_prompt(tokens: "Tensor", prompt: "Tensor") -> "Tensor":
 
 
 def _sees_pictures_side_by_side(network: Any) -> None:
-    """BLIP-2's vision network takes [B, T, 3, H, W], and gives the patches of a clip's T pictures as if they were of one."""
+    """BLIP-2's vision network takes [B, T, 3, H, W], and gives the patches of a clip's T pictures as if they were of
+    one.
+    """
     from torch import nn
 
     class SideBySide(nn.Module):
@@ -141,15 +162,23 @@ def _loaded(folder: Path, kind: str, dtype: Any) -> tuple[Any, Any]:
     transformers.utils.logging.disable_progress_bar()
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     named = "dtype" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56) else "torch_dtype"
-    network_class: Any = transformers.Blip2ForConditionalGeneration if kind == BLIP2 else transformers.AutoModelForImageTextToText
+    network_class: Any = (
+        transformers.Blip2ForConditionalGeneration if kind == BLIP2 else transformers.AutoModelForImageTextToText
+    )
     processor_class: Any = transformers.Blip2Processor if kind == BLIP2 else transformers.AutoProcessor
     try:
         processor = processor_class.from_pretrained(folder, **safe)
-        network, report = network_class.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **{named: dtype}, **safe)
+        network, report = network_class.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, **{named: dtype}, **safe
+        )
     except Exception as error:  # damaged or foreign files make the readers fail in any way
-        raise UserError(f"caption_video.network: {folder} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(
+            f"caption_video.network: {folder} cannot be loaded: {' '.join(str(error).split())[:200]}"
+        ) from None
     if report["missing_keys"]:
-        raise UserError(f"caption_video.network: {folder} holds no whole network: {min(report['missing_keys'])} is missing")
+        raise UserError(
+            f"caption_video.network: {folder} holds no whole network: {min(report['missing_keys'])} is missing"
+        )
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise UserError(f"caption_video.network: {folder} holds no processor of pictures and text beside its network")
     return processor, network

@@ -1,7 +1,8 @@
 """SpriteWorld: demo videos rendered from a seed, with a table of everything that was planted in them.
 
-Textured sprites move over natural-looking backdrops by simple laws; shots are cut, dissolved and faded together, half of
-them carry a defect a curation tool must find, and the files come in the containers and codecs that people really have.
+Textured sprites move over natural-looking backdrops by simple laws; shots are cut, dissolved and faded together, half
+of them carry a defect a curation tool must find, and the files come in the containers and codecs that people really
+have.
 """
 
 from collections.abc import Callable
@@ -9,20 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curate.demo.plan import VideoPlan
+    from clipmill.curate.demo.plan import VideoPlan
 
 
 def render(folder: Path, minutes: float = 2.0, seed: int = 0, progress: Callable[[str], None] | None = None) -> Path:
     """Write about `minutes` of source videos (one at least), sidecar texts and the truth table below `folder`.
 
     The same (minutes, seed) give the same bytes of frames. `progress` is called with each file's name when it is done.
-    Returns the path of `truth.parquet` (columns documented in curate.demo.truth). Raises UserError where the folder
-    cannot be written or `minutes` is not positive and finite.
+    Returns the path of `truth.parquet` (columns documented in clipmill.curate.demo.truth). Raises UserError where the
+    folder cannot be written or `minutes` is not positive and finite.
     """
-    from curate.demo.plan import make_plan
-    from curate.demo.sidecars import write_sidecars
-    from curate.demo.truth import write_truth
-    from curate.errors import UserError
+    from clipmill.curate.demo.plan import make_plan
+    from clipmill.curate.demo.sidecars import write_sidecars
+    from clipmill.curate.demo.truth import write_truth
+    from clipmill.curate.errors import UserError
 
     if not 0 < minutes < 10_000:
         raise UserError(f"--minutes must be above 0, got {minutes}")
@@ -43,11 +44,11 @@ def render_video(videos: "list[VideoPlan]", video: "VideoPlan", folder: Path) ->
     """Render and encode one file of the plan `videos`; returns its truth rows."""
     import cv2
 
-    from curate.demo.compose import frames
-    from curate.demo.shot import Shot
-    from curate.demo.timeline import make_timeline
-    from curate.demo.truth import video_rows
-    from curate.demo.writer import count_frames, open_writer
+    from clipmill.curate.demo.compose import frames
+    from clipmill.curate.demo.shot import Shot
+    from clipmill.curate.demo.timeline import make_timeline
+    from clipmill.curate.demo.truth import video_rows
+    from clipmill.curate.demo.writer import count_frames, open_writer
 
     path = folder / video.file
     path.parent.mkdir(parents=True, exist_ok=True)

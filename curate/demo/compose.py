@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from curate.demo.shot import Shot
-from curate.demo.timeline import Span, Timeline
+from clipmill.curate.demo.shot import Shot
+from clipmill.curate.demo.timeline import Span, Timeline
 
 
 def weights(kind: str, position: float) -> tuple[float, float]:

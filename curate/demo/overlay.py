@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 WORDS = (
-    "HARBOUR", "MORNING", "NEWS", "LIVE", "EPISODE", "SUMMER", "TONIGHT", "WATCH", "STORY", "GARDEN", "WINTER", "FOLLOW",
-    "MUSIC", "TRAVEL", "COFFEE", "SIMPLE", "RECIPE", "PART TWO", "BREAKING", "OFFER", "SUBSCRIBE", "TOMORROW", "MARKET", "RIVER",
+    "HARBOUR", "MORNING", "NEWS", "LIVE", "EPISODE", "SUMMER", "TONIGHT", "WATCH", "STORY", "GARDEN", "WINTER",
+    "FOLLOW",
+    "MUSIC", "TRAVEL", "COFFEE", "SIMPLE", "RECIPE", "PART TWO", "BREAKING", "OFFER", "SUBSCRIBE", "TOMORROW",
+    "MARKET", "RIVER",
 )  # fmt: skip
 EM_MAX = 0.15  # of the short side
 
@@ -44,7 +46,9 @@ def _ink(text: str, em_px: float) -> np.ndarray:
 
 
 def _lines(rng: np.random.Generator, width_px: int, height_px: int, share: float | None) -> list[np.ndarray]:
-    """Ink of as many lines as it takes to fill `share` of the picture; one short line at the size of a subtitle for None."""
+    """Ink of as many lines as it takes to fill `share` of the picture; one short line at the size of a subtitle for
+    None.
+    """
     short = min(width_px, height_px)
     if share is None:
         return [_ink(" ".join(rng.choice(WORDS, 2, replace=False)).capitalize(), 0.065 * short)]
@@ -61,7 +65,9 @@ def _lines(rng: np.random.Generator, width_px: int, height_px: int, share: float
 
 
 def make_overlay(rng: np.random.Generator, width_px: int, height_px: int, share: float | None) -> Overlay:
-    """White lines on a dark translucent panel. `share`: of the picture inside the lines' tight boxes, at least; None: a caption line."""
+    """White lines on a dark translucent panel. `share`: of the picture inside the lines' tight boxes, at least; None: a
+    caption line.
+    """
     lines = _lines(rng, width_px, height_px, share)
     gap = max(4, round(0.035 * min(width_px, height_px)))
     panel_w, panel_h = max(i.shape[1] for i in lines) + 2 * gap, sum(i.shape[0] + gap for i in lines) + gap

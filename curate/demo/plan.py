@@ -61,8 +61,9 @@ FORMATS = (
 class ShotPlan:
     """key: (seed, video, shot), the source of the shot's randomness; a duplicate carries its original's.
 
-    entry: transition into the shot (hard, dissolve, fade), None for a video's first. picture: (width, height) px that the
-    scene is drawn at before it is scaled into the file. pillars_px: black columns on either side of this shot alone.
+    entry: transition into the shot (hard, dissolve, fade), None for a video's first. picture: (width, height) px that
+    the scene is drawn at before it is scaled into the file. pillars_px: black columns on either side of this shot
+    alone.
     """
 
     key: tuple[int, int, int]
@@ -127,8 +128,12 @@ def _may_hold(defect: str, fmt: Format, shot: int, n_shots: int) -> bool:
     return not (fmt.bars_px and defect in ("near_black", "blockiness"))
 
 
-def _place_defects(shots: dict[Slot, ShotPlan], formats: list[Format], per_class: int, rng: np.random.Generator) -> None:
-    """Deal each class to `per_class` free slots. Film shots already count as letterboxed and take text and blur at most."""
+def _place_defects(
+    shots: dict[Slot, ShotPlan], formats: list[Format], per_class: int, rng: np.random.Generator
+) -> None:
+    """Deal each class to `per_class` free slots. Film shots already count as letterboxed and take text and blur at
+    most.
+    """
     counts = {v: 1 + max(s for w, s in shots if w == v) for v, _ in shots}
     free = [slot for slot in rng.permutation(np.array(sorted(shots))).tolist() if not formats[slot[0]].bars_px]
     for _ in range(per_class):
@@ -140,7 +145,9 @@ def _place_defects(shots: dict[Slot, ShotPlan], formats: list[Format], per_class
     for slot in [tuple(s) for s in free if formats[s[0]].widescreen][: max(1, per_class // 3)]:
         pillars = (formats[slot[0]].width - formats[slot[0]].height * 4 // 3) // 16 * 8
         fmt = formats[slot[0]]
-        shots[slot] = replace(shots[slot], defects=("letterbox",), pillars_px=pillars, picture=(fmt.width - 2 * pillars, fmt.height))
+        shots[slot] = replace(
+            shots[slot], defects=("letterbox",), pillars_px=pillars, picture=(fmt.width - 2 * pillars, fmt.height)
+        )
 
 
 def _fits(defect: str, slot: Slot, shots: dict[Slot, ShotPlan], formats: list[Format], counts: dict[int, int]) -> bool:
@@ -152,7 +159,9 @@ def _fits(defect: str, slot: Slot, shots: dict[Slot, ShotPlan], formats: list[Fo
 
 def _pair_duplicates(shots: dict[Slot, ShotPlan], formats: list[Format]) -> None:
     """Give every duplicate an original: a clean shot of another widescreen file in another codec, each used once."""
-    originals = [s for s in sorted(shots) if not shots[s].defects and formats[s[0]].widescreen and formats[s[0]].keep_bytes == 1]
+    originals = [
+        s for s in sorted(shots) if not shots[s].defects and formats[s[0]].widescreen and formats[s[0]].keep_bytes == 1
+    ]
     for slot in [s for s in sorted(shots) if "duplicate" in shots[s].defects]:
         source = next((o for o in originals if formats[o[0]].codec != formats[slot[0]].codec), None)
         if source is None:
@@ -173,8 +182,8 @@ def _add_second_defects(shots: dict[Slot, ShotPlan]) -> None:
 def _choose_transitions(shots: dict[Slot, ShotPlan], rng: np.random.Generator) -> None:
     """Hard cuts everywhere, then most of the unambiguous boundaries become gradual, one fade for two dissolves.
 
-    Next to black, flicker or a change of borders a gradual transition has no clear extent, so those stay hard; so do the
-    ends of a shot that appears twice, or the two would show different parts of it once the transition is cut off.
+    Next to black, flicker or a change of borders a gradual transition has no clear extent, so those stay hard; so do
+    the ends of a shot that appears twice, or the two would show different parts of it once the transition is cut off.
     """
     inner = [s for s in sorted(shots) if s[1] > 0]
     for slot in inner:
@@ -192,7 +201,9 @@ def _needs_hard_ends(shot: ShotPlan) -> bool:
 
 
 def _finish(shots: dict[Slot, ShotPlan], formats: list[Format], rng: np.random.Generator) -> None:
-    """Frozen shots get the static law; a quarter of the clean ones carry a small caption line, below any sensible limit."""
+    """Frozen shots get the static law; a quarter of the clean ones carry a small caption line, below any sensible
+    limit.
+    """
     for slot in sorted(shots):
         if "static" in shots[slot].defects:
             shots[slot] = replace(shots[slot], law="static")
@@ -208,7 +219,9 @@ def make_plan(minutes: float, seed: int) -> list[VideoPlan]:
     n_shots = max(2, round(60 * minutes / len(named) / mean_s))
     rng = np.random.default_rng((seed, 0))
     laws = [LAWS[i % len(LAWS)] for i in rng.permutation(n_shots * len(named))]
-    shots = {(v, s): _clean_shot(seed, v, s, f, laws[v * n_shots + s]) for v, f in enumerate(formats) for s in range(n_shots)}
+    shots = {
+        (v, s): _clean_shot(seed, v, s, f, laws[v * n_shots + s]) for v, f in enumerate(formats) for s in range(n_shots)
+    }
     per_class = max(1, round(0.07 * len(shots)))
     _place_defects(shots, formats, per_class, rng)
     _pair_duplicates(shots, formats)

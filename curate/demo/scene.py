@@ -1,7 +1,7 @@
 """One shot's world: a backdrop under a camera, and sprites that follow motion laws exactly, at any time.
 
-Lengths are short sides of the picture, origin at its centre, x right, y down; time is in seconds. Nothing is integrated:
-position is a closed form of time, so any frame rate, and any frame alone, shows the same motion.
+Lengths are short sides of the picture, origin at its centre, x right, y down; time is in seconds. Nothing is
+integrated: position is a closed form of time, so any frame rate, and any frame alone, shows the same motion.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from curate.demo.textures import HALO
+from clipmill.curate.demo.textures import HALO
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Sprite:
 
 @dataclass(frozen=True)
 class Scene:
-    """backdrop: periodic uint8 [h, w, 3] tile, 1 short side = `short_side_px` of its pixels; sprites from back to front."""
+    """backdrop: periodic uint8 [h, w, 3] tile, 1 short side = `short_side_px` of its pixels; sprites from back to
+    front.
+    """
 
     backdrop: np.ndarray
     camera: Path
@@ -105,19 +107,24 @@ class Scene:
         to_tile = np.array([[k, 0, (n - 1) / 2], [0, k, (n - 1) / 2], [0, 0, 1]]) @ np.linalg.inv(screen)
         to_tile[:2, 2] += to_tile[:2, :2] @ (x0, y0)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        patch = cv2.warpAffine(sprite.tile, to_tile[:2], (int(x1 - x0), int(y1 - y0)), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        patch = cv2.warpAffine(
+            sprite.tile, to_tile[:2], (int(x1 - x0), int(y1 - y0)), flags=flags, borderMode=cv2.BORDER_CONSTANT
+        )
         region = picture[y0:y1, x0:x1]
         region[:] = (region * (1 - patch[..., 3:]) + patch[..., :3] + 0.5).astype(np.uint8)
 
     def flow_magnitude(self, t_s: float, step_s: float = 1 / 240) -> tuple[np.ndarray, np.ndarray]:
         """Apparent speed of what is visible: (float64 [h, w] short sides per second, bool [h, w] covered by a sprite).
 
-        Exact geometry by central difference on a grid of about 36 points per short side; nothing is estimated from pixels.
+        Exact geometry by central difference on a grid of about 36 points per short side; nothing is estimated from
+        pixels.
         """
         cell = self.short_side_px / 36
         xs, ys = np.meshgrid(np.arange(cell / 2, self.width_px, cell), np.arange(cell / 2, self.height_px, cell))
         points = np.linalg.inv(self._to_px()) @ np.stack([xs.ravel(), ys.ravel(), np.ones(xs.size)])
-        speed = _speed(points, self.camera.matrix(t_s - step_s), self.camera.matrix(t_s + step_s), self.camera.matrix(t_s)) / (2 * step_s)
+        speed = _speed(
+            points, self.camera.matrix(t_s - step_s), self.camera.matrix(t_s + step_s), self.camera.matrix(t_s)
+        ) / (2 * step_s)
         covered = np.zeros(xs.size, bool)
         for sprite in self.sprites:
             before, now, after = (self.sprite_matrix(sprite, t) for t in (t_s - step_s, t_s, t_s + step_s))

@@ -6,11 +6,11 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from curate.demo.captions import caption
-from curate.demo.overlay import Overlay, make_overlay
-from curate.demo.plan import ShotPlan
-from curate.demo.scene import Path, Scene, Sprite
-from curate.demo.textures import SHAPES, STYLES, backdrop, palette, sprite
+from clipmill.curate.demo.captions import caption
+from clipmill.curate.demo.overlay import Overlay, make_overlay
+from clipmill.curate.demo.plan import ShotPlan
+from clipmill.curate.demo.scene import Path, Scene, Sprite
+from clipmill.curate.demo.textures import SHAPES, STYLES, backdrop, palette, sprite
 
 TILE = 1.5  # the backdrop's period, in pictures
 TEXT_SHARE = (0.12, 0.18)  # of the picture, at least
@@ -18,7 +18,13 @@ BLUR_SIGMA = 0.012  # of the short side
 BLACK_GAIN = 0.045  # the brightest pixel is about 11 of 255
 FLICKER = 0.16  # change of gain, at most; each frame goes the other way
 JPEG_QUALITY = 5
-DIAMETERS = {"pan": (0.40, 0.56), "zoom": (0.40, 0.56), "linear": (0.42, 0.58), "bounce": (0.40, 0.52), "rotate": (0.50, 0.70)}
+DIAMETERS = {
+    "pan": (0.40, 0.56),
+    "zoom": (0.40, 0.56),
+    "linear": (0.42, 0.58),
+    "bounce": (0.40, 0.52),
+    "rotate": (0.50, 0.70),
+}
 COUNTS = {"pan": 5, "zoom": 4, "linear": 3, "bounce": 3, "rotate": 2}
 
 
@@ -27,7 +33,9 @@ def _pair(v: np.ndarray) -> tuple[float, float]:
 
 
 def _scatter(rng: np.random.Generator, count: int, half: np.ndarray, centre: np.ndarray) -> list[np.ndarray]:
-    """Points in the box centre +- half, far from each other: the best of a few candidates each time (Mitchell, 1991)."""
+    """Points in the box centre +- half, far from each other: the best of a few candidates each time (Mitchell,
+    1991).
+    """
     points = [centre + half * rng.uniform(-0.8, 0.8, 2)]
     while len(points) < count:
         candidates = centre + half * rng.uniform(-0.95, 0.95, (16, 2))
@@ -51,8 +59,12 @@ def _camera_law(rng: np.random.Generator, law: str, half: np.ndarray, clean_s: f
     return Path(velocity=_pair(velocity)), [Path(origin=_pair(p)) for p in places]
 
 
-def _sprite_law(rng: np.random.Generator, law: str, half: np.ndarray, clean_s: float, diameter: float) -> tuple[Path, list[Path]]:
-    """Linear, bounce or rotate: the sprites move on the screen; the backdrop drifts slowly, or stands as on a tripod."""
+def _sprite_law(
+    rng: np.random.Generator, law: str, half: np.ndarray, clean_s: float, diameter: float
+) -> tuple[Path, list[Path]]:
+    """Linear, bounce or rotate: the sprites move on the screen; the backdrop drifts slowly, or stands as on a
+    tripod.
+    """
     count = COUNTS[law]
     along, speed = (np.array([1, 0.5]) if half[0] > half[1] else np.array([0.5, 1])), rng.uniform(0.25, 0.38)
     drift = rng.uniform(0.03, 0.05) * (law == "rotate" or rng.random() < 0.5)
@@ -198,7 +210,10 @@ class Shot:
             return MotionTruth(None, None, 0.0, float(self.scene.flow_magnitude(0.0)[1].mean()))
         moving = camera if law == "pan" else first
         law_speed = float(np.hypot(*moving.velocity)) if law in ("pan", "linear", "bounce") else None
-        rates = {"rotate": float(np.mean([abs(s.path.spin) for s in self.scene.sprites])), "zoom": abs(camera.zoom_rate)}
+        rates = {
+            "rotate": float(np.mean([abs(s.path.spin) for s in self.scene.sprites])),
+            "zoom": abs(camera.zoom_rate),
+        }
         fields = [self.scene.flow_magnitude(t) for t in np.arange(0.1, self.plan.clean_s, 0.2)]
         mean_speed, share = (float(np.mean([f[i].mean() for f in fields])) for i in (0, 1))
         return MotionTruth(law_speed, rates.get(law), mean_speed, share)

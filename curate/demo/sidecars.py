@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from curate.demo.plan import VideoPlan
+from clipmill.curate.demo.plan import VideoPlan
 
 LICENSES = ("CC0-1.0", "CC-BY-4.0", "Apache-2.0")
 
@@ -29,5 +29,12 @@ def write_sidecars(videos: list[VideoPlan], rows: list[dict[str, Any]], folder: 
         for video, license_name in zip(videos[2:5], LICENSES, strict=True):
             title, caption = _words(video, rows)
             table.writerow(
-                [video.file, title, caption, "synthetic;sprites", license_name, f"https://example.org/{title.replace(' ', '-')}"]
+                [
+                    video.file,
+                    title,
+                    caption,
+                    "synthetic;sprites",
+                    license_name,
+                    f"https://example.org/{title.replace(' ', '-')}",
+                ]
             )

@@ -1,6 +1,7 @@
 """Pictures that SpriteWorld moves about: backdrops with the 1/f spectrum of natural images, and sprites cut from them.
 
-Everything is drawn from a numpy Generator, so a seed fixes every pixel. Backdrops are periodic: a camera may travel for ever.
+Everything is drawn from a numpy Generator, so a seed fixes every pixel. Backdrops are periodic: a camera may travel for
+ever.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ class Palette:
 def oklch(lightness: float, chroma: float, hue_deg: float) -> np.ndarray:
     """OKLCH -> sRGB, float32 [3] in 0 to 255 (B. Ottosson, "A perceptual color space for image processing", 2020)."""
     a, b = chroma * np.cos(np.radians(hue_deg)), chroma * np.sin(np.radians(hue_deg))
-    lms = np.array([[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]])
+    lms = np.array(
+        [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+    )
     to_rgb = np.array(
         [
             [4.0767416621, -3.3077115913, 0.2309699292],
@@ -135,7 +138,9 @@ def _outline(rng: np.random.Generator, shape: str, theta: np.ndarray) -> np.ndar
 
 
 def _pattern(rng: np.random.Generator, size: int, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Where the sprite shows its second colour, float32 [S, S] 0 to 1: wedges, bands or marble, so that a turn is seen."""
+    """Where the sprite shows its second colour, float32 [S, S] 0 to 1: wedges, bands or marble, so that a turn is
+    seen.
+    """
     kind = rng.integers(0, 3)
     warp = 0.5 * noise(rng, size, size, 1.8)
     if kind == 0:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from curate.demo.plan import Format, VideoPlan
+from clipmill.curate.demo.plan import Format, VideoPlan
 
 VFR_TICKS = (20, 20, 20, 20, 40, 20, 60)  # of 1/600 s: 30 frames per second with dropped frames, as phones record
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.demo.plan import VideoPlan
-from curate.demo.shot import Shot
-from curate.demo.timeline import Span, Timeline
+from clipmill.curate.demo.plan import VideoPlan
+from clipmill.curate.demo.shot import Shot
+from clipmill.curate.demo.timeline import Span, Timeline
 
 TOLERANCE_FRAMES = 2
 FILE = "truth.parquet"
@@ -16,19 +16,31 @@ _COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "file": (pa.string(), "path below the demo folder, with /"),
     "row": (pa.string(), "shot | transition"),
     "shot_index": (pa.int32(), "position of the shot in its file, from 0; of a transition: the shot it leads into"),
-    "start_frame": (pa.int32(), "shot: its first clean frame; hard cut: first frame of the new shot; gradual: first mixed frame"),
+    "start_frame": (
+        pa.int32(),
+        "shot: its first clean frame; hard cut: first frame of the new shot; gradual: first mixed frame",
+    ),
     "end_frame": (pa.int32(), "exclusive; equals start_frame for a hard cut"),
     "start_s": (pa.float64(), "s from the video's first frame, of start_frame"),
     "end_s": (pa.float64(), "s, exclusive"),
     "transition": (pa.string(), "into the shot: hard | dissolve | fade (through black); null for a video's first shot"),
     "accept_start_s": (pa.float64(), "transition: a boundary found from here (2 frames before it) ..."),
     "accept_end_s": (pa.float64(), "... to here, inclusive (2 frames after it) is right; null for shots"),
-    "defects": (pa.list_(pa.string()), "planted: static, text, letterbox, blur, blockiness, flicker, near_black, duplicate; empty = clean"),
+    "defects": (
+        pa.list_(pa.string()),
+        "planted: static, text, letterbox, blur, blockiness, flicker, near_black, duplicate; empty = clean",
+    ),
     "duplicate_of": (pa.string(), "file#shot_index of the shot that this one repeats; null otherwise"),
     "motion_law": (pa.string(), "linear | bounce | rotate | zoom | pan | static"),
-    "law_speed": (pa.float64(), "short sides/s: of the camera (pan), of each sprite (linear, bounce); null for other laws"),
+    "law_speed": (
+        pa.float64(),
+        "short sides/s: of the camera (pan), of each sprite (linear, bounce); null for other laws",
+    ),
     "law_rate": (pa.float64(), "1/s: radians (rotate), natural log of scale (zoom); null for other laws"),
-    "mean_speed": (pa.float64(), "short sides/s: apparent speed, mean over picture and clean span, without overlays; from geometry"),
+    "mean_speed": (
+        pa.float64(),
+        "short sides/s: apparent speed, mean over picture and clean span, without overlays; from geometry",
+    ),
     "sprite_share": (pa.float64(), "share of the picture covered by sprites, mean over the clean span"),
     "text_area": (pa.float64(), "tight boxes of the rendered lines over the picture inside its borders, 0 to 1"),
     "text_boxes": (pa.list_(pa.list_(pa.float32())), "x0, y0, x1, y1 in display px, one per line"),
@@ -93,7 +105,9 @@ def _what(videos: list[VideoPlan], video: VideoPlan, shot: Shot) -> dict[str, An
     }
 
 
-def video_rows(videos: list[VideoPlan], video: VideoPlan, timeline: Timeline, shots: list[Shot], n_decodable: int) -> list[dict[str, Any]]:
+def video_rows(
+    videos: list[VideoPlan], video: VideoPlan, timeline: Timeline, shots: list[Shot], n_decodable: int
+) -> list[dict[str, Any]]:
     """Rows of one file in the order of time; `n_decodable` counts the frames that can be read back from its start."""
     rows = []
     for span in timeline.spans:

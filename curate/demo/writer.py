@@ -1,4 +1,6 @@
-"""Encoding: one container and codec per demo file, single-threaded, without dates or random ids, so that files reproduce."""
+"""Encoding: one container and codec per demo file, single-threaded, without dates or random ids, so that files
+reproduce.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.demo.plan import Format
+from clipmill.curate.demo.plan import Format
 
 AUDIO_RATE = 48_000
 AUDIO_BLOCK = 1024
@@ -19,7 +21,11 @@ OPTIONS: dict[str, dict[str, str]] = {
     "libx265": {"preset": "ultrafast", "crf": "20", "x265-params": "pools=none:frame-threads=1:log-level=error"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "24", "b": "0"},
     "libsvtav1": {"preset": "11", "crf": "22", "svtav1-params": "lp=1"},
-    "mpeg4": {"flags": "+qscale", "global_quality": "118", "qmin": "1"},  # quantiser 1: at 2 its own blocks can be measured
+    "mpeg4": {
+        "flags": "+qscale",
+        "global_quality": "118",
+        "qmin": "1",
+    },  # quantiser 1: at 2 its own blocks can be measured
 }
 
 
@@ -58,7 +64,9 @@ class Writer:
 
         while self._phase < until_s * AUDIO_RATE:
             t = (self._phase + np.arange(AUDIO_BLOCK)) / AUDIO_RATE
-            frame = av.AudioFrame.from_ndarray(0.1 * np.sin(2 * np.pi * pitch_hz * t).astype(np.float32)[None], "fltp", "mono")
+            frame = av.AudioFrame.from_ndarray(
+                0.1 * np.sin(2 * np.pi * pitch_hz * t).astype(np.float32)[None], "fltp", "mono"
+            )
             frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, self._phase, Fraction(1, AUDIO_RATE)
             self._container.mux(self._audio.encode(frame))
             self._phase += AUDIO_BLOCK

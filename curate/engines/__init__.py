@@ -1,4 +1,5 @@
-"""Engines run a function over tasks in isolated workers. `local` uses processes on this machine; a cluster engine fits the same seam.
+"""Engines run a function over tasks in isolated workers. `local` uses processes on this machine; a cluster engine fits
+the same seam.
 
 An engine promises: every task comes back exactly once, as an `Outcome`; a task that crashes or hangs costs only itself;
 memory that a worker leaks is given back when the worker is recycled. Tasks write their own files; results are small.
@@ -13,7 +14,9 @@ Task = TypeVar("Task")
 
 @dataclass(frozen=True)
 class Outcome(Generic[Task]):
-    """What became of a task. status: ok | error (it raised) | crashed (its process died) | timeout (killed at its deadline)."""
+    """What became of a task. status: ok | error (it raised) | crashed (its process died) | timeout (killed at its
+    deadline).
+    """
 
     task: Task
     status: str
@@ -31,7 +34,8 @@ class Engine(Protocol):
         timeout_s: Callable[[Task], float],
         prepare: Callable[[], None],
     ) -> Iterator[Outcome[Task]]:
-        """Yields one `Outcome` for every task. function, prepare and tasks must pickle; function's results come back as `Outcome.value`.
+        """Yields one `Outcome` for every task. function, prepare and tasks must pickle; function's results come back as
+        `Outcome.value`.
         timeout_s: of a task, seconds after which it is killed.
         """
         ...

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
 
-from curate.engines import Outcome, Task
-from curate.engines.worker import Worker
+from clipmill.curate.engines import Outcome, Task
+from clipmill.curate.engines.worker import Worker
 
 # A worker that died may have been killed for its neighbour's memory: one more try on a fresh worker tells.
 _TRIES_AFTER_CRASH = 1
@@ -18,7 +18,9 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """workers: processes. recycle_after: tasks after which a worker is replaced, so that leaks in libraries stay bounded."""
+    """workers: processes. recycle_after: tasks after which a worker is replaced, so that leaks in libraries stay
+    bounded.
+    """
 
     workers: int
     recycle_after: int = 64

@@ -9,8 +9,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Generic
 
-from curate.engines import Outcome, Task
-from curate.errors import UserError
+from clipmill.curate.engines import Outcome, Task
+from clipmill.curate.errors import UserError
 
 # Importing the libraries of the annotators takes seconds, on a loaded machine a minute; more is a hang.
 _START_S = 600.0
@@ -20,11 +20,12 @@ _USER_ERROR = "user error"
 
 
 class Worker(Generic[Task]):
-    """Always spawned. It has one task at a time and shares nothing with its neighbours, so whatever way its process ends, it is known what
-    it was doing and no one else is held up. (Workers that take their tasks from one queue leave that open: a process may die with a task
-    that it has taken and not yet told.)
+    """Always spawned. It has one task at a time and shares nothing with its neighbours, so whatever way its process
+    ends, it is known what it was doing and no one else is held up. (Workers that take their tasks from one queue leave
+    that open: a process may die with a task that it has taken and not yet told.)
 
-    alive: not killed, dead or retired. busy: it has a task. n_tasks: given so far. deadline_s: of its task, on `time.monotonic`'s clock.
+    alive: not killed, dead or retired. busy: it has a task. n_tasks: given so far. deadline_s: of its task, on
+    `time.monotonic`'s clock.
     """
 
     def __init__(self, function: Callable[[Task], Any], prepare: Callable[[], None]) -> None:
@@ -57,11 +58,15 @@ class Worker(Generic[Task]):
 
     @property
     def signals(self) -> tuple[Connection, int]:
-        """What `multiprocessing.connection.wait` can wait for: one is ready when there is something to read or the process ended."""
+        """What `multiprocessing.connection.wait` can wait for: one is ready when there is something to read or the
+        process ended.
+        """
         return self._pipe, self._process.sentinel
 
     def outcome(self) -> Outcome[Task] | None:
-        """What became of the task, None while it is worked on. Kills the process at the deadline. Raises a UserError of the worker."""
+        """What became of the task, None while it is worked on. Kills the process at the deadline. Raises a UserError of
+        the worker.
+        """
         was_alive = self._process.is_alive()  # before the pipe is read: what came before the end counts
         if self._pipe.poll():
             return self._read()
@@ -70,7 +75,9 @@ class Worker(Generic[Task]):
         if time.monotonic() < self.deadline_s:
             return None
         self.kill()
-        limit = f"its deadline of {self._limit_s:g} s" if self._ready else f"its start, which took more than {_START_S:g} s"
+        limit = (
+            f"its deadline of {self._limit_s:g} s" if self._ready else f"its start, which took more than {_START_S:g} s"
+        )
         return self._ended("timeout", message=f"killed at {limit}")
 
     def _read(self) -> Outcome[Task] | None:

@@ -1,10 +1,12 @@
-"""A finished export in the layouts that other tools read: the clips are taken out of the shards byte for byte, nothing is encoded again."""
+"""A finished export in the layouts that other tools read: the clips are taken out of the shards byte for byte, nothing
+is encoded again.
+"""
 
 from pathlib import Path
 
-from curate.errors import UserError
-from curate.formats.publish import Written
-from curate.manifest import RunDir
+from clipmill.curate.errors import UserError
+from clipmill.curate.formats.publish import Written
+from clipmill.curate.manifest import RunDir
 
 FORMATS = ("hf", "folder")
 
@@ -14,21 +16,25 @@ def check_format(name: str, out: Path | None) -> None:
     if name and name not in FORMATS:
         raise UserError(f"there is no format {name!r}; there are: {', '.join(FORMATS)}")
     if out is not None and not name:
-        raise UserError(f"--out is where --format writes: add --format {' or '.join(FORMATS)}; shards always lie in the run")
+        raise UserError(
+            f"--out is where --format writes: add --format {' or '.join(FORMATS)}; shards always lie in the run"
+        )
 
 
 def write_format(run: RunDir, name: str, out: Path | None = None) -> Written:
-    """The exported clips of a run as `hf` (a folder for the `datasets` package) or `folder` (videos.txt beside prompts.txt).
+    """The exported clips of a run as `hf` (a folder for the `datasets` package) or `folder` (videos.txt beside
+    prompts.txt).
 
-    out: the folder to make, RUN/export-<name> where None. It appears whole or not at all; where it is up to date it stays, where it is an
-    older export of this command it is replaced. Raises UserError, one line: no shards yet, `out` is something else, the disk is full.
+    out: the folder to make, RUN/export-<name> where None. It appears whole or not at all; where it is up to date it
+    stays, where it is an older export of this command it is replaced. Raises UserError, one line: no shards yet, `out`
+    is something else, the disk is full.
     """
     check_format(name, None)
     target = out or run.root / f"export-{name}"
     if name == "hf":
-        from curate.formats.hugging_face import write_hugging_face
+        from clipmill.curate.formats.hugging_face import write_hugging_face
 
         return write_hugging_face(run, target)
-    from curate.formats.prompt_lists import write_prompt_lists
+    from clipmill.curate.formats.prompt_lists import write_prompt_lists
 
     return write_prompt_lists(run, target)

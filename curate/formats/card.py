@@ -1,4 +1,6 @@
-"""The dataset card of `--format hf`: Markdown below YAML, with the funnel, the frozen thresholds, the licences and what made the clips."""
+"""The dataset card of `--format hf`: Markdown below YAML, with the funnel, the frozen thresholds, the licences and what
+made the clips.
+"""
 
 import json
 import re
@@ -8,19 +10,26 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate import decisions
-from curate.fingerprints import library_version
-from curate.manifest import RunDir, read_table
-from curate.report import fmt
+from clipmill.curate import decisions
+from clipmill.curate.fingerprints import library_version
+from clipmill.curate.manifest import RunDir, read_table
+from clipmill.curate.report import fmt
 
 # Upper limits of the size categories that hubs know.
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 # Creative Commons licences as hubs spell them; any other text is "other" there, and stands in the card's own table.
 _CREATIVE_COMMONS = re.compile(r"cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-(2\.0|2\.5|3\.0|4\.0)")
 
 
 def card_text(run: RunDir, table: pa.Table, docs: Mapping[str, str], facts: Mapping[str, Any]) -> str:
-    """README.md. table: metadata of every clip (`curate.formats.hugging_face.metadata`). docs: column -> one line. facts: run.json.
+    """README.md. table: metadata of every clip (`clipmill.curate.formats.hugging_face.metadata`). docs: column -> one
+    line. facts: run.json.
 
     No path of the machine, and no time at which it was written: the same export gives the same card.
     """
@@ -42,7 +51,9 @@ def _front_matter(table: pa.Table) -> str:
 
 
 def _hub_licence(licences: Sequence[str | None]) -> str:
-    """One name for the whole set: `unknown` where none is stated, the licence where every clip has that one, else `other`."""
+    """One name for the whole set: `unknown` where none is stated, the licence where every clip has that one, else
+    `other`.
+    """
     stated = {None if name is None or not name.strip() else "-".join(name.lower().split()) for name in licences}
     if stated == {None}:
         return "unknown"
@@ -53,11 +64,11 @@ def _hub_licence(licences: Sequence[str | None]) -> str:
 def _opening(table: pa.Table, facts: Mapping[str, Any]) -> str:
     captioned, videos = len(table["text"].drop_null()), len(set(table["video_id"].to_pylist()))
     return (
-        f"# Video clips curated by clipmill\n\n{len(table):,} clips, {fmt.span(_seconds(table))} of video, of {videos:,} source videos; "
-        f"{captioned:,} have a caption. Each was kept by the policy `{facts['policy']}`, whose thresholds are below.\n\n"
-        "```python\nfrom datasets import load_dataset\n\n"
-        'clips = load_dataset("path/to/this/folder", split="train")\n'
-        "clip = clips[0]   # video (needs torchcodec), text, and every score\n```"
+        f"# Video clips curated by clipmill\n\n{len(table):,} clips, {fmt.span(_seconds(table))} of video, of"
+        f" {videos:,} source videos; {captioned:,} have a caption. Each was kept by the policy `{facts['policy']}`,"
+        " whose thresholds are below.\n\n```python\nfrom datasets import load_dataset\n\nclips ="
+        ' load_dataset("path/to/this/folder", split="train")\nclip = clips[0]   # video (needs torchcodec), text,'
+        " and every score\n```"
     )
 
 
@@ -86,7 +97,9 @@ def _filters(run: RunDir, facts: Mapping[str, Any]) -> str:
         asked = ", ".join(f"{k.replace('_', ' ')} {100 * v:.4g} %" for k, v in (filter_.requested or {}).items())
         values = "" if filter_.one_of is None else ", ".join(map(str, filter_.one_of))
         limits = [_exact(filter_.min), _exact(filter_.max), values, asked]
-        rows.append((f"`{filter_.column}`", *limits, *(fmt.count(step.get(k)) for k in ("entering", "dropped", "remaining"))))
+        rows.append(
+            (f"`{filter_.column}`", *limits, *(fmt.count(step.get(k)) for k in ("entering", "dropped", "remaining")))
+        )
     head = ("filter", "at least", "at most", "one of", "asked for", "clips in", "dropped here", "left")
     return f"## Filters\n\nPolicy `{policy.name}`, id `{note['policy_id']}`, in this order.\n\n" + _table(head, rows)
 
@@ -100,7 +113,9 @@ def _splits(table: pa.Table) -> str:
     for split in ("train", "val", "test"):
         own = table.filter(pa.array([name == split for name in table["split"].to_pylist()], pa.bool_()))
         if len(own):
-            rows.append((split, fmt.count(len(own)), fmt.count(len(set(own["video_id"].to_pylist()))), fmt.span(_seconds(own))))
+            rows.append(
+                (split, fmt.count(len(own)), fmt.count(len(set(own["video_id"].to_pylist()))), fmt.span(_seconds(own)))
+            )
     return "## Splits\n\nBy source video.\n\n" + _table(("split", "clips", "source videos", "length"), rows)
 
 
@@ -127,7 +142,10 @@ def _making(run: RunDir, facts: Mapping[str, Any]) -> str:
     encoded = f"{size}, {rate}, {codecs}, CRF {export['crf']}, no sound"
     how = f"packets copied at keyframes, nothing encoded ({codecs})" if export.get("copy") else encoded
     versions = {"clipmill": facts["clipmill_version"]} | facts["versions"]
-    lines = [f"Clips: {how}. Preset of the run: `{_preset(facts)}`.", f"Exported with PyAV {library_version('av')}. Curated with:"]
+    lines = [
+        f"Clips: {how}. Preset of the run: `{_preset(facts)}`.",
+        f"Exported with PyAV {library_version('av')}. Curated with:",
+    ]
     return "## How it was made\n\n" + "\n".join(lines) + "\n\n" + _table(("package", "version"), list(versions.items()))
 
 

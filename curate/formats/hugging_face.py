@@ -4,8 +4,8 @@ OUT/README.md                         the dataset card
 OUT/data/<split>/metadata.parquet     one row per clip: `file_name`, caption, scores, source, licence
 OUT/data/<split>/<clip_id>.mp4
 
-Each split has its own metadata file, because the loader gives every row of one file to every split that sees it. A hub takes about ten
-thousand files per folder; larger sets are better served by the shards themselves, with `webdataset`.
+Each split has its own metadata file, because the loader gives every row of one file to every split that sees it. A hub
+takes about ten thousand files per folder; larger sets are better served by the shards themselves, with `webdataset`.
 """
 
 from pathlib import Path
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import schema
-from curate.finish import read_run_json
-from curate.formats.card import card_text
-from curate.formats.clips import best_caption, exported_clips, write_clips
-from curate.formats.publish import Written, publish
-from curate.manifest import RunDir, fingerprint, read_table, write_atomic
+from clipmill.curate import schema
+from clipmill.curate.finish import read_run_json
+from clipmill.curate.formats.card import card_text
+from clipmill.curate.formats.clips import best_caption, exported_clips, write_clips
+from clipmill.curate.formats.publish import Written, publish
+from clipmill.curate.manifest import RunDir, fingerprint, read_table, write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,12 +57,15 @@ def write_hugging_face(run: RunDir, out: Path) -> Written:
     docs = _docs(table, facts)
     card = card_text(run, table, docs, facts)
     state = fingerprint({"version": HUGGING_FACE_VERSION, "card": card, "rows": table.to_pylist()})
-    reused = publish(out, state, int(rows["size"].sum()), len(rows), lambda folder: _fill(run, rows, table, card, folder))
+    reused = publish(
+        out, state, int(rows["size"].sum()), len(rows), lambda folder: _fill(run, rows, table, card, folder)
+    )
     return Written(out, len(rows), reused=reused)
 
 
 def metadata(run: RunDir, rows: "pd.DataFrame", facts: dict[str, Any]) -> pa.Table:
-    """One row per clip of `rows`, in their order: the columns of `_ABOUT` and the annotators' scores that are plain values.
+    """One row per clip of `rows`, in their order: the columns of `_ABOUT` and the annotators' scores that are plain
+    values.
 
     No path of the machine is in it. Types are the manifest's, in every split alike.
     """
@@ -82,7 +85,9 @@ def metadata(run: RunDir, rows: "pd.DataFrame", facts: dict[str, Any]) -> pa.Tab
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind))
+    return not (
+        pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind)
+    )
 
 
 def _docs(table: pa.Table, facts: dict[str, Any]) -> dict[str, str]:

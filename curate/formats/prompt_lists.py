@@ -1,20 +1,22 @@
-"""`--format folder`: videos/, videos.txt and prompts.txt, the layout that diffusers' CogVideoX scripts and finetrainers read.
+"""`--format folder`: videos/, videos.txt and prompts.txt, the layout that diffusers' CogVideoX scripts and finetrainers
+read.
 
 OUT/videos.txt, OUT/prompts.txt   one line per clip, in the same order; paths are relative to the folder of the list
 OUT/videos/<clip_id>.mp4
-OUT/val/, OUT/test/               the same again for the held-out splits, so that a trainer pointed at OUT does not see them
+OUT/val/, OUT/test/               the same again for the held-out splits, so that a trainer pointed at OUT does not see
+them
 
-Those scripts skip blank lines in either file, which would move every later caption to another video, so clips without a caption are left
-out. Each clip has its best caption (`curate.formats.clips.best_caption`).
+Those scripts skip blank lines in either file, which would move every later caption to another video, so clips without a
+caption are left out. Each clip has its best caption (`clipmill.curate.formats.clips.best_caption`).
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.errors import UserError
-from curate.formats.clips import best_caption, exported_clips, write_clips
-from curate.formats.publish import Written, publish
-from curate.manifest import RunDir, fingerprint
+from clipmill.curate.errors import UserError
+from clipmill.curate.formats.clips import best_caption, exported_clips, write_clips
+from clipmill.curate.formats.publish import Written, publish
+from clipmill.curate.manifest import RunDir, fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,14 +31,22 @@ def write_prompt_lists(run: RunDir, out: Path) -> Written:
     rows = exported.assign(text=exported["captions"].map(best_caption))
     rows = rows[rows["text"] != ""].reset_index(drop=True)
     if not (rows["split"] == "train").any():
-        raise UserError(f"none of the {len(exported)} clips is in the training split and has a caption: caption them, or use --format hf")
-    state = fingerprint({"version": FOLDER_VERSION, "clips": rows[["clip_id", "sha256", "split", "text"]].to_numpy().tolist()})
+        raise UserError(
+            f"none of the {len(exported)} clips is in the training split and has a caption: caption them, or use"
+            " --format hf"
+        )
+    state = fingerprint(
+        {"version": FOLDER_VERSION, "clips": rows[["clip_id", "sha256", "split", "text"]].to_numpy().tolist()}
+    )
     reused = publish(out, state, int(rows["size"].sum()), len(rows), lambda folder: _fill(run, rows, folder))
     return Written(out, len(rows), len(exported) - len(rows), reused)
 
 
 def _fill(run: RunDir, rows: "pd.DataFrame", folder: Path) -> None:
-    names = [f"{_root(split)}videos/{clip_id}{suffix}" for clip_id, split, suffix in rows[["clip_id", "split", "suffix"]].to_numpy()]
+    names = [
+        f"{_root(split)}videos/{clip_id}{suffix}"
+        for clip_id, split, suffix in rows[["clip_id", "split", "suffix"]].to_numpy()
+    ]
     write_clips(run, rows, names, folder)
     for split, own in rows.assign(name=names).groupby("split"):
         root = _root(str(split))

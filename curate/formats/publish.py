@@ -1,4 +1,6 @@
-"""A folder that appears whole or not at all, and says what it was made from, so that a second call can tell whether it is up to date."""
+"""A folder that appears whole or not at all, and says what it was made from, so that a second call can tell whether it
+is up to date.
+"""
 
 import errno
 import json
@@ -8,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.errors import UserError
-from curate.manifest import write_json
+from clipmill.curate.errors import UserError
+from clipmill.curate.manifest import write_json
 
 STATE = ".clipmill-export.json"
 # Lists, cards and the slack of a file system's blocks, per clip.
@@ -18,8 +20,10 @@ _SLACK_BYTES = 8192
 
 @dataclass(frozen=True)
 class Written:
-    """What a format left in `folder`. clips: with files. without_caption: clips that were left out because they have none.
-    reused: it was up to date."""
+    """What a format left in `folder`. clips: with files. without_caption: clips that were left out because they have
+    none.
+    reused: it was up to date.
+    """
 
     folder: Path
     clips: int
@@ -34,11 +38,13 @@ class Written:
 
 
 def publish(out: Path, state: str, size_bytes: int, clips: int, fill: Callable[[Path], None]) -> bool:
-    """True where `out` was made from this state before. Else `fill` makes a hidden folder beside it, which then gets its name.
+    """True where `out` was made from this state before. Else `fill` makes a hidden folder beside it, which then gets
+    its name.
 
-    An interrupted call leaves the hidden folder for the next one of the same state; what else such calls left is removed.
-    state: 12 hex digits. size_bytes, clips: what the videos will take. Raises UserError where `out` was not made by this command, the disk
-    is too small or `out` cannot be written.
+    An interrupted call leaves the hidden folder for the next one of the same state; what else such calls left is
+    removed.
+    state: 12 hex digits. size_bytes, clips: what the videos will take. Raises UserError where `out` was not made by
+    this command, the disk is too small or `out` cannot be written.
     """
     out = out.resolve()
     partial = out.with_name(f".{out.name}.{state}.partial")
@@ -79,7 +85,10 @@ def _check_space(partial: Path, size_bytes: int) -> None:
     needed = size_bytes - sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     free = shutil.disk_usage(partial).free
     if needed > free:
-        raise UserError(f"{partial.parent} has {free / 1e9:.2f} GB free and the clips need {needed / 1e9:.2f} GB: choose another --out")
+        raise UserError(
+            f"{partial.parent} has {free / 1e9:.2f} GB free and the clips need {needed / 1e9:.2f} GB: choose another"
+            " --out"
+        )
 
 
 def _exchange(out: Path, partial: Path) -> None:

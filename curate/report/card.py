@@ -8,14 +8,16 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
-from curate.report import fmt
-from curate.report.load import OUTCOMES, Run
+from clipmill.curate.report import fmt
+from clipmill.curate.report.load import OUTCOMES, Run
 
 MAX_ROWS = 20
 
 
 def card(run: Run) -> dict[str, Any]:
-    """Tables for the template. Each table: title, head (column names), rows (lists of str), note (what was left out)."""
+    """Tables for the template. Each table: title, head (column names), rows (lists of str), note (what was left
+    out).
+    """
     videos = run.videos[run.videos["status"].isin(["ok", "partial"])]
     kept = run.policies[0].outcome == OUTCOMES.index("kept") if run.policies else np.zeros(len(run.clips), bool)
     tables = [
@@ -39,7 +41,11 @@ def card(run: Run) -> dict[str, Any]:
         "charts": [c for c in charts if c["bars"]],
         "facts": _facts(run),
         "versions": _versions(run),
-        "config": json.dumps(run.info.get("config"), indent=2, sort_keys=True, ensure_ascii=False) if run.info.get("config") else "",
+        "config": (
+            json.dumps(run.info.get("config"), indent=2, sort_keys=True, ensure_ascii=False)
+            if run.info.get("config")
+            else ""
+        ),
     }
 
 
@@ -51,11 +57,17 @@ def _table(title: str, head: list[str], rows: list[list[str]], note: str = "") -
 def _counted(title: str, values: pd.Series) -> dict[str, Any]:
     counts = values.value_counts()
     order = sorted(counts.items(), key=lambda kv: (-kv[1], str(kv[0])))
-    return _table(title, [title, "videos", "share"], [[str(k), fmt.count(v), fmt.share(v, len(values))] for k, v in order])
+    return _table(
+        title, [title, "videos", "share"], [[str(k), fmt.count(v), fmt.share(v, len(values))] for k, v in order]
+    )
 
 
 def _joined(videos: pd.DataFrame, columns: list[str]) -> pd.Series:
-    return videos[columns].fillna("unknown").astype(str).agg(" · ".join, axis=1) if len(videos) else pd.Series(dtype=object)
+    return (
+        videos[columns].fillna("unknown").astype(str).agg(" · ".join, axis=1)
+        if len(videos)
+        else pd.Series(dtype=object)
+    )
 
 
 def _resolutions(videos: pd.DataFrame) -> pd.Series:
@@ -66,7 +78,9 @@ def _resolutions(videos: pd.DataFrame) -> pd.Series:
 def _sources(run: Run, videos: pd.DataFrame, kept: np.ndarray) -> dict[str, Any]:
     """By the host of source_url, else by the first folder of the path."""
     hosts = [urlsplit(str(u)).netloc if not fmt.is_missing(u) else "" for u in videos["source_url"]]
-    folders = [p.split("/", 1)[0] + "/" if "/" in p else "(top folder)" for p in videos["relpath"].fillna("").astype(str)]
+    folders = [
+        p.split("/", 1)[0] + "/" if "/" in p else "(top folder)" for p in videos["relpath"].fillna("").astype(str)
+    ]
     named = videos.assign(origin=[h or f for h, f in zip(hosts, folders, strict=True)])
     return _grouped("Sources", run, named, kept, "origin", "unknown")
 
@@ -75,7 +89,13 @@ def _grouped(title: str, run: Run, videos: pd.DataFrame, kept: np.ndarray, colum
     """Videos, clips, hours and kept hours by a column of the videos."""
     keyed = videos.assign(key=videos[column].fillna(missing).replace("", missing))
     key_of = dict(zip(keyed["video_id"], keyed["key"], strict=True))
-    clips = pd.DataFrame({"key": run.clips["video_id"].map(key_of).fillna(missing), "s": run.clips["duration_s"].fillna(0.0), "kept": kept})
+    clips = pd.DataFrame(
+        {
+            "key": run.clips["video_id"].map(key_of).fillna(missing),
+            "s": run.clips["duration_s"].fillna(0.0),
+            "kept": kept,
+        }
+    )
     rows = []
     for key, n_videos in sorted(keyed["key"].value_counts().items(), key=lambda kv: (-kv[1], str(kv[0]))):
         own = clips[clips["key"] == key]
@@ -95,7 +115,9 @@ def _flags(videos: pd.DataFrame) -> dict[str, Any]:
         "rotated": int((videos["rotation_deg"].fillna(0) != 0).sum()),
         "non-square pixels": int(((videos["sar_num"].fillna(1)) != (videos["sar_den"].fillna(1))).sum()),
         "with audio": true(videos["has_audio"]),
-        "with black borders": int(((videos["crop_w"] < videos["width"]) | (videos["crop_h"] < videos["height"])).fillna(False).sum()),
+        "with black borders": int(
+            ((videos["crop_w"] < videos["width"]) | (videos["crop_h"] < videos["height"])).fillna(False).sum()
+        ),
         "packets that could not be decoded": int((videos["n_decode_errors"].fillna(0) > 0).sum()),
     }
     rows = [[k, fmt.count(v), fmt.share(v, len(videos))] for k, v in facts.items()] if len(videos) else []
@@ -106,14 +128,21 @@ def _splits(run: Run) -> dict[str, Any]:
     if "split" not in run.clips or run.clips["split"].isna().all():
         return _table("Splits", [], [])
     groups = run.clips.dropna(subset=["split"]).groupby("split", sort=True)
-    rows = [[fmt.text(k), fmt.count(g["video_id"].nunique()), fmt.count(len(g)), fmt.span(g["duration_s"].sum())] for k, g in groups]
+    rows = [
+        [fmt.text(k), fmt.count(g["video_id"].nunique()), fmt.count(len(g)), fmt.span(g["duration_s"].sum())]
+        for k, g in groups
+    ]
     return _table("Splits (by source video)", ["split", "videos", "clips", "length"], rows)
 
 
 def _shards(run: Run) -> dict[str, Any]:
     rows = []
     for r in run.shards.sort_values("shard", kind="stable").itertuples():
-        size = f"{r.width:.0f} × {r.height:.0f}" if not fmt.is_missing(r.width) and not fmt.is_missing(r.height) else "mixed"
+        size = (
+            f"{r.width:.0f} × {r.height:.0f}"
+            if not fmt.is_missing(r.width) and not fmt.is_missing(r.height)
+            else "mixed"
+        )
         fps = fmt.number(r.fps) if not fmt.is_missing(r.fps) else "mixed"
         content = [fmt.text(r.split) or "–", fmt.count(r.n_clips), fmt.span(r.total_duration_s), size, fps]
         rows.append([fmt.text(r.shard), *content, fmt.size(r.size_bytes), str(r.sha256)[:12]])
@@ -131,7 +160,9 @@ def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def _bars(title: str, unit: str, values: np.ndarray) -> dict[str, Any]:
-    """Bars of a histogram: a bar per value where few values repeat (frame rates), else about ten equal bins of round width."""
+    """Bars of a histogram: a bar per value where few values repeat (frame rates), else about ten equal bins of round
+    width.
+    """
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) > 10 or (len(distinct) > 1 and unit == "s"):
         step = _round_step((distinct[-1] - distinct[0]) / 9)
@@ -143,7 +174,9 @@ def _bars(title: str, unit: str, values: np.ndarray) -> dict[str, Any]:
         labels = [fmt.number(v) for v in distinct]
     top = max(counts, default=1)
     sizes = zip(labels, map(int, counts), strict=True)
-    bars = [{"label": f"{label} {unit}", "n": fmt.count(n), "percent": round(100 * n / int(top), 1)} for label, n in sizes]
+    bars = [
+        {"label": f"{label} {unit}", "n": fmt.count(n), "percent": round(100 * n / int(top), 1)} for label, n in sizes
+    ]
     median = f"median {fmt.number(np.median(values))} {unit}" if len(values) else ""
     return {"title": title, "bars": bars, "note": median}
 
@@ -179,4 +212,6 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 def _versions(run: Run) -> list[tuple[str, str]]:
     own = run.info.get("clipmill_version")
     rows = [("clipmill", str(own))] if own else []
-    return rows + [(str(k), fmt.text(v)) for k, v in sorted((run.info.get("versions") or {}).items()) if k != "clipmill"]
+    return rows + [
+        (str(k), fmt.text(v)) for k, v in sorted((run.info.get("versions") or {}).items()) if k != "clipmill"
+    ]

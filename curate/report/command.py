@@ -1,4 +1,6 @@
-"""The `curate filter` command that leads from the run's configuration to a policy: what the page's sliders add their changes to."""
+"""The `curate filter` command that leads from the run's configuration to a policy: what the page's sliders add their
+changes to.
+"""
 
 import json
 import shlex
@@ -7,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.errors import UserError
-from curate.policy import RIVALS, Filter, Policy, parse
-from curate.report.load import Decided, Run
+from clipmill.curate.errors import UserError
+from clipmill.curate.policy import RIVALS, Filter, Policy, parse
+from clipmill.curate.report.load import Decided, Run
 
 
 def commands(run: Run, decided: Decided) -> dict[str, Any]:

@@ -1,19 +1,22 @@
-"""Scores and verdicts as arrays, by the policy's own code (`curate.decisions`): the page's scripts are checked against them."""
+"""Scores and verdicts as arrays, by the policy's own code (`clipmill.curate.decisions`): the page's scripts are checked
+against them.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from curate.decisions import ERROR, NOT_RUN, Outcomes, outcomes
-from curate.policy import Filter
-from curate.report.load import Decided, Run
+from clipmill.curate.decisions import ERROR, NOT_RUN, Outcomes, outcomes
+from clipmill.curate.policy import Filter
+from clipmill.curate.report.load import Decided, Run
 
 
 @dataclass(frozen=True)
 class Column:
-    """One score of every clip. values: floating [n], NaN where missing, in the manifest's precision, because limits are compared in
-    it. missing: int8 [n], 0 where there is a score, else ERROR or NOT_RUN."""
+    """One score of every clip. values: floating [n], NaN where missing, in the manifest's precision, because limits are
+    compared in it. missing: int8 [n], 0 where there is a score, else ERROR or NOT_RUN.
+    """
 
     name: str
     values: np.ndarray
@@ -26,7 +29,9 @@ class Column:
 
 
 def column(run: Run, name: str) -> Column:
-    """A column of the manifest: booleans as 0 and 1; of text only whether it is missing. One the manifest lacks was not run."""
+    """A column of the manifest: booleans as 0 and 1; of text only whether it is missing. One the manifest lacks was not
+    run.
+    """
     n = len(run.clips)
     if name not in run.clips:
         return Column(name, np.full(n, np.nan), np.full(n, NOT_RUN, np.int8))
@@ -38,7 +43,9 @@ def column(run: Run, name: str) -> Column:
 
 
 def _not_run(run: Run, name: str) -> np.ndarray:
-    """bool [n]: the column's annotator has not looked at the clip. A column nobody made is there or failed, as in `curate.decisions`."""
+    """bool [n]: the column's annotator has not looked at the clip. A column nobody made is there or failed, as in
+    `clipmill.curate.decisions`.
+    """
     maker = run.makers.get(name)
     if maker is None or "score_status" not in run.clips:
         return np.zeros(len(run.clips), bool)
@@ -63,7 +70,9 @@ def judged(run: Run, decided: Decided) -> Outcomes:
 
 
 def spread(values: np.ndarray) -> float:
-    """Interquartile range of the finite values; where it is 0, their range; where that is 0, 1. Makes margins comparable."""
+    """Interquartile range of the finite values; where it is 0, their range; where that is 0, 1. Makes margins
+    comparable.
+    """
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 1.0

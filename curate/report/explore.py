@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from curate import schema
-from curate.decisions import ERROR, NOT_RUN, PASS, Outcomes
-from curate.policy import Filter
-from curate.report import command, decide, fmt
-from curate.report.decide import Column
-from curate.report.load import OUTCOMES, Decided, Run
+from clipmill.curate import schema
+from clipmill.curate.decisions import ERROR, NOT_RUN, PASS, Outcomes
+from clipmill.curate.policy import Filter
+from clipmill.curate.report import command, decide, fmt
+from clipmill.curate.report.decide import Column
+from clipmill.curate.report.load import OUTCOMES, Decided, Run
 
 MAX_CLIPS = 50_000
 MAX_CELLS = 1_500_000
@@ -25,7 +25,9 @@ NOT_SCORES = {*schema.CLIPS.names, "offset", "size", "sha256", "dup_group_id"}
 
 @dataclass(frozen=True)
 class Group:
-    """Clips shown together. clips: row numbers of the run's clips, at most PER_GROUP; total: how many belong to the group."""
+    """Clips shown together. clips: row numbers of the run's clips, at most PER_GROUP; total: how many belong to the
+    group.
+    """
 
     key: str
     title: str
@@ -36,7 +38,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Sample:
-    """The first `n` clips of the run (clips are sorted by a hash, so this is a uniform sample) and the columns shown for them."""
+    """The first `n` clips of the run (clips are sorted by a hash, so this is a uniform sample) and the columns shown
+    for them.
+    """
 
     n: int
     columns: list[str]
@@ -53,7 +57,9 @@ def _filter_columns(run: Run) -> list[str]:
 
 
 def _score_columns(run: Run) -> list[str]:
-    """Numeric columns that an annotator made, in the manifest's order; without run.json, all numeric ones that are no facts."""
+    """Numeric columns that an annotator made, in the manifest's order; without run.json, all numeric ones that are no
+    facts.
+    """
     known = set(run.makers) or set(run.clips.columns) - NOT_SCORES
     return [c for c in run.clips.columns if c in known and decide.is_numeric(run.clips[c])]
 
@@ -67,9 +73,13 @@ def groups(run: Run, decided: Decided, judged: Outcomes, n: int) -> list[Group]:
         if decide.has_limits(filter_):
             others = np.delete(judged.effective, i, axis=1)
             deciding = (others == PASS).all(axis=1)[:n]
-            found += _boundary(filter_, judged.margins[:n, i], decide.column(run, filter_.column).values, deciding, decided.outcome[:n])
+            found += _boundary(
+                filter_, judged.margins[:n, i], decide.column(run, filter_.column).values, deciding, decided.outcome[:n]
+            )
     found.append(_pick("error", "Error: a score that the policy needs failed", "", _is(decided, "error"), order))
-    found.append(_pick("not_run", "Not run: a score that the policy needs was not computed", "", _is(decided, "not_run"), order))
+    found.append(
+        _pick("not_run", "Not run: a score that the policy needs was not computed", "", _is(decided, "not_run"), order)
+    )
     return [g for g in found if g.clips]
 
 
@@ -78,7 +88,9 @@ def _is(decided: Decided, outcome: str) -> np.ndarray:
 
 
 def _spread_order(run: Run, n: int) -> np.ndarray:
-    """Row numbers such that one clip of every video comes first, then a second of every video: variety without chance."""
+    """Row numbers such that one clip of every video comes first, then a second of every video: variety without
+    chance.
+    """
     if not n:
         return np.zeros(0, np.int64)
     turn = run.clips["video_id"].iloc[:n].groupby(run.clips["video_id"].iloc[:n]).cumcount().to_numpy()
@@ -94,10 +106,18 @@ def _dropped(decided: Decided, name: str, order: np.ndarray) -> Group:
     member = np.array([name in failed for failed in decided.failed], bool) & _is(decided, "dropped")
     alone = np.array([len(failed) == 1 for failed in decided.failed], bool)
     ranked = order[np.argsort(~alone[order], kind="stable")]
-    return _pick(f"dropped:{name}", f"Dropped by {name}", f"{int((member & alone).sum()):,} by it alone; these come first.", member, ranked)
+    return _pick(
+        f"dropped:{name}",
+        f"Dropped by {name}",
+        f"{int((member & alone).sum()):,} by it alone; these come first.",
+        member,
+        ranked,
+    )
 
 
-def _boundary(filter_: Filter, margin: np.ndarray, scores: np.ndarray, deciding: np.ndarray, outcome: np.ndarray) -> list[Group]:
+def _boundary(
+    filter_: Filter, margin: np.ndarray, scores: np.ndarray, deciding: np.ndarray, outcome: np.ndarray
+) -> list[Group]:
     """The clips whose fate this one threshold decides, nearest first, on either side; within half an
     interquartile range of it.
 
@@ -110,7 +130,9 @@ def _boundary(filter_: Filter, margin: np.ndarray, scores: np.ndarray, deciding:
     for side, member in (("kept", margin >= 0), ("dropped", margin < 0)):
         member = member & deciding & (distance < 0.5) & (outcome == OUTCOMES.index(side))
         clips = [int(i) for i in order if member[i]][: PER_GROUP // 2]
-        found.append(Group(f"boundary:{filter_.column}:{side}", f"Just {side} by {filter_.text}", "", len(clips), clips))
+        found.append(
+            Group(f"boundary:{filter_.column}:{side}", f"Just {side} by {filter_.text}", "", len(clips), clips)
+        )
     return found
 
 
@@ -125,7 +147,9 @@ def differing(run: Run, n: int) -> list[Group]:
 
 
 def payload(run: Run, chosen: Sample, policies: list[dict[str, Any]], pictured: list[int]) -> dict[str, Any]:
-    """The JSON behind the sliders: columns of scores, policies (`policy_json`), and texts of the clips that have a picture."""
+    """The JSON behind the sliders: columns of scores, policies (`policy_json`), and texts of the clips that have a
+    picture.
+    """
     n, clips = chosen.n, run.clips
     relpath = clips["relpath"].iloc[:n] if "relpath" in clips else clips["video_id"].iloc[:n]
     videos = sorted({fmt.text(v) for v in relpath})
@@ -171,8 +195,9 @@ def _doc(run: Run, name: str) -> str:
 def pack(scores: Column, filters: list[Filter]) -> list[float | None]:
     """Scores in DIGITS significant digits, None where missing, such that no decision changes.
 
-    Rounded down where a minimum applies and up where a maximum does, so that the comparison with any threshold of DIGITS digits
-    is exact; with both sides in use, and where a frozen threshold of more digits would flip, all digits stay.
+    Rounded down where a minimum applies and up where a maximum does, so that the comparison with any threshold of
+    DIGITS digits is exact; with both sides in use, and where a frozen threshold of more digits would flip, all digits
+    stay.
     """
     sides = {side for f in filters for side in ("min", "max") if getattr(f, side) is not None}
     exact = scores.values
@@ -190,7 +215,9 @@ def pack(scores: Column, filters: list[Filter]) -> list[float | None]:
 
 
 def policy_json(run: Run, decided: Decided, judged: Outcomes, chosen: Sample, found: list[Group]) -> dict[str, Any]:
-    """One policy. `pinned`: clips whose recorded outcome the rule does not give; the page leaves them as they are and says how many."""
+    """One policy. `pinned`: clips whose recorded outcome the rule does not give; the page leaves them as they are and
+    says how many.
+    """
     n, codes = chosen.n, judged.effective
     filters = []
     for i, filter_ in enumerate(decided.policy.filters):
@@ -216,8 +243,17 @@ def policy_json(run: Run, decided: Decided, judged: Outcomes, chosen: Sample, fo
 
 def undecided_json(run: Run, n: int) -> dict[str, Any]:
     """Stands in where no policy has decided yet: every clip is undecided, and some of them are shown."""
-    every = _pick("kept", "All clips", "No policy has decided on them yet.", np.ones(len(run.clips), bool), _spread_order(run, n))
-    return {"name": "", "filters": [], "command": {}, "outcome": str(len(OUTCOMES)) * n, "pinned": [], "groups": [group_json(every)]}
+    every = _pick(
+        "kept", "All clips", "No policy has decided on them yet.", np.ones(len(run.clips), bool), _spread_order(run, n)
+    )
+    return {
+        "name": "",
+        "filters": [],
+        "command": {},
+        "outcome": str(len(OUTCOMES)) * n,
+        "pinned": [],
+        "groups": [group_json(every)],
+    }
 
 
 def group_json(group: Group) -> dict[str, Any]:
@@ -234,8 +270,20 @@ def _rounded(values: pd.Series) -> list[float | None]:
 
 
 def _texts(run: Run, rows: list[int], chosen: Sample) -> dict[str, dict[str, str]]:
-    """Everything else the manifest says of these clips, as short strings, and the messages of annotators that failed on them."""
-    hidden = {"relpath", "uri", "start_s", "end_s", "outcome", "failed_filters", "score_status", "keep", *chosen.columns}
+    """Everything else the manifest says of these clips, as short strings, and the messages of annotators that failed on
+    them.
+    """
+    hidden = {
+        "relpath",
+        "uri",
+        "start_s",
+        "end_s",
+        "outcome",
+        "failed_filters",
+        "score_status",
+        "keep",
+        *chosen.columns,
+    }
     clips = run.clips[[c for c in run.clips if c not in hidden]].iloc[rows]
     failed: dict[str, dict[str, str]] = {}
     for error in run.clip_errors[run.clip_errors["clip_id"].isin(clips["clip_id"])].itertuples():

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from curate import schema
-from curate.decisions import CLIP_OUTCOMES as OUTCOMES
-from curate.decisions import to_frame
-from curate.errors import UserError
-from curate.policy import Policy, from_json
-from curate.report import fmt
+from clipmill.curate import schema
+from clipmill.curate.decisions import CLIP_OUTCOMES as OUTCOMES
+from clipmill.curate.decisions import to_frame
+from clipmill.curate.errors import UserError
+from clipmill.curate.policy import Policy, from_json
+from clipmill.curate.report import fmt
 
 NESTED_COLUMNS = ("score_status", "failed_filters")
 
@@ -28,7 +28,8 @@ class Decided:
     """One frozen policy and what it decided.
 
     note: decisions/<name>.json (waterfall, counts, overlap, joint); {} where only the decisions are there.
-    outcome: int8 [n_clips], index into OUTCOMES, in the order of the run's clips; -1 where the policy has no row for the clip.
+    outcome: int8 [n_clips], index into OUTCOMES, in the order of the run's clips; -1 where the policy has no row for
+    the clip.
     failed: the failed filters of each clip, in the policy's order.
     """
 
@@ -45,10 +46,11 @@ class Decided:
 
 @dataclass(frozen=True)
 class Run:
-    """The tables of a run. clips: the manifest sorted by clip_id, which is a hash, so any prefix is a uniform sample keyed by content.
+    """The tables of a run. clips: the manifest sorted by clip_id, which is a hash, so any prefix is a uniform sample
+    keyed by content.
 
-    makers: column -> annotator table, such as "motion.v1". looked: annotator -> bool [n_clips], it has a status for the clip other
-    than not_run; empty where the manifest has no statuses. clip_errors: clip_id, annotator, error.
+    makers: column -> annotator table, such as "motion.v1". looked: annotator -> bool [n_clips], it has a status for the
+    clip other than not_run; empty where the manifest has no statuses. clip_errors: clip_id, annotator, error.
     policies: the run's own policy first, then by name.
     """
 
@@ -71,7 +73,9 @@ class Run:
 def load_run(folder: Path) -> Run:
     """Read everything but the pictures. Raises UserError where the folder is no run or a file of it is unreadable."""
     if not any((folder / name).exists() for name in ("run.json", "manifest.parquet", "videos", "decisions")):
-        raise UserError(f"{folder} is not a run directory (no run.json, no tables); `curate run VIDEOS --out {folder}` makes one")
+        raise UserError(
+            f"{folder} is not a run directory (no run.json, no tables); `curate run VIDEOS --out {folder}` makes one"
+        )
     info = read_json(folder / "run.json")
     manifest = read_file(folder / "manifest.parquet", schema.CLIPS)
     manifest = manifest.select([f.name for f in manifest.schema if f.name in NESTED_COLUMNS or _is_scalar(f.type)])
@@ -153,13 +157,21 @@ def _looked(manifest: pa.Table) -> dict[str, np.ndarray]:
 def _videos(folder: Path) -> pa.Table:
     """videos.parquet, the files of the last run; before a run is finished, the parts there are."""
     joined = folder / "videos.parquet"
-    return read_file(joined, schema.VIDEOS).select(schema.VIDEOS.names) if joined.exists() else read_parts(folder / "videos", schema.VIDEOS)
+    return (
+        read_file(joined, schema.VIDEOS).select(schema.VIDEOS.names)
+        if joined.exists()
+        else read_parts(folder / "videos", schema.VIDEOS)
+    )
 
 
 def _clip_errors(folder: Path, in_use: set[str], known: set[str]) -> pd.DataFrame:
-    """Failures on the manifest's clips, of the annotation tables in use (run.json names them; without it, the newest of each)."""
+    """Failures on the manifest's clips, of the annotation tables in use (run.json names them; without it, the newest of
+    each).
+    """
     found = [p for p in sorted((folder / "annotations").glob("*.v*")) if p.is_dir()]
-    newest = {p.name.rsplit(".v", 1)[0]: p for p in sorted(found, key=lambda p: int(re.sub(r".*\.v(\d+)$", r"\1", p.name)))}
+    newest = {
+        p.name.rsplit(".v", 1)[0]: p for p in sorted(found, key=lambda p: int(re.sub(r".*\.v(\d+)$", r"\1", p.name)))
+    }
     wanted = [p for p in found if p.name in in_use] or [newest[k] for k in sorted(newest)]
     keys = pa.schema(list(schema.ANNOTATION_KEYS.items()))
     tables = []

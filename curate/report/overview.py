@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from curate.policy import Filter
-from curate.report import fmt
-from curate.report.load import OUTCOMES, Decided, Run
+from clipmill.curate.policy import Filter
+from clipmill.curate.report import fmt
+from clipmill.curate.report.load import OUTCOMES, Decided, Run
 
 MAX_ERRORS = 500
 FILE_STATUSES = ("ok", "partial", "error", "duplicate")
@@ -16,10 +16,13 @@ FILE_STATUSES = ("ok", "partial", "error", "duplicate")
 
 @dataclass(frozen=True)
 class Funnel:
-    """One policy's waterfall as the page shows it. counts: outcome -> clips, `undecided` among them. kept_s: seconds of kept clips.
+    """One policy's waterfall as the page shows it. counts: outcome -> clips, `undecided` among them. kept_s: seconds of
+    kept clips.
 
-    rows: the rows of `curate.waterfall` plus what was asked for. overlap: filter -> filter -> clips that fail both.
-    joint: see `curate.waterfall.Joint`; n 0 where nothing is known. several: clips that fail more than one filter.
+    rows: the rows of `clipmill.curate.waterfall` plus what was asked for. overlap: filter -> filter -> clips that fail
+    both.
+    joint: see `clipmill.curate.waterfall.Joint`; n 0 where nothing is known. several: clips that fail more than one
+    filter.
     """
 
     name: str
@@ -61,7 +64,9 @@ def funnel(run: Run, decided: Decided) -> Funnel:
 
 
 def _request(filter_: Filter) -> str:
-    """What was asked for where the threshold came from the data, such as `lowest 25 %, 95 % interval 0.011 to 0.013`."""
+    """What was asked for where the threshold came from the data, such as `lowest 25 %, 95 % interval 0.011 to
+    0.013`.
+    """
     words = ", ".join(f"{k.replace('_', ' ')} {100 * v:.4g} %" for k, v in (filter_.requested or {}).items())
     if words and filter_.ci_low is not None and filter_.ci_high is not None:
         words += f"; 95 % interval of the threshold {fmt.number(filter_.ci_low)} to {fmt.number(filter_.ci_high)}"
@@ -103,21 +108,37 @@ def notes(run: Run, funnels: list[Funnel]) -> list[str]:
     actual = {"files": len(run.videos), "clips": len(run.clips)} | file_counts(run.videos)
     if funnels:
         counts = funnels[0].counts
-        actual |= {"kept": counts["kept"], "dropped": counts["dropped"], "error_clips": counts["error"], "not_run": counts["not_run"]}
-    wrong = [f"{k}: {stated[k]} in run.json, {v} in the tables" for k, v in actual.items() if k in stated and stated[k] != v]
+        actual |= {
+            "kept": counts["kept"],
+            "dropped": counts["dropped"],
+            "error_clips": counts["error"],
+            "not_run": counts["not_run"],
+        }
+    wrong = [
+        f"{k}: {stated[k]} in run.json, {v} in the tables" for k, v in actual.items() if k in stated and stated[k] != v
+    ]
     if wrong:
-        found.append("The tables changed since the run was recorded (" + "; ".join(wrong) + "). The report shows the tables.")
+        found.append(
+            "The tables changed since the run was recorded (" + "; ".join(wrong) + "). The report shows the tables."
+        )
     return found
 
 
 def _funnel_notes(funnel_: Funnel, run: Run) -> list[str]:
     name, counts, found = funnel_.name, funnel_.counts, []
     if counts["undecided"]:
-        found.append(f"Policy {name} has no decision for {counts['undecided']:,} of {len(run.clips):,} clips: run `curate filter` again.")
+        found.append(
+            f"Policy {name} has no decision for {counts['undecided']:,} of {len(run.clips):,} clips: run `curate"
+            " filter` again."
+        )
     recorded = next(d.note.get("counts") or {} for d in run.policies if d.name == name)
-    wrong = [f"{k} {recorded[k]} recorded, {v} decided" for k, v in counts.items() if k in recorded and recorded[k] != v]
+    wrong = [
+        f"{k} {recorded[k]} recorded, {v} decided" for k, v in counts.items() if k in recorded and recorded[k] != v
+    ]
     if wrong:
-        found.append(f"Policy {name}: its counts differ from its decisions ({'; '.join(wrong)}). The report shows the decisions.")
+        found.append(
+            f"Policy {name}: its counts differ from its decisions ({'; '.join(wrong)}). The report shows the decisions."
+        )
     if any(a["remaining"] != b["entering"] for a, b in pairwise(funnel_.rows)):
         found.append(f"Policy {name}: its waterfall does not connect from filter to filter.")
     return found

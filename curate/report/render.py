@@ -1,4 +1,6 @@
-"""Put the pieces into one HTML file that needs nothing else: style, scripts and data inline, and a policy that forbids the rest."""
+"""Put the pieces into one HTML file that needs nothing else: style, scripts and data inline, and a policy that forbids
+the rest.
+"""
 
 import base64
 import hashlib
@@ -9,10 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from curate.report import card, decide, explore, fmt, overview
-from curate.report.explore import Group, Sample
-from curate.report.load import Run
-from curate.report.thumbs import MAX_THUMBS, thumbs
+from clipmill.curate.report import card, decide, explore, fmt, overview
+from clipmill.curate.report.explore import Group, Sample
+from clipmill.curate.report.load import Run
+from clipmill.curate.report.thumbs import MAX_THUMBS, thumbs
 
 HERE = Path(__file__).parent
 SCRIPTS = ("charts.js", "whatif.js", "app.js")
@@ -29,7 +31,8 @@ def render(run: Run) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
         data=safe_json(data),
         sampled=chosen.n if chosen.n < len(run.clips) else 0,
-        has_sliders=chosen.n > 0 and any(f["min"] is not None or f["max"] is not None for p in data["policies"] for f in p["filters"]),
+        has_sliders=chosen.n > 0
+        and any(f["min"] is not None or f["max"] is not None for p in data["policies"] for f in p["filters"]),
         head=overview.headline(run, funnels),
         funnels=funnels,
         notes=overview.notes(run, funnels),
@@ -61,7 +64,9 @@ def safe_json(value: Any) -> Markup:
 
 
 def _pictured(found: list[list[Group]], n: int) -> tuple[list[int], int]:
-    """Row numbers of clips to picture, most wanted first, and how many of them are in a gallery. The rest fill up to MAX_THUMBS."""
+    """Row numbers of clips to picture, most wanted first, and how many of them are in a gallery. The rest fill up to
+    MAX_THUMBS.
+    """
     shown = [i for groups in found for g in groups for i in g.clips]
     unique = list(dict.fromkeys(shown))[:MAX_THUMBS]
     return list(dict.fromkeys([*unique, *range(n)]))[:MAX_THUMBS], len(unique)
@@ -73,6 +78,8 @@ def _title(run: Run) -> str:
 
 
 def _template() -> Any:
-    env = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    env = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     env.filters |= {"count": fmt.count, "num": fmt.number, "span": fmt.span, "share": fmt.share, "when": fmt.when}
     return env.get_template("template.html.j2")

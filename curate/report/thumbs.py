@@ -1,4 +1,6 @@
-"""Small pictures of clips from the stored frames: one JPEG per clip, its frames side by side, so that motion can be seen."""
+"""Small pictures of clips from the stored frames: one JPEG per clip, its frames side by side, so that motion can be
+seen.
+"""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -9,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.annotators import ROLES
-from curate.errors import UserError
-from curate.report.load import Run, part_files
+from clipmill.curate.annotators import ROLES
+from clipmill.curate.errors import UserError
+from clipmill.curate.report.load import Run, part_files
 
 MAX_THUMBS = 400
 LONG_SIDE_PX = 200
@@ -29,7 +31,9 @@ class Thumb:
 
 
 def thumbs(run: Run, clips: list[int], whole: int) -> dict[int, Thumb]:
-    """Row number -> strip, for the clips that have a readable frame. The first `whole` clips show all roles, others the middle."""
+    """Row number -> strip, for the clips that have a readable frame. The first `whole` clips show all roles, others the
+    middle.
+    """
     ids = run.clips["clip_id"].to_numpy(object)
     roles = {ids[i]: (ROLES if k < whole else ("middle",)) for k, i in enumerate(clips)}
     row_of = {ids[i]: i for i in clips}

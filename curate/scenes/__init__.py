@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curate.errors import UserError
-from curate.scenes.config import DETECTORS, ScenesConfig
-from curate.scenes.transition import Transition
+from clipmill.curate.errors import UserError
+from clipmill.curate.scenes.config import DETECTORS, ScenesConfig
+from clipmill.curate.scenes.transition import Transition
 
 if TYPE_CHECKING:
-    from curate.scenes.transnet import WindowNetwork
+    from clipmill.curate.scenes.transnet import WindowNetwork
 
 
 def detect(
@@ -23,20 +23,21 @@ def detect(
     """Shot boundaries of one video with the configured detector, in order of time.
 
     curves: name -> float32 [N] (CurveBuilder's, plus "network" where an earlier run stored it); t_s: float64 [N], s.
-    read_thumbs(start, stop) -> uint8 [stop - start, 27, 48, 3] and the network are needed by `fused` and `transnetv2` alone;
-    without them they decide on the stored "network" curve. The second value is the network's probability of every frame,
-    float32 [N], NaN where it did not look; None for detectors without it. Raises UserError for an unknown detector.
+    read_thumbs(start, stop) -> uint8 [stop - start, 27, 48, 3] and the network are needed by `fused` and `transnetv2`
+    alone; without them they decide on the stored "network" curve. The second value is the network's probability of
+    every frame, float32 [N], NaN where it did not look; None for detectors without it. Raises UserError for an unknown
+    detector.
     """
     if config.detector == "cascade":
-        from curate.scenes import cascade
+        from clipmill.curate.scenes import cascade
 
         return cascade.detect(curves, t_s, config), None
     if config.detector == "fused":
-        from curate.scenes import fused
+        from clipmill.curate.scenes import fused
 
         return fused.detect(curves, t_s, config, read_thumbs, network)
     if config.detector == "transnetv2":
-        from curate.scenes import transnet
+        from clipmill.curate.scenes import transnet
 
         return transnet.detect(curves, read_thumbs, len(t_s), config, network)
     raise UserError(f"no cut detector called {config.detector!r}; there are: {', '.join(DETECTORS)}")
@@ -45,13 +46,15 @@ def detect(
 def scores(curves: Mapping[str, np.ndarray], config: ScenesConfig, looked: np.ndarray | None = None) -> np.ndarray:
     """Cut score of every frame, float32 [N], 0 to 1: how strongly a boundary before this frame is suspected.
 
-    The network's probability where it looked (`looked`, as `detect` returned it), else the score of the cascade's hard cuts,
-    0.5 at its threshold. Its highest value inside a span is the span's `cut_residual`.
+    The network's probability where it looked (`looked`, as `detect` returned it), else the score of the cascade's hard
+    cuts, 0.5 at its threshold. Its highest value inside a span is the span's `cut_residual`.
     """
-    from curate.scenes import cascade
+    from clipmill.curate.scenes import cascade
 
     real = cascade.replaced(curves, config.hard_structure)
-    score = np.where(real, cascade.as_score(cascade.hard_evidence(curves), config.hard_evidence), 0.0).astype(np.float32)
+    score = np.where(real, cascade.as_score(cascade.hard_evidence(curves), config.hard_evidence), 0.0).astype(
+        np.float32
+    )
     if looked is not None and len(looked):
         before = np.concatenate([[np.nan], looked[:-1]])
         score = np.where(np.isnan(before), score, before).astype(np.float32)

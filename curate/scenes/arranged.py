@@ -5,8 +5,8 @@ frames (channels last); the temporal ones are matrix products on shifted views, 
 folded into the weights.
 
 The network compares every frame with the 50 before and after it, by features and by colour. The published windows lack
-part of these frames, which lowers probabilities; here colours are compared with the real neighbours, which costs next to
-nothing, and features beyond the convolved frames are repeated from the outermost. A frame that has its 50 neighbours
+part of these frames, which lowers probabilities; here colours are compared with the real neighbours, which costs next
+to nothing, and features beyond the convolved frames are repeated from the outermost. A frame that has its 50 neighbours
 either way inside the convolved frames gets what the package's own forward pass gives, to 1e-5 in probability.
 """
 
@@ -18,12 +18,16 @@ LOOKUP_FRAMES = 50
 
 
 class _Block:
-    """One dilated block with its weights rearranged: `spatial` [8f, c, 3, 3], `temporal` 4 x 3 x [2f, f], `bias` [4f]."""
+    """One dilated block with its weights rearranged: `spatial` [8f, c, 3, 3], `temporal` 4 x 3 x [2f, f], `bias`
+    [4f].
+    """
 
     def __init__(self, torch: Any, block: Any) -> None:
         branches = [getattr(block, f"Conv3D_{d}").layers for d in _DILATIONS]
         scale = block.bn.weight / torch.sqrt(block.bn.running_var + block.bn.eps)
-        self.spatial = torch.cat([first.weight[:, :, 0] for first, _ in branches]).contiguous(memory_format=torch.channels_last)
+        self.spatial = torch.cat([first.weight[:, :, 0] for first, _ in branches]).contiguous(
+            memory_format=torch.channels_last
+        )
         self.bias = block.bn.bias - block.bn.running_mean * scale
         self.temporal = []
         for (_, second), factor in zip(branches, scale.chunk(len(_DILATIONS)), strict=True):
@@ -92,4 +96,3 @@ class ArrangedNetwork:
                 if high > low:
                     target[low:high].addmm_(source[low + shift * cells : high + shift * cells], weight)
         return out.reshape(n, height, width, -1).permute(0, 3, 1, 2)
-

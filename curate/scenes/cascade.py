@@ -1,12 +1,13 @@
 """The multi-rate cascade: shot boundaries from the stored curves alone.
 
-Three questions, asked of every frame in turn; an answer explains its neighbourhood, so a later question adds only what the
-earlier ones cannot explain:
+Three questions, asked of every frame in turn; an answer explains its neighbourhood, so a later question adds only what
+the earlier ones cannot explain:
 
 1. Full rate: is the one-frame change far above the changes around it, in picture and in colour, and is the picture
    replaced? (hard cuts; their times come from here)
 2. Still screens: do two stretches without any motion differ? (slides, screen recordings: too small a change for 1.)
-3. Lower rates: over gaps of 8, 16, 32 and 64 frames, do the two sides differ far beyond their own variation, more than one
+3. Lower rates: over gaps of 8, 16, 32 and 64 frames, do the two sides differ far beyond their own variation, more than
+one
    gap earlier or later, with every pixel on its way from one side to the other? (dissolves, fades, wipes, as intervals)
 """
 
@@ -15,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from curate.scenes.config import ScenesConfig
-from curate.scenes.curves import SIDE_FRAMES, SPAN_FRAMES
-from curate.scenes.transition import Transition
+from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.scenes.curves import SIDE_FRAMES, SPAN_FRAMES
+from clipmill.curate.scenes.transition import Transition
 
 _NEIGHBOURS = 4
 _NOISE = 1.5
@@ -48,7 +49,9 @@ def obvious(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Tran
 
 
 def unexplained(candidates: list[Transition], found: list[Transition], n: int, reach: int) -> list[Transition]:
-    """Candidates whose intervals, `reach` frames either side included, hold no boundary of `found` nor an earlier candidate."""
+    """Candidates whose intervals, `reach` frames either side included, hold no boundary of `found` nor an earlier
+    candidate.
+    """
     taken = np.zeros(n + 1, bool)
     for t in found:
         taken[t.start : t.end + 1] = True
@@ -66,7 +69,9 @@ def strongest(candidates: list[Transition], found: list[Transition], n: int) -> 
 
 
 def tidy(found: list[Transition], curves: Mapping[str, np.ndarray], t_s: np.ndarray) -> list[Transition]:
-    """In order of time; a fade out, flat frames and a fade in become one; flat ends of the video are no shots; intervals widened."""
+    """In order of time; a fade out, flat frames and a fade in become one; flat ends of the video are no shots;
+    intervals widened.
+    """
     out: list[Transition] = []
     for t in sorted(found):
         last = out[-1] if out else None
@@ -81,7 +86,9 @@ def tidy(found: list[Transition], curves: Mapping[str, np.ndarray], t_s: np.ndar
 
 
 def _widened(found: list[Transition], n: int) -> list[Transition]:
-    """Gradual intervals with a quarter of their length more on each side (a gap may be shorter than the change), up to their neighbours."""
+    """Gradual intervals with a quarter of their length more on each side (a gap may be shorter than the change), up to
+    their neighbours.
+    """
     out = []
     for i, t in enumerate(found):
         more = 0 if t.kind == "hard" else max(1, (t.end - t.start) // 4)
@@ -106,7 +113,9 @@ def _at_an_end(t: Transition, first_picture: int, t_s: np.ndarray) -> bool:
 
 
 def contrast(curve: np.ndarray, floor: float) -> np.ndarray:
-    """Ratio of each value to the mean of its 4 neighbours on either side (itself left out) plus `floor`, float64 [N]."""
+    """Ratio of each value to the mean of its 4 neighbours on either side (itself left out) plus `floor`, float64
+    [N].
+    """
     if len(curve) == 0:
         return curve.astype(np.float64)
     padded = np.pad(curve.astype(np.float64), _NEIGHBOURS, mode="reflect" if len(curve) > _NEIGHBOURS else "edge")
@@ -117,7 +126,9 @@ def contrast(curve: np.ndarray, floor: float) -> np.ndarray:
 
 
 def hard_evidence(curves: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Contrast of the one-frame change, times the root of that of the colour histogram (which motion leaves alone), float64 [N]."""
+    """Contrast of the one-frame change, times the root of that of the colour histogram (which motion leaves alone),
+    float64 [N].
+    """
     return contrast(curves["jump"], _NOISE) * np.sqrt(contrast(curves["colour_jump"], _COLOUR_NOISE))
 
 
@@ -137,12 +148,16 @@ def _peaks(score: np.ndarray, threshold: float, reach: int) -> list[int]:
 
 
 def replaced(curves: Mapping[str, np.ndarray], least: float) -> np.ndarray:
-    """Whether the picture was replaced at each frame, in structure or in colour, bool [N]; an overlay replaces little of either."""
+    """Whether the picture was replaced at each frame, in structure or in colour, bool [N]; an overlay replaces little
+    of either.
+    """
     return (curves["structure"] >= least) | (curves["colour_jump"] >= least)
 
 
 def hard_candidates(curves: Mapping[str, np.ndarray], evidence: float, structure: float) -> list[Transition]:
-    """Peaks of the hard evidence from `evidence` up (score 0.5 there) where at least `structure` of the picture is replaced for good."""
+    """Peaks of the hard evidence from `evidence` up (score 0.5 there) where at least `structure` of the picture is
+    replaced for good.
+    """
     real = replaced(curves, structure) & (curves["between_4"] >= curves["within_4"]) & _lasting(curves)
     score = np.where(real, as_score(hard_evidence(curves), evidence), 0.0)
     return [Transition(i, i, i, "hard", float(score[i]), "full rate") for i in _peaks(score, 0.5, _PEAK_FRAMES)]
@@ -194,7 +209,9 @@ def gradual_evidence(curves: Mapping[str, np.ndarray], gap: int) -> np.ndarray:
 
 
 def gradual_candidates(curves: Mapping[str, np.ndarray], evidence: float, structure: float) -> list[Transition]:
-    """Peaks of the gradual evidence at every gap from `evidence` up (score 0.5 there), not yet merged, in order of time."""
+    """Peaks of the gradual evidence at every gap from `evidence` up (score 0.5 there), not yet merged, in order of
+    time.
+    """
     found = []
     for gap in SPAN_FRAMES:
         score = as_score(gradual_evidence(curves, gap), evidence)

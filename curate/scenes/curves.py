@@ -2,15 +2,15 @@
 
 Every number the cascade decides on is a curve, so thresholds can change without decoding. The statistic behind most of
 them is a two-sample test over time: means of k frames before and after a boundary, over the variation inside each side
-(cf. Hanjalic, "Shot-boundary detection: unraveled and resolved?", IEEE TCSVT 2002). Frames are described by an 18 x 32 luma
-grid and two 9 x 16 opponent-colour grids, all in 8-bit code values.
+(cf. Hanjalic, "Shot-boundary detection: unraveled and resolved?", IEEE TCSVT 2002). Frames are described by an 18 x 32
+luma grid and two 9 x 16 opponent-colour grids, all in 8-bit code values.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from curate.scenes.config import ScenesConfig
+from clipmill.curate.scenes.config import ScenesConfig
 
 STEP_FRAMES = (2, 4, 8, 16)
 """k of the gapless two-sided statistic: k frames before and k after a boundary."""
@@ -33,7 +33,11 @@ _CONTRAST_CAP = 12.0
 def curve_names() -> tuple[str, ...]:
     """Names of all curves, in the order `CurveBuilder.finish` returns them."""
     steps = [f"{name}_{k}" for k in STEP_FRAMES for name in ("between", "within")]
-    spans = [f"{name}_{t}" for t in SPAN_FRAMES for name in ("span_between", "span_within", "span_overshoot", "span_structure")]
+    spans = [
+        f"{name}_{t}"
+        for t in SPAN_FRAMES
+        for name in ("span_between", "span_within", "span_overshoot", "span_structure")
+    ]
     return ("jump", "colour_jump", "contrast", "structure", *steps, *spans)
 
 
@@ -45,15 +49,17 @@ class CurveBuilder:
     contrast: standard deviation of frame i's luma grid, code values: near 0 for black, white and other flat frames.
     between_k: distance of the mean pictures of the k frames before and the k from i on, code values.
     within_k: mean standard deviation inside those two sides, code values.
-    structure: share of the picture's local contrast replaced across the boundary (k = 2), the smaller of what leaves and
-        what enters, 0 to 1: an overlay that appears replaces little, a new shot most of it (cf. the edge change ratio of
-        Zabih et al., ACM Multimedia 1995).
+    structure: share of the picture's local contrast replaced across the boundary (k = 2), the smaller of what leaves
+    and
+        what enters, 0 to 1: an overlay that appears replaces little, a new shot most of it (cf. the edge change ratio
+        of Zabih et al., ACM Multimedia 1995).
     span_between_T, span_within_T, span_structure_T: the same, with a gap of T frames centred on i and 8 frames a side.
-    span_overshoot_T: how far frame i lies outside the range of the two sides, over span_between_T: 0 where each pixel goes
+    span_overshoot_T: how far frame i lies outside the range of the two sides, over span_between_T: 0 where each pixel
+    goes
         monotonically from one side to the other (dissolve, fade, wipe), larger for motion.
 
-    Distances add the mean absolute luma difference and the mean absolute differences of G - R and G - B. Ends of the video
-    are mirrored. Memory is bounded: pictures are held for one batch, curves (float32) for the whole video.
+    Distances add the mean absolute luma difference and the mean absolute differences of G - R and G - B. Ends of the
+    video are mirrored. Memory is bounded: pictures are held for one batch, curves (float32) for the whole video.
     """
 
     def __init__(self, config: ScenesConfig) -> None:
@@ -124,7 +130,9 @@ def _describe(luma: np.ndarray, rgb: np.ndarray) -> np.ndarray:
 
     n = len(luma)
     gray = cv2.resize(luma.reshape(n * 54, 96), (_GRID[1], n * _GRID[0]), interpolation=cv2.INTER_AREA)
-    small = cv2.resize(rgb.reshape(n * 27, 48, 3), (16, n * 9), interpolation=cv2.INTER_AREA).reshape(n, _COLOUR_CELLS, 3)
+    small = cv2.resize(rgb.reshape(n * 27, 48, 3), (16, n * 9), interpolation=cv2.INTER_AREA).reshape(
+        n, _COLOUR_CELLS, 3
+    )
     out = np.empty((n, _CELLS + 2 * _COLOUR_CELLS), np.float32)
     out[:, :_CELLS] = gray.reshape(n, -1)
     green = small[..., 1].astype(np.float32)
@@ -139,7 +147,9 @@ def _mirror(frames: np.ndarray, before: bool) -> np.ndarray:
     return np.pad(frames, (pad, (0, 0)), mode="symmetric")
 
 
-_WEIGHTS = np.concatenate([np.full(_CELLS, 1 / _CELLS), np.full(2 * _COLOUR_CELLS, 1 / _COLOUR_CELLS)]).astype(np.float32)
+_WEIGHTS = np.concatenate([np.full(_CELLS, 1 / _CELLS), np.full(2 * _COLOUR_CELLS, 1 / _COLOUR_CELLS)]).astype(
+    np.float32
+)
 _MEAN = np.full(_CELLS, 1 / _CELLS, np.float32)
 
 
@@ -152,7 +162,9 @@ def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Every run of k successive frames, by its first frame: sums, scatters (sums of squared deviations), variation (mean deviation)."""
+    """Every run of k successive frames, by its first frame: sums, scatters (sums of squared deviations), variation
+    (mean deviation).
+    """
 
     k: int
     mean: np.ndarray
@@ -160,7 +172,9 @@ class _Runs:
     variation: np.ndarray
 
     def doubled(self) -> "_Runs":
-        """Runs of 2k frames from pairs of runs of k (Chan, Golub and LeVeque, 1979: exact in float32, unlike sums of squares)."""
+        """Runs of 2k frames from pairs of runs of k (Chan, Golub and LeVeque, 1979: exact in float32, unlike sums of
+        squares).
+        """
         first, second = self.mean[: -self.k], self.mean[self.k :]
         scatter = second - first
         scatter *= scatter
@@ -223,7 +237,11 @@ def _window_curves(frames: np.ndarray) -> np.ndarray:
         runs[k] = runs[k // 2].doubled()
     structure = {k: _Structure(runs[k].mean) for k in (_SHARP_FRAMES, SIDE_FRAMES)}
     current = frames[at(0)]
-    rows = [_distance(frames[at(-1)], current), current[:, :_CELLS].std(1), structure[_SHARP_FRAMES].replaced(at(-_SHARP_FRAMES), at(0))]
+    rows = [
+        _distance(frames[at(-1)], current),
+        current[:, :_CELLS].std(1),
+        structure[_SHARP_FRAMES].replaced(at(-_SHARP_FRAMES), at(0)),
+    ]
     for k in STEP_FRAMES:
         rows += [runs[k].between(at(-k), at(0)), runs[k].within(at(-k), at(0))]
     side = runs[SIDE_FRAMES]
@@ -231,5 +249,10 @@ def _window_curves(frames: np.ndarray) -> np.ndarray:
         left, right = at(-gap // 2 - SIDE_FRAMES), at(gap // 2)
         between = side.between(left, right)
         detour = (_distance(current, side.mean[left]) + _distance(current, side.mean[right]) - between) / 2
-        rows += [between, side.within(left, right), detour / np.maximum(between, 1.0), structure[SIDE_FRAMES].replaced(left, right)]
+        rows += [
+            between,
+            side.within(left, right),
+            detour / np.maximum(between, 1.0),
+            structure[SIDE_FRAMES].replaced(left, right),
+        ]
     return np.stack(rows).astype(np.float32)

@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from curate.scenes import cascade
-from curate.scenes.config import ScenesConfig
-from curate.scenes.curves import SPAN_FRAMES
-from curate.scenes.transition import Transition
-from curate.scenes.transnet import WINDOW_FRAMES, WindowNetwork, boundaries, look
+from clipmill.curate.scenes import cascade
+from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.scenes.curves import SPAN_FRAMES
+from clipmill.curate.scenes.transition import Transition
+from clipmill.curate.scenes.transnet import WINDOW_FRAMES, WindowNetwork, boundaries, look
 
 _REACH_FRAMES = 4
 _SAME_FRAMES = 2
 _SLOW_FRAMES = 16
-# Fewer than the published 25: most of what is looked at is context. On 35,506 labelled frames a third less work cost 0.01 of F1.
+# Fewer than the published 25: most of what is looked at is context. On 35,506 labelled frames a third less work cost
+# 0.01 of F1.
 _CONTEXT_FRAMES = 16
 _JOIN_FRAMES = 2 * _CONTEXT_FRAMES
 
@@ -30,7 +31,8 @@ def detect(
     read_thumbs: Callable[[int, int], np.ndarray] | None,
     network: WindowNetwork | None,
 ) -> tuple[list[Transition], np.ndarray]:
-    """Transitions in order of time, and the network's probability of every frame, float32 [N], NaN where it did not look.
+    """Transitions in order of time, and the network's probability of every frame, float32 [N], NaN where it did not
+    look.
 
     curves: of CurveBuilder, with an optional "network" curve from an earlier run, which is used where it is known.
     read_thumbs(start, stop) -> uint8 [stop - start, 27, 48, 3]; None (or no network): only what is known already.
@@ -65,10 +67,16 @@ def windows(stretches: list[tuple[int, int]], probability: np.ndarray) -> list[t
             joined.append((start, stop))
     step = WINDOW_FRAMES - _JOIN_FRAMES
     parts = [(start, stop, -(-(stop - start) // step)) for start, stop in joined]
-    return [(start + (stop - start) * k // m, start + (stop - start) * (k + 1) // m) for start, stop, m in parts for k in range(m)]
+    return [
+        (start + (stop - start) * k // m, start + (stop - start) * (k + 1) // m)
+        for start, stop, m in parts
+        for k in range(m)
+    ]
 
 
-def decide(curves: Mapping[str, np.ndarray], probability: np.ndarray, t_s: np.ndarray, config: ScenesConfig) -> list[Transition]:
+def decide(
+    curves: Mapping[str, np.ndarray], probability: np.ndarray, t_s: np.ndarray, config: ScenesConfig
+) -> list[Transition]:
     """Transitions from the curves and what the network said, in order of time; no decoding, no network."""
     n, found = len(t_s), cascade.obvious(curves, config)
     certain = cascade.hard_candidates(curves, config.hard_evidence, config.hard_structure)
@@ -82,7 +90,9 @@ def decide(curves: Mapping[str, np.ndarray], probability: np.ndarray, t_s: np.nd
 
 
 def _placed(seen: list[Transition], curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
-    """The network's boundaries at the sharp or slow changes beside them; those left out where hardly any picture is replaced."""
+    """The network's boundaries at the sharp or slow changes beside them; those left out where hardly any picture is
+    replaced.
+    """
     sharp = cascade.hard_candidates(curves, config.propose_share * config.hard_evidence, config.propose_structure)
     slow = cascade.gradual_candidates(curves, config.propose_share * config.gradual_evidence, config.hard_structure)
     replaced = cascade.replaced(curves, config.propose_structure)
@@ -118,11 +128,15 @@ def _at_peak(t: Transition, probability: np.ndarray) -> Transition:
 
 
 def _localised(seen: Transition, sharp: list[Transition], slow: list[Transition]) -> Transition:
-    """A boundary of the network at the sharpest change beside it, or else with the interval of the strongest slow change around it."""
+    """A boundary of the network at the sharpest change beside it, or else with the interval of the strongest slow
+    change around it.
+    """
     if sharp:
         frame = max(sharp, key=lambda t: t.score).frame
         return Transition(frame, frame, frame, "hard", seen.score, seen.detector)
     if not slow:
         return seen
     best = max(slow, key=lambda t: t.score)
-    return Transition(seen.frame, min(seen.start, best.start), max(seen.end, best.end), "gradual", seen.score, seen.detector)
+    return Transition(
+        seen.frame, min(seen.start, best.start), max(seen.end, best.end), "gradual", seen.score, seen.detector
+    )

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from curate.scenes.config import ScenesConfig
-from curate.scenes.transition import Transition
+from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.scenes.transition import Transition
 
 _BESIDE_FRAMES = 3
 
@@ -64,7 +64,9 @@ def _shots(transitions: Sequence[Transition], t_s: np.ndarray, config: ScenesCon
 
 
 def _guarded(t: Transition, t_s: np.ndarray, guard_s: float) -> tuple[int, int]:
-    """The transition widened by the guard: the frame before ends, and the frame after begins, at least that far from it."""
+    """The transition widened by the guard: the frame before ends, and the frame after begins, at least that far from
+    it.
+    """
     n, tiny_s = len(t_s), 1e-6
     end = int(np.searchsorted(t_s, t_s[min(t.start, n - 1)] - guard_s + tiny_s, side="right")) - 1
     begin = n if t.end >= n else int(np.searchsorted(t_s, t_s[t.end] + guard_s - tiny_s, side="left"))
@@ -77,7 +79,11 @@ def _split(start: int, end: int, t_s: np.ndarray, longest_s: float) -> list[tupl
     stop_s = float(t_s[end]) if end < len(t_s) else float(t_s[-1]) + frame_s
     length_s = stop_s - float(t_s[start])
     parts = max(1, int(np.ceil(length_s / longest_s - 1e-9)))
-    marks = [start, *(int(np.searchsorted(t_s, t_s[start] + length_s * k / parts - 1e-9)) for k in range(1, parts)), end]
+    marks = [
+        start,
+        *(int(np.searchsorted(t_s, t_s[start] + length_s * k / parts - 1e-9)) for k in range(1, parts)),
+        end,
+    ]
     return [(a, b) for a, b in pairwise(marks) if b > a]
 
 

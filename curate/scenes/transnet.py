@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.scenes.arranged import LOOKUP_FRAMES, ArrangedNetwork
-from curate.scenes.config import ScenesConfig
-from curate.scenes.transition import Transition
+from clipmill.curate.scenes.arranged import LOOKUP_FRAMES, ArrangedNetwork
+from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.scenes.transition import Transition
 
 WINDOW_FRAMES = 100
 """Length of the published windows; longer stretches are divided."""
@@ -38,15 +38,17 @@ class WindowNetwork:
         self._network = ArrangedNetwork(_load(torch).to(self._device))
 
     def probabilities(self, rgb: np.ndarray) -> np.ndarray:
-        """Probability that a boundary lies between frame i and i + 1, float32 [n], for all frames of a video, uint8 [n, 27, 48, 3].
+        """Probability that a boundary lies between frame i and i + 1, float32 [n], for all frames of a video, uint8 [n,
+        27, 48, 3].
 
         Windows of 100 frames overlap by 50 and the ends of the video are repeated, as published.
         """
         return everywhere(lambda start, stop: rgb[start:stop], len(rgb), self)
 
     def window(self, rgb: np.ndarray) -> np.ndarray:
-        """One forward pass: probabilities float32 [n] for uint8 [n + 100, 27, 48, 3]; the outer 50 frames at either end are
-        compared by colour alone, and the outermost of the n lack context."""
+        """One forward pass: probabilities float32 [n] for uint8 [n + 100, 27, 48, 3]; the outer 50 frames at either end
+        are compared by colour alone, and the outermost of the n lack context.
+        """
         self.frames_seen += len(rgb) - 2 * LOOKUP_FRAMES
         with self._torch.inference_mode():
             logits = self._network(self._torch.from_numpy(np.ascontiguousarray(rgb)).to(self._device))
@@ -85,9 +87,15 @@ def everywhere(read_thumbs: Callable[[int, int], np.ndarray], n: int, network: W
 
 
 def look(
-    read_thumbs: Callable[[int, int], np.ndarray], start: int, stop: int, n: int, network: WindowNetwork, context: int = CONTEXT_FRAMES
+    read_thumbs: Callable[[int, int], np.ndarray],
+    start: int,
+    stop: int,
+    n: int,
+    network: WindowNetwork,
+    context: int = CONTEXT_FRAMES,
 ) -> np.ndarray:
-    """Probabilities of frames [start, stop) of a video of n frames, float32; beyond the video its end frames are repeated.
+    """Probabilities of frames [start, stop) of a video of n frames, float32; beyond the video its end frames are
+    repeated.
 
     context: frames on either side that are convolved too.
     """
@@ -126,7 +134,9 @@ def detect(
     config: ScenesConfig,
     network: WindowNetwork | None,
 ) -> tuple[list[Transition], np.ndarray]:
-    """Boundaries of the network alone, and its probability of every frame, float32 [n] (taken from curves["network"] if stored)."""
+    """Boundaries of the network alone, and its probability of every frame, float32 [n] (taken from curves["network"] if
+    stored).
+    """
     probability = np.full(n, np.nan, np.float32)
     if "network" in curves:
         probability = curves["network"].astype(np.float32)

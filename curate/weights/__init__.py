@@ -1,11 +1,13 @@
-"""Weights of learned models: name -> source, checksum, licence; found on this machine, downloaded once, read without unpickling."""
+"""Weights of learned models: name -> source, checksum, licence; found on this machine, downloaded once, read without
+unpickling.
+"""
 
-from curate.weights.digests import digest, path_sha256, remembered_sha256, sha256
-from curate.weights.listing import list_lines, pull_names
-from curate.weights.load import load_state
-from curate.weights.places import FOLDER_VARIABLE, cache_folder, find, in_hub_cache, is_path
-from curate.weights.preflight import LocalWeights, pull, resolve
-from curate.weights.table import Weights, known, weights_named
+from clipmill.curate.weights.digests import digest, path_sha256, remembered_sha256, sha256
+from clipmill.curate.weights.listing import list_lines, pull_names
+from clipmill.curate.weights.load import load_state
+from clipmill.curate.weights.places import FOLDER_VARIABLE, cache_folder, find, in_hub_cache, is_path
+from clipmill.curate.weights.preflight import LocalWeights, pull, resolve
+from clipmill.curate.weights.table import Weights, known, weights_named
 
 __all__ = [
     "FOLDER_VARIABLE",

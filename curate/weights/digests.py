@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from curate.errors import UserError
-from curate.weights.places import cache_folder
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights.places import cache_folder
 
 MEMORY_FILE = ".digests.json"
 LARGE_BYTES = 1 << 22
@@ -24,7 +24,9 @@ def sha256(path: Path) -> str:
 
 
 def digest(path: Path, hasher: "hashlib._Hash") -> str:
-    """Hexadecimal digest of a file, by a hasher that may have seen a prefix. Raises UserError where the file cannot be read."""
+    """Hexadecimal digest of a file, by a hasher that may have seen a prefix. Raises UserError where the file cannot be
+    read.
+    """
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
@@ -35,7 +37,9 @@ def digest(path: Path, hasher: "hashlib._Hash") -> str:
 
 
 def remembered_sha256(path: Path) -> str:
-    """As `sha256`, read from memory where the file has the size and the modification time (ns) that it had when it was read."""
+    """As `sha256`, read from memory where the file has the size and the modification time (ns) that it had when it was
+    read.
+    """
     path = path.resolve()
     state = _state(path)
     if state[0] < LARGE_BYTES:
@@ -52,9 +56,11 @@ def remembered_sha256(path: Path) -> str:
 
 
 def path_sha256(path: Path, patterns: Sequence[str] = ("*",)) -> str:
-    """Of a file, or of a folder: SHA-256 over the sorted lines `DIGEST  RELATIVE/PATH` of its files that match `patterns` by name.
+    """Of a file, or of a folder: SHA-256 over the sorted lines `DIGEST  RELATIVE/PATH` of its files that match
+    `patterns` by name.
 
-    Hidden files and folders do not count: tools keep their own notes there. Raises UserError for a folder without such files.
+    Hidden files and folders do not count: tools keep their own notes there. Raises UserError for a folder without such
+    files.
     """
     if path.is_file():
         return remembered_sha256(path)
@@ -65,8 +71,14 @@ def path_sha256(path: Path, patterns: Sequence[str] = ("*",)) -> str:
 
 
 def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    files = [f for f in folder.rglob("*") if f.is_file() and not any(part.startswith(".") for part in f.relative_to(folder).parts)]
-    return sorted((f for f in files if any(fnmatch(f.name, p) for p in patterns)), key=lambda f: f.relative_to(folder).as_posix())
+    files = [
+        f
+        for f in folder.rglob("*")
+        if f.is_file() and not any(part.startswith(".") for part in f.relative_to(folder).parts)
+    ]
+    return sorted(
+        (f for f in files if any(fnmatch(f.name, p) for p in patterns)), key=lambda f: f.relative_to(folder).as_posix()
+    )
 
 
 def _state(path: Path) -> list[int]:

@@ -1,4 +1,6 @@
-"""One file over HTTP, with range requests: a download that broke off goes on where it stopped, in this run or the next."""
+"""One file over HTTP, with range requests: a download that broke off goes on where it stopped, in this run or the
+next.
+"""
 
 import contextlib
 import http.client
@@ -9,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 Report = Callable[[int, int | None], None]
 WAIT_S = 20.0

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from curate.errors import UserError
-from curate.policy import closest
-from curate.weights.places import find, is_path
-from curate.weights.table import Weights, known
+from clipmill.curate.errors import UserError
+from clipmill.curate.policy import closest
+from clipmill.curate.weights.places import find, is_path
+from clipmill.curate.weights.table import Weights, known
 
 
 def list_lines(overrides: Mapping[str, str] | None = None) -> list[str]:
@@ -18,7 +18,13 @@ def list_lines(overrides: Mapping[str, str] | None = None) -> list[str]:
 
 def _row(weights: Weights, overrides: Mapping[str, str]) -> tuple[str, ...]:
     path = find(weights.name, overrides)
-    return weights.name, weights.size, ", ".join(weights.used_by), weights.licence, str(path) if path is not None else "no"
+    return (
+        weights.name,
+        weights.size,
+        ", ".join(weights.used_by),
+        weights.licence,
+        str(path) if path is not None else "no",
+    )
 
 
 def pull_names(preset_or_name: str) -> list[str]:
@@ -26,14 +32,16 @@ def pull_names(preset_or_name: str) -> list[str]:
 
     Raises UserError, naming the closest, for what is neither.
     """
-    from curate.config import load, preset_names
+    from clipmill.curate.config import load, preset_names
 
     names = [weights.name for weights in known()]
     if preset_or_name in names:
         return [preset_or_name]
     if not preset_or_name.endswith(".toml") and preset_or_name not in preset_names():
         near = closest(preset_or_name, [*names, *preset_names()])
-        raise UserError(f"there are neither weights nor a preset called {preset_or_name!r}{near} (see `curate weights list`)")
+        raise UserError(
+            f"there are neither weights nor a preset called {preset_or_name!r}{near} (see `curate weights list`)"
+        )
     config = load(preset_or_name)
     needed = dict.fromkeys(name for annotator in config.annotators for name in config.annotator(annotator).weights)
     return [name for name in needed if not is_path(name)]

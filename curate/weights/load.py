@@ -3,21 +3,26 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def load_state(path: Path) -> "dict[str, Tensor]":
-    """Name -> tensor on the CPU, of a safetensors file (told by its suffix) or a file of `torch.save`; a `state_dict` inside is taken out.
+    """Name -> tensor on the CPU, of a safetensors file (told by its suffix) or a file of `torch.save`; a `state_dict`
+    inside is taken out.
 
     Raises UserError, one line, for a file that is damaged, is no such file (a saved web page, say), or brings code.
     """
     state = _read(path)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(hasattr(value, "dtype") and hasattr(value, "shape") for value in state.values()):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(hasattr(value, "dtype") and hasattr(value, "shape") for value in state.values())
+    ):
         raise UserError(f"{path} holds no tensors by name")
     return {str(name): value for name, value in state.items()}
 

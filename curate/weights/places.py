@@ -1,4 +1,6 @@
-"""Where weights lie on this machine: named by the user, in clipmill's cache folder, or in the caches of other tools. No network."""
+"""Where weights lie on this machine: named by the user, in clipmill's cache folder, or in the caches of other tools. No
+network.
+"""
 
 import json
 import os
@@ -7,15 +9,17 @@ from pathlib import Path
 
 import platformdirs
 
-from curate.errors import UserError
-from curate.weights.table import Weights, known, weights_named
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights.table import Weights, known, weights_named
 
 FOLDER_VARIABLE = "CLIPMILL_WEIGHTS"
 INDEX_FILE = "model.safetensors.index.json"
 
 
 def cache_folder() -> Path:
-    """The cache folder of weight files: `CLIPMILL_WEIGHTS`, else `weights` in the user's cache folder. It need not exist."""
+    """The cache folder of weight files: `CLIPMILL_WEIGHTS`, else `weights` in the user's cache folder. It need not
+    exist.
+    """
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("clipmill")) / "weights"
 
@@ -28,7 +32,8 @@ def is_path(name: str) -> bool:
 
 
 def find(name: str, overrides: Mapping[str, str]) -> Path | None:
-    """Where weights lie: `name` itself where it is a path, else `overrides[name]`, the cache folder, the caches of other tools; else None.
+    """Where weights lie: `name` itself where it is a path, else `overrides[name]`, the cache folder, the caches of
+    other tools; else None.
 
     Raises UserError for a path that does not exist and for a name that the table does not hold.
     """
@@ -41,8 +46,9 @@ def find(name: str, overrides: Mapping[str, str]) -> Path | None:
 
 
 def target(weights: Weights) -> Path:
-    """Where weights belong in the cache folder: a file by its published name; of the hub, a folder by the name in the table, a network of
-    open_clip as `evaluate` looks for it (`ViT-L-14-openai.safetensors`), any other file by the name in the table.
+    """Where weights belong in the cache folder: a file by its published name; of the hub, a folder by the name in the
+    table, a network of open_clip as `evaluate` looks for it (`ViT-L-14-openai.safetensors`), any other file by the name
+    in the table.
     """
     return _targets(weights)[0]
 

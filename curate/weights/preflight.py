@@ -1,20 +1,24 @@
-"""Before a run starts: the weights it needs are on this machine, or are brought, or one line says within two seconds what to do."""
+"""Before a run starts: the weights it needs are on this machine, or are brought, or one line says within two seconds
+what to do.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.errors import UserError
-from curate.weights import reach
-from curate.weights.digests import path_sha256
-from curate.weights.places import cache_folder, find, is_path, target
-from curate.weights.pull import Report, fetch, source_url
-from curate.weights.table import Weights, weights_named
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights import reach
+from clipmill.curate.weights.digests import path_sha256
+from clipmill.curate.weights.places import cache_folder, find, is_path, target
+from clipmill.curate.weights.pull import Report, fetch, source_url
+from clipmill.curate.weights.table import Weights, weights_named
 
 
 @dataclass(frozen=True)
 class LocalWeights:
-    """Weights on this machine. path: of a file or a folder. sha256: of the file, or of the folder's files (`path_sha256`)."""
+    """Weights on this machine. path: of a file or a folder. sha256: of the file, or of the folder's files
+    (`path_sha256`).
+    """
 
     name: str
     path: str
@@ -26,9 +30,10 @@ def resolve(
 ) -> dict[str, LocalWeights]:
     """Where the weights called `names` (or paths) lie, after downloads of those that are missing.
 
-    overrides: name -> path, from `--set weights.NAME=PATH`. offline: True forbids downloads, as `CLIPMILL_OFFLINE=1` does.
-    report: progress of downloads, see `fetch`. Raises UserError: within two seconds where something is missing and cannot be
-    downloaded, and where a file of the cache is not the published one.
+    overrides: name -> path, from `--set weights.NAME=PATH`. offline: True forbids downloads, as `CLIPMILL_OFFLINE=1`
+    does.
+    report: progress of downloads, see `fetch`. Raises UserError: within two seconds where something is missing and
+    cannot be downloaded, and where a file of the cache is not the published one.
     """
     for name in overrides:
         weights_named(name)
@@ -47,11 +52,16 @@ def pull(name: str, report: Report | None = None) -> Path:
 
 
 def _local(name: str, path: Path, own: bool) -> LocalWeights:
-    """own: named by the user, who may have weights of their own; what has the published name has to be the published file."""
+    """own: named by the user, who may have weights of their own; what has the published name has to be the published
+    file.
+    """
     weights = None if is_path(name) else weights_named(name)
     found = path_sha256(path, weights.files if weights is not None and weights.folder else ("*",))
     if weights is not None and not own and not found.startswith(weights.sha256 or ""):
-        raise UserError(f"{path} is not the published {name}: its sha256 is {found[:16]}…; delete it, or --set weights.{name}={path}")
+        raise UserError(
+            f"{path} is not the published {name}: its sha256 is {found[:16]}…; delete it, or --set"
+            f" weights.{name}={path}"
+        )
     return LocalWeights(name, str(path), found)
 
 
@@ -60,7 +70,9 @@ def _check_network(missing: Sequence[Weights], offline: bool) -> None:
         raise UserError(_what_to_do(missing, "downloads are switched off"))
     silent = reach.silent_hosts([source_url(weights) for weights in missing])
     if silent:
-        raise UserError(_what_to_do(missing, f"{' and '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer"))
+        raise UserError(
+            _what_to_do(missing, f"{' and '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer")
+        )
 
 
 def _what_to_do(missing: Sequence[Weights], why: str) -> str:
@@ -68,6 +80,6 @@ def _what_to_do(missing: Sequence[Weights], why: str) -> str:
     names = " ".join(weights.name for weights in missing)
     files = ", ".join(target(weights).name + ("/" if weights.folder else "") for weights in missing)
     return (
-        f"weights not on this machine, and {why}: {what}; run `curate weights pull {names}` where there is a network and bring the files "
-        f"into {cache_folder()} as {files}, or name them: --set weights.{missing[0].name}=PATH"
+        f"weights not on this machine, and {why}: {what}; run `curate weights pull {names}` where there is a network"
+        f" and bring the files into {cache_folder()} as {files}, or name them: --set weights.{missing[0].name}=PATH"
     )

@@ -1,4 +1,6 @@
-"""Weights from their public source into a local cache: checked, then renamed, so that a half file never has a whole file's name."""
+"""Weights from their public source into a local cache: checked, then renamed, so that a half file never has a whole
+file's name.
+"""
 
 import hashlib
 import zipfile
@@ -8,11 +10,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from curate.errors import UserError
-from curate.weights.digests import digest, sha256
-from curate.weights.download import discard, download, forget_label
-from curate.weights.places import target
-from curate.weights.table import Weights
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights.digests import digest, sha256
+from clipmill.curate.weights.download import discard, download, forget_label
+from clipmill.curate.weights.places import target
+from clipmill.curate.weights.table import Weights
 
 Report = Callable[[str, int, int | None], None]
 
@@ -23,10 +25,11 @@ def source_url(weights: Weights) -> str:
 
 
 def fetch(weights: Weights, report: Report | None = None) -> Path:
-    """Download weights, or finish a download that broke off. report: called with (name, bytes so far, bytes in all or None).
+    """Download weights, or finish a download that broke off. report: called with (name, bytes so far, bytes in all or
+    None).
 
-    Files go to the cache folder, what comes from the hub to the hub's own cache. Raises UserError, one line, where the source refuses,
-    breaks off for good, or serves something else than the published file.
+    Files go to the cache folder, what comes from the hub to the hub's own cache. Raises UserError, one line, where the
+    source refuses, breaks off for good, or serves something else than the published file.
     """
     if weights.kind == "hub":
         return _from_hub(weights)
@@ -48,7 +51,9 @@ def check(weights: Weights, path: Path) -> None:
 
 def _same(weights: Weights, path: Path, kind: str, found: str, published: str) -> None:
     if not found.startswith(published):
-        raise UserError(f"{path} is not the published {weights.name}: its {kind} is {found[:16]}…, not {published[:16]}…; delete it")
+        raise UserError(
+            f"{path} is not the published {weights.name}: its {kind} is {found[:16]}…, not {published[:16]}…; delete it"
+        )
 
 
 def _fetch_file(weights: Weights, path: Path, report: Report | None) -> None:
@@ -60,7 +65,9 @@ def _fetch_file(weights: Weights, path: Path, report: Report | None) -> None:
         check(weights, whole)
     except UserError as error:
         discard(part)
-        raise UserError(f"{weights.source} served something else: {str(error).removesuffix('; delete it')}; nothing was kept") from None
+        raise UserError(
+            f"{weights.source} served something else: {str(error).removesuffix('; delete it')}; nothing was kept"
+        ) from None
     whole.replace(path)
     discard(part) if whole != part else forget_label(part)
 
@@ -85,7 +92,9 @@ def _from_hub(weights: Weights) -> Path:
         return _first_file(hub, weights)
     except (OSError, ValueError) as error:  # the hub's own errors are kinds of these
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise UserError(f"{weights.name} from {weights.source}: {reason[:160]} (the same command goes on from here)") from None
+        raise UserError(
+            f"{weights.name} from {weights.source}: {reason[:160]} (the same command goes on from here)"
+        ) from None
 
 
 def _first_file(hub: Any, weights: Weights) -> Path:

@@ -20,14 +20,18 @@ def offline() -> bool:
 
 
 def silent_hosts(urls: Iterable[str], limit_s: float = ANSWER_S) -> list[str]:
-    """The hosts of `urls` that answer no HTTP request within `limit_s`, all asked at once, through the user's proxies."""
+    """The hosts of `urls` that answer no HTTP request within `limit_s`, all asked at once, through the user's
+    proxies.
+    """
     by_host = {urlsplit(url).netloc: url for url in urls}
     found = statuses(by_host.values(), limit_s)
     return sorted(host for host, url in by_host.items() if found[url] is None or found[url] in _PROXY_PROBLEMS)
 
 
 def statuses(urls: Iterable[str], limit_s: float = ANSWER_S) -> dict[str, int | None]:
-    """url -> the status of its answer to a HEAD request, after redirects; None where none came within `limit_s`. All asked at once."""
+    """url -> the status of its answer to a HEAD request, after redirects; None where none came within `limit_s`. All
+    asked at once.
+    """
     found: dict[str, int | None] = dict.fromkeys(urls)
 
     def ask(url: str) -> None:

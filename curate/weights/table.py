@@ -7,15 +7,16 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from curate.errors import UserError
-from curate.policy import closest
+from clipmill.curate.errors import UserError
+from clipmill.curate.policy import closest
 
 
 @dataclass(frozen=True)
 class Weights:
     """Published weights. The fields are explained at the top of `table.toml`.
 
-    sha256: hexadecimal digits that the file's digest begins with. md5: of the file (inside the archive, where there is one).
+    sha256: hexadecimal digits that the file's digest begins with. md5: of the file (inside the archive, where there is
+    one).
     size_bytes: of the file. parameters: how many numbers the network holds. None where nobody has vouched for a number.
     """
 
@@ -36,7 +37,9 @@ class Weights:
 
     @property
     def size(self) -> str:
-        """For people: `3.7 MB`, or `about 605 MB` where only the number of parameters is known (as float32), or `size not published`."""
+        """For people: `3.7 MB`, or `about 605 MB` where only the number of parameters is known (as float32), or `size
+        not published`.
+        """
         if self.size_bytes is not None:
             return megabytes(self.size_bytes)
         return "size not published" if self.parameters is None else f"about {megabytes(4 * self.parameters)}"

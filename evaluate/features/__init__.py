@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from curate.finding import names as _names
-from curate.finding import plugin
+from clipmill.curate.finding import names as _names
+from clipmill.curate.finding import plugin
 
 if TYPE_CHECKING:
     import torch
@@ -16,9 +16,11 @@ class FeatureNetwork(ABC):
     """Base of all feature networks. A subclass sets the class attributes, `__init__` and `__call__`.
 
     side_px: the size of the square pictures it takes. min_frames: shortest clip it can see. dim: length of a feature.
-    per_frame: True where the features are one row per frame, [B, T, D], for metrics on pictures (FID, KID, Inception Score).
-    label: how these features are called, for example "mini". frechet_name: how a Fréchet distance on them is called; "FVD" and "FID"
-    only where the weights are proven to be those that the name is defined on. kernel_name: the same for the kernel distance.
+    per_frame: True where the features are one row per frame, [B, T, D], for metrics on pictures (FID, KID, Inception
+    Score).
+    label: how these features are called, for example "mini". frechet_name: how a Fréchet distance on them is called;
+    "FVD" and "FID" only where the weights are proven to be those that the name is defined on. kernel_name: the same for
+    the kernel distance.
     """
 
     side_px: ClassVar[int] = 224
@@ -29,8 +31,9 @@ class FeatureNetwork(ABC):
 
     @abstractmethod
     def __init__(self, device: str = "cpu", weights: Path | None = None, **options: Any) -> None:
-        """Load the network. weights: a local file, else the cache folder's. options: what a protocol fixes of the network itself,
-        such as `bn_eps`. Raises UserError, in one line and within two seconds, where weights are missing or wrong.
+        """Load the network. weights: a local file, else the cache folder's. options: what a protocol fixes of the
+        network itself, such as `bn_eps`. Raises UserError, in one line and within two seconds, where weights are
+        missing or wrong.
         """
 
     @classmethod  # noqa: B027
@@ -39,7 +42,9 @@ class FeatureNetwork(ABC):
 
     @property
     def frechet_name(self) -> str:
-        """The name of a Fréchet distance on these features: every name but a published one says which features it is of."""
+        """The name of a Fréchet distance on these features: every name but a published one says which features it is
+        of.
+        """
         return f"Fréchet distance ({self.label})"
 
     @property
@@ -50,7 +55,9 @@ class FeatureNetwork(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """What decides the features besides their input, for the fingerprint: the network, its variant, a checksum of its weights."""
+        """What decides the features besides their input, for the fingerprint: the network, its variant, a checksum of
+        its weights.
+        """
 
     @abstractmethod
     def __call__(self, videos: "torch.Tensor") -> "torch.Tensor":

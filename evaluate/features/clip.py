@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from curate.clip_model import load_network, published
-from curate.errors import UserError
-from curate.weights import in_hub_cache as weights_in_hub_cache
-from evaluate import weights as weight_files
-from evaluate.features import FeatureNetwork
+from clipmill.curate.clip_model import load_network, published
+from clipmill.curate.errors import UserError
+from clipmill.curate.weights import in_hub_cache as weights_in_hub_cache
+from clipmill.evaluate import weights as weight_files
+from clipmill.evaluate.features import FeatureNetwork
 
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-B-32", "laion2b_s34b_b79k"
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -17,7 +17,9 @@ _FRAMES_AT_ONCE = 64
 
 
 class CLIP(FeatureNetwork):
-    """Image features of each frame, of length 1 (Radford et al. 2021, arXiv 2103.00020). `text` gives captions in the same space."""
+    """Image features of each frame, of length 1 (Radford et al. 2021, arXiv 2103.00020). `text` gives captions in the
+    same space.
+    """
 
     dim: ClassVar[int] = 512
     per_frame: ClassVar[bool] = True
@@ -30,9 +32,9 @@ class CLIP(FeatureNetwork):
         pretrained: str = DEFAULT_PRETRAINED,
         **options: Any,
     ) -> None:
-        """model, pretrained: as open_clip names architectures and their weights; they decide the activation and the colours too. weights:
-        a local file for them (state dict or safetensors), else the local Hugging Face cache, else the cache folder; nothing is
-        downloaded. Raises UserError where they are missing or do not fit.
+        """model, pretrained: as open_clip names architectures and their weights; they decide the activation and the
+        colours too. weights: a local file for them (state dict or safetensors), else the local Hugging Face cache, else
+        the cache folder; nothing is downloaded. Raises UserError where they are missing or do not fit.
         """
         if options:
             raise UserError(f"the network clip takes no {', '.join(options)}")
@@ -51,11 +53,18 @@ class CLIP(FeatureNetwork):
         return f"CLIP {self._name}, unit length, sha256 {self._sha256}"
 
     def __call__(self, videos: torch.Tensor) -> torch.Tensor:
-        """float32 [B, T, 3, side_px, side_px] in [-1, 1] -> float32 [B, T, D] of length 1. Raises UserError for another size."""
+        """float32 [B, T, 3, side_px, side_px] in [-1, 1] -> float32 [B, T, D] of length 1. Raises UserError for another
+        size.
+        """
         if videos.ndim != 5 or tuple(videos.shape[2:]) != (3, self.side_px, self.side_px):
-            raise UserError(f"this CLIP takes videos [B, T, 3, {self.side_px}, {self.side_px}], not {list(videos.shape)}")
+            raise UserError(
+                f"this CLIP takes videos [B, T, 3, {self.side_px}, {self.side_px}], not {list(videos.shape)}"
+            )
         frames = (videos.to(self._mean.device).flatten(0, 1) + 1) / 2
-        parts = [self._model.encode_image((part - self._mean) / self._std, normalize=True) for part in frames.split(_FRAMES_AT_ONCE)]
+        parts = [
+            self._model.encode_image((part - self._mean) / self._std, normalize=True)
+            for part in frames.split(_FRAMES_AT_ONCE)
+        ]
         return torch.cat(parts).unflatten(0, videos.shape[:2])
 
     def text(self, captions: list[str]) -> torch.Tensor:
@@ -71,12 +80,14 @@ def _file(weights: Path | None, model: str, pretrained: str) -> Path:
     cached = in_hub_cache(model, pretrained) if weights is None else None
     if cached is not None:
         return cached
-    return weight_files.find(weights, (f"{model}-{pretrained}.safetensors", f"{model}-{pretrained}.pt"), f"CLIP {model} {pretrained}")
+    return weight_files.find(
+        weights, (f"{model}-{pretrained}.safetensors", f"{model}-{pretrained}.pt"), f"CLIP {model} {pretrained}"
+    )
 
 
 def in_hub_cache(model: str, pretrained: str) -> Path | None:
-    """Where the local cache of the Hugging Face hub holds these weights; open_clip, which takes seconds to import, is asked only where
-    the cache holds anything of its kind.
+    """Where the local cache of the Hugging Face hub holds these weights; open_clip, which takes seconds to import, is
+    asked only where the cache holds anything of its kind.
     """
     from huggingface_hub import constants
 
@@ -88,7 +99,9 @@ def in_hub_cache(model: str, pretrained: str) -> Path | None:
 
 
 def _sizes(network: Any) -> tuple[int, int]:
-    """(side of the square picture in px, length of a feature). Raises UserError for networks of other than square pictures."""
+    """(side of the square picture in px, length of a feature). Raises UserError for networks of other than square
+    pictures.
+    """
     side = network.visual.image_size
     sides = set(side) if isinstance(side, tuple | list) else {side}
     if len(sides) != 1:

@@ -3,16 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from evaluate import i3d_weights
-from evaluate.features import FeatureNetwork
+from clipmill.evaluate import i3d_weights
+from clipmill.evaluate.features import FeatureNetwork
 
 if TYPE_CHECKING:
     import torch
 
 
 class I3D(FeatureNetwork):
-    """400 logits, averaged over time. It exists only where every tensor of the weights is proven by its checksum (`evaluate.i3d_weights`),
-    so a distance on these features may be called FVD. bn_eps: 1e-3 in the original graph, 1e-5 in VideoGPT and its descendants.
+    """400 logits, averaged over time. It exists only where every tensor of the weights is proven by its checksum
+    (`clipmill.evaluate.i3d_weights`), so a distance on these features may be called FVD. bn_eps: 1e-3 in the original
+    graph, 1e-5 in VideoGPT and its descendants.
     input_range: 1 in the original graph, 0.5 in VideoGPT's own code.
     """
 
@@ -21,9 +22,13 @@ class I3D(FeatureNetwork):
     dim: ClassVar[int] = 400
     label = "I3D"
 
-    def __init__(self, device: str = "cpu", weights: Path | None = None, bn_eps: float = 1e-3, input_range: float = 1.0) -> None:
-        """Load, prove and arrange the network. Raises UserError where the weights are missing, unreadable or of another network."""
-        from evaluate.i3d_network import I3DNetwork
+    def __init__(
+        self, device: str = "cpu", weights: Path | None = None, bn_eps: float = 1e-3, input_range: float = 1.0
+    ) -> None:
+        """Load, prove and arrange the network. Raises UserError where the weights are missing, unreadable or of another
+        network.
+        """
+        from clipmill.evaluate.i3d_network import I3DNetwork
 
         self._network = I3DNetwork(i3d_weights.load(weights), bn_eps).to(device)
         self._bn_eps, self._input_range = bn_eps, input_range
@@ -45,12 +50,16 @@ class I3D(FeatureNetwork):
 
     @property
     def identity(self) -> str:
-        """The proven checkpoint, a checksum of its 230 checksums, and the epsilon and range with which it is computed."""
+        """The proven checkpoint, a checksum of its 230 checksums, and the epsilon and range with which it is
+        computed.
+        """
         checksum = i3d_weights.table_checksum(i3d_weights.published_table())
         return f"i3d rgb_scratch crc32c:{checksum} bn_eps={self._bn_eps:g} input_range={self._input_range:g}"
 
     def __call__(self, videos: "torch.Tensor") -> "torch.Tensor":
-        """float32 [B, T, 3, 224, 224] in [-1, 1], T >= 9 -> float32 [B, 400]. Raises UserError for shorter clips and other shapes."""
-        from evaluate.i3d_network import features
+        """float32 [B, T, 3, 224, 224] in [-1, 1], T >= 9 -> float32 [B, 400]. Raises UserError for shorter clips and
+        other shapes.
+        """
+        from clipmill.evaluate.i3d_network import features
 
         return features(self._network, videos, self._input_range)

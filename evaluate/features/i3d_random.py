@@ -1,4 +1,6 @@
-"""I3D with seeded random variables: needs no file, for tests and demonstrations. Distances on its features are not FVD."""
+"""I3D with seeded random variables: needs no file, for tests and demonstrations. Distances on its features are not
+FVD.
+"""
 
 from pathlib import Path
 from typing import ClassVar
@@ -6,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from curate.errors import UserError
-from evaluate.features import FeatureNetwork
-from evaluate.i3d_network import BN_EPS, DIM, MIN_FRAMES, SIDE_PX, I3DNetwork, features
-from evaluate.i3d_weights import published_table
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.features import FeatureNetwork
+from clipmill.evaluate.i3d_network import BN_EPS, DIM, MIN_FRAMES, SIDE_PX, I3DNetwork, features
+from clipmill.evaluate.i3d_weights import published_table
 
 
 class I3DRandom(FeatureNetwork):
@@ -21,11 +23,18 @@ class I3DRandom(FeatureNetwork):
     label = "random I3D"
 
     def __init__(
-        self, device: str = "cpu", weights: Path | None = None, bn_eps: float = BN_EPS, input_range: float = 1.0, seed: int = 0
+        self,
+        device: str = "cpu",
+        weights: Path | None = None,
+        bn_eps: float = BN_EPS,
+        input_range: float = 1.0,
+        seed: int = 0,
     ) -> None:
         """seed: of the variables. Raises UserError where a weight file is given: it would not be used."""
         if weights is not None:
-            raise UserError("i3d-random draws its own variables and takes no weights; for a weight file choose the features i3d")
+            raise UserError(
+                "i3d-random draws its own variables and takes no weights; for a weight file choose the features i3d"
+            )
         self._network = I3DNetwork(seeded_variables(seed), bn_eps).to(device)
         self._bn_eps, self._input_range, self._seed = bn_eps, input_range, seed
 
@@ -35,17 +44,24 @@ class I3DRandom(FeatureNetwork):
         return f"i3d-random seed={self._seed} bn_eps={self._bn_eps:g} input_range={self._input_range:g}"
 
     def __call__(self, videos: torch.Tensor) -> torch.Tensor:
-        """float32 [B, T, 3, 224, 224] in [-1, 1], T >= 9 -> float32 [B, 400]. Raises UserError for shorter clips and other shapes."""
+        """float32 [B, T, 3, 224, 224] in [-1, 1], T >= 9 -> float32 [B, 400]. Raises UserError for shorter clips and
+        other shapes.
+        """
         return features(self._network, videos, self._input_range)
 
 
 def seeded_variables(seed: int) -> dict[str, np.ndarray]:
-    """The variables of the reference values: one legacy numpy generator, drawn in the order of the sorted names; float32.
+    """The variables of the reference values: one legacy numpy generator, drawn in the order of the sorted names;
+    float32.
 
-    Kernels: normal with variance 2 / fan-in. moving_variance: uniform in [0.5, 1.5). The rest: normal with deviation 0.1.
+    Kernels: normal with variance 2 / fan-in. moving_variance: uniform in [0.5, 1.5). The rest: normal with deviation
+    0.1.
     """
     generator = np.random.RandomState(seed)
-    return {name: _drawn(generator, name, known.shape).astype(np.float32) for name, known in sorted(published_table().items())}
+    return {
+        name: _drawn(generator, name, known.shape).astype(np.float32)
+        for name, known in sorted(published_table().items())
+    }
 
 
 def _drawn(generator: np.random.RandomState, name: str, shape: tuple[int, ...]) -> np.ndarray:

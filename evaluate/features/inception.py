@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from curate.errors import UserError
-from evaluate.features import FeatureNetwork
-from evaluate.inception_network import InceptionFrames
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.features import FeatureNetwork
+from clipmill.evaluate.inception_network import InceptionFrames
 
 
 class Inception(FeatureNetwork):
-    """The 2048 pooled values before the last layer (Heusel et al. 2017, arXiv 1706.08500, use those of the graph of 2015).
+    """The 2048 pooled values before the last layer (Heusel et al. 2017, arXiv 1706.08500, use those of the graph of
+    2015).
 
     The distance is called FID only where the file is proven, by its checksum, to be the published port of that graph.
     """

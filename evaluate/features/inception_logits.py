@@ -5,13 +5,15 @@ from typing import Any, ClassVar
 
 import torch
 
-from curate.errors import UserError
-from evaluate.features import FeatureNetwork
-from evaluate.inception_network import TORCHVISION_CLASSES, InceptionFrames
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.features import FeatureNetwork
+from clipmill.evaluate.inception_network import TORCHVISION_CLASSES, InceptionFrames
 
 
 class InceptionLogits(FeatureNetwork):
-    """What the last layer says of each class, not normalised; 1008 values where the weights are those of the graph of 2015."""
+    """What the last layer says of each class, not normalised; 1008 values where the weights are those of the graph of
+    2015.
+    """
 
     side_px: ClassVar[int] = 299
     dim: ClassVar[int] = TORCHVISION_CLASSES

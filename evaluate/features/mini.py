@@ -1,9 +1,11 @@
-"""`mini`: a small 3-D network of our own for demos and tests. It needs no download, and no number made with it is an FVD.
+"""`mini`: a small 3-D network of our own for demos and tests. It needs no download, and no number made with it is an
+FVD.
 
-Trained by `python -m evaluate.train_mini` on the procedural clips of `curate demo`, among others to tell corruptions of `evaluate.degrade`:
-what it says of those is a check of the machinery, not evidence about networks that never saw them. Two weak spots are known: blocks of
-just 4 px of its 64 fall on the grid of its first layer and weigh little more than blocks of 2 px; and on videos whose motion looks alike
-in both directions, as constant speeds do, reversal weighs little (less than another draw of such videos).
+Trained by `python -m clipmill.evaluate.train_mini` on the procedural clips of `curate demo`, among others to tell
+corruptions of `clipmill.evaluate.degrade`: what it says of those is a check of the machinery, not evidence about
+networks that never saw them. Two weak spots are known: blocks of just 4 px of its 64 fall on the grid of its first
+layer and weigh little more than blocks of 2 px; and on videos whose motion looks alike in both directions, as constant
+speeds do, reversal weighs little (less than another draw of such videos).
 """
 
 import hashlib
@@ -13,14 +15,16 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from curate.errors import UserError
-from evaluate.features import FeatureNetwork
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.features import FeatureNetwork
 
 WEIGHTS = Path(__file__).with_name("mini.safetensors")
 DIM = 128
 
 
-def _layer(channels_in: int, channels_out: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> nn.Sequential:
+def _layer(
+    channels_in: int, channels_out: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]
+) -> nn.Sequential:
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     conv = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
     return nn.Sequential(conv, nn.BatchNorm3d(channels_out), nn.ReLU())
@@ -55,7 +59,10 @@ class Mini(FeatureNetwork):
     def __init__(self, device: str = "cpu", weights: Path | None = None, **options: Any) -> None:
         """Load the weights that come with the package. Raises UserError where others, or options, are given."""
         if weights is not None or options:
-            raise UserError(f"the network mini comes with its own weights; it takes no {'weights file' if weights else ', '.join(options)}")
+            raise UserError(
+                "the network mini comes with its own weights; it takes no"
+                f" {'weights file' if weights else ', '.join(options)}"
+            )
         from safetensors.torch import load
 
         data = WEIGHTS.read_bytes()
@@ -71,7 +78,9 @@ class Mini(FeatureNetwork):
         return f"mini, sha256 {self._sha256}"
 
     def __call__(self, videos: torch.Tensor) -> torch.Tensor:
-        """float32 [B, T, 3, 64, 64] in [-1, 1] -> float32 [B, 128]. Raises UserError for other sizes and fewer than 8 frames."""
+        """float32 [B, T, 3, 64, 64] in [-1, 1] -> float32 [B, 128]. Raises UserError for other sizes and fewer than 8
+        frames.
+        """
         if videos.ndim != 5 or tuple(videos.shape[2:]) != (3, self.side_px, self.side_px):
             raise UserError(f"mini takes videos [B, T, 3, {self.side_px}, {self.side_px}], not {list(videos.shape)}")
         if videos.shape[1] < self.min_frames:

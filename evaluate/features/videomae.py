@@ -6,28 +6,32 @@ from typing import Any, ClassVar
 
 import torch
 
-from curate.errors import UserError
-from evaluate import weights as weight_files
-from evaluate.features import FeatureNetwork
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import weights as weight_files
+from clipmill.evaluate.features import FeatureNetwork
 
 DEFAULT_MODEL = "MCG-NJU/videomae-base"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class VideoMAE(FeatureNetwork):
-    """Mean over all tokens of the last layer (Tong et al. 2022, arXiv 2203.12602). Takes exactly the frames it was trained on, usually 16.
+    """Mean over all tokens of the last layer (Tong et al. 2022, arXiv 2203.12602). Takes exactly the frames it was
+    trained on, usually 16.
 
-    Ge et al. 2024 (arXiv 2404.12391) use another network of this family, VideoMAE-v2 ViT-g tuned on Something-Something: their numbers
-    cannot be compared with these.
+    Ge et al. 2024 (arXiv 2404.12391) use another network of this family, VideoMAE-v2 ViT-g tuned on
+    Something-Something: their numbers cannot be compared with these.
     """
 
     min_frames: ClassVar[int] = 16
     dim: ClassVar[int] = 768
     label: str = "VideoMAE"
 
-    def __init__(self, device: str = "cpu", weights: Path | None = None, model: str = DEFAULT_MODEL, **options: Any) -> None:
-        """weights: a folder written by `save_pretrained`, else `model` is taken from the local Hugging Face cache; nothing is downloaded.
-        Raises UserError where it is missing, is another network, or transformers is not installed.
+    def __init__(
+        self, device: str = "cpu", weights: Path | None = None, model: str = DEFAULT_MODEL, **options: Any
+    ) -> None:
+        """weights: a folder written by `save_pretrained`, else `model` is taken from the local Hugging Face cache;
+        nothing is downloaded. Raises UserError where it is missing, is another network, or transformers is not
+        installed.
         """
         if options:
             raise UserError(f"the network videomae takes no {', '.join(options)}")
@@ -36,7 +40,9 @@ class VideoMAE(FeatureNetwork):
         self._checksum = _checksum(folder)
         config = self._model.config
         self._frames = int(config.num_frames)
-        self.side_px, self.min_frames, self.dim = (int(n) for n in (config.image_size, self._frames, config.hidden_size))  # type: ignore[misc]
+        self.side_px = int(config.image_size)  # type: ignore[misc]
+        self.min_frames = self._frames  # type: ignore[misc]
+        self.dim = int(config.hidden_size)  # type: ignore[misc]
         self._mean, self._std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (_MEAN, _STD))
 
     @property
@@ -48,7 +54,9 @@ class VideoMAE(FeatureNetwork):
         """float32 [B, T, 3, side_px, side_px] in [-1, 1] -> float32 [B, D]. Raises UserError for another T or size."""
         if tuple(videos.shape[1:]) != (self._frames, 3, self.side_px, self.side_px):
             wanted = f"[B, {self._frames}, 3, {self.side_px}, {self.side_px}]"
-            raise UserError(f"this VideoMAE takes clips of exactly {self._frames} frames, {wanted}, not {list(videos.shape)}")
+            raise UserError(
+                f"this VideoMAE takes clips of exactly {self._frames} frames, {wanted}, not {list(videos.shape)}"
+            )
         pixels = ((videos.to(self._mean.device) + 1) / 2 - self._mean) / self._std
         return self._model(pixel_values=pixels).last_hidden_state.mean(1)
 
@@ -60,7 +68,9 @@ def _folder(weights: Path | None, model: str) -> Path:
     else:
         folder = _in_cache(model)
     if not (folder / "config.json").is_file():
-        raise UserError(f"no VideoMAE in {folder}: it needs config.json and model.safetensors, as save_pretrained writes them")
+        raise UserError(
+            f"no VideoMAE in {folder}: it needs config.json and model.safetensors, as save_pretrained writes them"
+        )
     return folder
 
 
@@ -69,7 +79,9 @@ def _in_cache(model: str) -> Path:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         raise UserError("VideoMAE needs transformers: pip install transformers") from None
-    found = try_to_load_from_cache(model, "config.json") if not Path(model).is_dir() else os.path.join(model, "config.json")
+    found = (
+        try_to_load_from_cache(model, "config.json") if not Path(model).is_dir() else os.path.join(model, "config.json")
+    )
     if not isinstance(found, str):
         raise UserError(f"no {model} in the local Hugging Face cache: put it there, or name a folder with --weights")
     return Path(found).parent
@@ -82,7 +94,9 @@ def _loaded(folder: Path) -> Any:
         raise UserError("VideoMAE needs transformers: pip install transformers") from None
     try:
         config = VideoMAEConfig.from_pretrained(folder, local_files_only=True)
-        loaded: Any = VideoMAEModel.from_pretrained(folder, config=config, local_files_only=True, output_loading_info=True)
+        loaded: Any = VideoMAEModel.from_pretrained(
+            folder, config=config, local_files_only=True, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"no VideoMAE can be loaded from {folder}: {str(error).splitlines()[0]}") from None
     model, report = loaded

@@ -8,14 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from curate.finding import names as _names
-from curate.finding import plugin
+from clipmill.curate.finding import names as _names
+from clipmill.curate.finding import plugin
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number. standard_error: null where it cannot be estimated. details: further numbers of the same computation, such as
-    `fvd_infinity`. warnings: one line each, for the reader of the number."""
+    """One number. standard_error: null where it cannot be estimated. details: further numbers of the same computation,
+    such as `fvd_infinity`. warnings: one line each, for the reader of the number.
+    """
 
     value: float
     standard_error: float | None = None
@@ -25,10 +26,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Metric:
-    """Base of all metrics. A subclass is a frozen dataclass: its fields are its parameters, settable as `--set name.field=value`.
+    """Base of all metrics. A subclass is a frozen dataclass: its fields are its parameters, settable as `--set
+    name.field=value`.
 
-    title: how a person calls it; `{features}`, `{frechet_name}` and `{kernel_name}` stand for what the feature network says. unit: of the
-    value, empty for none.
+    title: how a person calls it; `{features}`, `{frechet_name}` and `{kernel_name}` stand for what the feature network
+    says. unit: of the value, empty for none.
     higher_is_better: None where neither is.
     """
 
@@ -45,7 +47,9 @@ class FeatureMetric(Metric, ABC):
 
     @abstractmethod
     def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
-        """float [N, D] and [M, D] of finite numbers -> Score. seed: of the error bar's subsampling. Raises UserError for sets too small."""
+        """float [N, D] and [M, D] of finite numbers -> Score. seed: of the error bar's subsampling. Raises UserError
+        for sets too small.
+        """
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class VideoMetric(Metric, ABC):
 
     @abstractmethod
     def __call__(self, video: np.ndarray, fps: float) -> float:
-        """uint8 [T, H, W, 3] RGB at `fps` -> value; NaN where nothing can be said (one frame, say), which is counted, not averaged."""
+        """uint8 [T, H, W, 3] RGB at `fps` -> value; NaN where nothing can be said (one frame, say), which is counted,
+        not averaged.
+        """
 
 
 @dataclass(frozen=True)

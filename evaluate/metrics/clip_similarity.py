@@ -6,13 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from evaluate.clip_frames import ClipFrames
-from evaluate.metrics import TextMetric
+from clipmill.evaluate.clip_frames import ClipFrames
+from clipmill.evaluate.metrics import TextMetric
 
 
 @dataclass(frozen=True)
 class ClipSimilarity(TextMetric):
-    """Cosine between the caption's CLIP feature and each frame's, mean over frames, -1 to 1 (CLIPSIM: Wu et al. 2021, arXiv 2104.14806).
+    """Cosine between the caption's CLIP feature and each frame's, mean over frames, -1 to 1 (CLIPSIM: Wu et al. 2021,
+    arXiv 2104.14806).
 
     model, pretrained: as open_clip names them; values of two networks do not compare. weights: a local file for them.
     """

@@ -5,17 +5,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from curate.annotators.motion import flow_maps
-from evaluate.flow import luma, scaled
-from evaluate.metrics import VideoMetric
+from clipmill.curate.annotators.motion import flow_maps
+from clipmill.evaluate.flow import luma, scaled
+from clipmill.evaluate.metrics import VideoMetric
 
 
 @dataclass(frozen=True)
 class DynamicDegree(VideoMetric):
-    """Mean magnitude of Farneback flow, >= 0, measured as `curate` measures its motion column, but on frames `interval_s` apart (clips of
-    generated video are too short for two frames a second). Neither high nor low is good: compare with the real set's value.
+    """Mean magnitude of Farneback flow, >= 0, measured as `curate` measures its motion column, but on frames
+    `interval_s` apart (clips of generated video are too short for two frames a second). Neither high nor low is good:
+    compare with the real set's value.
 
-    interval_s: seconds between the frames of a pair, as nearly as the frame rate allows. short_side_px: size at which flow is computed.
+    interval_s: seconds between the frames of a pair, as nearly as the frame rate allows. short_side_px: size at which
+    flow is computed.
     min_contrast: standard deviation of luma, levels of 255, below which nothing can be seen to move.
     """
 
@@ -27,7 +29,9 @@ class DynamicDegree(VideoMetric):
     min_contrast: float = 4.0
 
     def __call__(self, video: np.ndarray, fps: float) -> float:
-        """uint8 [T, H, W, 3] -> short sides per second; NaN for one frame, an unknown rate, or a picture without contrast."""
+        """uint8 [T, H, W, 3] -> short sides per second; NaN for one frame, an unknown rate, or a picture without
+        contrast.
+        """
         if len(video) < 2 or not np.isfinite(fps):
             return float("nan")
         step = min(max(1, round(self.interval_s * fps)), len(video) - 1)
@@ -37,4 +41,6 @@ class DynamicDegree(VideoMetric):
         maps, dt_s = flow_maps(lumas, np.arange(len(lumas)) * step / fps, self.short_side_px)
         if not maps:
             return float("nan")
-        return float(np.mean([np.average(m.magnitude, weights=m.weight) / dt for m, dt in zip(maps, dt_s, strict=True)]))
+        return float(
+            np.mean([np.average(m.magnitude, weights=m.weight) / dt for m, dt in zip(maps, dt_s, strict=True)])
+        )

@@ -5,15 +5,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from evaluate.feature_checks import check_features, frechet_warnings
-from evaluate.frechet import frechet_distance
-from evaluate.metrics import FeatureMetric, Score
+from clipmill.evaluate.feature_checks import check_features, frechet_warnings
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.metrics import FeatureMetric, Score
 
 
 @dataclass(frozen=True)
 class FID(FeatureMetric):
-    """Heusel et al. 2017 (arXiv 1706.08500): the Fréchet distance of Gaussians fitted to the features of frames. No error bar: frames of
-    one clip resemble each other, so that counting them as independent would promise too much. ddof: of covariances, 0 or 1.
+    """Heusel et al. 2017 (arXiv 1706.08500): the Fréchet distance of Gaussians fitted to the features of frames. No
+    error bar: frames of one clip resemble each other, so that counting them as independent would promise too much.
+    ddof: of covariances, 0 or 1.
     """
 
     title: ClassVar[str] = "{frechet_name}, of frames"

@@ -6,15 +6,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from evaluate.metrics import VideoMetric
+from clipmill.evaluate.metrics import VideoMetric
 
 
 @dataclass(frozen=True)
 class Flicker(VideoMetric):
-    """(255 - mean |f_t - f_t+1|) / 255 over pixels, channels and pairs of frames, 0 to 1 (VBench, Huang et al. 2024, arXiv 2311.17982).
+    """(255 - mean |f_t - f_t+1|) / 255 over pixels, channels and pairs of frames, 0 to 1 (VBench, Huang et al. 2024,
+    arXiv 2311.17982).
 
-    Motion counts as flicker: a still picture scores 1. VBench therefore measures it on prompts of static scenes only; elsewhere compare
-    with the real set's value, or take `curate`'s flicker, which counts brightness swings alone.
+    Motion counts as flicker: a still picture scores 1. VBench therefore measures it on prompts of static scenes only;
+    elsewhere compare with the real set's value, or take `curate`'s flicker, which counts brightness swings alone.
     """
 
     title: ClassVar[str] = "temporal flickering (VBench; 1: neighbouring frames are equal)"

@@ -6,14 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from evaluate.clip_frames import ClipFrames
-from evaluate.metrics import VideoMetric
+from clipmill.evaluate.clip_frames import ClipFrames
+from clipmill.evaluate.metrics import VideoMetric
 
 
 @dataclass(frozen=True)
 class FrameConsistency(VideoMetric):
-    """Cosine between the CLIP features of neighbouring frames, mean over pairs, -1 to 1 (Gen-1: Esser et al. 2023, arXiv 2302.03011). A
-    still picture scores 1.
+    """Cosine between the CLIP features of neighbouring frames, mean over pairs, -1 to 1 (Gen-1: Esser et al. 2023,
+    arXiv 2302.03011). A still picture scores 1.
 
     model, pretrained: as open_clip names them; values of two networks do not compare. weights: a local file for them.
     """

@@ -5,19 +5,20 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from evaluate.error_bar import MIN_ROWS, leave_groups_out
-from evaluate.feature_checks import check_features, frechet_warnings
-from evaluate.frechet import frechet_distance
-from evaluate.metrics import FeatureMetric, Score
+from clipmill.evaluate.error_bar import MIN_ROWS, leave_groups_out
+from clipmill.evaluate.feature_checks import check_features, frechet_warnings
+from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.metrics import FeatureMetric, Score
 
 
 @dataclass(frozen=True)
 class FVD(FeatureMetric):
-    """Unterthiner et al. 2018 (arXiv 1812.01717), with its standard error over fresh draws of both sets, and, where half of each set has
-    more clips than features have dimensions, extrapolated to infinitely many clips: `fvd_infinity` and `fvd_infinity_se` in the details.
+    """Unterthiner et al. 2018 (arXiv 1812.01717), with its standard error over fresh draws of both sets, and, where
+    half of each set has more clips than features have dimensions, extrapolated to infinitely many clips: `fvd_infinity`
+    and `fvd_infinity_se` in the details.
 
-    ddof, dtype: see `evaluate.frechet`. error_bar: about a hundred more distances (3 s on one core for 400 dimensions, a minute for
-    1,400), always in float64.
+    ddof, dtype: see `clipmill.evaluate.frechet`. error_bar: about a hundred more distances (3 s on one core for 400
+    dimensions, a minute for 1,400), always in float64.
     """
 
     title: ClassVar[str] = "{frechet_name}"
@@ -28,7 +29,9 @@ class FVD(FeatureMetric):
     error_bar: bool = True
 
     def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
-        """float [N, D], float [M, D] -> Score. Raises UserError below two clips on a side; no standard error below eight."""
+        """float [N, D], float [M, D] -> Score. Raises UserError below two clips on a side; no standard error below
+        eight.
+        """
         check_features(real, fake, 2)
         value = frechet_distance(real, fake, self.ddof, self.dtype)
         details = {"n_real": float(len(real)), "n_fake": float(len(fake))}

@@ -5,17 +5,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from curate.errors import UserError
-from evaluate.feature_checks import check_features
-from evaluate.metrics import FeatureMetric, Score
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.feature_checks import check_features
+from clipmill.evaluate.metrics import FeatureMetric, Score
 
 
 @dataclass(frozen=True)
 class InceptionScore(FeatureMetric):
-    """exp of the mean Kullback-Leibler divergence between the classes of one frame and those of all (Salimans et al. 2016,
-    arXiv 1606.03498, section 4), 1 to the number of classes; the mean over `splits` parts of the shuffled frames.
+    """exp of the mean Kullback-Leibler divergence between the classes of one frame and those of all (Salimans et al.
+    2016, arXiv 1606.03498, section 4), 1 to the number of classes; the mean over `splits` parts of the shuffled frames.
 
-    Looks at the fake set alone; that of the real one, which bounds what a perfect generator would get, is in the details.
+    Looks at the fake set alone; that of the real one, which bounds what a perfect generator would get, is in the
+    details.
     """
 
     title: ClassVar[str] = "inception score of frames"
@@ -25,7 +26,9 @@ class InceptionScore(FeatureMetric):
     splits: int = 10
 
     def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
-        """Logits, float [N, classes] and [M, classes], one row per frame -> Score. Raises UserError for fewer frames than splits."""
+        """Logits, float [N, classes] and [M, classes], one row per frame -> Score. Raises UserError for fewer frames
+        than splits.
+        """
         check_features(real, fake, 1)
         scores = self._scores(fake, seed)
         details = {"split_deviation": float(scores.std()), "n_fake_frames": float(len(fake))}
@@ -39,7 +42,12 @@ class InceptionScore(FeatureMetric):
         if not 1 <= self.splits <= len(logits):
             raise UserError(f"{len(logits)} frames cannot be split into {self.splits} parts")
         order = np.random.default_rng(seed).permutation(len(logits))
-        return np.array([_score(log_softmax(part.astype(np.float64), axis=1)) for part in np.array_split(logits[order], self.splits)])
+        return np.array(
+            [
+                _score(log_softmax(part.astype(np.float64), axis=1))
+                for part in np.array_split(logits[order], self.splits)
+            ]
+        )
 
 
 def _score(log_p: np.ndarray) -> float:

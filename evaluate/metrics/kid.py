@@ -5,16 +5,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from evaluate.feature_checks import check_features
-from evaluate.metrics import FeatureMetric, Score
-from evaluate.mmd import subset_mmd
+from clipmill.evaluate.feature_checks import check_features
+from clipmill.evaluate.metrics import FeatureMetric, Score
+from clipmill.evaluate.mmd import subset_mmd
 
 
 @dataclass(frozen=True)
 class KID(FeatureMetric):
-    """Binkowski et al. 2018 (arXiv 1801.01401): cubic kernel, mean of the unbiased squared MMD over `subsets` draws of at most
-    `max_subset` frames of each set. No error bar: frames of one clip resemble each other, so that counting them as independent would
-    promise too much; the deviation between subsets is in the details.
+    """Binkowski et al. 2018 (arXiv 1801.01401): cubic kernel, mean of the unbiased squared MMD over `subsets` draws of
+    at most `max_subset` frames of each set. No error bar: frames of one clip resemble each other, so that counting them
+    as independent would promise too much; the deviation between subsets is in the details.
     """
 
     title: ClassVar[str] = "{kernel_name}, of frames"

@@ -5,17 +5,19 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from evaluate.feature_checks import check_features, copy_warnings
-from evaluate.metrics import FeatureMetric, Score
-from evaluate.mmd import block_mmd, mmd_with_error, subset_mmd
+from clipmill.evaluate.feature_checks import check_features, copy_warnings
+from clipmill.evaluate.metrics import FeatureMetric, Score
+from clipmill.evaluate.mmd import block_mmd, mmd_with_error, subset_mmd
 
 
 @dataclass(frozen=True)
 class KVD(FeatureMetric):
-    """Unterthiner et al. 2019; the kernel is that of Binkowski et al. 2018 (arXiv 1801.01401): (gamma a.b + coef)^degree.
+    """Unterthiner et al. 2019; the kernel is that of Binkowski et al. 2018 (arXiv 1801.01401): (gamma a.b +
+    coef)^degree.
 
-    method: full (every pair, with a jackknife error bar), block (disjoint blocks of at most max_block clips, shuffled; error of their
-    mean), subset (100 overlapping draws of at most 1,000 clips, as for KID; their deviation is in the details, and is no error bar).
+    method: full (every pair, with a jackknife error bar), block (disjoint blocks of at most max_block clips, shuffled;
+    error of their mean), subset (100 overlapping draws of at most 1,000 clips, as for KID; their deviation is in the
+    details, and is no error bar).
     gamma: None for 1 / D. unbiased: only `full` can do without; JEDi is degree 2, coef 0, unbiased false, scale 100.
     scale: factor on the value and its error.
     """
@@ -40,7 +42,9 @@ class KVD(FeatureMetric):
         counts = {"n_real": float(len(real)), "n_fake": float(len(fake))}
         kernel = (self.degree, self.gamma, self.coef)
         if self.method == "subset":
-            value, deviation = subset_mmd(real, fake, *kernel, subsets=self.subsets, max_subset=self.max_subset, seed=seed)
+            value, deviation = subset_mmd(
+                real, fake, *kernel, subsets=self.subsets, max_subset=self.max_subset, seed=seed
+            )
             return Score(self.scale * value, None, counts | {"subset_deviation": self.scale * deviation}, warnings)
         if self.method == "block":
             found = block_mmd(real, fake, *kernel, max_block=self.max_block, seed=seed)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from curate.errors import UserError
-from evaluate import weights
-from evaluate.frame_pairs import frame_batches
-from evaluate.metrics import PairMetric
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import weights
+from clipmill.evaluate.frame_pairs import frame_batches
+from clipmill.evaluate.metrics import PairMetric
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +24,9 @@ _BATCH_PX = 256 * 1024
 class LPIPS(PairMetric):
     """Zhang et al. 2018 (arXiv 1801.03924), version 0.1, mean over frames, >= 0, at the videos' own size.
 
-    net: alex is the usual choice for comparisons. backbone: the classifier's weights as torchvision publishes them (a file; None: from
-    the folder of weights, or torch's own cache). any_backbone: take a file that is not the published one; the number is not LPIPS then.
+    net: alex is the usual choice for comparisons. backbone: the classifier's weights as torchvision publishes them (a
+    file; None: from the folder of weights, or torch's own cache). any_backbone: take a file that is not the published
+    one; the number is not LPIPS then.
     """
 
     title: ClassVar[str] = "LPIPS"
@@ -75,7 +76,9 @@ class LPIPS(PairMetric):
         places = places if self.backbone is None else [Path(self.backbone).expanduser()]
         path = next((p for p in places if p.is_file()), None)
         if path is None:
-            raise UserError(f"LPIPS needs torchvision's {name}: put it into {places[0].parent}, or set lpips.backbone to the file")
+            raise UserError(
+                f"LPIPS needs torchvision's {name}: put it into {places[0].parent}, or set lpips.backbone to the file"
+            )
         expected = name.removesuffix(".pth").rpartition("-")[2]
         if not self.any_backbone and not weights.sha256(path).startswith(expected):
             raise UserError(f"{path} is not torchvision's {name}: its sha256 does not begin with {expected}")

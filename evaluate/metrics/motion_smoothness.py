@@ -5,17 +5,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from curate.annotators.motion import pair_flow
-from evaluate.flow import MIN_SIDE_PX, luma, pulled, scaled
-from evaluate.metrics import VideoMetric
+from clipmill.curate.annotators.motion import pair_flow
+from clipmill.evaluate.flow import MIN_SIDE_PX, luma, pulled, scaled
+from clipmill.evaluate.metrics import VideoMetric
 
 
 @dataclass(frozen=True)
 class MotionSmoothness(VideoMetric):
-    """(255 - mean |f_t - interpolation of f_t-1 and f_t+1|) / 255, 0 to 1: the definition of VBench (Huang et al. 2024, arXiv 2311.17982),
-    with frames interpolated along Farneback flow (both neighbours pulled half the way, averaged) in place of a network.
+    """(255 - mean |f_t - interpolation of f_t-1 and f_t+1|) / 255, 0 to 1: the definition of VBench (Huang et al. 2024,
+    arXiv 2311.17982), with frames interpolated along Farneback flow (both neighbours pulled half the way, averaged) in
+    place of a network.
 
-    Every inner frame is left out once, where VBench leaves out every second. Pixels whose flow leaves the picture do not count.
+    Every inner frame is left out once, where VBench leaves out every second. Pixels whose flow leaves the picture do
+    not count.
     short_side_px: size at which it is measured; values at two sizes do not compare.
     """
 
@@ -31,14 +33,16 @@ class MotionSmoothness(VideoMetric):
         small = scaled(video, self.short_side_px)
         lumas = [luma(frame) for frame in small]
         errors = [
-            _error(small[t - 1], small[t], small[t + 1], *pair_flow(lumas[t - 1], lumas[t + 1])) for t in range(1, len(small) - 1)
+            _error(small[t - 1], small[t], small[t + 1], *pair_flow(lumas[t - 1], lumas[t + 1]))
+            for t in range(1, len(small) - 1)
         ]
         return float(1 - np.mean(errors) / 255)
 
 
 def _error(before: np.ndarray, frame: np.ndarray, after: np.ndarray, flow: np.ndarray, in_view: np.ndarray) -> float:
-    """Mean absolute error of the frame between two, in levels of 255. The flow at the middle is taken from the place in `before` that
-    half of it leads from, so that it belongs to the content seen there."""
+    """Mean absolute error of the frame between two, in levels of 255. The flow at the middle is taken from the place in
+    `before` that half of it leads from, so that it belongs to the content seen there.
+    """
     middle = pulled(flow, -flow / 2)
     guess = (pulled(before.astype(np.float32), -middle / 2) + pulled(after.astype(np.float32), middle / 2)) / 2
     error = np.abs(guess - frame).mean(axis=2)

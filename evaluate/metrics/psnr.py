@@ -5,13 +5,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from evaluate.frame_pairs import frame_batches
-from evaluate.metrics import PairMetric
+from clipmill.evaluate.frame_pairs import frame_batches
+from clipmill.evaluate.metrics import PairMetric
 
 
 @dataclass(frozen=True)
 class PSNR(PairMetric):
-    """10 log10(255² / mean squared error) of each frame over all channels, mean over frames; infinite where a frame is equal."""
+    """10 log10(255² / mean squared error) of each frame over all channels, mean over frames; infinite where a frame is
+    equal.
+    """
 
     title: ClassVar[str] = "PSNR"
     unit: ClassVar[str] = "dB"
@@ -22,6 +24,7 @@ class PSNR(PairMetric):
         from torchmetrics.functional.image import peak_signal_noise_ratio
 
         values = [
-            peak_signal_noise_ratio(b, a, data_range=1.0, dim=(1, 2, 3), reduction="none").numpy() for a, b in frame_batches(real, fake)
+            peak_signal_noise_ratio(b, a, data_range=1.0, dim=(1, 2, 3), reduction="none").numpy()
+            for a, b in frame_batches(real, fake)
         ]
         return float(np.concatenate(values).mean())

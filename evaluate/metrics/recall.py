@@ -5,16 +5,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from evaluate.feature_checks import check_features
-from evaluate.manifold import covered_share
-from evaluate.metrics import FeatureMetric, Score
+from clipmill.evaluate.feature_checks import check_features
+from clipmill.evaluate.manifold import covered_share
+from clipmill.evaluate.metrics import FeatureMetric, Score
 
 
 @dataclass(frozen=True)
 class Recall(FeatureMetric):
     """Share of real clips inside the manifold of the fake ones, 0 to 1 (Kynkäänniemi et al. 2019, arXiv 1904.06991).
 
-    k: a ball reaches from each fake clip to its k-th nearest other one. Depends on the number of fake clips: compare at equal counts.
+    k: a ball reaches from each fake clip to its k-th nearest other one. Depends on the number of fake clips: compare at
+    equal counts.
     """
 
     title: ClassVar[str] = "recall ({features})"

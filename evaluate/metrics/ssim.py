@@ -5,17 +5,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from curate.errors import UserError
-from evaluate.frame_pairs import frame_batches
-from evaluate.metrics import PairMetric
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.frame_pairs import frame_batches
+from clipmill.evaluate.metrics import PairMetric
 
 _WINDOW_PX = 11
 
 
 @dataclass(frozen=True)
 class SSIM(PairMetric):
-    """Wang et al. 2004 (IEEE TIP 13), Gaussian window of 11 px and sigma 1.5, on the three colour channels, mean over frames, -1 to 1.
-    As torchmetrics has it: windows over the picture's border see it mirrored (other code leaves a margin of 5 px out)."""
+    """Wang et al. 2004 (IEEE TIP 13), Gaussian window of 11 px and sigma 1.5, on the three colour channels, mean over
+    frames, -1 to 1. As torchmetrics has it: windows over the picture's border see it mirrored (other code leaves a
+    margin of 5 px out).
+    """
 
     title: ClassVar[str] = "SSIM"
     higher_is_better: ClassVar[bool | None] = True

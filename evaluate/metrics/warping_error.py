@@ -5,16 +5,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from curate.annotators.motion import pair_flow
-from evaluate.flow import MIN_SIDE_PX, luma, pulled, scaled
-from evaluate.metrics import VideoMetric
+from clipmill.curate.annotators.motion import pair_flow
+from clipmill.evaluate.flow import MIN_SIDE_PX, luma, pulled, scaled
+from clipmill.evaluate.metrics import VideoMetric
 
 
 @dataclass(frozen=True)
 class WarpingError(VideoMetric):
-    """Mean squared difference, colours in [0, 1], between a frame and the next one pulled back along the flow, over pixels that are seen in
-    both; mean over pairs of frames. Lai et al., "Learning Blind Video Temporal Consistency", ECCV 2018, equations 6 and 7, with Farneback
-    flow in place of a network. Which pixels count: Ruder et al., GCPR 2016, section 3.3.
+    """Mean squared difference, colours in [0, 1], between a frame and the next one pulled back along the flow, over
+    pixels that are seen in both; mean over pairs of frames. Lai et al., "Learning Blind Video Temporal Consistency",
+    ECCV 2018, equations 6 and 7, with Farneback flow in place of a network. Which pixels count: Ruder et al., GCPR
+    2016, section 3.3.
 
     short_side_px: size at which it is measured; values at two sizes do not compare.
     """
@@ -41,7 +42,8 @@ class WarpingError(VideoMetric):
 
 
 def seen_in_both(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
-    """bool [H, W]: where the flow there and back agrees and has no edge (edges of motion are where flow is least certain).
+    """bool [H, W]: where the flow there and back agrees and has no edge (edges of motion are where flow is least
+    certain).
 
     forward, backward: float32 [H, W, 2], px.
     """

@@ -1,23 +1,27 @@
 """The page behind a number: one HTML file that leads from scores to samples, checkpoint, run and source videos.
 
-Everything is read from what the commands left: the file of scores names its sets, samples name their checkpoint, the checkpoint's card
-names its run. Nothing here knows a model. What is missing is left out, and said.
+Everything is read from what the commands left: the file of scores names its sets, samples name their checkpoint, the
+checkpoint's card names its run. Nothing here knows a model. What is missing is left out, and said.
 """
 
 import os
 from importlib import resources
 from pathlib import Path
 
-from curate.errors import UserError
-from evaluate.report.story import read_story
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.report.story import read_story
 
 
 def write_report(scores: Path, out: Path) -> Path:
-    """Write the page and return its path. Raises UserError where `scores` is no file of scores or holds none, or `out` is no place."""
+    """Write the page and return its path. Raises UserError where `scores` is no file of scores or holds none, or `out`
+    is no place.
+    """
     import jinja2
 
     source = resources.files(__name__).joinpath("page.html.j2").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(source)
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
+        source
+    )
     story = read_story(scores)
     html = template.render(
         story=story,

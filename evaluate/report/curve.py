@@ -11,7 +11,9 @@ _LEAST_RATIO = 1.05
 
 @dataclass(frozen=True)
 class Curve:
-    """lines: title -> "x,y x,y ...", px from the upper left of WIDTH_PX x HEIGHT_PX. ticks: (y px, text). last_step: at the right edge."""
+    """lines: title -> "x,y x,y ...", px from the upper left of WIDTH_PX x HEIGHT_PX. ticks: (y px, text). last_step: at
+    the right edge.
+    """
 
     lines: Mapping[str, str]
     ticks: tuple[tuple[float, str], ...]
@@ -19,7 +21,9 @@ class Curve:
 
 
 def curve_of(log: Sequence[Mapping[str, Any]]) -> Curve | None:
-    """Of the rows of a training's log: its loss, and the validation's where there is one; logarithmic. None for fewer than two points."""
+    """Of the rows of a training's log: its loss, and the validation's where there is one; logarithmic. None for fewer
+    than two points.
+    """
     series = {"loss": _points(log, "loss"), "validation": _points(log, "validation_loss")}
     values = [value for points in series.values() for _, value in points]
     if len(series["loss"]) < 2:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
-from evaluate.report.curve import Curve, curve_of
-from evaluate.scores import ScoreRow, read
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.report.curve import Curve, curve_of
+from clipmill.evaluate.scores import ScoreRow, read
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ class Story:
         found = [command for run in runs if run for command in run.commands]
         for one in self.samples:
             found += [one.training.command if one.training else "", one.command]
-        return [_typed_here(command) for command in dict.fromkeys([*found, *(row.command for row in self.rows)]) if command]
+        return [
+            _typed_here(command) for command in dict.fromkeys([*found, *(row.command for row in self.rows)]) if command
+        ]
 
 
 def read_story(scores: Path) -> Story:
@@ -88,7 +90,17 @@ def _samples(origin: dict[str, Any]) -> Samples:
     sheet = folder / "sheet.png"
     picture = "data:image/png;base64," + base64.b64encode(sheet.read_bytes()).decode() if sheet.is_file() else None
     count = len(list(folder.glob("*.mp4"))) or len(list(folder.rglob("*.mp4")))
-    command = ("models", "sample", checkpoints[0], "--n", str(count), "--seed", str(facts.get("seed", 0)), "--out", str(folder))
+    command = (
+        "models",
+        "sample",
+        checkpoints[0],
+        "--n",
+        str(count),
+        "--seed",
+        str(facts.get("seed", 0)),
+        "--out",
+        str(folder),
+    )
     return Samples(folder, picture, shlex.join(command), training, _run(Path(card["run"])) if "run" in card else None)
 
 
@@ -106,11 +118,15 @@ def _training(folder: Path) -> Training | None:
         "training time": f"{last['seconds']:.0f} s" if "seconds" in last else "",
         "loss": f"{last['loss']:.4g}" if "loss" in last else "",
     }
-    return Training(folder, {name: text for name, text in facts.items() if text}, curve_of(log), str(card.get("command", "")))
+    return Training(
+        folder, {name: text for name, text in facts.items() if text}, curve_of(log), str(card.get("command", ""))
+    )
 
 
 def _typed_here(command: str) -> str:
-    """The command with the paths below the current folder as one types them there: they still hold where the whole folder moves."""
+    """The command with the paths below the current folder as one types them there: they still hold where the whole
+    folder moves.
+    """
     try:
         return shlex.join(_relative(word) for word in shlex.split(command))
     except ValueError:  # written by hand

@@ -1,4 +1,6 @@
-"""Sets of videos, whatever they are stored as: an ordered list of videos, each with a name, a content key and a way to its frames."""
+"""Sets of videos, whatever they are stored as: an ordered list of videos, each with a name, a content key and a way to
+its frames.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -8,16 +10,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
-VIDEO_KINDS = "a folder of videos or of frame folders, a curate run, a manifest.parquet, a glob of tars, an .npy or .npz of uint8 videos"
+VIDEO_KINDS = (
+    "a folder of videos or of frame folders, a curate run, a manifest.parquet, a glob of tars, an .npy or .npz of uint8"
+    " videos"
+)
 
 
 class Frames(Protocol):
     """One opened video."""
 
     def times_s(self) -> np.ndarray:
-        """float64 [N], s, of every frame in display order; NaN where the storage knows no rate (frame folders, arrays)."""
+        """float64 [N], s, of every frame in display order; NaN where the storage knows no rate (frame folders,
+        arrays).
+        """
 
     def read(self, index: np.ndarray) -> np.ndarray:
         """uint8 [T, H, W, 3] RGB, upright, square pixels, of the frames at increasing `index`. Raises DecodeError."""
@@ -25,7 +32,9 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class Video:
-    """One video of a set. video_id: unique in the set. key: of its content; equal videos have equal keys. caption: may be empty."""
+    """One video of a set. video_id: unique in the set. key: of its content; equal videos have equal keys. caption: may
+    be empty.
+    """
 
     video_id: str
     key: str
@@ -43,8 +52,10 @@ class Skip:
 
 @dataclass(frozen=True)
 class VideoSet:
-    """videos: in natural order of their names (frame2 before frame10). skipped: those that cannot even be listed as videos. origin: plain
-    values that lead back from a score: the manifest and its sha256 and, of samples, the checkpoint; empty where nothing is recorded."""
+    """videos: in natural order of their names (frame2 before frame10). skipped: those that cannot even be listed as
+    videos. origin: plain values that lead back from a score: the manifest and its sha256 and, of samples, the
+    checkpoint; empty where nothing is recorded.
+    """
 
     name: str
     kind: str
@@ -56,8 +67,9 @@ class VideoSet:
 def open_set(spec: str | Path | np.ndarray, where: str | None = None, index: Path | None = None) -> VideoSet:
     """The set that `spec` names.
 
-    where: an SQL-like condition on the manifest's columns, for runs and manifests. index: a file that remembers the hashes of video
-    files. Raises UserError, one line, where there is nothing, nothing matches, or the kind of set is unknown.
+    where: an SQL-like condition on the manifest's columns, for runs and manifests. index: a file that remembers the
+    hashes of video files. Raises UserError, one line, where there is nothing, nothing matches, or the kind of set is
+    unknown.
     """
     opened = _open(spec, where, index)
     if not opened.videos:
@@ -67,7 +79,7 @@ def open_set(spec: str | Path | np.ndarray, where: str | None = None, index: Pat
 
 
 def _open(spec: str | Path | np.ndarray, where: str | None, index: Path | None) -> VideoSet:
-    from evaluate.sets import arrays, folders, runs, tars
+    from clipmill.evaluate.sets import arrays, folders, runs, tars
 
     if isinstance(spec, np.ndarray):
         return _without_where(where, arrays.array_set, spec, "array")

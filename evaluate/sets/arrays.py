@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.errors import UserError
-from evaluate.sets import Video, VideoSet
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.sets import Video, VideoSet
 
 
 class ArrayFrames:
@@ -30,7 +30,9 @@ class ArrayFrames:
 def array_set(videos: np.ndarray, name: str) -> VideoSet:
     """Raises UserError where the array is not uint8 [N, T, H, W, 3]: a float's range would have to be guessed."""
     if videos.dtype != np.uint8:
-        raise UserError(f"{name} holds {videos.dtype}: videos are uint8, 0 to 255 (floats may mean 0..1, -1..1 or 0..255)")
+        raise UserError(
+            f"{name} holds {videos.dtype}: videos are uint8, 0 to 255 (floats may mean 0..1, -1..1 or 0..255)"
+        )
     if videos.ndim != 5 or videos.shape[-1] != 3:
         raise UserError(f"{name} has shape {list(videos.shape)}: videos are [N, T, H, W, 3]")
     return VideoSet(name, "array", [Video(f"{i:06d}", _key(v), partial(_opened, v)) for i, v in enumerate(videos)])

@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from curate.errors import DecodeError
-from curate.video import Frame, VideoDecoder, frames_at, one_line, open_video
+from clipmill.curate.errors import DecodeError
+from clipmill.curate.video import Frame, VideoDecoder, frames_at, one_line, open_video
 
 # Containers that store the presentation time of every packet: their packets tell the frames without decoding.
 _TIMED = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -18,7 +18,9 @@ _NATIVE_PX = 1 << 20
 
 @dataclass
 class FileFrames:
-    """A video file. span_pts: [start, end) of it, None for all of it. crop_px: (x, y, w, h) in display px, None for the whole picture."""
+    """A video file. span_pts: [start, end) of it, None for all of it. crop_px: (x, y, w, h) in display px, None for the
+    whole picture.
+    """
 
     path: Path
     span_pts: tuple[int, int] | None = None
@@ -33,7 +35,11 @@ class FileFrames:
             timed = bool(_TIMED & set(container.format.name.split(",")))
             unit_s = float(stream.time_base or 0)
             try:
-                pts = self._packets(container.demux(stream)) if timed else [f.pts for f in VideoDecoder(container, stream)]
+                pts = (
+                    self._packets(container.demux(stream))
+                    if timed
+                    else [f.pts for f in VideoDecoder(container, stream)]
+                )
             except (av.error.FFmpegError, OSError) as error:
                 raise DecodeError(one_line(error)) from error
         low, high = self.span_pts or (-(1 << 62), 1 << 62)
@@ -79,7 +85,9 @@ def file_frames(
     crop_px: tuple[int, int, int, int] | None = None,
     size_px: tuple[int, int] | None = None,
 ) -> Iterator[FileFrames]:
-    """A video file opened as `Frames`. size_px: display width and height of the whole picture that `crop_px` counts in."""
+    """A video file opened as `Frames`. size_px: display width and height of the whole picture that `crop_px` counts
+    in.
+    """
     yield FileFrames(path, span_pts, crop_px, size_px)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from curate.errors import DecodeError, UserError
-from curate.sources import find_sources, index_sources, printable
-from evaluate.sets import Skip, Video, VideoSet, natural_key
-from evaluate.sets.files import file_frames
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.sources import find_sources, index_sources, printable
+from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
+from clipmill.evaluate.sets.files import file_frames
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -48,7 +48,9 @@ def folder_set(path: Path, index: Path | None) -> VideoSet:
         return VideoSet(str(path), "frame folders", found)
     with tempfile.TemporaryDirectory() as scratch:
         sources = index_sources(sources, index or Path(scratch) / "index.parquet", os.cpu_count() or 1, lambda _: None)
-    videos = [Video(s.relpath, s.video_id, partial(file_frames, s.path), _caption(s.path)) for s in sources if s.video_id]
+    videos = [
+        Video(s.relpath, s.video_id, partial(file_frames, s.path), _caption(s.path)) for s in sources if s.video_id
+    ]
     skipped = tuple(Skip(s.relpath, s.problem or "unreadable") for s in sources if not s.video_id)
     return VideoSet(str(path), "videos", sorted(videos, key=lambda v: natural_key(v.video_id)), skipped)
 

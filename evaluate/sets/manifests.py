@@ -31,5 +31,7 @@ def is_samples(spec: Spec) -> bool:
 
 
 def takes_condition(spec: Spec) -> bool:
-    """Whether `--where` filters the set: it has a manifest, and its clips are not samples, which do not have the columns of a run."""
+    """Whether `--where` filters the set: it has a manifest, and its clips are not samples, which do not have the
+    columns of a run.
+    """
     return manifest_of(spec) is not None and not is_samples(spec)

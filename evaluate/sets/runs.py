@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from curate.errors import UserError
-from curate.sources import path_of
-from evaluate.sets import Skip, Video, VideoSet
-from evaluate.sets.files import file_frames
-from evaluate.sets.tars import member_frames
-from evaluate.sets.where import matching
-from evaluate.weights import sha256
+from clipmill.curate.errors import UserError
+from clipmill.curate.sources import path_of
+from clipmill.evaluate.sets import Skip, Video, VideoSet
+from clipmill.evaluate.sets.files import file_frames
+from clipmill.evaluate.sets.tars import member_frames
+from clipmill.evaluate.sets.where import matching
+from clipmill.evaluate.weights import sha256
 
 _NEEDED = ("clip_id", "uri", "start_pts", "end_pts")
 _OF_SAMPLES = ("checkpoint", "step", "average", "weights_sha256")
@@ -23,8 +23,8 @@ _OF_SAMPLES = ("checkpoint", "step", "average", "weights_sha256")
 def manifest_set(path: Path, where: str | None) -> VideoSet:
     """The kept clips of a manifest (all of them where it has no column `keep`), those that match `where`.
 
-    A manifest with a column `path` (as `models sample` writes it) names files beside it. Raises UserError where the file is no
-    manifest or nothing matches.
+    A manifest with a column `path` (as `models sample` writes it) names files beside it. Raises UserError where the
+    file is no manifest or nothing matches.
     """
     try:
         table = pq.read_table(path).to_pandas()
@@ -39,7 +39,11 @@ def manifest_set(path: Path, where: str | None) -> VideoSet:
         raise UserError(f"{path}: {error}") from error
     if table.empty:
         raise UserError(f"no clip of {path} is kept" + (f" and matches {where!r}" if where else "") + f" (of {n_all})")
-    missing = [name for name in ("clip_id", "path") if name not in table] if "path" in table else [n for n in _NEEDED if n not in table]
+    missing = (
+        [name for name in ("clip_id", "path") if name not in table]
+        if "path" in table
+        else [n for n in _NEEDED if n not in table]
+    )
     if missing:
         raise UserError(f"{path} is no manifest: it has no column {missing[0]!r}")
     sizes = _sizes(path.parent)
@@ -47,12 +51,18 @@ def manifest_set(path: Path, where: str | None) -> VideoSet:
     videos = [v for v in found if isinstance(v, Video)]
     skipped = [v for v in found if isinstance(v, Skip)]
     name = f"{path.parent if path.name == 'manifest.parquet' else path}" + (f" where {where}" if where else "")
-    return VideoSet(name, "manifest", sorted(videos, key=lambda v: v.video_id), tuple(skipped), _origin(path, table, where))
+    return VideoSet(
+        name, "manifest", sorted(videos, key=lambda v: v.video_id), tuple(skipped), _origin(path, table, where)
+    )
 
 
 def _origin(path: Path, table: pd.DataFrame, where: str | None) -> dict[str, Any]:
-    """See `VideoSet.origin`. What a manifest of samples says of their checkpoint is one value, or a list where it mixes several."""
-    found: dict[str, Any] = {"manifest": str(path.resolve()), "manifest_sha256": sha256(path)} | ({"where": where} if where else {})
+    """See `VideoSet.origin`. What a manifest of samples says of their checkpoint is one value, or a list where it mixes
+    several.
+    """
+    found: dict[str, Any] = {"manifest": str(path.resolve()), "manifest_sha256": sha256(path)} | (
+        {"where": where} if where else {}
+    )
     for name in _OF_SAMPLES:
         values = table[name].drop_duplicates().tolist() if name in table else []
         found |= {name: values[0] if len(values) == 1 else values} if values else {}
@@ -74,11 +84,15 @@ def _video(row: Mapping[Any, Any], root: Path, sizes: dict[str, tuple[int, int]]
     source = path_of(row["uri"])
     if not source.is_file():
         return Skip(clip_id, f"its source {source.name} is not there and it was not exported")
-    # The key says which pixels: the same span of the same source, cropped or not, is another clip than its exported copy.
+    # The key says which pixels: the same span of the same source, cropped or not, is another clip than its exported
+    # copy.
     span, crop = (int(row["start_pts"]), int(row["end_pts"])), _crop(row)
     size = sizes.get(str(row["video_id"])) if crop else None
     if crop and size is None:
-        return Skip(clip_id, "it has borders, and videos.parquet, which knows the size of the whole picture, is not beside the manifest")
+        return Skip(
+            clip_id,
+            "it has borders, and videos.parquet, which knows the size of the whole picture, is not beside the manifest",
+        )
     return Video(clip_id, f"{clip_id}:{crop}", partial(file_frames, source, span, crop, size), _caption(row))
 
 
@@ -91,7 +105,9 @@ def _crop(row: Mapping[Any, Any]) -> tuple[int, int, int, int] | None:
 
 
 def _sizes(root: Path) -> dict[str, tuple[int, int]]:
-    """video_id -> display width and height of the whole picture; the manifest's own `width` and `height` are those of the crop box."""
+    """video_id -> display width and height of the whole picture; the manifest's own `width` and `height` are those of
+    the crop box.
+    """
     path = root / "videos.parquet"
     if not path.is_file():
         return {}
@@ -101,5 +117,9 @@ def _sizes(root: Path) -> dict[str, tuple[int, int]]:
 
 def _caption(row: Mapping[Any, Any]) -> str:
     captions = row.get("captions")
-    texts = [c["text"] for c in captions if c.get("text")] if captions is not None and not isinstance(captions, float) else []
+    texts = (
+        [c["text"] for c in captions if c.get("text")]
+        if captions is not None and not isinstance(captions, float)
+        else []
+    )
     return str(texts[0]) if texts else str(row.get("caption") or "")

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from curate.errors import UserError
-from evaluate.sets import Skip, Video, VideoSet, natural_key
-from evaluate.sets.files import FileFrames, bytes_frames
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
+from clipmill.evaluate.sets.files import FileFrames, bytes_frames
 
 VIDEOS = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"})
 

@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 _STRINGS = re.compile(r"('(?:[^']|'')*'|\"[^\"]*\")")
 _WORDS = (
@@ -20,7 +20,9 @@ _WORDS = (
 
 
 def matching(table: pd.DataFrame, where: str | None) -> pd.DataFrame:
-    """The rows that satisfy `where` (all of them for None). Raises UserError for a condition that cannot be understood."""
+    """The rows that satisfy `where` (all of them for None). Raises UserError for a condition that cannot be
+    understood.
+    """
     if where is None:
         return table
     if "@" in _STRINGS.sub("", where):

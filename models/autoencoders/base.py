@@ -6,19 +6,22 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from curate.errors import UserError
-from models.autoencoders.contract import Posterior
-from models.layers.plan import Grid
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.layers.plan import Grid
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
-# Standard deviation 0.05, where means start at order one: from 1 the first hundred steps would go into outgrowing the noise.
+# Standard deviation 0.05, where means start at order one: from 1 the first hundred steps would go into outgrowing the
+# noise.
 _LOG_VARIANCE_START = -6.0
 
 
 class VideoAutoencoder(nn.Module):
-    """An `Autoencoder` (see the contract) as a module. config: the dataclass it was made from; kind: its name in presets and files.
+    """An `Autoencoder` (see the contract) as a module. config: the dataclass it was made from; kind: its name in
+    presets and files.
 
-    time_factor f: 1 + k f frames have 1 + k latents, the first frame its own. space_factor: px per latent, in height and width alike.
+    time_factor f: 1 + k f frames have 1 + k latents, the first frame its own. space_factor: px per latent, in height
+    and width alike.
     """
 
     kind: ClassVar[str]
@@ -27,7 +30,12 @@ class VideoAutoencoder(nn.Module):
 
     def __init__(self, config: Any, latent_channels: int, space_factor: int, time_factor: int = 1) -> None:
         super().__init__()
-        self.config, self.latent_channels, self.space_factor, self.time_factor = config, latent_channels, space_factor, time_factor
+        self.config, self.latent_channels, self.space_factor, self.time_factor = (
+            config,
+            latent_channels,
+            space_factor,
+            time_factor,
+        )
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
@@ -41,33 +49,44 @@ class VideoAutoencoder(nn.Module):
 
     @abstractmethod
     def last_layer(self) -> nn.Parameter:
-        """Weight of the decoder's last layer, where gradients of two losses are compared. Raises UserError where nothing is learned."""
+        """Weight of the decoder's last layer, where gradients of two losses are compared. Raises UserError where
+        nothing is learned.
+        """
 
     def latent_grid(self, grid: Grid) -> Grid:
-        """(frames, height px, width px) -> of the latents. Raises UserError for sizes that it cannot take, naming the next that it can."""
+        """(frames, height px, width px) -> of the latents. Raises UserError for sizes that it cannot take, naming the
+        next that it can.
+        """
         frames, height, width = grid
         time, space = self.time_factor, self.space_factor
         if height % space or width % space or min(height, width) < 1:
             fitting = f"{max(1, -(-height // space)) * space}x{max(1, -(-width // space)) * space}"
             raise UserError(
-                f"this autoencoder takes heights and widths in multiples of {space} px, not {height}x{width}: the next is {fitting}"
+                f"this autoencoder takes heights and widths in multiples of {space} px, not {height}x{width}: the next"
+                f" is {fitting}"
             )
         if frames < 1 or (frames - 1) % time:
             fitting = str(1 + max(0, -(-(frames - 1) // time)) * time)
-            raise UserError(f"this autoencoder takes 1 frame and {time} more per latent, not {frames} frames: the next is {fitting}")
+            raise UserError(
+                f"this autoencoder takes 1 frame and {time} more per latent, not {frames} frames: the next is {fitting}"
+            )
         return 1 + (frames - 1) // time, height // space, width // space
 
     def checked(self, video: torch.Tensor) -> torch.Tensor:
         """The video, if it is one that can be encoded. Raises UserError likewise."""
         if video.ndim != 5 or video.shape[2] != 3 or not video.is_floating_point():
-            raise UserError(f"an autoencoder takes float videos [B, T, 3, H, W] in [-1, 1], not {video.dtype} {list(video.shape)}")
+            raise UserError(
+                f"an autoencoder takes float videos [B, T, 3, H, W] in [-1, 1], not {video.dtype} {list(video.shape)}"
+            )
         self.latent_grid((video.shape[1], video.shape[3], video.shape[4]))
         return video
 
     def checked_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """The latents, if they can be decoded. Raises UserError likewise."""
         if latents.ndim != 5 or latents.shape[2] != self.latent_channels or min(latents.shape[1:]) < 1:
-            raise UserError(f"this autoencoder takes latents [B, T, {self.latent_channels}, H, W], not {list(latents.shape)}")
+            raise UserError(
+                f"this autoencoder takes latents [B, T, {self.latent_channels}, H, W], not {list(latents.shape)}"
+            )
         return latents
 
 
@@ -77,9 +96,11 @@ def certain(mean: torch.Tensor) -> Posterior:
 
 
 def posterior_of(moments: torch.Tensor, deterministic: bool) -> Posterior:
-    """What an encoder gives, float [B, t, C, h, w] of means, followed by C logarithms of variances unless deterministic, in float32.
+    """What an encoder gives, float [B, t, C, h, w] of means, followed by C logarithms of variances unless
+    deterministic, in float32.
 
-    The logarithm is clamped to -30 ... 20, outside of which its exponential is of no use (Rombach et al. 2022, 2112.10752, released code).
+    The logarithm is clamped to -30 ... 20, outside of which its exponential is of no use (Rombach et al. 2022,
+    2112.10752, released code).
     """
     if deterministic:
         return certain(moments.float())

@@ -1,4 +1,6 @@
-"""Layers of encoders and decoders over float [B, T, C, H, W]. All take `past`, so that causal ones can work chunk by chunk."""
+"""Layers of encoders and decoders over float [B, T, C, H, W]. All take `past`, so that causal ones can work chunk by
+chunk.
+"""
 
 from collections.abc import Callable
 
@@ -6,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.layers.attention import Attention
-from models.layers.convolution import CausalConvolution, SpaceConvolution
-from models.layers.norms import NORM_EPS, FrameGroupNorm
-from models.layers.plan import SPATIAL
+from clipmill.models.layers.attention import Attention
+from clipmill.models.layers.convolution import CausalConvolution, SpaceConvolution
+from clipmill.models.layers.norms import NORM_EPS, FrameGroupNorm
+from clipmill.models.layers.plan import SPATIAL
 
-# What each causal convolution has to remember of the chunks so far; empty before the first one. None: the video comes in one piece.
+# What each causal convolution has to remember of the chunks so far; empty before the first one. None: the video comes
+# in one piece.
 Past = dict[nn.Module, torch.Tensor]
 MakeConvolution = Callable[[int, int], nn.Module]
 MakeNorm = Callable[[int], nn.Module]

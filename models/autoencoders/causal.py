@@ -7,21 +7,23 @@ from typing import Literal
 import torch
 from torch import nn
 
-from curate.errors import UserError
-from models.autoencoders.base import VideoAutoencoder, posterior_of, start_nearly_certain
-from models.autoencoders.blocks import Past, Residual, norm_named
-from models.autoencoders.causal_resampling import CausalGrow, CausalShrink
-from models.autoencoders.contract import Posterior
-from models.autoencoders.trunk import Decoder, Encoder
-from models.layers.convolution import CausalConvolution
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder, posterior_of, start_nearly_certain
+from clipmill.models.autoencoders.blocks import Past, Residual, norm_named
+from clipmill.models.autoencoders.causal_resampling import CausalGrow, CausalShrink
+from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.autoencoders.trunk import Decoder, Encoder
+from clipmill.models.layers.convolution import CausalConvolution
 
 
 @dataclass(frozen=True)
 class CausalConfig:
-    """latent_channels: C. width: channels at full size; multipliers: of it, per level; depth: residual blocks per level.
+    """latent_channels: C. width: channels at full size; multipliers: of it, per level; depth: residual blocks per
+    level.
 
-    time_factor, space_factor: powers of two; space is halved behind the first levels, time behind the last ones. norm: frame (groups at
-    most `groups`) or voxel. attention: within frames, at the smallest size. deterministic: no variance is learned, std is zero.
+    time_factor, space_factor: powers of two; space is halved behind the first levels, time behind the last ones. norm:
+    frame (groups at most `groups`) or voxel. attention: within frames, at the smallest size. deterministic: no variance
+    is learned, std is zero.
     """
 
     latent_channels: int = 16
@@ -40,11 +42,18 @@ class CausalConfig:
         halvings = len(self.multipliers) - 1
         problems = (
             (
-                not self.multipliers or min(self.latent_channels, self.width, self.depth, self.groups, *self.multipliers) < 1,
+                not self.multipliers
+                or min(self.latent_channels, self.width, self.depth, self.groups, *self.multipliers) < 1,
                 "sizes are at least 1",
             ),
-            (not _is_power_of_two(self.time_factor) or not _is_power_of_two(self.space_factor), "factors are 1, 2, 4, 8 and so on"),
-            (max(self.time_factor, self.space_factor) > 2**halvings, f"{halvings + 1} multipliers allow for factors up to {2**halvings}"),
+            (
+                not _is_power_of_two(self.time_factor) or not _is_power_of_two(self.space_factor),
+                "factors are 1, 2, 4, 8 and so on",
+            ),
+            (
+                max(self.time_factor, self.space_factor) > 2**halvings,
+                f"{halvings + 1} multipliers allow for factors up to {2**halvings}",
+            ),
         )
         for wrong, message in problems:
             if wrong:
@@ -57,10 +66,11 @@ class CausalConfig:
 
 
 class CausalAutoencoder(VideoAutoencoder):
-    """In the manner of MAGVIT-v2 (2310.05737), W.A.L.T. (2312.06662) and CogVideoX (2408.06072), but without norms over several frames.
+    """In the manner of MAGVIT-v2 (2310.05737), W.A.L.T. (2312.06662) and CogVideoX (2408.06072), but without norms over
+    several frames.
 
-    Latent i is made of frames 0 ... i f and of no later one, f = time_factor; frame t is decoded from latents 0 ... ⌈t / f⌉ and of no
-    later one. The first frame is encoded and decoded on its own, exactly as if it were an image.
+    Latent i is made of frames 0 ... i f and of no later one, f = time_factor; frame t is decoded from latents 0 ... ⌈t
+    / f⌉ and of no later one. The first frame is encoded and decoded on its own, exactly as if it were an image.
     """
 
     kind = "causal"
@@ -79,8 +89,9 @@ class CausalAutoencoder(VideoAutoencoder):
         return self.decoder(self.checked_latents(latents))
 
     def encode_chunks(self, chunks: Iterable[torch.Tensor]) -> Iterator[Posterior]:
-        """Posteriors of the pieces of a video, as `chunks_of` cuts it; joined along time they are those of the whole, but for rounding.
-        Memory is that of one chunk, whatever the number. Raises UserError for a piece of another number of frames.
+        """Posteriors of the pieces of a video, as `chunks_of` cuts it; joined along time they are those of the whole,
+        but for rounding. Memory is that of one chunk, whatever the number. Raises UserError for a piece of another
+        number of frames.
         """
         past: Past = {}
         for chunk in chunks:
@@ -89,13 +100,15 @@ class CausalAutoencoder(VideoAutoencoder):
     def encode_chunk(self, chunk: torch.Tensor, past: Past) -> Posterior:
         """The next piece; `past` starts as {} and is updated."""
         if past and chunk.ndim == 5 and chunk.shape[1] % self.time_factor:
-            raise UserError(f"chunks behind the first have a multiple of {self.time_factor} frames, not {chunk.shape[1]}")
+            raise UserError(
+                f"chunks behind the first have a multiple of {self.time_factor} frames, not {chunk.shape[1]}"
+            )
         self.checked(chunk[:, :1] if past else chunk)
         return posterior_of(self.encoder(chunk, past), self.config.deterministic)
 
     def decode_chunks(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Videos of the pieces of latents, cut anywhere; joined along time they are the video of the whole, but for rounding. Memory
-        likewise.
+        """Videos of the pieces of latents, cut anywhere; joined along time they are the video of the whole, but for
+        rounding. Memory likewise.
         """
         past: Past = {}
         for chunk in chunks:
@@ -110,7 +123,9 @@ class CausalAutoencoder(VideoAutoencoder):
 
 
 def chunks_of(video: torch.Tensor, latents_per_chunk: int, time_factor: int) -> Iterator[torch.Tensor]:
-    """[B, 1 + k f, ...] cut along time: 1 + m f frames, then m f each, the rest at the end, f = time_factor. m = latents_per_chunk."""
+    """[B, 1 + k f, ...] cut along time: 1 + m f frames, then m f each, the rest at the end, f = time_factor. m =
+    latents_per_chunk.
+    """
     if latents_per_chunk < 1:
         raise UserError(f"a chunk has at least one latent, not {latents_per_chunk}")
     frames = latents_per_chunk * time_factor

@@ -1,14 +1,18 @@
-"""Halving and doubling the frames and pixels of float [B, T, C, H, W] without looking ahead, for videos in one piece or in chunks."""
+"""Halving and doubling the frames and pixels of float [B, T, C, H, W] without looking ahead, for videos in one piece or
+in chunks.
+"""
 
 import torch
 from torch import nn
 
-from models.autoencoders.blocks import Past, convolved
-from models.layers.convolution import CausalConvolution
+from clipmill.models.autoencoders.blocks import Past, convolved
+from clipmill.models.layers.convolution import CausalConvolution
 
 
 class CausalShrink(nn.Module):
-    """[B, 1 + k f, C, H, W] -> [B, 1 + k, C, H / s, W / s] for f = time_stride and s = stride, each 1 or 2: a strided convolution."""
+    """[B, 1 + k f, C, H, W] -> [B, 1 + k, C, H / s, W / s] for f = time_stride and s = stride, each 1 or 2: a strided
+    convolution.
+    """
 
     def __init__(self, channels: int, stride: int, time_stride: int) -> None:
         super().__init__()
@@ -19,11 +23,11 @@ class CausalShrink(nn.Module):
 
 
 class CausalGrow(nn.Module):
-    """[B, 1 + k, C, H, W] -> [B, 1 + k f, C, s H, s W]: a convolution to f s s times the channels, which then become frames and pixels
-    (MAGVIT-v2, 2310.05737, section 3.2).
+    """[B, 1 + k, C, H, W] -> [B, 1 + k f, C, s H, s W]: a convolution to f s s times the channels, which then become
+    frames and pixels (MAGVIT-v2, 2310.05737, section 3.2).
 
-    The first frame becomes one frame, not f. Starts with the same weights for all frames and pixels that come from one, which is nearest
-    neighbour, without a pattern (1707.02937).
+    The first frame becomes one frame, not f. Starts with the same weights for all frames and pixels that come from one,
+    which is nearest neighbour, without a pattern (1707.02937).
     """
 
     def __init__(self, channels: int, stride: int, time_stride: int) -> None:

@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from models.layers.plan import Grid
+from clipmill.models.layers.plan import Grid
 
 
 class Posterior(NamedTuple):
@@ -19,8 +19,9 @@ class Posterior(NamedTuple):
 
 
 class Autoencoder(Protocol):
-    """latent_channels: C. latent_mean, latent_std: float [C], of the latents of training videos; `encode` and `decode` speak of latents as
-    they come out of the network, (latent - latent_mean) / latent_std is what a diffusion model sees.
+    """latent_channels: C. latent_mean, latent_std: float [C], of the latents of training videos; `encode` and `decode`
+    speak of latents as they come out of the network, (latent - latent_mean) / latent_std is what a diffusion model
+    sees.
     """
 
     latent_channels: int
@@ -28,8 +29,8 @@ class Autoencoder(Protocol):
     latent_std: torch.Tensor
 
     def encode(self, video: torch.Tensor) -> Posterior:
-        """video: float [B, T, 3, H, W] in [-1, 1], T = 1 for images. Raises UserError for sizes that it cannot take, naming the next that
-        it can.
+        """video: float [B, T, 3, H, W] in [-1, 1], T = 1 for images. Raises UserError for sizes that it cannot take,
+        naming the next that it can.
         """
         ...
 

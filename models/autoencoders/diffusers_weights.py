@@ -1,4 +1,6 @@
-"""Weights of diffusers' `AutoencoderKL` (Stable Diffusion and its kin) as a `FrameAutoencoder`, and back. Needs files, not diffusers."""
+"""Weights of diffusers' `AutoencoderKL` (Stable Diffusion and its kin) as a `FrameAutoencoder`, and back. Needs files,
+not diffusers.
+"""
 
 import json
 import re
@@ -10,8 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from curate.errors import UserError
-from models.autoencoders.frame import FrameAutoencoder, FrameConfig
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"
 _STATISTICS = ("latent_mean", "latent_std")
@@ -42,8 +44,9 @@ _OLD_NAMES = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."),
 
 
 def load_diffusers(folder: Path, temporal_decoder: bool = False) -> FrameAutoencoder:
-    """A folder with config.json and diffusion_pytorch_model.safetensors, in evaluation mode. latent_mean and latent_std follow the
-    config's shift and scaling factor. Raises UserError, one line, where files are missing, broken or of another kind of autoencoder.
+    """A folder with config.json and diffusion_pytorch_model.safetensors, in evaluation mode. latent_mean and latent_std
+    follow the config's shift and scaling factor. Raises UserError, one line, where files are missing, broken or of
+    another kind of autoencoder.
     """
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -54,7 +57,9 @@ def load_diffusers(folder: Path, temporal_decoder: bool = False) -> FrameAutoenc
     return from_diffusers(config, tensors, temporal_decoder).eval()
 
 
-def from_diffusers(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], temporal_decoder: bool = False) -> FrameAutoencoder:
+def from_diffusers(
+    config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], temporal_decoder: bool = False
+) -> FrameAutoencoder:
     """config: as in config.json; tensors: the state dict. Raises UserError for an autoencoder of another kind."""
     if config.get("_class_name", "AutoencoderKL") != "AutoencoderKL":
         raise UserError(f"weights of diffusers' {config['_class_name']} cannot be used, only those of AutoencoderKL")
@@ -65,19 +70,28 @@ def from_diffusers(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor
     theirs = {name: _their_names(name) for name in images}
     unknown = set(renamed) ^ {their for names in theirs.values() for their in names}
     if unknown:
-        raise UserError(f"these weights are not those of the AutoencoderKL that the config describes: {min(unknown)!r} is on one side only")
+        raise UserError(
+            f"these weights are not those of the AutoencoderKL that the config describes: {min(unknown)!r} is on one"
+            " side only"
+        )
     found = {name: torch.cat([renamed[their] for their in names]) for name, names in theirs.items()}
     for name, tensor in found.items():
         if tensor.numel() != wanted[name].numel():
-            raise UserError(f"{theirs[name][0]!r} has shape {list(tensor.shape)}, the config says {list(wanted[name].shape)}")
-    autoencoder.load_state_dict({name: tensor.reshape(wanted[name].shape) for name, tensor in found.items()}, strict=False)
+            raise UserError(
+                f"{theirs[name][0]!r} has shape {list(tensor.shape)}, the config says {list(wanted[name].shape)}"
+            )
+    autoencoder.load_state_dict(
+        {name: tensor.reshape(wanted[name].shape) for name, tensor in found.items()}, strict=False
+    )
     autoencoder.latent_mean.fill_(config.get("shift_factor") or 0.0)
     autoencoder.latent_std.fill_(1 / float(config.get("scaling_factor") or 1.0))
     return autoencoder
 
 
 def to_diffusers(autoencoder: FrameAutoencoder) -> dict[str, torch.Tensor]:
-    """The state dict for an `AutoencoderKL` of the same shape. Raises UserError for a temporal decoder, which it has no place for."""
+    """The state dict for an `AutoencoderKL` of the same shape. Raises UserError for a temporal decoder, which it has no
+    place for.
+    """
     if autoencoder.temporal_parameter_names() or autoencoder.config.deterministic:
         raise UserError("AutoencoderKL has neither a temporal decoder nor a deterministic encoder")
     found: dict[str, torch.Tensor] = {}
@@ -119,7 +133,10 @@ def _with_new_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
 
 def _identities(config: Mapping[str, Any], autoencoder: FrameAutoencoder) -> dict[str, torch.Tensor]:
     """For the 1 x 1 convolutions around the latents that some kin (Stable Diffusion 3) do without."""
-    sides = (("use_quant_conv", "quant_conv", autoencoder.moments), ("use_post_quant_conv", "post_quant_conv", autoencoder.latents))
+    sides = (
+        ("use_quant_conv", "quant_conv", autoencoder.moments),
+        ("use_post_quant_conv", "post_quant_conv", autoencoder.latents),
+    )
     found: dict[str, torch.Tensor] = {}
     for key, name, layer in sides:
         if not config.get(key, True):

@@ -1,11 +1,13 @@
-"""Discriminators that judge patches, the hinge losses of both players, and the weight that balances them with the reconstruction."""
+"""Discriminators that judge patches, the hinge losses of both players, and the weight that balances them with the
+reconstruction.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.errors import UserError
-from models.autoencoders.trunk import COLOURS
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.trunk import COLOURS
 
 _KERNEL_PX = 4
 _MOST_WIDTHS = 8
@@ -17,12 +19,14 @@ _GROUPS = 8
 
 
 class PatchDiscriminator(nn.Module):
-    """float [B, T, 3, H, W] -> one logit per patch, float [B, N], high for real ones (PatchGAN, 1611.07004, section 3.2.2).
+    """float [B, T, 3, H, W] -> one logit per patch, float [B, N], high for real ones (PatchGAN, 1611.07004, section
+    3.2.2).
 
-    across_time False: of every frame by itself, as LVDM's code (2211.13221) does for videos. True: 3-D convolutions, three frames wide,
-    that halve time too behind the first layer, so that patches are of videos and motion counts; a single frame is a video for it as well.
-    width: channels of the first layer; layers: convolutions of stride two, 3 for patches of 70 px. Group norm in place of batch norm: what
-    a sample gets does not depend on the others of its batch.
+    across_time False: of every frame by itself, as LVDM's code (2211.13221) does for videos. True: 3-D convolutions,
+    three frames wide, that halve time too behind the first layer, so that patches are of videos and motion counts; a
+    single frame is a video for it as well.
+    width: channels of the first layer; layers: convolutions of stride two, 3 for patches of 70 px. Group norm in place
+    of batch norm: what a sample gets does not depend on the others of its batch.
     """
 
     def __init__(self, across_time: bool, width: int = 64, layers: int = 3) -> None:
@@ -32,7 +36,11 @@ class PatchDiscriminator(nn.Module):
         steps: list[nn.Module] = [self._convolution(COLOURS, widths[0], 2, 1), nn.LeakyReLU(_SLOPE)]
         for level in range(1, layers + 1):
             stride = 2 if level < layers else 1
-            steps += [self._convolution(widths[level - 1], widths[level], stride, stride), _norm(widths[level]), nn.LeakyReLU(_SLOPE)]
+            steps += [
+                self._convolution(widths[level - 1], widths[level], stride, stride),
+                _norm(widths[level]),
+                nn.LeakyReLU(_SLOPE),
+            ]
         self.steps = nn.Sequential(*steps, self._convolution(widths[-1], 1, 1, 1))
 
     def forward(self, video: torch.Tensor) -> torch.Tensor:
@@ -54,8 +62,8 @@ class PatchDiscriminator(nn.Module):
         smallest = 3 * 2**self.layers
         if side_px < smallest:
             raise UserError(
-                f"frames of {side_px} px are too small for a discriminator of {self.layers} layers, which takes {smallest} px: "
-                "set autoencoder_loss.discriminator_layers lower"
+                f"frames of {side_px} px are too small for a discriminator of {self.layers} layers, which takes"
+                f" {smallest} px: set autoencoder_loss.discriminator_layers lower"
             )
 
 
@@ -70,10 +78,13 @@ def hinge_generator_loss(fake: torch.Tensor) -> torch.Tensor:
 
 
 def adaptive_weight(reconstruction: torch.Tensor, adversarial: torch.Tensor, last_layer: torch.Tensor) -> torch.Tensor:
-    """float [], without gradient: |∇ reconstruction| / (|∇ adversarial| + 1e-4), at most 1e4, of the gradients of two scalar losses with
-    respect to the decoder's last layer (VQGAN, 2012.09841, equation 7).
+    """float [], without gradient: |∇ reconstruction| / (|∇ adversarial| + 1e-4), at most 1e4, of the gradients of two
+    scalar losses with respect to the decoder's last layer (VQGAN, 2012.09841, equation 7).
     """
-    norms = [torch.autograd.grad(loss, last_layer, retain_graph=True)[0].float().norm() for loss in (reconstruction, adversarial)]
+    norms = [
+        torch.autograd.grad(loss, last_layer, retain_graph=True)[0].float().norm()
+        for loss in (reconstruction, adversarial)
+    ]
     return (norms[0] / (norms[1] + _EPS)).clamp(max=_LARGEST_WEIGHT).detach()
 
 

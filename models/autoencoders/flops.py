@@ -3,15 +3,16 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.autoencoders.base import VideoAutoencoder
-from models.autoencoders.named import made, options_of
-from models.layers.plan import Grid
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.named import made, options_of
+from clipmill.models.layers.plan import Grid
 
 
 @torch.no_grad()
 def reconstruction_flops(autoencoder: VideoAutoencoder, grid: Grid) -> int:
-    """Floating point operations, a multiply-add being two, of encoding and decoding one video of (frames, height px, width px): counted
-    on tensors without content, so nothing is computed. Ask once per size. Raises UserError for sizes that it cannot take.
+    """Floating point operations, a multiply-add being two, of encoding and decoding one video of (frames, height px,
+    width px): counted on tensors without content, so nothing is computed. Ask once per size. Raises UserError for sizes
+    that it cannot take.
     """
     autoencoder.latent_grid(grid)
     with torch.device("meta"):

@@ -6,22 +6,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.errors import UserError
-from models.autoencoders.base import VideoAutoencoder, posterior_of, start_nearly_certain
-from models.autoencoders.blocks import MakeNorm, Past, Residual, norm_named
-from models.autoencoders.contract import Posterior
-from models.autoencoders.trunk import COLOURS, Decoder, Encoder
-from models.layers.convolution import SpaceConvolution, TimeConvolution
-from models.layers.resampling import SpaceUpsample
-from models.layers.temporal import Mixer
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder, posterior_of, start_nearly_certain
+from clipmill.models.autoencoders.blocks import MakeNorm, Past, Residual, norm_named
+from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.autoencoders.trunk import COLOURS, Decoder, Encoder
+from clipmill.models.layers.convolution import SpaceConvolution, TimeConvolution
+from clipmill.models.layers.resampling import SpaceUpsample
+from clipmill.models.layers.temporal import Mixer
 
 
 @dataclass(frozen=True)
 class FrameConfig:
-    """latent_channels: C. widths: channels per level, each level at half the size of the one before. depth: residual blocks per level.
+    """latent_channels: C. widths: channels per level, each level at half the size of the one before. depth: residual
+    blocks per level.
 
-    attention: within the frame, at the smallest size. temporal_decoder: layers along time in the decoder. deterministic: no variance is
-    learned, std is zero. The defaults are the shape of Stable Diffusion's (2112.10752).
+    attention: within the frame, at the smallest size. temporal_decoder: layers along time in the decoder.
+    deterministic: no variance is learned, std is zero. The defaults are the shape of Stable Diffusion's (2112.10752).
     """
 
     latent_channels: int = 4
@@ -39,9 +40,9 @@ class FrameConfig:
 
 
 class FrameAutoencoder(VideoAutoencoder):
-    """Frames are encoded one by one. With a temporal decoder (Video LDM, 2304.08818, section 3.1.1; Stable Video Diffusion, 2311.15127)
-    every residual block of the decoder is followed by one along time, and so is its output; at the start these change nothing, bit by
-    bit.
+    """Frames are encoded one by one. With a temporal decoder (Video LDM, 2304.08818, section 3.1.1; Stable Video
+    Diffusion, 2311.15127) every residual block of the decoder is followed by one along time, and so is its output; at
+    the start these change nothing, bit by bit.
     """
 
     kind = "frame"
@@ -49,11 +50,15 @@ class FrameAutoencoder(VideoAutoencoder):
     def __init__(self, config: FrameConfig) -> None:
         super().__init__(config, config.latent_channels, 2 ** (len(config.widths) - 1))
         channels, moments = config.latent_channels, config.latent_channels * (1 if config.deterministic else 2)
-        self.encoder = Encoder(_FrameParts(config.groups, False), config.widths, config.depth, moments, config.attention)
+        self.encoder = Encoder(
+            _FrameParts(config.groups, False), config.widths, config.depth, moments, config.attention
+        )
         self.moments = SpaceConvolution(moments, moments, 1)
         start_nearly_certain(self.moments, channels)
         self.latents = SpaceConvolution(channels, channels, 1)
-        self.decoder = Decoder(_FrameParts(config.groups, config.temporal_decoder), config.widths, config.depth, channels, config.attention)
+        self.decoder = Decoder(
+            _FrameParts(config.groups, config.temporal_decoder), config.widths, config.depth, channels, config.attention
+        )
         self.over_time = TimeConvolution(COLOURS, COLOURS).start_at_zero() if config.temporal_decoder else None
 
     def encode(self, video: torch.Tensor) -> Posterior:
@@ -73,12 +78,14 @@ class FrameAutoencoder(VideoAutoencoder):
         return {name for name, _ in self.named_parameters() if name.startswith(tuple(f"{owner}." for owner in owners))}
 
     def freeze_for_decoder(self) -> set[str]:
-        """Lets only the layers along time learn, so that encoder and image decoder stay as they are; returns the names of their
-        parameters. Raises UserError where there are none.
+        """Lets only the layers along time learn, so that encoder and image decoder stay as they are; returns the names
+        of their parameters. Raises UserError where there are none.
         """
         names = self.temporal_parameter_names()
         if not names:
-            raise UserError("only a temporal decoder can be trained by itself: set autoencoder.options.temporal_decoder=true")
+            raise UserError(
+                "only a temporal decoder can be trained by itself: set autoencoder.options.temporal_decoder=true"
+            )
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in names)
         return names
@@ -90,17 +97,21 @@ class FrameAutoencoder(VideoAutoencoder):
         return found
 
     def load_images(self, image: "FrameAutoencoder") -> None:
-        """Takes over all that an autoencoder without temporal decoder has. Raises UserError where it is of another shape."""
+        """Takes over all that an autoencoder without temporal decoder has. Raises UserError where it is of another
+        shape.
+        """
         theirs, mine = image.state_dict(), self.state_dict()
         wanted = set(mine) - self.temporal_parameter_names()
         if set(theirs) != wanted or any(theirs[name].shape != mine[name].shape for name in wanted):
-            raise UserError("the image autoencoder is of another shape: its options must be the same but for temporal_decoder")
+            raise UserError(
+                "the image autoencoder is of another shape: its options must be the same but for temporal_decoder"
+            )
         self.load_state_dict(theirs, strict=False)
 
 
 class TemporalResidual(Residual):
-    """An image block and, mixed with its result, two convolutions along time of which the last starts at zero: [B, T, C, H, W] ->
-    [B, T, D, H, W]. Its image part has the names of an image block.
+    """An image block and, mixed with its result, two convolutions along time of which the last starts at zero: [B, T,
+    C, H, W] -> [B, T, D, H, W]. Its image part has the names of an image block.
     """
 
     def __init__(self, channels: int, out_channels: int, norm: MakeNorm) -> None:
@@ -116,7 +127,9 @@ class TemporalResidual(Residual):
 
 
 class FrameShrink(nn.Module):
-    """[B, T, C, H, W] -> [B, T, C, H / 2, W / 2]. Zeros stand beyond the right and lower edges only, as in Stable Diffusion's weights."""
+    """[B, T, C, H, W] -> [B, T, C, H / 2, W / 2]. Zeros stand beyond the right and lower edges only, as in Stable
+    Diffusion's weights.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()

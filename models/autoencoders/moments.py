@@ -2,15 +2,15 @@
 
 import torch
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 # A merge passes over C x C numbers, so vectors wait until it is worth it.
 _ROWS = 1024
 
 
 class RunningMoments:
-    """Of vectors with `channels` entries, in float64 on the CPU; batches are merged as in Chan, Golub and LeVeque 1979, without the
-    cancellation that sums of squares suffer from.
+    """Of vectors with `channels` entries, in float64 on the CPU; batches are merged as in Chan, Golub and LeVeque 1979,
+    without the cancellation that sums of squares suffer from.
     """
 
     def __init__(self, channels: int) -> None:

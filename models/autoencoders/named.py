@@ -5,25 +5,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from curate.config import build
-from curate.errors import UserError
-from models.autoencoders.base import VideoAutoencoder
-from models.autoencoders.causal import CausalAutoencoder, CausalConfig
-from models.autoencoders.frame import FrameAutoencoder, FrameConfig
-from models.autoencoders.pixels import Pixels, PixelsConfig
+from clipmill.curate.config import build
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.causal import CausalAutoencoder, CausalConfig
+from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
+from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
 
 
 def autoencoder_named(kind: str, options: Mapping[str, Any], weights: Path | None = None) -> VideoAutoencoder:
-    """pixels, frame or causal, with `options` as in its config class and weights as they are initialised from torch's random numbers; or
-    the one that the file `weights` holds, options and all. Raises UserError for anything unknown, and for a file of another kind.
+    """pixels, frame or causal, with `options` as in its config class and weights as they are initialised from torch's
+    random numbers; or the one that the file `weights` holds, options and all. Raises UserError for anything unknown,
+    and for a file of another kind.
     """
     if weights is None:
         return made(kind, options)
-    from models.autoencoders.saving import load_autoencoder
+    from clipmill.models.autoencoders.saving import load_autoencoder
 
     found = load_autoencoder(weights)
     if found.kind != kind:
-        raise UserError(f"{weights} holds an autoencoder of kind {found.kind!r}, not {kind!r}: set autoencoder.kind={found.kind}")
+        raise UserError(
+            f"{weights} holds an autoencoder of kind {found.kind!r}, not {kind!r}: set autoencoder.kind={found.kind}"
+        )
     return found
 
 
@@ -41,4 +44,6 @@ def made(kind: str, options: Mapping[str, Any], where: str = "autoencoder.option
 
 def options_of(autoencoder: VideoAutoencoder) -> dict[str, Any]:
     """Plain values from which `made` makes one of the same shape."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(autoencoder.config).items()}
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(autoencoder.config).items()
+    }

@@ -1,4 +1,6 @@
-"""What autoencoders are trained on: a reconstruction that looks right, latents near a normal distribution, and a discriminator to fool."""
+"""What autoencoders are trained on: a reconstruction that looks right, latents near a normal distribution, and a
+discriminator to fool.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,23 +10,29 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from curate.errors import UserError
-from models.autoencoders.base import VideoAutoencoder
-from models.autoencoders.contract import Posterior
-from models.autoencoders.discriminator import PatchDiscriminator, adaptive_weight, hinge_discriminator_loss, hinge_generator_loss
-from models.autoencoders.perceptual import perceptual_named
-from models.core.noise import SampleNoise
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.autoencoders.discriminator import (
+    PatchDiscriminator,
+    adaptive_weight,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+)
+from clipmill.models.autoencoders.perceptual import perceptual_named
+from clipmill.models.core.noise import SampleNoise
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
 @dataclass(frozen=True)
 class AutoencoderLossConfig:
-    """reconstruction: l1 or l2, mean over values. perceptual: a name of `perceptual.NAMES`. kl_weight: of the divergence of the latents
-    from a standard normal, summed over latents and divided by the number of pixel values, so that a weight means what it means where both
-    are sums (Rombach et al. 2022). discriminator: none, 2d (of frames) or 3d (of videos); it plays from step discriminator_start on, and
-    discriminator_weight multiplies the adaptive weight of its verdict. decoder_only: train just the layers along time of a `frame`
-    autoencoder with a temporal decoder. The defaults are those of LVDM's code (2211.13221), which has kl_weight 0.
+    """reconstruction: l1 or l2, mean over values. perceptual: a name of `perceptual.NAMES`. kl_weight: of the
+    divergence of the latents from a standard normal, summed over latents and divided by the number of pixel values, so
+    that a weight means what it means where both are sums (Rombach et al. 2022). discriminator: none, 2d (of frames) or
+    3d (of videos); it plays from step discriminator_start on, and discriminator_weight multiplies the adaptive weight
+    of its verdict. decoder_only: train just the layers along time of a `frame` autoencoder with a temporal decoder. The
+    defaults are those of LVDM's code (2211.13221), which has kl_weight 0.
     """
 
     reconstruction: Literal["l1", "l2"] = "l1"
@@ -47,7 +55,8 @@ class AutoencoderLossConfig:
 
 
 class AutoencoderObjective(nn.Module):
-    """Two players who move in turn. Videos of a single frame are images: batches of them may come between those of videos.
+    """Two players who move in turn. Videos of a single frame are images: batches of them may come between those of
+    videos.
 
     Losses are float32 [B], one per sample, to be averaged; parts, for the log, are the same, detached, by name.
     """
@@ -57,7 +66,9 @@ class AutoencoderObjective(nn.Module):
         super().__init__()
         autoencoder.last_layer()
         if config.kl_weight and autoencoder.config.deterministic:
-            raise UserError("a deterministic autoencoder has no variance to hold near one: set autoencoder_loss.kl_weight=0")
+            raise UserError(
+                "a deterministic autoencoder has no variance to hold near one: set autoencoder_loss.kl_weight=0"
+            )
         if config.decoder_only and not hasattr(autoencoder, "freeze_for_decoder"):
             raise UserError("autoencoder_loss.decoder_only is for autoencoder.kind=frame with a temporal decoder")
         self.autoencoder, self.config = autoencoder, config
@@ -67,7 +78,9 @@ class AutoencoderObjective(nn.Module):
         self.discriminator: PatchDiscriminator | None = None
         if config.discriminator != "none" and config.discriminator_weight:
             across_time = config.discriminator == "3d"
-            self.discriminator = PatchDiscriminator(across_time, config.discriminator_width, config.discriminator_layers)
+            self.discriminator = PatchDiscriminator(
+                across_time, config.discriminator_width, config.discriminator_layers
+            )
 
     @property
     def perceptual_name(self) -> str:
@@ -83,9 +96,11 @@ class AutoencoderObjective(nn.Module):
         start = "discriminator." if player == DISCRIMINATOR else "autoencoder."
         return [(name, p) for name, p in self.named_parameters() if name.startswith(start) and p.requires_grad]
 
-    def generator_losses(self, video: torch.Tensor, noise: SampleNoise, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """(losses, parts) of the autoencoder. video: float [B, T, 3, H, W] in [-1, 1]; noise: of its samples. Gradients reach the
-        autoencoder only.
+    def generator_losses(
+        self, video: torch.Tensor, noise: SampleNoise, step: int
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """(losses, parts) of the autoencoder. video: float [B, T, 3, H, W] in [-1, 1]; noise: of its samples. Gradients
+        reach the autoencoder only.
         """
         posterior = self.autoencoder.encode(video)
         reconstruction = self.autoencoder.decode(self._sampled(posterior, noise))
@@ -104,7 +119,9 @@ class AutoencoderObjective(nn.Module):
     def discriminator_losses(
         self, video: torch.Tensor, reconstruction: torch.Tensor, step: int
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """(losses, parts) of the discriminator, zero before its start. reconstruction: of `reconstruct`, without gradient."""
+        """(losses, parts) of the discriminator, zero before its start. reconstruction: of `reconstruct`, without
+        gradient.
+        """
         if self.discriminator is None or not self._has_discriminator(step):
             return video.new_zeros(len(video)), {}
         real, fake = (self.discriminator(x.detach()).float() for x in (video, reconstruction))
@@ -114,7 +131,9 @@ class AutoencoderObjective(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, video: torch.Tensor, noise: SampleNoise) -> torch.Tensor:
-        """What the generator shows the discriminator: float [B, T, 3, H, W], from the latents that `generator_losses` draws."""
+        """What the generator shows the discriminator: float [B, T, 3, H, W], from the latents that `generator_losses`
+        draws.
+        """
         return self.autoencoder.decode(self._sampled(self.autoencoder.encode(video), noise))
 
     @torch.no_grad()
@@ -127,9 +146,15 @@ class AutoencoderObjective(nn.Module):
             return posterior.mean
         return posterior.sample(noise.normal(posterior.mean.shape[1:], "autoencoder latents").to(posterior.mean))
 
-    def _likeness(self, video: torch.Tensor, reconstruction: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _likeness(
+        self, video: torch.Tensor, reconstruction: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         error = reconstruction.float() - video.float()
-        parts = {"reconstruction": (error.abs() if self.config.reconstruction == "l1" else error.square()).mean(dim=(1, 2, 3, 4))}
+        parts = {
+            "reconstruction": (error.abs() if self.config.reconstruction == "l1" else error.square()).mean(
+                dim=(1, 2, 3, 4)
+            )
+        }
         if self.perceptual is not None:
             parts["perceptual"] = self.perceptual(video, reconstruction)
             return parts["reconstruction"] + self.config.perceptual_weight * parts["perceptual"], parts

@@ -1,11 +1,13 @@
-"""How different two videos look, frame by frame: LPIPS where its weights are, or a measure that needs none and is not called LPIPS."""
+"""How different two videos look, frame by frame: LPIPS where its weights are, or a measure that needs none and is not
+called LPIPS.
+"""
 
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 NAMES = ("none", "gradient-pyramid", "lpips-alex", "lpips-vgg", "lpips-squeeze", "auto")
 _LEVELS = 4
@@ -23,14 +25,17 @@ class Perceptual(Protocol):
         ...
 
     def __call__(self, video: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """float [B, T, 3, H, W] in [-1, 1] each -> float32 [B] >= 0, the mean over frames, with gradients to `other`."""
+        """float [B, T, 3, H, W] in [-1, 1] each -> float32 [B] >= 0, the mean over frames, with gradients to
+        `other`.
+        """
         ...
 
 
 class GradientPyramid:
     """Mean absolute difference of edges and of local contrast at four sizes, each half of the one before. No weights.
 
-    Edges are differences of neighbouring pixels, contrast the standard deviation in 3 x 3 px: blur costs what the pixels hardly notice.
+    Edges are differences of neighbouring pixels, contrast the standard deviation in 3 x 3 px: blur costs what the
+    pixels hardly notice.
     """
 
     name = "gradient-pyramid"
@@ -49,11 +54,15 @@ class GradientPyramid:
 
 
 class LearnedPatches:
-    """LPIPS 0.1 (1801.03924) with its published heads, on torchvision's weights: the network that `evaluate` measures with."""
+    """LPIPS 0.1 (1801.03924) with its published heads, on torchvision's weights: the network that `evaluate` measures
+    with.
+    """
 
     def __init__(self, net: str, backbone: str | None = None, any_backbone: bool = False) -> None:
-        """net: alex, vgg or squeeze. backbone, any_backbone: as in `evaluate.metrics.lpips.LPIPS`. Raises UserError without weights."""
-        from evaluate.metrics.lpips import LPIPS
+        """net: alex, vgg or squeeze. backbone, any_backbone: as in `clipmill.evaluate.metrics.lpips.LPIPS`. Raises
+        UserError without weights.
+        """
+        from clipmill.evaluate.metrics.lpips import LPIPS
 
         try:
             found: Any = LPIPS(net=net, backbone=backbone, any_backbone=any_backbone)._network  # type: ignore[arg-type]
@@ -75,8 +84,8 @@ class LearnedPatches:
 
 
 def perceptual_named(name: str) -> Perceptual | None:
-    """gradient-pyramid; lpips-alex, lpips-vgg or lpips-squeeze; auto, lpips-vgg where its weights are and gradient-pyramid where not, see
-    `name`; or none. Raises UserError for another name, and for missing weights.
+    """gradient-pyramid; lpips-alex, lpips-vgg or lpips-squeeze; auto, lpips-vgg where its weights are and
+    gradient-pyramid where not, see `name`; or none. Raises UserError for another name, and for missing weights.
     """
     if name not in NAMES:
         raise UserError(f"there is no perceptual distance {name!r}; there are {', '.join(NAMES)}")

@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.errors import UserError
-from models.autoencoders.base import VideoAutoencoder, certain
-from models.autoencoders.contract import Posterior
-from models.autoencoders.moments import RunningMoments
-from models.autoencoders.trunk import COLOURS
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder, certain
+from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.autoencoders.moments import RunningMoments
+from clipmill.models.autoencoders.trunk import COLOURS
 
 
 @dataclass(frozen=True)
 class PixelsConfig:
-    """space_factor f: a block of f x f pixels becomes the 3 f² channels of a latent. components: keep so many principal components of the
-    blocks of training videos (`Pixels.fit`), the first ones; none: the pixels themselves.
+    """space_factor f: a block of f x f pixels becomes the 3 f² channels of a latent. components: keep so many principal
+    components of the blocks of training videos (`Pixels.fit`), the first ones; none: the pixels themselves.
     """
 
     space_factor: int = 4
@@ -28,12 +28,16 @@ class PixelsConfig:
         if self.space_factor < 1:
             raise ValueError("space_factor is at least 1")
         if self.components is not None and not 1 <= self.components <= COLOURS * self.space_factor**2:
-            raise ValueError(f"blocks of {self.space_factor}x{self.space_factor} px have 1 to {COLOURS * self.space_factor**2} components")
+            raise ValueError(
+                f"blocks of {self.space_factor}x{self.space_factor} px have 1 to {COLOURS * self.space_factor**2}"
+                " components"
+            )
 
 
 class Pixels(VideoAutoencoder):
-    """Nothing is learned by gradients. Without components decoding gives back every bit; with all components it does but for rounding;
-    with fewer, the error is the variance in the components that were left out, the least possible for so many linear ones.
+    """Nothing is learned by gradients. Without components decoding gives back every bit; with all components it does
+    but for rounding; with fewer, the error is the variance in the components that were left out, the least possible for
+    so many linear ones.
     """
 
     kind = "pixels"
@@ -69,8 +73,8 @@ class Pixels(VideoAutoencoder):
 
     @torch.no_grad()
     def fit(self, videos: Iterable[torch.Tensor]) -> "Pixels":
-        """Finds the components, largest variance first, from float [B, T, 3, H, W] each. Raises UserError for no video, or where the
-        config asks for none.
+        """Finds the components, largest variance first, from float [B, T, 3, H, W] each. Raises UserError for no video,
+        or where the config asks for none.
         """
         if self.config.components is None:
             raise UserError("there are no components to fit: set autoencoder.options.components")
@@ -90,4 +94,7 @@ class Pixels(VideoAutoencoder):
 
     def _check_fitted(self) -> None:
         if not bool(self.fitted):
-            raise UserError("the components of these pixels have not been found yet: fit them to training videos, or load a fitted file")
+            raise UserError(
+                "the components of these pixels have not been found yet: fit them to training videos, or load a fitted"
+                " file"
+            )

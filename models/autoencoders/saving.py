@@ -1,4 +1,6 @@
-"""Autoencoders as one file: tensors as safetensors, kind, options and facts as JSON in its header. Reading one runs no code."""
+"""Autoencoders as one file: tensors as safetensors, kind, options and facts as JSON in its header. Reading one runs no
+code.
+"""
 
 import hashlib
 import json
@@ -11,19 +13,25 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from curate.errors import UserError
-from models.autoencoders.base import VideoAutoencoder
-from models.autoencoders.named import made, options_of
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.named import made, options_of
 
 _ENTRY = "clipmill"
 _FORMAT = 1
-# They say how latents are scaled afterwards, not what they are: measuring them must not make a cache of latents useless.
+# They say how latents are scaled afterwards, not what they are: measuring them must not make a cache of latents
+# useless.
 _STATISTICS = ("latent_mean", "latent_std")
 
 
 def save_autoencoder(path: Path, autoencoder: VideoAutoencoder, facts: Mapping[str, Any] | None = None) -> None:
     """Whole or not there at all. facts: plain values for whoever reads the file, such as what it was trained on."""
-    entry = {"format": _FORMAT, "kind": autoencoder.kind, "options": options_of(autoencoder), "facts": dict(facts or {})}
+    entry = {
+        "format": _FORMAT,
+        "kind": autoencoder.kind,
+        "options": options_of(autoencoder),
+        "facts": dict(facts or {}),
+    }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
     partial = path.with_name(f"{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,15 +42,18 @@ def save_autoencoder(path: Path, autoencoder: VideoAutoencoder, facts: Mapping[s
 
 
 def load_autoencoder(path: Path) -> VideoAutoencoder:
-    """On the CPU, in evaluation mode. Raises UserError, one line, for a file that is missing, cut short, of something else or of another
-    shape than its options say.
+    """On the CPU, in evaluation mode. Raises UserError, one line, for a file that is missing, cut short, of something
+    else or of another shape than its options say.
     """
     entry, tensors = _read(path)
     with torch.device("meta"):
         autoencoder = made(str(entry["kind"]), entry["options"], f"{path}: options")
     wanted = autoencoder.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
-        raise UserError(f"{path} {'lacks' if name in wanted else 'has an unknown'} tensor {name!r}: it was written by another version")
+        raise UserError(
+            f"{path} {'lacks' if name in wanted else 'has an unknown'} tensor {name!r}: it was written by another"
+            " version"
+        )
     for name, tensor in wanted.items():
         if tensor.shape != tensors[name].shape:
             shapes = f"{list(tensors[name].shape)}, its options say {list(tensor.shape)}"
@@ -57,8 +68,8 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def weights_sha256(autoencoder: VideoAutoencoder) -> str:
-    """64 hex digits of kind, options and tensors, but for the statistics of the latents: equal means that videos have equal latents, for
-    the keys of caches.
+    """64 hex digits of kind, options and tensors, but for the statistics of the latents: equal means that videos have
+    equal latents, for the keys of caches.
     """
     digest = hashlib.sha256(json.dumps([autoencoder.kind, options_of(autoencoder)], sort_keys=True).encode())
     for name, tensor in sorted(autoencoder.state_dict().items()):
@@ -74,7 +85,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             entry = json.loads((file.metadata() or {}).get(_ENTRY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"cannot read the autoencoder {path}: {' '.join(str(error).split())}; copy or train it again") from error
-    if not isinstance(entry, dict) or entry.get("format") != _FORMAT or not {"kind", "options", "facts"} <= entry.keys():
-        raise UserError(f"{path} is no autoencoder that this version of clipmill wrote: save one with `models train`, or convert it")
+        raise UserError(
+            f"cannot read the autoencoder {path}: {' '.join(str(error).split())}; copy or train it again"
+        ) from error
+    if (
+        not isinstance(entry, dict)
+        or entry.get("format") != _FORMAT
+        or not {"kind", "options", "facts"} <= entry.keys()
+    ):
+        raise UserError(
+            f"{path} is no autoencoder that this version of clipmill wrote: save one with `models train`, or convert it"
+        )
     return entry, tensors

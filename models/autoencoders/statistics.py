@@ -1,20 +1,23 @@
-"""How the latents of training videos are distributed, so that a diffusion model sees mean 0 and standard deviation 1."""
+"""How the latents of training videos are distributed, so that a diffusion model sees mean 0 and standard deviation
+1.
+"""
 
 from collections.abc import Iterable
 
 import torch
 
-from models.autoencoders.base import VideoAutoencoder
-from models.autoencoders.moments import RunningMoments
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.moments import RunningMoments
 
-# Channels that vary less than this share of the most varied one are left as they are: standardising would only enlarge rounding.
+# Channels that vary less than this share of the most varied one are left as they are: standardising would only enlarge
+# rounding.
 _DEAD = 1e-4
 
 
 @torch.no_grad()
 def measure_latents(autoencoder: VideoAutoencoder, videos: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(mean, standard deviation), float64 [C] each, of sampled latents over all positions and frames of all videos, without sampling: the
-    variance of the means plus the mean of the variances.
+    """(mean, standard deviation), float64 [C] each, of sampled latents over all positions and frames of all videos,
+    without sampling: the variance of the means plus the mean of the variances.
 
     videos: float [B, T, 3, H, W] in [-1, 1] each, of any sizes. Raises UserError where there is none.
     """

@@ -1,4 +1,6 @@
-"""The shape that image and video autoencoders have in common: levels of residual blocks, each at half the size of the one before."""
+"""The shape that image and video autoencoders have in common: levels of residual blocks, each at half the size of the
+one before.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.autoencoders.blocks import FrameAttention, Past, convolved
+from clipmill.models.autoencoders.blocks import FrameAttention, Past, convolved
 
 COLOURS = 3
 
@@ -16,8 +18,8 @@ class Parts(Protocol):
     """What makes an encoder and a decoder one of images or of videos. Levels count from the pixels, 0, in both."""
 
     def convolution(self, channels: int, out_channels: int) -> nn.Module:
-        """[B, T, channels, H, W] -> [B, T, out_channels, H, W], with a parameter `weight`; a `CausalConvolution` where it looks at other
-        frames and is to work chunk by chunk.
+        """[B, T, channels, H, W] -> [B, T, out_channels, H, W], with a parameter `weight`; a `CausalConvolution` where
+        it looks at other frames and is to work chunk by chunk.
         """
         ...
 
@@ -46,7 +48,9 @@ class Level(nn.Module):
         self.blocks, self.resize = nn.ModuleList(blocks), resize
 
     def forward(self, x: torch.Tensor, past: Past | None) -> torch.Tensor:
-        """x: float [B, T, C, H, W] -> the last block's [B, T, D, H, W], resized where there is a `resize`. past: see `blocks.Past`."""
+        """x: float [B, T, C, H, W] -> the last block's [B, T, D, H, W], resized where there is a `resize`. past: see
+        `blocks.Past`.
+        """
         for block in self.blocks:
             x = block(x, past)
         return x if self.resize is None else self.resize(x, past)
@@ -99,7 +103,9 @@ class Decoder(nn.Module):
         for level, width in reversed(list(enumerate(widths))):
             before = widths[min(level + 1, len(widths) - 1)]
             resize = parts.grow(level - 1, width) if level else None
-            self.levels.append(Level([parts.block(before if i == 0 else width, width) for i in range(depth + 1)], resize))
+            self.levels.append(
+                Level([parts.block(before if i == 0 else width, width) for i in range(depth + 1)], resize)
+            )
         self.output = Output(parts, widths[0], COLOURS)
 
     def forward(self, latents: torch.Tensor, past: Past | None = None) -> torch.Tensor:

@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from curate.errors import UserError
-from models.layers.plan import Grid
+from clipmill.curate.errors import UserError
+from clipmill.models.layers.plan import Grid
 
 # A backward pass computes two products of matrices for each one of the forward pass.
 TRAINING_TO_FORWARD_FLOPS = 3
@@ -18,9 +18,10 @@ TRAINING_TO_FORWARD_FLOPS = 3
 class Conditioning:
     """What a sample is conditioned on; None is the absence of a condition.
 
-    vector: float [B, V], class, micro-conditioning and the like. tokens: float [B, N, D], text; token_mask: bool [B, N], False for
-    padding. frames: float [B, T, F, H, W], put beside z as channels: known frames, masks, low resolution. independent: bool [B, T], True
-    for frames that are images of their own, appended to a clip or a whole batch of images.
+    vector: float [B, V], class, micro-conditioning and the like. tokens: float [B, N, D], text; token_mask: bool [B,
+    N], False for padding. frames: float [B, T, F, H, W], put beside z as channels: known frames, masks, low resolution.
+    independent: bool [B, T], True for frames that are images of their own, appended to a clip or a whole batch of
+    images.
     """
 
     vector: torch.Tensor | None = None
@@ -54,11 +55,15 @@ class Backbone(Protocol):
 
 
 def training_flops(backbone: Backbone, grid: Grid, tokens: int = 0) -> int:
-    """Floating point operations of one training step over one video, without anything recomputed: the numerator of MFU."""
+    """Floating point operations of one training step over one video, without anything recomputed: the numerator of
+    MFU.
+    """
     return TRAINING_TO_FORWARD_FLOPS * backbone.flops(grid, tokens)
 
 
-def check_inputs(z: torch.Tensor, conditioning: Conditioning, channels: int, vector_dim: int, token_dim: int, frame_channels: int) -> None:
+def check_inputs(
+    z: torch.Tensor, conditioning: Conditioning, channels: int, vector_dim: int, token_dim: int, frame_channels: int
+) -> None:
     """Raises UserError for tensors that the network has no place for; without this a condition would go unheard."""
     if z.ndim != 5 or z.shape[2] != channels:
         raise UserError(f"the model takes videos [B, T, {channels}, H, W], not {list(z.shape)}")
@@ -69,7 +74,9 @@ def check_inputs(z: torch.Tensor, conditioning: Conditioning, channels: int, vec
 
 
 def with_frames(z: torch.Tensor, frames: torch.Tensor | None, frame_channels: int) -> torch.Tensor:
-    """z [B, T, C, H, W] with the conditioning frames as further channels, zeros where there are none: [B, T, C + frame_channels, H, W]."""
+    """z [B, T, C, H, W] with the conditioning frames as further channels, zeros where there are none: [B, T, C +
+    frame_channels, H, W].
+    """
     if not frame_channels:
         return z
     if frames is None:

@@ -1,4 +1,6 @@
-"""The diffusion transformer over spacetime patches: DiT per frame, Latte's alternation, or full attention, by its attention plans."""
+"""The diffusion transformer over spacetime patches: DiT per frame, Latte's alternation, or full attention, by its
+attention plans.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,27 +9,43 @@ from typing import Literal
 import torch
 from torch import nn
 
-from curate.errors import UserError
-from models.backbones.contract import Conditioning, check_inputs, with_frames
-from models.backbones.patches import patch_grid, patchify, unpatchify
-from models.backbones.sample_embedding import SampleEmbedding
-from models.backbones.sequence import BlockInputs, Part, Positions, packed, unpacked, with_text, without_padding, without_text
-from models.layers.attention import Attention, CrossAttention
-from models.layers.embeddings import TimePositions, rotary_channels, rotary_table, space_embedding, time_embedding
-from models.layers.feed_forward import FeedForward
-from models.layers.linear import xavier_linear, zero_linear
-from models.layers.norms import NORM_EPS, Modulation, modulated_layer_norm
-from models.layers.packing import Packing
-from models.layers.plan import SPATIAL, TEMPORAL, AttentionPlan, Grid
-from models.layers.recompute import run_block
+from clipmill.curate.errors import UserError
+from clipmill.models.backbones.contract import Conditioning, check_inputs, with_frames
+from clipmill.models.backbones.patches import patch_grid, patchify, unpatchify
+from clipmill.models.backbones.sample_embedding import SampleEmbedding
+from clipmill.models.backbones.sequence import (
+    BlockInputs,
+    Part,
+    Positions,
+    packed,
+    unpacked,
+    with_text,
+    without_padding,
+    without_text,
+)
+from clipmill.models.layers.attention import Attention, CrossAttention
+from clipmill.models.layers.embeddings import (
+    TimePositions,
+    rotary_channels,
+    rotary_table,
+    space_embedding,
+    time_embedding,
+)
+from clipmill.models.layers.feed_forward import FeedForward
+from clipmill.models.layers.linear import xavier_linear, zero_linear
+from clipmill.models.layers.norms import NORM_EPS, Modulation, modulated_layer_norm
+from clipmill.models.layers.packing import Packing
+from clipmill.models.layers.plan import SPATIAL, TEMPORAL, AttentionPlan, Grid
+from clipmill.models.layers.recompute import run_block
 
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """plans: repeated over the blocks: (SPATIAL, TEMPORAL) is Latte (2401.03048, variant 1), (FULL,) a Sora-like one. patch: frames,
-    height, width. text: cross, attention to tokens in every block that mixes pixels; in_context, tokens as part of the sequence (full
-    attention only). time_positions_in: branch, added to what the blocks that mix frames read, so that with closed gates they leave the
-    image model alone; stream, added once before the first of them (Latte). frame_channels: channels of `Conditioning.frames`.
+    """plans: repeated over the blocks: (SPATIAL, TEMPORAL) is Latte (2401.03048, variant 1), (FULL,) a Sora-like one.
+    patch: frames, height, width. text: cross, attention to tokens in every block that mixes pixels; in_context, tokens
+    as part of the sequence (full attention only). time_positions_in: branch, added to what the blocks that mix frames
+    read, so that with closed gates they leave the image model alone; stream, added once before the first of them
+    (Latte). frame_channels: channels of `Conditioning.frames`.
     noise_scale: see NoiseLevelEmbedding.
     """
 
@@ -52,11 +70,17 @@ class DiTConfig:
 
     def __post_init__(self) -> None:
         if (self.text == "none") != (self.token_dim == 0):
-            raise UserError(f"a DiT with text {self.text!r} and tokens of {self.token_dim} channels: set both or neither")
+            raise UserError(
+                f"a DiT with text {self.text!r} and tokens of {self.token_dim} channels: set both or neither"
+            )
         if self.text == "in_context" and any(plan.reach != "full" or plan.causal for plan in self.plans):
-            raise UserError("text in context needs full attention in every block: set plans to full, or text to 'cross'")
+            raise UserError(
+                "text in context needs full attention in every block: set plans to full, or text to 'cross'"
+            )
         if min(self.patch) < 1 or not self.plans:
-            raise UserError(f"a DiT needs patch sides of at least one and an attention plan, not {self.patch} and {self.plans}")
+            raise UserError(
+                f"a DiT needs patch sides of at least one and an attention plan, not {self.patch} and {self.plans}"
+            )
 
 
 class DiTBlock(nn.Module):
@@ -70,10 +94,16 @@ class DiTBlock(nn.Module):
         self.feed_forward = FeedForward(width, config.mlp_ratio)
         crosses = config.text == "cross" and plan.mixes_pixels
         self.cross_norm = nn.LayerNorm(width, NORM_EPS) if crosses else None
-        self.cross = CrossAttention(width, config.head_dim, config.token_dim, config.qk_norm, zero_output=True) if crosses else None
+        self.cross = (
+            CrossAttention(width, config.head_dim, config.token_dim, config.qk_norm, zero_output=True)
+            if crosses
+            else None
+        )
 
     def forward(self, x: torch.Tensor, inputs: BlockInputs) -> torch.Tensor:
-        """x: float [B, t, h, w, width], or a row [1, 1, 1, L, width] where the inputs have a packing -> the same shape."""
+        """x: float [B, t, h, w, width], or a row [1, 1, 1, L, width] where the inputs have a packing -> the same
+        shape.
+        """
         packing = inputs.packing
         parts = self.modulation(inputs.embedding)
         shift, scale, gate, shift_out, scale_out, gate_out = parts if packing is None else map(packing.spread, parts)
@@ -87,15 +117,17 @@ class DiTBlock(nn.Module):
         return torch.addcmul(x, gate_out, self.feed_forward(modulated_layer_norm(x, shift_out, scale_out)))
 
     def flops(self, grid: Grid, tokens: int) -> int:
-        """Floating point operations of a forward pass over one video of `grid` positions with `tokens` text tokens, a multiply-add being
-        two; norms and activations are left out.
+        """Floating point operations of a forward pass over one video of `grid` positions with `tokens` text tokens, a
+        multiply-add being two; norms and activations are left out.
         """
         total = self.modulation.flops() + self.attention.flops(grid) + self.feed_forward.flops(grid)
         return total + (self.cross.flops(grid, tokens) if self.cross is not None and tokens else 0)
 
 
 class DiT(nn.Module):
-    """float [B, T, in_channels, H, W] -> [B, T, out_channels, H, W] of any size, zero at the start (2212.09748, section 3.2)."""
+    """float [B, T, in_channels, H, W] -> [B, T, out_channels, H, W] of any size, zero at the start (2212.09748, section
+    3.2).
+    """
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -106,13 +138,17 @@ class DiT(nn.Module):
         self.tokens_in = xavier_linear(config.token_dim, config.width) if config.text == "in_context" else None
         self.plans = [config.plans[index % len(config.plans)] for index in range(config.depth)]
         self.first_mixing = next((index for index, plan in enumerate(self.plans) if plan.mixes_frames), -1)
-        self.time_positions = time_embedding(config.width, config.time_positions, config.max_frames) if self.first_mixing >= 0 else None
+        self.time_positions = (
+            time_embedding(config.width, config.time_positions, config.max_frames) if self.first_mixing >= 0 else None
+        )
         self.blocks = nn.ModuleList(DiTBlock(config, plan) for plan in self.plans)
         self.final_modulation = Modulation(config.width, config.width, 2)
         self.patches_out = zero_linear(config.width, volume * config.out_channels)
 
     def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1: an image. Raises UserError for conditions without a place."""
+        """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1: an image. Raises UserError for conditions
+        without a place.
+        """
         self._check(z, conditioning)
         embedding = self.embedding(noise_level, conditioning.vector)
         x = self._patches(z, conditioning)
@@ -122,8 +158,9 @@ class DiT(nn.Module):
         return self._video(self.patches_out(modulated_layer_norm(x, shift, scale)), z)
 
     def forward_packed(self, parts: Sequence[Part]) -> list[torch.Tensor]:
-        """Videos of several shapes in one sequence without padding: the same as `forward` for each part, z [B, T, in_channels, H, W] ->
-        [B, T, out_channels, H, W], with large matrix products however few videos a part has. Raises UserError as `forward` does.
+        """Videos of several shapes in one sequence without padding: the same as `forward` for each part, z [B, T,
+        in_channels, H, W] -> [B, T, out_channels, H, W], with large matrix products however few videos a part has.
+        Raises UserError as `forward` does.
         """
         for part in parts:
             self._check(part.z, part.conditioning)
@@ -132,7 +169,9 @@ class DiT(nn.Module):
         return [torch.cat([next(found) for _ in pieces]) for pieces in cut]
 
     def flops(self, grid: Grid, tokens: int = 0) -> int:
-        """Floating point operations of a forward pass over one video of `grid` (frames, height, width) with `tokens` text tokens."""
+        """Floating point operations of a forward pass over one video of `grid` (frames, height, width) with `tokens`
+        text tokens.
+        """
         patches = patch_grid(grid, self.config.patch)
         positions = patches[0] * patches[1] * patches[2]
         total = self.embedding.flops() + self.final_modulation.flops()
@@ -158,14 +197,18 @@ class DiT(nn.Module):
     def _packed(self, parts: Sequence[Part]) -> list[torch.Tensor]:
         embeddings = [self.embedding(part.noise_level, part.conditioning.vector) for part in parts]
         patches = [self._patches(part.z, part.conditioning) for part in parts]
-        several = [self._positions(x, e, part.conditioning) for x, e, part in zip(patches, embeddings, parts, strict=True)]
+        several = [
+            self._positions(x, e, part.conditioning) for x, e, part in zip(patches, embeddings, parts, strict=True)
+        ]
         together = packed(several, torch.cat(embeddings))
         packing = together.inputs.packing
         assert packing is not None
         shift, scale = map(packing.spread, self.final_modulation(together.inputs.embedding))
         row = self.patches_out(modulated_layer_norm(self._through_blocks(together), shift, scale))
         found = zip(unpacked(row, packing.shapes), patches, parts, strict=True)
-        return [self._video(without_text(part, (x.shape[1], x.shape[2], x.shape[3])), given.z) for part, x, given in found]
+        return [
+            self._video(without_text(part, (x.shape[1], x.shape[2], x.shape[3])), given.z) for part, x, given in found
+        ]
 
     def _patches(self, z: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         """float [B, t, h, w, width], told their places in a frame."""
@@ -181,9 +224,13 @@ class DiT(nn.Module):
     def _positions(self, x: torch.Tensor, embedding: torch.Tensor, conditioning: Conditioning) -> Positions:
         """Patches [B, t, h, w, width] as blocks take them, behind the text where it is in context."""
         grid = (x.shape[1], x.shape[2], x.shape[3])
-        time = None if self.time_positions is None else self.time_positions(grid[0], x.device)[:, None, None].to(x.dtype)
+        time = (
+            None if self.time_positions is None else self.time_positions(grid[0], x.device)[:, None, None].to(x.dtype)
+        )
         rotations = [self._rotation(plan, grid, x.device) for plan in self.config.plans]
-        given = BlockInputs(embedding, conditioning.tokens, conditioning.token_mask, conditioning.independent, None, time, None)
+        given = BlockInputs(
+            embedding, conditioning.tokens, conditioning.token_mask, conditioning.independent, None, time, None
+        )
         if self.tokens_in is None or conditioning.tokens is None:
             return Positions(x, given, rotations)
         return with_text(x, self.tokens_in(conditioning.tokens).to(x.dtype), given, rotations)
@@ -208,13 +255,20 @@ class DiT(nn.Module):
             return None
         head_dim = self.config.head_dim
         half = head_dim // 4 * 2
-        channels = rotary_channels(head_dim) if in_time and in_space else (head_dim // 2 * 2, 0, 0) if in_time else (0, half, half)
+        channels = (
+            rotary_channels(head_dim)
+            if in_time and in_space
+            else (head_dim // 2 * 2, 0, 0)
+            if in_time
+            else (0, half, half)
+        )
         return rotary_table((grid[0], 1, 1) if plan.reach == "temporal" else grid, channels, device)
 
 
 @torch._disable_dynamo
 def cross_packed(cross: CrossAttention, x: torch.Tensor, packing: Packing) -> torch.Tensor:
-    """Each part of a row [1, 1, 1, L, width] attends to its own tokens; zeros for a part without any. -> the same shape.
+    """Each part of a row [1, 1, 1, L, width] attends to its own tokens; zeros for a part without any. -> the same
+    shape.
 
     No part of a compiled graph, because shapes change from batch to batch.
     """

@@ -6,18 +6,20 @@ from typing import Any
 
 from torch import nn
 
-from curate.config import build
-from curate.errors import UserError
-from models.backbones.contract import Backbone
-from models.backbones.dit import DiT, DiTConfig
-from models.backbones.unet import UNet, UNetConfig
-from models.layers.plan import AttentionPlan
+from clipmill.curate.config import build
+from clipmill.curate.errors import UserError
+from clipmill.models.backbones.contract import Backbone
+from clipmill.models.backbones.dit import DiT, DiTConfig
+from clipmill.models.backbones.unet import UNet, UNetConfig
+from clipmill.models.layers.plan import AttentionPlan
 
 _WINDOW = re.compile(r"window (\d+)x(\d+)x(\d+)")
 
 
 def backbone_named(kind: str, options: Mapping[str, Any]) -> nn.Module:
-    """dit or unet; options: the fields of `DiTConfig` or `UNetConfig`, attention plans by name. Raises UserError for anything unknown."""
+    """dit or unet; options: the fields of `DiTConfig` or `UNetConfig`, attention plans by name. Raises UserError for
+    anything unknown.
+    """
     if kind == "dit":
         return DiT(build(DiTConfig, _with_plans(options, ("plans",)), "backbone.options"))
     if kind == "unet":
@@ -31,8 +33,8 @@ def as_backbone(module: nn.Module) -> Backbone:
 
 
 def plan_named(name: str) -> AttentionPlan:
-    """spatial, temporal, full, previous or diagonal, each also with `causal ` before it; `first` for the first frame's pixels; `window
-    TxHxW` (0 for a whole axis). Raises UserError for another.
+    """spatial, temporal, full, previous or diagonal, each also with `causal ` before it; `first` for the first frame's
+    pixels; `window TxHxW` (0 for a whole axis). Raises UserError for another.
     """
     reach = name.removeprefix("causal ")
     causal = reach != name
@@ -43,7 +45,8 @@ def plan_named(name: str) -> AttentionPlan:
         return AttentionPlan("frames", causal, key_frames=(0,))
     if reach not in ("spatial", "temporal", "full", "previous", "diagonal"):
         raise UserError(
-            f"there is no attention plan {name!r}; there are spatial, temporal, full, previous, diagonal, first, 'window TxHxW'"
+            f"there is no attention plan {name!r}; there are spatial, temporal, full, previous, diagonal, first,"
+            " 'window TxHxW'"
         )
     return AttentionPlan(reach, causal)  # type: ignore[arg-type]
 

@@ -3,17 +3,20 @@
 import torch
 import torch.nn.functional as F
 
-from models.layers.plan import Grid
+from clipmill.models.layers.plan import Grid
 
 
 def patch_grid(video: Grid, patch: Grid) -> Grid:
-    """Patches along time, rows and columns of a video (frames, height, width): each side divided by the patch's and rounded up."""
+    """Patches along time, rows and columns of a video (frames, height, width): each side divided by the patch's and
+    rounded up.
+    """
     frames, height, width = (-(-side // step) for side, step in zip(video, patch, strict=True))
     return frames, height, width
 
 
 def patchify(video: torch.Tensor, patch: Grid) -> torch.Tensor:
-    """float [B, T, C, H, W] -> [B, t, h, w, pt * ph * pw * C]. Sides that the patch does not divide are filled up with zeros at the end.
+    """float [B, T, C, H, W] -> [B, t, h, w, pt * ph * pw * C]. Sides that the patch does not divide are filled up with
+    zeros at the end.
 
     Every patch holds at least one real value, so that no patch has to be masked out.
     """
@@ -26,7 +29,9 @@ def patchify(video: torch.Tensor, patch: Grid) -> torch.Tensor:
 
 
 def unpatchify(patches: torch.Tensor, patch: Grid, video: Grid) -> torch.Tensor:
-    """The inverse: [B, t, h, w, pt * ph * pw * C] -> [B, T, C, H, W], what was filled up cut off. video: frames, height, width."""
+    """The inverse: [B, t, h, w, pt * ph * pw * C] -> [B, T, C, H, W], what was filled up cut off. video: frames,
+    height, width.
+    """
     x = patches.unflatten(4, (*patch, -1)).permute(0, 1, 4, 7, 2, 5, 3, 6)
     x = x.flatten(6, 7).flatten(4, 5).flatten(1, 2)
     return x[:, : video[0], :, : video[1], : video[2]]

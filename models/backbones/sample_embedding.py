@@ -4,12 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.layers.embeddings import NoiseLevelEmbedding
-from models.layers.linear import xavier_linear
+from clipmill.models.layers.embeddings import NoiseLevelEmbedding
+from clipmill.models.layers.linear import xavier_linear
 
 
 class SampleEmbedding(nn.Module):
-    """noise_level float [B], vector float [B, vector_dim] or None -> float [B, dim], activated by SiLU once for all layers that read it.
+    """noise_level float [B], vector float [B, vector_dim] or None -> float [B, dim], activated by SiLU once for all
+    layers that read it.
 
     Without a vector the embedding is that of the noise level alone.
     """
@@ -27,8 +28,8 @@ class SampleEmbedding(nn.Module):
         return F.silu(embedding)
 
     def flops(self) -> int:
-        """Floating point operations of a forward pass for one sample, with a vector where there is a place for one, a multiply-add being
-        two; sinusoids and activations are left out.
+        """Floating point operations of a forward pass for one sample, with a vector where there is a place for one, a
+        multiply-add being two; sinusoids and activations are left out.
         """
         layers = [layer for layer in (self.vector_in, self.vector_out) if layer is not None]
         return self.noise_level.flops() + sum(2 * layer.weight.numel() for layer in layers)

@@ -1,4 +1,6 @@
-"""The positions that a DiT's blocks work on, with what belongs to them: one video, one with text before it, or several in a row."""
+"""The positions that a DiT's blocks work on, with what belongs to them: one video, one with text before it, or several
+in a row.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,14 +9,16 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from models.backbones.contract import Conditioning
-from models.layers.packing import Packing, Shape, split_row, videos_of_row
-from models.layers.plan import Grid
+from clipmill.models.backbones.contract import Conditioning
+from clipmill.models.layers.packing import Packing, Shape, split_row, videos_of_row
+from clipmill.models.layers.plan import Grid
 
 
 class BlockInputs(NamedTuple):
-    """What a block gets beside its positions [B, t, h, w, width]; see LayerInputs. time: float [t, 1, 1, width] or a full grid of it.
-    packing: of positions [1, 1, 1, L, width] of several videos; tokens and independent frames are said there, embeddings are one per video.
+    """What a block gets beside its positions [B, t, h, w, width]; see LayerInputs. time: float [t, 1, 1, width] or a
+    full grid of it.
+    packing: of positions [1, 1, 1, L, width] of several videos; tokens and independent frames are said there,
+    embeddings are one per video.
     """
 
     embedding: torch.Tensor
@@ -43,8 +47,11 @@ class Part(NamedTuple):
     conditioning: Conditioning
 
 
-def with_text(x: torch.Tensor, tokens: torch.Tensor, given: BlockInputs, rotations: list[torch.Tensor | None]) -> Positions:
-    """Text and patches as one row of positions: x [B, t, h, w, width] -> [B, 1, 1, N + t h w, width], and what belongs to it.
+def with_text(
+    x: torch.Tensor, tokens: torch.Tensor, given: BlockInputs, rotations: list[torch.Tensor | None]
+) -> Positions:
+    """Text and patches as one row of positions: x [B, t, h, w, width] -> [B, 1, 1, N + t h w, width], and what belongs
+    to it.
 
     Tokens come first and have no place in time and space.
     """
@@ -55,7 +62,10 @@ def with_text(x: torch.Tensor, tokens: torch.Tensor, given: BlockInputs, rotatio
         time = F.pad(time.expand(*grid, -1).flatten(0, 2), [0, 0, count, 0])[None, None]
     if key_mask is not None:
         key_mask = F.pad(key_mask, [0, row.shape[3] - count], value=True)
-    turns = [None if rotation is None else _unturned_before(rotation.flatten(0, 2), count)[None, None] for rotation in rotations]
+    turns = [
+        None if rotation is None else _unturned_before(rotation.flatten(0, 2), count)[None, None]
+        for rotation in rotations
+    ]
     return Positions(row, BlockInputs(given.embedding, None, None, None, None, time, key_mask), turns)
 
 
@@ -73,7 +83,9 @@ def without_padding(part: Part) -> list[Part]:
 
 
 def packed(several: Sequence[Positions], embedding: torch.Tensor) -> Positions:
-    """One row [1, 1, 1, L, width] of the positions of all, in their order. embedding: float [N, width], one per video."""
+    """One row [1, 1, 1, L, width] of the positions of all, in their order. embedding: float [N, width], one per
+    video.
+    """
     shapes: tuple[Shape, ...] = tuple((*one.x.shape[:4],) for one in several)
     inputs = [one.inputs for one in several]
     row = torch.cat([one.x.flatten(0, 3) for one in several])[None, None, None]
@@ -81,7 +93,9 @@ def packed(several: Sequence[Positions], embedding: torch.Tensor) -> Positions:
     columns = (tuple(column) for column in zip(*((i.independent, i.tokens, i.token_mask) for i in inputs), strict=True))
     packing = Packing(shapes, videos_of_row(shapes, row.device), *columns)
     return Positions(
-        row, BlockInputs(embedding, None, None, None, None, _in_row([i.time for i in inputs], shapes), None, packing), rotations
+        row,
+        BlockInputs(embedding, None, None, None, None, _in_row([i.time for i in inputs], shapes), None, packing),
+        rotations,
     )
 
 
@@ -96,7 +110,9 @@ def _in_row(tables: Sequence[torch.Tensor | None], shapes: tuple[Shape, ...]) ->
     if not there:
         return None
     inner = there[0].shape[3:]
-    return torch.cat([table.expand(*shape, *inner).flatten(0, 3) for table, shape in zip(there, shapes, strict=True)])[None, None]
+    return torch.cat([table.expand(*shape, *inner).flatten(0, 3) for table, shape in zip(there, shapes, strict=True)])[
+        None, None
+    ]
 
 
 def _video(part: Part, index: int, mask: torch.Tensor) -> Part:

@@ -1,34 +1,44 @@
-"""The factorised space-time U-Net: an image U-Net with temporal layers put in, from VDM to Stable Video Diffusion by its config."""
+"""The factorised space-time U-Net: an image U-Net with temporal layers put in, from VDM to Stable Video Diffusion by
+its config.
+"""
 
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.errors import UserError
-from models.backbones.contract import Conditioning, check_inputs, with_frames
-from models.backbones.sample_embedding import SampleEmbedding
-from models.backbones.unet_layers import ResidualBlock, SpaceTransformer
-from models.layers.convolution import SpaceConvolution, channels_last
-from models.layers.embeddings import TimePositions
-from models.layers.norms import FrameGroupNorm
-from models.layers.plan import SPATIAL, TEMPORAL, AttentionPlan, Grid
-from models.layers.recompute import run_block
-from models.layers.resampling import SpaceDownsample, SpaceUpsample
-from models.layers.temporal import LayerInputs, MixerKind, TemporalBlock, TemporalConvolutions, TemporalTransformer
+from clipmill.curate.errors import UserError
+from clipmill.models.backbones.contract import Conditioning, check_inputs, with_frames
+from clipmill.models.backbones.sample_embedding import SampleEmbedding
+from clipmill.models.backbones.unet_layers import ResidualBlock, SpaceTransformer
+from clipmill.models.layers.convolution import SpaceConvolution, channels_last
+from clipmill.models.layers.embeddings import TimePositions
+from clipmill.models.layers.norms import FrameGroupNorm
+from clipmill.models.layers.plan import SPATIAL, TEMPORAL, AttentionPlan, Grid
+from clipmill.models.layers.recompute import run_block
+from clipmill.models.layers.resampling import SpaceDownsample, SpaceUpsample
+from clipmill.models.layers.temporal import (
+    LayerInputs,
+    MixerKind,
+    TemporalBlock,
+    TemporalConvolutions,
+    TemporalTransformer,
+)
 
 Plans = tuple[AttentionPlan, ...]
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """multipliers: channels of each level, in units of width. depth: residual blocks per level (one more on the way up). plans: the
-    attention after each residual block of a level, in order; plans that stay within their pixel become temporal blocks. mixer: see
-    Mixer; dirac makes all 3 x 3 convolutions pseudo-3D. temporal_convolutions: a temporal residual block after each image one (Video
-    LDM, Stable Video Diffusion). feed_forward: MLPs after attention; temporal_feed_forward_first: one more before attention along time
-    (Stable Video Diffusion). frame_channels: channels of `Conditioning.frames`. noise_scale: see NoiseLevelEmbedding.
+    """multipliers: channels of each level, in units of width. depth: residual blocks per level (one more on the way
+    up). plans: the attention after each residual block of a level, in order; plans that stay within their pixel become
+    temporal blocks. mixer: see Mixer; dirac makes all 3 x 3 convolutions pseudo-3D. temporal_convolutions: a temporal
+    residual block after each image one (Video LDM, Stable Video Diffusion). feed_forward: MLPs after attention;
+    temporal_feed_forward_first: one more before attention along time (Stable Video Diffusion). frame_channels: channels
+    of `Conditioning.frames`. noise_scale: see NoiseLevelEmbedding.
     """
 
     in_channels: int = 4
@@ -54,7 +64,9 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         if len(self.plans) != len(self.multipliers):
-            raise UserError(f"a U-Net of {len(self.multipliers)} levels needs as many attention plans, there are {len(self.plans)}")
+            raise UserError(
+                f"a U-Net of {len(self.multipliers)} levels needs as many attention plans, there are {len(self.plans)}"
+            )
 
     @property
     def embedding_dim(self) -> int:
@@ -70,8 +82,14 @@ class UNetLayer(nn.Module):
 
     def __init__(self, config: UNetConfig, channels: int, out_channels: int, plans: Plans) -> None:
         super().__init__()
-        self.residual = ResidualBlock(channels, out_channels, config.embedding_dim, config.groups, config.mixer == "dirac")
-        convolutions = TemporalConvolutions(out_channels, config.embedding_dim, config.groups) if config.temporal_convolutions else None
+        self.residual = ResidualBlock(
+            channels, out_channels, config.embedding_dim, config.groups, config.mixer == "dirac"
+        )
+        convolutions = (
+            TemporalConvolutions(out_channels, config.embedding_dim, config.groups)
+            if config.temporal_convolutions
+            else None
+        )
         self.time_residual = None if convolutions is None else TemporalBlock(convolutions, config.mixer)
         numbers = {True: count(), False: count()}
         self.attention = nn.ModuleDict()
@@ -88,16 +106,19 @@ class UNetLayer(nn.Module):
         return x
 
     def flops(self, grid: Grid, tokens: int) -> int:
-        """Floating point operations of a forward pass over one video of `grid` at this level's size with `tokens` text tokens, a
-        multiply-add being two; norms and activations are left out.
+        """Floating point operations of a forward pass over one video of `grid` at this level's size with `tokens` text
+        tokens, a multiply-add being two; norms and activations are left out.
         """
-        total = self.residual.flops(grid) + (self.time_residual.flops(grid, tokens) if self.time_residual is not None else 0)
-        return total + sum(layer.flops(grid, tokens) for layer in self.attention.values())  # type: ignore[operator,misc]
+        total = self.residual.flops(grid) + (
+            self.time_residual.flops(grid, tokens) if self.time_residual is not None else 0
+        )
+        layers: Any = self.attention.values()
+        return total + sum(layer.flops(grid, tokens) for layer in layers)
 
 
 class UNet(nn.Module):
-    """float [B, T, in_channels, H, W] -> [B, T, out_channels, H, W] of any size, zero at the start (Video Diffusion Models, 2204.03458,
-    section 3; temporal layers of Video LDM, 2304.08818, and Stable Video Diffusion, 2311.15127).
+    """float [B, T, in_channels, H, W] -> [B, T, out_channels, H, W] of any size, zero at the start (Video Diffusion
+    Models, 2204.03458, section 3; temporal layers of Video LDM, 2304.08818, and Stable Video Diffusion, 2311.15127).
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -131,7 +152,9 @@ class UNet(nn.Module):
             nn.init.zeros_(self.convolution_out.bias)
 
     def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1: an image. Raises UserError for conditions without a place."""
+        """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1: an image. Raises UserError for conditions
+        without a place.
+        """
         config = self.config
         check_inputs(z, conditioning, config.in_channels, config.vector_dim, config.token_dim, config.frame_channels)
         embedding = self.embedding(noise_level, conditioning.vector)
@@ -144,15 +167,19 @@ class UNet(nn.Module):
         return self.convolution_out(F.silu(self.norm_out(x)))
 
     def flops(self, grid: Grid, tokens: int = 0) -> int:
-        """Floating point operations of a forward pass over one video of `grid` (frames, height, width) with `tokens` text tokens."""
+        """Floating point operations of a forward pass over one video of `grid` (frames, height, width) with `tokens`
+        text tokens.
+        """
         depth, levels = self.config.depth, len(self.config.multipliers)
         grids = [(grid[0], -(-grid[1] // 2**level), -(-grid[2] // 2**level)) for level in range(levels)]
         total = self.embedding.flops() + self.convolution_in.flops(grid) + self.convolution_out.flops(grid)
         total += sum(_flops(layer, grids[index // depth], tokens) for index, layer in enumerate(self.down))
         total += sum(_flops(layer, grids[-1], tokens) for layer in self.middle)
         total += sum(_flops(layer, grids[-1 - index // (depth + 1)], tokens) for index, layer in enumerate(self.up))
-        total += sum(layer.flops(grids[level + 1]) for level, layer in enumerate(self.downsample))  # type: ignore[operator,misc]
-        return total + sum(layer.flops(grids[-2 - step]) for step, layer in enumerate(self.upsample))  # type: ignore[operator,misc]
+        down: Any = self.downsample
+        up: Any = self.upsample
+        total += sum(layer.flops(grids[level + 1]) for level, layer in enumerate(down))
+        return total + sum(layer.flops(grids[-2 - step]) for step, layer in enumerate(up))
 
     def repeated_blocks(self) -> list[nn.Module]:
         """Layers on the way down, in the middle and on the way up; see `Backbone.repeated_blocks`."""
@@ -179,13 +206,15 @@ class UNet(nn.Module):
 
 
 def beside(x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-    """Channels of two videos [B, T, C, H, W] one after the other, as pictures: joined as videos they would lose their order in memory."""
+    """Channels of two videos [B, T, C, H, W] one after the other, as pictures: joined as videos they would lose their
+    order in memory.
+    """
     return torch.cat([x.flatten(0, 1), skip.flatten(0, 1)], dim=1).unflatten(0, x.shape[:2])
 
 
 def attention_layer(config: UNetConfig, channels: int, plan: AttentionPlan) -> nn.Module:
-    """float [B, T, channels, H, W] -> the same shape: a `SpaceTransformer` for a plan that mixes pixels, else a `TemporalBlock`. Raises
-    UserError where heads of `head_dim` do not fill the channels.
+    """float [B, T, channels, H, W] -> the same shape: a `SpaceTransformer` for a plan that mixes pixels, else a
+    `TemporalBlock`. Raises UserError where heads of `head_dim` do not fill the channels.
     """
     if plan.mixes_pixels:
         return SpaceTransformer(channels, config.head_dim, plan, config.token_dim, config.feed_forward, config.qk_norm)

@@ -4,17 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.layers.attention import Attention, CrossAttention
-from models.layers.convolution import PseudoConvolution, SpaceConvolution
-from models.layers.feed_forward import FeedForward
-from models.layers.norms import NORM_EPS, FrameGroupNorm
-from models.layers.plan import AttentionPlan, Grid
-from models.layers.temporal import LayerInputs
+from clipmill.models.layers.attention import Attention, CrossAttention
+from clipmill.models.layers.convolution import PseudoConvolution, SpaceConvolution
+from clipmill.models.layers.feed_forward import FeedForward
+from clipmill.models.layers.norms import NORM_EPS, FrameGroupNorm
+from clipmill.models.layers.plan import AttentionPlan, Grid
+from clipmill.models.layers.temporal import LayerInputs
 
 
 class ResidualBlock(nn.Module):
-    """float [B, T, C, H, W] -> [B, T, D, H, W]: two 3 x 3 convolutions, the second norm scaled and shifted by the embedding
-    (2105.05233, section 3). pseudo: each convolution is followed by one along time that starts as the identity.
+    """float [B, T, C, H, W] -> [B, T, D, H, W]: two 3 x 3 convolutions, the second norm scaled and shifted by the
+    embedding (2105.05233, section 3). pseudo: each convolution is followed by one along time that starts as the
+    identity.
     """
 
     def __init__(self, channels: int, out_channels: int, embedding_dim: int, groups: int, pseudo: bool) -> None:
@@ -39,12 +40,15 @@ class ResidualBlock(nn.Module):
 
 
 class SpaceTransformer(nn.Module):
-    """Attention under a plan that mixes pixels, to tokens where there are any, and an MLP: float [B, T, C, H, W] -> the same shape.
+    """Attention under a plan that mixes pixels, to tokens where there are any, and an MLP: float [B, T, C, H, W] -> the
+    same shape.
 
     feed_forward: whether there is an MLP (VDM has none).
     """
 
-    def __init__(self, channels: int, head_dim: int, plan: AttentionPlan, token_dim: int, feed_forward: bool, qk_norm: bool) -> None:
+    def __init__(
+        self, channels: int, head_dim: int, plan: AttentionPlan, token_dim: int, feed_forward: bool, qk_norm: bool
+    ) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(channels, NORM_EPS) for _ in range(1 + bool(token_dim) + feed_forward))
         self.attention = Attention(channels, head_dim, plan, qk_norm)
@@ -67,5 +71,7 @@ class SpaceTransformer(nn.Module):
         return total + (self.feed_forward.flops(grid) if self.feed_forward is not None else 0)
 
 
-def _convolved(layer: SpaceConvolution | PseudoConvolution, x: torch.Tensor, independent: torch.Tensor | None) -> torch.Tensor:
+def _convolved(
+    layer: SpaceConvolution | PseudoConvolution, x: torch.Tensor, independent: torch.Tensor | None
+) -> torch.Tensor:
     return layer(x, independent) if isinstance(layer, PseudoConvolution) else layer(x)

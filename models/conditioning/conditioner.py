@@ -6,18 +6,18 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from curate.errors import UserError
-from models.backbones.contract import Conditioning
-from models.conditioning import frames as given
-from models.conditioning.classes import NO_CLASS, ClassEmbedding, class_numbers
-from models.conditioning.config import ConditioningConfig, Part
-from models.conditioning.contract import Conditions
-from models.conditioning.hiding import Hidden, batch_of, hidden, joined, mask_of
-from models.conditioning.micro import MicroEmbedding, micro_numbers
-from models.conditioning.text.encoder import TextEncoder
-from models.conditioning.text.named import text_encoder_of
-from models.core.noise import SampleNoise
-from models.core.noise_level import NoiseLevel
+from clipmill.curate.errors import UserError
+from clipmill.models.backbones.contract import Conditioning
+from clipmill.models.conditioning import frames as given
+from clipmill.models.conditioning.classes import NO_CLASS, ClassEmbedding, class_numbers
+from clipmill.models.conditioning.config import ConditioningConfig, Part
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.conditioning.hiding import Hidden, batch_of, hidden, joined, mask_of
+from clipmill.models.conditioning.micro import MicroEmbedding, micro_numbers
+from clipmill.models.conditioning.text.encoder import TextEncoder
+from clipmill.models.conditioning.text.named import text_encoder_of
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.core.noise_level import NoiseLevel
 
 __all__ = ["Conditioner", "joined"]
 
@@ -25,15 +25,17 @@ __all__ = ["Conditioner", "joined"]
 class Conditioner(nn.Module):
     """The learned parts of conditioning, and the frozen text encoder, which is no part of the state.
 
-    A condition that is absent, one that is unknown and one that was dropped give the same input of the network. vector_dim, token_dim,
-    frame_channels: what the network must have places for.
+    A condition that is absent, one that is unknown and one that was dropped give the same input of the network.
+    vector_dim, token_dim, frame_channels: what the network must have places for.
     """
 
     def __init__(self, config: ConditioningConfig, latent_channels: int) -> None:
         """Raises UserError for a text encoder whose weights are missing, and for classes without names."""
         super().__init__()
         if config.classes.column and not config.classes.names:
-            raise UserError(f"the classes of the column {config.classes.column!r} are not known: set conditioning.classes.names")
+            raise UserError(
+                f"the classes of the column {config.classes.column!r} are not known: set conditioning.classes.names"
+            )
         self.config, self.latent_channels = config, latent_channels
         self._outside: tuple[TextEncoder | None] = (text_encoder_of(config.text),)
         names, self.number_count = config.classes.names, len(config.micro.columns) + config.frames.perturbed
@@ -49,7 +51,9 @@ class Conditioner(nn.Module):
         return self._outside[0]
 
     def text_to(self, device: torch.device) -> None:
-        """Where the text encoder computes, the CPU until told; its tokens come back on the CPU. `to` moves the learned parts alone."""
+        """Where the text encoder computes, the CPU until told; its tokens come back on the CPU. `to` moves the learned
+        parts alone.
+        """
         if self.text_encoder is not None:
             self.text_encoder.to(device)
 
@@ -60,8 +64,9 @@ class Conditioner(nn.Module):
         labels: Sequence[str | None],
         independent: torch.Tensor | None = None,
     ) -> Conditions:
-        """On the CPU, for B samples. captions: "" for none; unread by a model without text. numbers: column -> float32 [B], NaN for
-        unknown. labels: None for none. independent: bool [B, T]. Raises UserError for a number or a label that the model has no place for.
+        """On the CPU, for B samples. captions: "" for none; unread by a model without text. numbers: column -> float32
+        [B], NaN for unknown. labels: None for none. independent: bool [B, T]. Raises UserError for a number or a label
+        that the model has no place for.
         """
         tokens, mask = (None, None) if self.text_encoder is None else self.text_encoder.encode(captions)
         if self.classes is None and any(label is not None for label in labels):
@@ -76,7 +81,8 @@ class Conditioner(nn.Module):
     def with_given_frames(
         self, conditions: Conditions, latents: torch.Tensor, noise: SampleNoise
     ) -> tuple[Conditions, torch.Tensor | None]:
-        """For training: with those frames of the latents float [B, T, C, h, w] that the config gives, and `frame_weights` of the result.
+        """For training: with those frames of the latents float [B, T, C, h, w] that the config gives, and
+        `frame_weights` of the result.
 
         Frames that conditions.independent names are images of their own: neither given nor shown another frame.
         """
@@ -90,10 +96,16 @@ class Conditioner(nn.Module):
         return made, self.frame_weights(made)
 
     def with_known_frames(
-        self, conditions: Conditions, known: torch.Tensor, frames: int, noise: SampleNoise, places: Sequence[int] | None = None
+        self,
+        conditions: Conditions,
+        known: torch.Tensor,
+        frames: int,
+        noise: SampleNoise,
+        places: Sequence[int] | None = None,
     ) -> Conditions:
-        """For sampling videos of `frames` latent frames: known float [B, n, C, h, w], latents of the frames at `places` (0 ... n - 1; -1 is
-        the last frame), with the config's sampling_noise. Raises UserError for places that the model was not trained for.
+        """For sampling videos of `frames` latent frames: known float [B, n, C, h, w], latents of the frames at `places`
+        (0 ... n - 1; -1 is the last frame), with the config's sampling_noise. Raises UserError for places that the
+        model was not trained for.
         """
         chosen = [place % frames for place in (places if places is not None else range(known.shape[1]))]
         config = self.config.frames
@@ -102,7 +114,10 @@ class Conditioner(nn.Module):
         if config.given == "first" and chosen != [0]:
             raise UserError("this model continues the first frame: give that one alone")
         if len(set(chosen)) != known.shape[1] or len(chosen) != known.shape[1] or len(chosen) >= frames:
-            raise UserError(f"{known.shape[1]} frames at {len(set(chosen))} places of a video of {frames}: one each, and one left to make")
+            raise UserError(
+                f"{known.shape[1]} frames at {len(set(chosen))} places of a video of {frames}: one each, and one left"
+                " to make"
+            )
         latents = known.new_zeros(len(known), frames, *known.shape[2:])
         latents[:, chosen] = known
         mask = torch.zeros(len(known), frames, dtype=torch.bool)
@@ -110,23 +125,25 @@ class Conditioner(nn.Module):
         return self._with_frames(conditions, latents, mask, given.sampling_level(config, len(known)), noise)
 
     def frame_weights(self, conditions: Conditions) -> torch.Tensor | None:
-        """float32 [B, T] for `sample_losses`, 0 for frames that are given and not predicted; None where all frames are predicted. After
-        `dropped` it takes in that frames which a sample has lost are to be predicted again.
+        """float32 [B, T] for `sample_losses`, 0 for frames that are given and not predicted; None where all frames are
+        predicted. After `dropped` it takes in that frames which a sample has lost are to be predicted again.
         """
         if self.config.frames.predicted or self.config.frames.layout == "repeat" or conditions.frames is None:
             return None
         return 1.0 - given.given_of(self.config.frames, conditions.frames).float()
 
     def seen(self, z: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-        """What a network sees in the place of its noisy input float [B, T, C, h, w], and how a sampled video is finished: itself, or with
-        given frames in place where they are not predicted.
+        """What a network sees in the place of its noisy input float [B, T, C, h, w], and how a sampled video is
+        finished: itself, or with given frames in place where they are not predicted.
         """
         if self.frame_weights(conditions) is None or conditions.frames is None:
             return z
         return given.in_place(z, self.config.frames, conditions.frames)
 
     def dropped(self, conditions: Conditions, noise: SampleNoise) -> Conditions:
-        """For training: each condition of a sample left out with its own probability, and all of them with `drop_all`."""
+        """For training: each condition of a sample left out with its own probability, and all of them with
+        `drop_all`.
+        """
         config, none = self.config, torch.zeros(len(noise.sample_indices), dtype=torch.bool)
 
         def chosen(name: str, share: float) -> torch.Tensor:
@@ -143,7 +160,9 @@ class Conditioner(nn.Module):
         return hidden(conditions, Hidden(text, classes, self._number_flags(numbers, frames), frames))
 
     def unconditional(self, conditions: Conditions) -> Conditions:
-        """For classifier-free guidance: without what `guidance_drops` names. Raises UserError where that is nothing the model has."""
+        """For classifier-free guidance: without what `guidance_drops` names. Raises UserError where that is nothing the
+        model has.
+        """
         drops, size = self._guidance_drops(), batch_of(conditions)
         if size is None:
             return conditions
@@ -152,11 +171,14 @@ class Conditioner(nn.Module):
             return torch.full((size,), part in drops)
 
         numbers = [flags("micro")] * len(self.config.micro.columns)
-        return hidden(conditions, Hidden(flags("text"), flags("classes"), self._number_flags(numbers, flags("frames")), flags("frames")))
+        return hidden(
+            conditions,
+            Hidden(flags("text"), flags("classes"), self._number_flags(numbers, flags("frames")), flags("frames")),
+        )
 
     def forward(self, conditions: Conditions) -> Conditioning:
-        """Raises UserError for a condition that the model has no place for, and for no condition at all where it has some: `conditions`
-        makes even empty ones so that they tell the number of samples.
+        """Raises UserError for a condition that the model has no place for, and for no condition at all where it has
+        some: `conditions` makes even empty ones so that they tell the number of samples.
         """
         self._check(conditions)
         tokens, mask = self._tokens(conditions)
@@ -183,9 +205,11 @@ class Conditioner(nn.Module):
     def _guidance_drops(self) -> tuple[Part, ...]:
         there = self.config.parts
         usual: tuple[Part, ...] = ("text", "classes") if "text" in there or "classes" in there else ("frames",)
-        drops = tuple(part for part in (self.config.guidance_drops or usual) if part in there)
+        drops = tuple(part for part in self.config.guidance_drops or usual if part in there)
         if not drops:
-            raise UserError("guidance has no condition to leave out: set sample.guidance=1, or conditioning.guidance_drops")
+            raise UserError(
+                "guidance has no condition to leave out: set sample.guidance=1, or conditioning.guidance_drops"
+            )
         return drops
 
     def _tokens(self, conditions: Conditions) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -194,7 +218,9 @@ class Conditioner(nn.Module):
         if conditions.tokens is None:
             size, device = self._like(conditions)
             shape = (size, self.text_encoder.tokens)
-            return torch.zeros(*shape, self.token_dim, device=device), torch.zeros(shape, dtype=torch.bool, device=device)
+            return torch.zeros(*shape, self.token_dim, device=device), torch.zeros(
+                shape, dtype=torch.bool, device=device
+            )
         mask = mask_of(conditions)
         assert mask is not None
         return conditions.tokens.masked_fill(~mask.unsqueeze(-1), 0.0), mask
@@ -214,12 +240,21 @@ class Conditioner(nn.Module):
     def _like(self, conditions: Conditions) -> tuple[int, torch.device]:
         """Number of samples and device; of no meaning where the model has only frames for a condition, or none."""
         tensors = (conditions.tokens, conditions.classes, conditions.micro, conditions.frames, conditions.independent)
-        return next(((len(tensor), tensor.device) for tensor in tensors if tensor is not None), (0, torch.device("cpu")))
+        return next(
+            ((len(tensor), tensor.device) for tensor in tensors if tensor is not None), (0, torch.device("cpu"))
+        )
 
     def _check(self, conditions: Conditions) -> None:
-        places = {"tokens": self.token_dim, "classes": self.classes is not None, "micro": self.number_count, "frames": self.frame_channels}
+        places = {
+            "tokens": self.token_dim,
+            "classes": self.classes is not None,
+            "micro": self.number_count,
+            "frames": self.frame_channels,
+        }
         for name, place in places.items():
             if getattr(conditions, name) is not None and not place:
                 raise UserError(f"this model has no place for the condition {name!r}: leave it out")
         if (self.token_dim or self.vector_dim) and batch_of(conditions) is None:
-            raise UserError("no condition tells the number of samples: make them with Conditioner.conditions, even empty ones")
+            raise UserError(
+                "no condition tells the number of samples: make them with Conditioner.conditions, even empty ones"
+            )

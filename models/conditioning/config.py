@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 Part = Literal["text", "classes", "micro", "frames"]
 TextEncoderName = Literal["none", "hash", "characters", "open_clip", "t5"]
@@ -11,9 +11,10 @@ TextEncoderName = Literal["none", "hash", "characters", "open_clip", "t5"]
 
 @dataclass(frozen=True)
 class TextConfig:
-    """encoder: hash and characters need no weights. model: architecture (open_clip), or folder or hub name (t5). pretrained: file or tag of
-    open_clip's weights. tokens: places for a caption's tokens, what is longer is cut. dim: channels of a token; 0 for the encoder's own
-    (256 for hash and characters). drop: share of samples that train without it.
+    """encoder: hash and characters need no weights. model: architecture (open_clip), or folder or hub name (t5).
+    pretrained: file or tag of open_clip's weights. tokens: places for a caption's tokens, what is longer is cut. dim:
+    channels of a token; 0 for the encoder's own (256 for hash and characters). drop: share of samples that train
+    without it.
     """
 
     encoder: TextEncoderName = "none"
@@ -31,8 +32,8 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class ClassConfig:
-    """column: of the manifest, with the label; "" for none. names: of the classes, in the order of their numbers; training fills them in
-    (`classes.class_names_of`). dim: channels of the embedding.
+    """column: of the manifest, with the label; "" for none. names: of the classes, in the order of their numbers;
+    training fills them in (`classes.class_names_of`). dim: channels of the embedding.
     """
 
     column: str = ""
@@ -49,9 +50,10 @@ class ClassConfig:
 
 @dataclass(frozen=True)
 class MicroConfig:
-    """columns: numbers of the manifest; `fps` and `aspect` (width / height) are those of the training window. dim: channels for each, even.
-    drop: share of samples that train without it, for each number on its own. fps_offset: added to fps; -1 as Stable Video Diffusion's code
-    has it.
+    """columns: numbers of the manifest; `fps` and `aspect` (width / height) are those of the training window. dim:
+    channels for each, even.
+    drop: share of samples that train without it, for each number on its own. fps_offset: added to fps; -1 as Stable
+    Video Diffusion's code has it.
     """
 
     columns: tuple[str, ...] = ()
@@ -70,17 +72,20 @@ class MicroConfig:
 
 @dataclass(frozen=True)
 class FramesConfig:
-    """given: first, the first frame of every clip; masks, a kind of task drawn per sample: with the probability `prediction` 1 to
-    `context_frames` first frames (each number as often), `interpolation` the first and the last, `random` each frame with probability 1/2,
-    nothing for the rest (MCVD, 2205.09853; LVDM, 2211.13221; Video LDM, 2304.08818). One frame always stays to be made.
+    """given: first, the first frame of every clip; masks, a kind of task drawn per sample: with the probability
+    `prediction` 1 to `context_frames` first frames (each number as often), `interpolation` the first and the last,
+    `random` each frame with probability 1/2, nothing for the rest (MCVD, 2205.09853; LVDM, 2211.13221; Video LDM,
+    2304.08818). One frame always stays to be made.
 
-    layout: mask, latents and a mask channel; repeat, the first frame beside every frame, no mask (Stable Video Diffusion, 2311.15127).
-    predicted: True, given frames are noised and predicted like all others; False, the network sees them in place of the noise and they have
-    no part in the loss (LVDM).
+    layout: mask, latents and a mask channel; repeat, the first frame beside every frame, no mask (Stable Video
+    Diffusion, 2311.15127).
+    predicted: True, given frames are noised and predicted like all others; False, the network sees them in place of the
+    noise and they have no part in the loss (LVDM).
 
-    perturbation: noise on given frames, whose level the model is told; log-normal, sigma = exp(N(noise_mean, noise_std²)) is added (Stable
-    Video Diffusion); uniform, they are diffused to a time of the cosine schedule drawn from [0, max_time) (LVDM up to a quarter of its
-    schedule, where sigma / alpha is that of 0.48 here). sampling_noise: sigma / alpha of it when sampling, 0 for none.
+    perturbation: noise on given frames, whose level the model is told; log-normal, sigma = exp(N(noise_mean,
+    noise_std²)) is added (Stable Video Diffusion); uniform, they are diffused to a time of the cosine schedule drawn
+    from [0, max_time) (LVDM up to a quarter of its schedule, where sigma / alpha is that of 0.48 here). sampling_noise:
+    sigma / alpha of it when sampling, 0 for none.
     """
 
     given: Literal["none", "first", "masks"] = "none"
@@ -98,14 +103,20 @@ class FramesConfig:
     sampling_noise: float = 0.02
 
     def __post_init__(self) -> None:
-        check_shares("frames", drop=self.drop, prediction=self.prediction, interpolation=self.interpolation, random=self.random)
+        check_shares(
+            "frames", drop=self.drop, prediction=self.prediction, interpolation=self.interpolation, random=self.random
+        )
         check_shares("frames", max_time=self.max_time)
         if self.prediction + self.interpolation + self.random > 1 + 1e-9:
             raise UserError("conditioning.frames: prediction, interpolation and random together are at most 1")
         if self.layout == "repeat" and self.given == "masks":
-            raise UserError("conditioning.frames: the layout 'repeat' has room for the first frame alone: set given to 'first'")
+            raise UserError(
+                "conditioning.frames: the layout 'repeat' has room for the first frame alone: set given to 'first'"
+            )
         if self.context_frames < 1 or self.noise_std < 0 or self.sampling_noise < 0:
-            raise UserError("conditioning.frames takes context_frames of at least 1, noise_std and sampling_noise of at least 0")
+            raise UserError(
+                "conditioning.frames takes context_frames of at least 1, noise_std and sampling_noise of at least 0"
+            )
 
     @property
     def perturbed(self) -> bool:
@@ -115,8 +126,9 @@ class FramesConfig:
 
 @dataclass(frozen=True)
 class ConditioningConfig:
-    """drop_all: share of samples that train without any condition, beside the single drops. guidance_drops: what the unconditional branch
-    of guidance leaves out; empty for text and classes, or the given frames of a model that has neither.
+    """drop_all: share of samples that train without any condition, beside the single drops. guidance_drops: what the
+    unconditional branch of guidance leaves out; empty for text and classes, or the given frames of a model that has
+    neither.
     """
 
     text: TextConfig = field(default_factory=TextConfig)

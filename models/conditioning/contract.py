@@ -10,10 +10,11 @@ import torch
 class Conditions:
     """None is the absence of a condition for the whole batch; single samples drop theirs as told.
 
-    tokens: float [B, N, D], text; token_mask: bool [B, N], False for padding, all False for a sample without text. classes: int64 [B],
-    0 for none, k + 1 for class k. micro: float32 [B, M], numbers about the clip, standardised to order one; micro_known: bool [B, M].
-    frames: float [B, T, F, h, w], latents of given frames and their mask, zeros where nothing is given. independent: bool [B, T], frames
-    that are images of their own.
+    tokens: float [B, N, D], text; token_mask: bool [B, N], False for padding, all False for a sample without text.
+    classes: int64 [B], 0 for none, k + 1 for class k. micro: float32 [B, M], numbers about the clip, standardised to
+    order one; micro_known: bool [B, M].
+    frames: float [B, T, F, h, w], latents of given frames and their mask, zeros where nothing is given. independent:
+    bool [B, T], frames that are images of their own.
     """
 
     tokens: torch.Tensor | None = None

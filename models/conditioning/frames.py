@@ -2,12 +2,12 @@
 
 import torch
 
-from models.conditioning.config import FramesConfig
-from models.core.geometry import Geometry
-from models.core.noise import SampleNoise
-from models.core.noise_level import NoiseLevel, noised
-from models.core.schedules import Cosine, Karras
-from models.core.timesteps import LogNormal
+from clipmill.models.conditioning.config import FramesConfig
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.core.noise_level import NoiseLevel, noised
+from clipmill.models.core.schedules import Cosine, Karras
+from clipmill.models.core.timesteps import LogNormal
 
 _PREDICTION, _INTERPOLATION, _RANDOM, _NOTHING = range(4)
 
@@ -69,8 +69,8 @@ def sampling_level(config: FramesConfig, batch: int) -> NoiseLevel:
 
 
 def perturbed(latents: torch.Tensor, given: torch.Tensor, level: NoiseLevel, noise: SampleNoise) -> torch.Tensor:
-    """The given frames (bool [B, T] on the CPU) with noise, zeros elsewhere, like latents float [B, T, C, h, w]; at level 0 they are
-    unchanged bit by bit.
+    """The given frames (bool [B, T] on the CPU) with noise, zeros elsewhere, like latents float [B, T, C, h, w]; at
+    level 0 they are unchanged bit by bit.
     """
     reach = int(given.any(dim=0).nonzero().max()) + 1 if bool(given.any()) else 0
     given = given.to(latents.device)
@@ -79,13 +79,17 @@ def perturbed(latents: torch.Tensor, given: torch.Tensor, level: NoiseLevel, noi
         return seen
     # Frames come first in the noise of a sample, so that how many are drawn changes none of them.
     eps = noise.normal((reach, *latents.shape[2:]), "given frames, noise").to(seen)
-    with_noise = torch.where(given[:, :reach, None, None, None], noised(seen[:, :reach], eps, level).to(seen.dtype), 0.0)
+    with_noise = torch.where(
+        given[:, :reach, None, None, None], noised(seen[:, :reach], eps, level).to(seen.dtype), 0.0
+    )
     return torch.cat([with_noise, seen[:, reach:]], dim=1)
 
 
-def as_channels(config: FramesConfig, seen: torch.Tensor, given: torch.Tensor, independent: torch.Tensor | None) -> torch.Tensor:
-    """Of the given frames float [B, T, C, h, w], zeros elsewhere: float [B, T, `frame_channels`, h, w]. independent: bool [B, T]; images
-    of their own are shown no other frame.
+def as_channels(
+    config: FramesConfig, seen: torch.Tensor, given: torch.Tensor, independent: torch.Tensor | None
+) -> torch.Tensor:
+    """Of the given frames float [B, T, C, h, w], zeros elsewhere: float [B, T, `frame_channels`, h, w]. independent:
+    bool [B, T]; images of their own are shown no other frame.
     """
     if config.layout == "mask":
         mask = given[:, :, None, None, None].to(seen).expand(-1, -1, 1, *seen.shape[3:])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from models.conditioning.contract import Conditions
+from clipmill.models.conditioning.contract import Conditions
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,17 @@ def batch_of(conditions: Conditions) -> int | None:
 
 
 def joined(*many: Conditions) -> Conditions:
-    """Batches one after another, as `models.core.denoiser.branches_in_one_call` asks for them; what one of them lacks is filled with the
-    absence of that condition.
+    """Batches one after another, as `clipmill.models.core.denoiser.branches_in_one_call` asks for them; what one of
+    them lacks is filled with the absence of that condition.
     """
     parts = [replace(conditions, token_mask=mask_of(conditions)) for conditions in many]
     sizes = [size for size in map(batch_of, parts) if size is not None]
-    return Conditions(**{field.name: _joined([getattr(part, field.name) for part in parts], parts, sizes) for field in fields(Conditions)})
+    return Conditions(
+        **{
+            field.name: _joined([getattr(part, field.name) for part in parts], parts, sizes)
+            for field in fields(Conditions)
+        }
+    )
 
 
 def _joined(tensors: list[torch.Tensor | None], parts: list[Conditions], sizes: list[int]) -> torch.Tensor | None:
@@ -54,7 +59,8 @@ def _joined(tensors: list[torch.Tensor | None], parts: list[Conditions], sizes: 
         return None
     filled = []
     for tensor, part in zip(tensors, parts, strict=True):
-        # A part without any condition is as large as the first that has one: the branches of guidance are equally large.
+        # A part without any condition is as large as the first that has one: the branches of guidance are equally
+        # large.
         size = batch_of(part) or sizes[0]
         filled.append(model.new_zeros((size, *model.shape[1:])) if tensor is None else tensor)
     return torch.cat(filled)

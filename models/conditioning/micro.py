@@ -5,20 +5,24 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from curate.errors import UserError
-from curate.policy import closest
-from models.conditioning.config import MicroConfig
-from models.layers.embeddings import MicroConditioning
+from clipmill.curate.errors import UserError
+from clipmill.curate.policy import closest
+from clipmill.models.conditioning.config import MicroConfig
+from clipmill.models.layers.embeddings import MicroConditioning
 
-# The frequencies of sinusoids reach from 1 down to 1 / 10,000. For numbers from about -6 to 6 that differ by a hundredth they should reach
-# from 100 down to 0.01: faster ones are noise between neighbouring values, slower ones the same for all.
+# The frequencies of sinusoids reach from 1 down to 1 / 10,000. For numbers from about -6 to 6 that differ by a
+# hundredth they should reach from 100 down to 0.01: faster ones are noise between neighbouring values, slower ones the
+# same for all.
 SINUSOID_SCALE = 100.0
 
 
-def micro_numbers(config: MicroConfig, numbers: Mapping[str, torch.Tensor], batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def micro_numbers(
+    config: MicroConfig, numbers: Mapping[str, torch.Tensor], batch: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """float32 [B, columns], standardised, 0 where unknown; and bool [B, columns], where known.
 
-    numbers: column -> float32 [B], NaN or absent for unknown. Raises UserError for a column that the model has no place for.
+    numbers: column -> float32 [B], NaN or absent for unknown. Raises UserError for a column that the model has no place
+    for.
     """
     unheard = [name for name in numbers if name not in config.columns]
     if unheard:
@@ -32,15 +36,18 @@ def micro_numbers(config: MicroConfig, numbers: Mapping[str, torch.Tensor], batc
 
 
 def standardised(column: str, values: torch.Tensor, fps_offset: float = 0.0) -> torch.Tensor:
-    """sign(x) ln(1 + |x|), of any shape: frame rates, ratios, motion in pixels and scores alike end up within a few units of zero; small
-    numbers stay as they are, of large ones the ratio counts. fps_offset: added to the column fps first.
+    """sign(x) ln(1 + |x|), of any shape: frame rates, ratios, motion in pixels and scores alike end up within a few
+    units of zero; small numbers stay as they are, of large ones the ratio counts. fps_offset: added to the column fps
+    first.
     """
     moved = values + fps_offset if column == "fps" else values
     return moved.sign() * moved.abs().log1p()
 
 
 class MicroEmbedding(nn.Module):
-    """float32 [B, count] and bool [B, count] -> float32 [B, count * dim]: sinusoids, zeros for what is unknown. No parameters."""
+    """float32 [B, count] and bool [B, count] -> float32 [B, count * dim]: sinusoids, zeros for what is unknown. No
+    parameters.
+    """
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()

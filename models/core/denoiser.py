@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from models.core.geometry import Geometry
-from models.core.noise_level import NoiseLevel, over
-from models.core.parametrisation import Estimate, Parametrisation
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.noise_level import NoiseLevel, over
+from clipmill.models.core.parametrisation import Estimate, Parametrisation
 
 # model(c_in z [B, T, C, H, W], noise_level float32 [B], conditioning) -> prediction like z.
 Model = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
@@ -29,10 +29,13 @@ def denoiser(model: Model, parametrisation: Parametrisation, conditioning: Any) 
     return denoise
 
 
-def branches_in_one_call(model: Model, parametrisation: Parametrisation, joined_conditioning: Any, count: int) -> Branches:
+def branches_in_one_call(
+    model: Model, parametrisation: Parametrisation, joined_conditioning: Any, count: int
+) -> Branches:
     """`count` conditions in one call of the model, with a batch `count` times as large.
 
-    joined_conditioning: what the model takes for a batch of count * B: all samples under the first condition, then all under the second ...
+    joined_conditioning: what the model takes for a batch of count * B: all samples under the first condition, then all
+    under the second ...
     """
     joined = denoiser(model, parametrisation, joined_conditioning)
 
@@ -51,7 +54,9 @@ def branches_one_by_one(*denoisers: Denoiser) -> Branches:
 
 
 def in_geometry(denoise: Denoiser, trained: Geometry) -> Denoiser:
-    """Lets a sampler of any geometry use a denoiser made for another: the same noise on another scale of z, so the estimate is the same."""
+    """Lets a sampler of any geometry use a denoiser made for another: the same noise on another scale of z, so the
+    estimate is the same.
+    """
 
     def converted(z: torch.Tensor, level: NoiseLevel) -> Estimate:
         own = trained.level(level.alpha, level.sigma)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import torch
 
-from curate.errors import UserError
-from models.core.denoiser import Branches, Denoiser
-from models.core.noise_level import NoiseLevel
-from models.core.parametrisation import Estimate, estimate_of_x0
-from models.core.samplers.stations import step_at
+from clipmill.curate.errors import UserError
+from clipmill.models.core.denoiser import Branches, Denoiser
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.parametrisation import Estimate, estimate_of_x0
+from clipmill.models.core.samplers.stations import step_at
 
 # A number, a tensor that broadcasts against z [B, T, C, H, W], or either as a function of the noise level.
 Weight = float | torch.Tensor
@@ -17,11 +17,13 @@ WeightAt = Callable[[NoiseLevel], Weight]
 
 
 def classifier_free(branches: Branches, weight: Weight | WeightAt, rescale: float = 0.0) -> Denoiser:
-    """unconditional + weight (conditional - unconditional) (Ho and Salimans 2022, whose w is weight - 1; Imagen's w is weight).
+    """unconditional + weight (conditional - unconditional) (Ho and Salimans 2022, whose w is weight - 1; Imagen's w is
+    weight).
 
-    branches: conditional first, then unconditional. weight: 1 is the conditional model, 0 the unconditional one. Estimates are linear in
-    the prediction, so it is the same in eps, x0 and v. rescale: share in 0 ... 1 of the result that has the standard deviation of the
-    conditional x0, per sample (Lin et al. 2024, arXiv 2305.08891, equations 15 and 16, applied to x0).
+    branches: conditional first, then unconditional. weight: 1 is the conditional model, 0 the unconditional one.
+    Estimates are linear in the prediction, so it is the same in eps, x0 and v. rescale: share in 0 ... 1 of the result
+    that has the standard deviation of the conditional x0, per sample (Lin et al. 2024, arXiv 2305.08891, equations 15
+    and 16, applied to x0).
     """
     if not 0 <= rescale <= 1:
         raise UserError(f"rescaling of guidance is a share from 0 to 1, not {rescale}")
@@ -37,14 +39,15 @@ def classifier_free(branches: Branches, weight: Weight | WeightAt, rescale: floa
 
 
 def per_frame_linear(first: float, last: float, frames: int) -> torch.Tensor:
-    """Weights float32 [1, T, 1, 1, 1] that go evenly from `first` to `last` over the frames (Stable Video Diffusion: 1 to 2.5, given the
-    first frame).
+    """Weights float32 [1, T, 1, 1, 1] that go evenly from `first` to `last` over the frames (Stable Video Diffusion: 1
+    to 2.5, given the first frame).
     """
     return torch.linspace(first, last, frames).reshape(1, frames, 1, 1, 1)
 
 
 def oscillating(levels: NoiseLevel, high: float = 15.0, low: float = 1.0, constant_steps: int = 0) -> WeightAt:
-    """`high` for `constant_steps` steps, then high and low by turns, beginning with high (Ho et al. 2022, Imagen Video).
+    """`high` for `constant_steps` steps, then high and low by turns, beginning with high (Ho et al. 2022, Imagen
+    Video).
 
     levels: the sampler's stations. A level between two stations belongs to the step that starts above it.
     """
@@ -57,9 +60,9 @@ def oscillating(levels: NoiseLevel, high: float = 15.0, low: float = 1.0, consta
 
 
 def dynamic_threshold(denoise: Denoiser, quantile: float = 0.995, limit: float = 1.0) -> Denoiser:
-    """x0 clipped per sample to ±s and divided by s / limit, where s is the quantile of |x0|, at least `limit` (Saharia et al. 2022, Imagen,
-    section 2.3): whatever guidance did, x0 stays in ±limit. For pixels in [-1, 1], not for latents. With quantile 1 nothing is clipped,
-    only scaled.
+    """x0 clipped per sample to ±s and divided by s / limit, where s is the quantile of |x0|, at least `limit` (Saharia
+    et al. 2022, Imagen, section 2.3): whatever guidance did, x0 stays in ±limit. For pixels in [-1, 1], not for
+    latents. With quantile 1 nothing is clipped, only scaled.
     """
     if not 0 < quantile <= 1:
         raise UserError(f"a quantile lies over 0 and up to 1, not {quantile}")

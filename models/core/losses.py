@@ -2,11 +2,12 @@
 
 import torch
 
-from models.core.loss_weights import LossWeight
-from models.core.noise_level import NoiseLevel, over
-from models.core.parametrisation import Parametrisation
+from clipmill.models.core.loss_weights import LossWeight
+from clipmill.models.core.noise_level import NoiseLevel, over
+from clipmill.models.core.parametrisation import Parametrisation
 
-# An x-prediction under a v-space loss weighs 1 / sin² phi, without bound near clean data; 1 / 0.05² is where it stops by default.
+# An x-prediction under a v-space loss weighs 1 / sin² phi, without bound near clean data; 1 / 0.05² is where it stops
+# by default.
 MAX_WEIGHT = 400.0
 _TINY = 1e-30
 
@@ -23,9 +24,9 @@ def sample_losses(
 ) -> torch.Tensor:
     """float32 [B]: weighted squared error of the prediction, averaged over a sample's frames, channels and pixels.
 
-    prediction, x0, eps: float [B, T, C, H, W]; level of shape [B] or [B, T]; frame_weights: float >= 0 [B, T], with 0 for frames that are
-    given rather than predicted (a sample without any frame to predict has loss 0). max_weight bounds what one squared error of the
-    network's own output may count.
+    prediction, x0, eps: float [B, T, C, H, W]; level of shape [B] or [B, T]; frame_weights: float >= 0 [B, T], with 0
+    for frames that are given rather than predicted (a sample without any frame to predict has loss 0). max_weight
+    bounds what one squared error of the network's own output may count.
     """
     error = (prediction.float() - parametrisation.target(x0.float(), eps.float(), level)).square()
     frames = (over(prediction_weights(level, parametrisation, weight, max_weight), error) * error).mean(dim=(2, 3, 4))
@@ -38,7 +39,8 @@ def sample_losses(
 def prediction_weights(
     level: NoiseLevel, parametrisation: Parametrisation, weight: LossWeight, max_weight: float = MAX_WEIGHT
 ) -> torch.Tensor:
-    """float64 of the level's shape: what a squared error of the network's own output counts, so that as an error of v it counts `weight`.
+    """float64 of the level's shape: what a squared error of the network's own output counts, so that as an error of v
+    it counts `weight`.
 
     Zero where the network's output cannot matter to v (an eps-prediction of pure noise).
     """

@@ -1,7 +1,9 @@
-"""Random numbers that belong to a sample, not to a process: a function of (seed, global sample index, purpose, draw) and nothing else.
+"""Random numbers that belong to a sample, not to a process: a function of (seed, global sample index, purpose, draw)
+and nothing else.
 
-Neither batch size nor the number of processes, nor what was drawn before, changes them. They are made on the CPU, so no device changes them
-either. Philox (Salmon et al. 2011) is counter-based: each key has a stream of its own, without the collisions of hashed 32-bit seeds.
+Neither batch size nor the number of processes, nor what was drawn before, changes them. They are made on the CPU, so no
+device changes them either. Philox (Salmon et al. 2011) is counter-based: each key has a stream of its own, without the
+collisions of hashed 32-bit seeds.
 """
 
 import hashlib
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 # step of a sampler -> standard normal like z.
 StepNoise = Callable[[int], torch.Tensor]
@@ -21,8 +23,9 @@ _WORD = 2**64
 
 @dataclass(frozen=True)
 class SampleNoise:
-    """The random numbers of a batch. sample_indices: for training the number of the sample since the start (epochs go on counting), for
-    sampling the number of the video. Raises UserError for a seed or an index that is not in 0 ... 2**64 - 1.
+    """The random numbers of a batch. sample_indices: for training the number of the sample since the start (epochs go
+    on counting), for sampling the number of the video. Raises UserError for a seed or an index that is not in 0 ...
+    2**64 - 1.
     """
 
     seed: int
@@ -45,13 +48,16 @@ class SampleNoise:
         return torch.tensor([self._uniform(index, purpose, draw) for index in self.sample_indices], dtype=torch.float64)
 
     def stratified(self, purpose: str, block: int, draw: int = 0) -> torch.Tensor:
-        """float64 [B] in [0, 1), uniform, and evenly spread over every `block` samples that follow one another from a multiple of it: one
-        in each of `block` equal intervals (Kingma et al. 2021, Variational Diffusion Models, with blocks in place of
-        batches).
+        """float64 [B] in [0, 1), uniform, and evenly spread over every `block` samples that follow one another from a
+        multiple of it: one in each of `block` equal intervals (Kingma et al. 2021, Variational Diffusion Models, with
+        blocks in place of batches).
         """
         if block < 1:
             raise UserError(f"numbers are spread over one sample or more, not {block}")
-        values = [(self._uniform(i // block, f"{purpose}, blocks", draw) + i % block / block) % 1.0 for i in self.sample_indices]
+        values = [
+            (self._uniform(i // block, f"{purpose}, blocks", draw) + i % block / block) % 1.0
+            for i in self.sample_indices
+        ]
         return torch.tensor(values, dtype=torch.float64)
 
     def steps(self, shape: Sequence[int], purpose: str, device: torch.device | str = "cpu") -> StepNoise:

@@ -13,9 +13,9 @@ Coordinate = Literal["angle", "time", "quarter-log"]
 class NoiseLevel:
     """z = alpha x + sigma eps, eps ~ N(0, 1).
 
-    alpha, sigma: float64 >= 0 of one shape: [] for a whole batch, [B] one per sample, [B, T] one per frame, or [N + 1] for the stations of
-    a sampler, from which `levels[i]` takes one. Nothing here divides by zero unless its name is a ratio: alpha = 0 is pure noise, sigma = 0
-    clean.
+    alpha, sigma: float64 >= 0 of one shape: [] for a whole batch, [B] one per sample, [B, T] one per frame, or [N + 1]
+    for the stations of a sampler, from which `levels[i]` takes one. Nothing here divides by zero unless its name is a
+    ratio: alpha = 0 is pure noise, sigma = 0 clean.
     """
 
     alpha: torch.Tensor
@@ -54,8 +54,9 @@ class NoiseLevel:
         return NoiseLevel(self.alpha.expand(batch), self.sigma.expand(batch))
 
     def coordinate(self, name: Coordinate) -> torch.Tensor:
-        """float32 of the level's shape, what a network is told: "angle" 2 phi / pi and "time" sigma / (alpha + sigma), both in [0, 1] and
-        finite at both ends; "quarter-log" ln(sigma / alpha) / 4 (Karras et al. 2022, table 1, c_noise), infinite there.
+        """float32 of the level's shape, what a network is told: "angle" 2 phi / pi and "time" sigma / (alpha + sigma),
+        both in [0, 1] and finite at both ends; "quarter-log" ln(sigma / alpha) / 4 (Karras et al. 2022, table 1,
+        c_noise), infinite there.
         """
         if name == "angle":
             value = self.angle * (2 / torch.pi)
@@ -67,7 +68,9 @@ class NoiseLevel:
 
 
 def over(value: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """A number per batch [], sample [B] or frame [B, T], shaped to multiply z [B, T, ...], on z's device; at least single precision."""
+    """A number per batch [], sample [B] or frame [B, T], shaped to multiply z [B, T, ...], on z's device; at least
+    single precision.
+    """
     dtype = torch.promote_types(z.dtype, torch.float32)
     return value.to(z.device, dtype).reshape(*value.shape, *(1,) * (z.ndim - value.ndim))
 

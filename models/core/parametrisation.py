@@ -1,5 +1,5 @@
-"""What a network predicts. Every choice is a fixed mixture a x0 + b eps at a noise level, so one pair of equations turns all of them
-around: z = alpha x0 + sigma eps and prediction = a x0 + b eps.
+"""What a network predicts. Every choice is a fixed mixture a x0 + b eps at a noise level, so one pair of equations
+turns all of them around: z = alpha x0 + sigma eps and prediction = a x0 + b eps.
 """
 
 from abc import ABC, abstractmethod
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import torch
 
-from curate.errors import UserError
-from models.core.noise_level import Coordinate, NoiseLevel, over
+from clipmill.curate.errors import UserError
+from clipmill.models.core.noise_level import Coordinate, NoiseLevel, over
 
 
 class Estimate(NamedTuple):
@@ -47,8 +47,8 @@ class Parametrisation(ABC):
         return over(a, x0) * x0 + over(b, x0) * eps
 
     def estimate(self, prediction: torch.Tensor, z: torch.Tensor, level: NoiseLevel) -> Estimate:
-        """Inverse of `target` given z. Not finite where z says nothing of what is missing: eps at sigma = 0, x0 at alpha = 0, for the
-        parametrisations that do not predict it.
+        """Inverse of `target` given z. Not finite where z says nothing of what is missing: eps at sigma = 0, x0 at
+        alpha = 0, for the parametrisations that do not predict it.
         """
         a, b = self.mixture(level)
         determinant = level.alpha * b - level.sigma * a
@@ -57,7 +57,9 @@ class Parametrisation(ABC):
         return Estimate(x0, eps)
 
     def gain(self, level: NoiseLevel) -> torch.Tensor:
-        """float64: by how much an error of v (see `V`) at a given z is larger as an error of this prediction. Bounded at every level."""
+        """float64: by how much an error of v (see `V`) at a given z is larger as an error of this prediction. Bounded
+        at every level.
+        """
         a, b = self.mixture(level)
         return (level.alpha * b - level.sigma * a).abs() / level.length
 
@@ -86,10 +88,11 @@ class Clean(Parametrisation):
 
 @dataclass(frozen=True)
 class V(Parametrisation):
-    """v = (alpha eps - sigma x0) / sqrt(alpha² + sigma²), the derivative of z in the angle (Salimans and Ho 2022, appendix D).
+    """v = (alpha eps - sigma x0) / sqrt(alpha² + sigma²), the derivative of z in the angle (Salimans and Ho 2022,
+    appendix D).
 
-    The network sees z / sqrt(alpha² + sigma²). With alpha = 1 this is Stable Video Diffusion's preconditioning, c_skip = 1 / (sigma² + 1)
-    and c_out = -sigma / sqrt(sigma² + 1), given `coordinate="quarter-log"`.
+    The network sees z / sqrt(alpha² + sigma²). With alpha = 1 this is Stable Video Diffusion's preconditioning, c_skip
+    = 1 / (sigma² + 1) and c_out = -sigma / sqrt(sigma² + 1), given `coordinate="quarter-log"`.
     """
 
     def mixture(self, level: NoiseLevel) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,8 +114,9 @@ class FlowVelocity(Parametrisation):
 
 @dataclass(frozen=True)
 class Edm(Parametrisation):
-    """F in x0 = c_skip z + c_out F, with input and target of unit variance for data of standard deviation `data_std` (Karras et al. 2022,
-    table 1 and appendix B.6), written for any alpha; at alpha = 1 it is theirs. F = -v where data_std = 1.
+    """F in x0 = c_skip z + c_out F, with input and target of unit variance for data of standard deviation `data_std`
+    (Karras et al. 2022, table 1 and appendix B.6), written for any alpha; at alpha = 1 it is theirs. F = -v where
+    data_std = 1.
     """
 
     coordinate: Coordinate = "quarter-log"

@@ -6,19 +6,23 @@ from dataclasses import dataclass
 
 import torch
 
-from curate.errors import UserError
-from models.core.geometry import Geometry
-from models.core.noise_level import NoiseLevel
+from clipmill.curate.errors import UserError
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.noise_level import NoiseLevel
 
 
 class Schedule(ABC):
-    """Time t in [0, 1] <-> noise level, strictly rising in angle. All numbers are float64: there is one per sample, not per pixel."""
+    """Time t in [0, 1] <-> noise level, strictly rising in angle. All numbers are float64: there is one per sample, not
+    per pixel.
+    """
 
     geometry: Geometry
 
     @abstractmethod
     def signal_and_noise(self, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Two numbers in the ratio alpha : sigma, float64 like `time`; an exact zero where the schedule ends in pure noise or clean."""
+        """Two numbers in the ratio alpha : sigma, float64 like `time`; an exact zero where the schedule ends in pure
+        noise or clean.
+        """
 
     @abstractmethod
     def time_of_angle(self, angle: torch.Tensor) -> torch.Tensor:
@@ -35,8 +39,8 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """phi = pi t / 2 (Nichol and Dhariwal 2021; Ho et al. 2022, Video Diffusion Models). Finite bounds on the log-SNR cut the ends off:
-    phi is then linear between them, the form of Kingma and Gao 2023 (usual: 20 and -20).
+    """phi = pi t / 2 (Nichol and Dhariwal 2021; Ho et al. 2022, Video Diffusion Models). Finite bounds on the log-SNR
+    cut the ends off: phi is then linear between them, the form of Kingma and Gao 2023 (usual: 20 and -20).
     """
 
     log_snr_max: float = math.inf
@@ -44,7 +48,8 @@ class Cosine(Schedule):
     geometry: Geometry = Geometry.PRESERVING
 
     def signal_and_noise(self, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # Both angles are kept, each measured from the end where it is small: the sine of exactly 0 is exactly 0, cos(pi / 2) is not.
+        # Both angles are kept, each measured from the end where it is small: the sine of exactly 0 is exactly 0, cos(pi
+        # / 2) is not.
         angle = _lerp(_angle(-self.log_snr_max), _angle(-self.log_snr_min), time)
         complement = _lerp(_angle(self.log_snr_max), _angle(self.log_snr_min), time)
         return complement.sin(), angle.sin()
@@ -70,8 +75,8 @@ class Flow(Schedule):
 
 @dataclass(frozen=True)
 class Karras(Schedule):
-    """sigma / alpha = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho (Karras et al. 2022, equation 5, from its other
-    end). At t = 0 sigma_min is left. Stable Video Diffusion samples with sigma_max = 700.
+    """sigma / alpha = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho (Karras et al. 2022, equation
+    5, from its other end). At t = 0 sigma_min is left. Stable Video Diffusion samples with sigma_max = 700.
     """
 
     sigma_min: float = 0.002
@@ -94,8 +99,9 @@ class Karras(Schedule):
 
 @dataclass(frozen=True)
 class Shifted(Schedule):
-    """Another schedule with sigma / alpha multiplied by `ratio` at every time: its log-SNR moves by -2 ln(ratio) (Hoogeboom et al. 2023,
-    simple diffusion, section 3.1), which on the straight path is t' = ratio t / (1 + (ratio - 1) t) (Esser et al. 2024, equation 23).
+    """Another schedule with sigma / alpha multiplied by `ratio` at every time: its log-SNR moves by -2 ln(ratio)
+    (Hoogeboom et al. 2023, simple diffusion, section 3.1), which on the straight path is t' = ratio t / (1 + (ratio -
+    1) t) (Esser et al. 2024, equation 23).
     """
 
     base: Schedule
@@ -119,7 +125,9 @@ class Shifted(Schedule):
 
 
 def time_of_step(step: torch.Tensor, steps: int) -> torch.Tensor:
-    """t = (step + 1) / steps, float64, of integers in 0 ... steps - 1: the discrete view of any schedule, noisiest step at t = 1."""
+    """t = (step + 1) / steps, float64, of integers in 0 ... steps - 1: the discrete view of any schedule, noisiest step
+    at t = 1.
+    """
     return (step.to(torch.float64) + 1) / steps
 
 

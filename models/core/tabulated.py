@@ -2,13 +2,14 @@
 
 import torch
 
-from curate.errors import UserError
-from models.core.geometry import Geometry
-from models.core.schedules import Schedule
+from clipmill.curate.errors import UserError
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.schedules import Schedule
 
 
 class Tabulated(Schedule):
-    """alphas: float64 [N] in [0, 1), falling, the signal's factor after each step (the root of the cumulated product of 1 - beta).
+    """alphas: float64 [N] in [0, 1), falling, the signal's factor after each step (the root of the cumulated product of
+    1 - beta).
 
     Step i lies at t = (i + 1) / N (see `time_of_step`), clean data at t = 0; in between the angle is linear in t.
     """
@@ -16,7 +17,12 @@ class Tabulated(Schedule):
     geometry = Geometry.PRESERVING
 
     def __init__(self, alphas: torch.Tensor) -> None:
-        if alphas.ndim != 1 or not len(alphas) or not 0 <= float(alphas[-1]) <= float(alphas[0]) < 1 or bool((alphas.diff() >= 0).any()):
+        if (
+            alphas.ndim != 1
+            or not len(alphas)
+            or not 0 <= float(alphas[-1]) <= float(alphas[0]) < 1
+            or bool((alphas.diff() >= 0).any())
+        ):
             raise UserError("a table of noise needs factors of the signal that fall from below 1 to 0 or more")
         alphas = torch.cat([alphas.new_ones(1), alphas]).to(torch.float64)
         sigmas = (1 - alphas.square()).sqrt()
@@ -46,12 +52,16 @@ def linear_alphas(steps: int = 1000, first_beta: float = 1e-4, last_beta: float 
 
 
 def sqrt_linear_alphas(steps: int = 1000, first_beta: float = 0.00085, last_beta: float = 0.012) -> torch.Tensor:
-    """float64 [steps], roots of betas linear (Rombach et al. 2022: Stable Diffusion "scaled linear"; LVDM's 0.0015 to 0.0155)."""
+    """float64 [steps], roots of betas linear (Rombach et al. 2022: Stable Diffusion "scaled linear"; LVDM's 0.0015 to
+    0.0155).
+    """
     return _alphas(torch.linspace(first_beta**0.5, last_beta**0.5, steps, dtype=torch.float64).square())
 
 
 def zero_terminal_alphas(alphas: torch.Tensor) -> torch.Tensor:
-    """float64 [N], stretched so that the last is exactly 0 and the first stays (Lin et al. 2024, arXiv 2305.08891, algorithm 1)."""
+    """float64 [N], stretched so that the last is exactly 0 and the first stays (Lin et al. 2024, arXiv 2305.08891,
+    algorithm 1).
+    """
     return (alphas - alphas[-1]) * (alphas[0] / (alphas[0] - alphas[-1]))
 
 

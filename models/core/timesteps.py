@@ -1,20 +1,24 @@
-"""Which noise levels training sees: distributions, each a function of one uniform number per sample (see `models.core.noise`)."""
+"""Which noise levels training sees: distributions, each a function of one uniform number per sample (see
+`clipmill.models.core.noise`).
+"""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from curate.errors import UserError
-from models.core.noise_level import NoiseLevel
-from models.core.schedules import Schedule, step_of_time, time_of_step
+from clipmill.curate.errors import UserError
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.schedules import Schedule, step_of_time, time_of_step
 
 
 class LevelSampler(Protocol):
     """A distribution of noise levels, from quiet to noisy as the uniform number grows."""
 
     def level(self, uniform: torch.Tensor, schedule: Schedule) -> NoiseLevel:
-        """uniform: float64 in [0, 1), any shape, which is the level's. Spread-out uniform numbers give spread-out levels."""
+        """uniform: float64 in [0, 1), any shape, which is the level's. Spread-out uniform numbers give spread-out
+        levels.
+        """
         ...
 
 
@@ -25,7 +29,9 @@ class Uniform:
     steps: int | None = None
 
     def level(self, uniform: torch.Tensor, schedule: Schedule) -> NoiseLevel:
-        """See `LevelSampler.level`: at t = uniform, or with `steps` at the next of their times, which may be `uniform` itself."""
+        """See `LevelSampler.level`: at t = uniform, or with `steps` at the next of their times, which may be `uniform`
+        itself.
+        """
         if self.steps is None:
             return schedule.level(uniform)
         # A number of exactly 0 belongs to the first step too.
@@ -46,11 +52,11 @@ class LogitNormal:
 
 @dataclass(frozen=True)
 class Mode:
-    """t = 1 - u - scale (cos²(pi u / 2) - 1 + u) (Esser et al. 2024, equation 20): the middle more often where scale > 0, the ends where <
-    0.
+    """t = 1 - u - scale (cos²(pi u / 2) - 1 + u) (Esser et al. 2024, equation 20): the middle more often where scale >
+    0, the ends where < 0.
 
-    Their u runs from noisy to quiet; here it is turned around. Raises UserError outside -1 <= scale <= 2 / (pi - 2), where t would not be
-    monotone.
+    Their u runs from noisy to quiet; here it is turned around. Raises UserError outside -1 <= scale <= 2 / (pi - 2),
+    where t would not be monotone.
     """
 
     scale: float = 1.29
@@ -62,12 +68,15 @@ class Mode:
     def level(self, uniform: torch.Tensor, schedule: Schedule) -> NoiseLevel:
         """See `LevelSampler.level`: at the t of equation 20 for u = 1 - uniform."""
         turned = 1 - uniform
-        return schedule.level((1 - turned - self.scale * ((torch.pi / 2 * turned).cos().square() - 1 + turned)).clamp(0, 1))
+        return schedule.level(
+            (1 - turned - self.scale * ((torch.pi / 2 * turned).cos().square() - 1 + turned)).clamp(0, 1)
+        )
 
 
 @dataclass(frozen=True)
 class LogNormal:
-    """ln(sigma / alpha) ~ N(mean, std²) (Karras et al. 2022, table 1: -1.2 and 1.2; Stable Video Diffusion from pictures: 0.7 and 1.6).
+    """ln(sigma / alpha) ~ N(mean, std²) (Karras et al. 2022, table 1: -1.2 and 1.2; Stable Video Diffusion from
+    pictures: 0.7 and 1.6).
 
     Takes the schedule's geometry, not its timing or shift: to shift, add ln(ratio) to the mean.
     """
@@ -76,7 +85,9 @@ class LogNormal:
     std: float = 1.2
 
     def level(self, uniform: torch.Tensor, schedule: Schedule) -> NoiseLevel:
-        """See `LevelSampler.level`: sigma / alpha = exp(mean + std q), q the standard normal's quantile at `uniform`."""
+        """See `LevelSampler.level`: sigma / alpha = exp(mean + std q), q the standard normal's quantile at
+        `uniform`.
+        """
         ratio = (self.mean + self.std * _normal_quantile(uniform)).exp()
         return schedule.geometry.level(torch.ones_like(ratio), ratio)
 

@@ -11,20 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from curate.errors import UserError
-from curate.log import progress, say
-from evaluate.weights import sha256
-from models.conditioning.contract import Conditions
-from models.core.noise import SampleNoise
-from models.generate.files import write_mp4, write_sheet
-from models.generate.loading import Loaded, load
-from models.generate.sampling import Generator
-from models.generate.wishes import Wish, first_frames, wishes
-from models.layers.plan import Grid
-from models.train.checkpoint import WEIGHTS, step_folder
-from models.train.config import size_px
-from models.train.diffusion import as_floats, standardised
-from models.train.parallel import start
+from clipmill.curate.errors import UserError
+from clipmill.curate.log import progress, say
+from clipmill.evaluate.weights import sha256
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.generate.files import write_mp4, write_sheet
+from clipmill.models.generate.loading import Loaded, load
+from clipmill.models.generate.sampling import Generator
+from clipmill.models.generate.wishes import Wish, first_frames, wishes
+from clipmill.models.layers.plan import Grid
+from clipmill.models.train.checkpoint import WEIGHTS, step_folder
+from clipmill.models.train.config import size_px
+from clipmill.models.train.diffusion import as_floats, standardised
+from clipmill.models.train.parallel import start
 
 MANIFEST, FACTS, SHEET = "manifest.parquet", "sampling.json", "sheet.png"
 _SHEET_VIDEOS = 16
@@ -45,10 +45,16 @@ class Request:
 
 
 def sample(
-    checkpoint: Path, out: Path, request: Request, step: int | None, average: float | None, overrides: Sequence[str], device: str
+    checkpoint: Path,
+    out: Path,
+    request: Request,
+    step: int | None,
+    average: float | None,
+    overrides: Sequence[str],
+    device: str,
 ) -> None:
-    """Files that are there already are kept: an interrupted command goes on, and fewer videos than before take none away. Raises UserError,
-    one line.
+    """Files that are there already are kept: an interrupted command goes on, and fewer videos than before take none
+    away. Raises UserError, one line.
     """
     processes = start(device)
     loaded = load(checkpoint, step, average, tuple(overrides))
@@ -75,17 +81,22 @@ def sample(
     _write_sheet(out, there)
     more = f", {len(there) - len(wanted)} of them from before" if len(there) > len(wanted) else ""
     alike = f"--set clip_frames={grid[0]} --set fps={fps:g}"
-    say(f"{len(there)} videos in {out}{more}; look at {out / SHEET}; score them with: evaluate run REAL {out} {alike} --features mini")
+    say(
+        f"{len(there)} videos in {out}{more}; look at {out / SHEET}; score them with: evaluate run REAL {out} {alike}"
+        " --features mini"
+    )
 
 
 def _wishes(loaded: Loaded, request: Request, count: int, first: Sequence[torch.Tensor]) -> list[Wish]:
     reads_text = loaded.network.conditioner.text_encoder is not None
-    return wishes(loaded.root, count, request.seed, request.captions, request.label, dict(request.numbers), first, reads_text)
+    return wishes(
+        loaded.root, count, request.seed, request.captions, request.label, dict(request.numbers), first, reads_text
+    )
 
 
 def _all_there(out: Path, loaded: Loaded, request: Request, first: Sequence[torch.Tensor]) -> list[Wish]:
-    """Of every video in the folder, so that folder and manifest agree; `_prepare` has seen that all are of the same making, and the wish of
-    a number is the same however many are asked for.
+    """Of every video in the folder, so that folder and manifest agree; `_prepare` has seen that all are of the same
+    making, and the wish of a number is the same however many are asked for.
     """
     indices = {int(path.stem) for path in out.glob("*.mp4") if path.stem.isdecimal()}
     found = _wishes(loaded, request, max(indices) + 1, first)
@@ -136,8 +147,10 @@ def _grid(loaded: Loaded, request: Request) -> Grid:
 
 
 def _facts(loaded: Loaded, request: Request, grid: Grid, first: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """What decides the videos but for their number; the lineage of each of them. weights_sha256: of the step's `weights.safetensors`, also
-    where an average made the videos: it tells two trainings in one folder apart. first: of the pixels of all first frames, in order."""
+    """What decides the videos but for their number; the lineage of each of them. weights_sha256: of the step's
+    `weights.safetensors`, also where an average made the videos: it tells two trainings in one folder apart. first: of
+    the pixels of all first frames, in order.
+    """
     sampling = {key: value for key, value in vars(loaded.config.sample).items() if key != "batch"}
     return {
         "checkpoint": str(loaded.root.resolve()),
@@ -203,7 +216,12 @@ def _write_manifest(out: Path, wanted: Sequence[Wish], facts: dict[str, Any], gr
     for wish in wanted:
         data = (out / _name(wish)).read_bytes()
         own: dict[str, Any] = {"clip_id": _clip_id(made, wish), "path": _name(wish)}
-        own |= {"sha256": hashlib.sha256(data).hexdigest(), "index": wish.index, "caption": wish.caption, "label": wish.label}
+        own |= {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "index": wish.index,
+            "caption": wish.caption,
+            "label": wish.label,
+        }
         own |= {f"number_{name}": value for name, value in wish.numbers.items()}
         own |= {"seed": facts["seed"], "n_frames": grid[0], "height": grid[1], "width": grid[2], "fps": fps}
         own |= {key: facts[key] for key in ("checkpoint", "step", "average", "weights_sha256", "clips_sha256")}

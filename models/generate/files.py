@@ -16,7 +16,9 @@ _MIN_CELL_PX = 64
 
 
 def write_mp4(path: Path, video: torch.Tensor, fps: float) -> None:
-    """video: uint8 [T, 3, H, W] RGB. Near lossless H.264; odd sides lose nothing (yuv444p then). The file gets its name when complete."""
+    """video: uint8 [T, 3, H, W] RGB. Near lossless H.264; odd sides lose nothing (yuv444p then). The file gets its name
+    when complete.
+    """
     partial = path.with_name(f"{path.name}.tmp")
     height, width = video.shape[2:]
     with av.open(str(partial), "w", format="mp4") as container:
@@ -34,7 +36,9 @@ def write_mp4(path: Path, video: torch.Tensor, fps: float) -> None:
 
 
 def write_sheet(path: Path, videos: Sequence[torch.Tensor]) -> None:
-    """videos: uint8 [T, 3, H, W] each. One row per video, frames evenly spread from first to last, enlarged where they are tiny. PNG."""
+    """videos: uint8 [T, 3, H, W] each. One row per video, frames evenly spread from first to last, enlarged where they
+    are tiny. PNG.
+    """
     rows = [_row(video) for video in videos]
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, _GAP_PX), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
@@ -47,4 +51,6 @@ def _row(video: torch.Tensor) -> np.ndarray:
     chosen = video[torch.linspace(0, len(video) - 1, count).round().long()].permute(0, 2, 3, 1).numpy()
     times = max(1, -(-_MIN_CELL_PX // chosen.shape[1]))
     large = chosen.repeat(times, axis=1).repeat(times, axis=2)
-    return np.concatenate([np.pad(frame, ((0, 0), (0, _GAP_PX), (0, 0)), constant_values=255) for frame in large], axis=1)
+    return np.concatenate(
+        [np.pad(frame, ((0, 0), (0, _GAP_PX), (0, 0)), constant_values=255) for frame in large], axis=1
+    )

@@ -6,21 +6,23 @@ from typing import Any
 
 import torch
 
-from curate.config import parse_override
-from curate.errors import UserError
-from models.autoencoders.contract import Autoencoder
-from models.config import ModelConfig, from_dict, merged
-from models.frozen import checkpoint_autoencoder
-from models.generate.sampling import Generator
-from models.network import Diffusion, Network, seeded_network
-from models.train.checkpoint import WEIGHTS, average_file, load_tensors, read_json, saved_steps, step_folder
-from models.train.ema import post_hoc_shares
-from models.train.tensors import put_all
+from clipmill.curate.config import parse_override
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.contract import Autoencoder
+from clipmill.models.config import ModelConfig, from_dict, merged
+from clipmill.models.frozen import checkpoint_autoencoder
+from clipmill.models.generate.sampling import Generator
+from clipmill.models.network import Diffusion, Network, seeded_network
+from clipmill.models.train.checkpoint import WEIGHTS, average_file, load_tensors, read_json, saved_steps, step_folder
+from clipmill.models.train.ema import post_hoc_shares
+from clipmill.models.train.tensors import put_all
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint read from the disk. step: of its weights; average: relative width of the weights' average, 0 for the last weights."""
+    """A checkpoint read from the disk. step: of its weights; average: relative width of the weights' average, 0 for the
+    last weights.
+    """
 
     root: Path
     config: ModelConfig
@@ -36,12 +38,15 @@ class Loaded:
         self.network.conditioner.text_to(device)
         if isinstance(self.autoencoder, torch.nn.Module):
             self.autoencoder.to(device).eval()
-        return Generator(self.network, self.autoencoder, Diffusion(self.config), self.config.sample, device, device.type == "cuda")
+        return Generator(
+            self.network, self.autoencoder, Diffusion(self.config), self.config.sample, device, device.type == "cuda"
+        )
 
 
 def load(root: Path, step: int | None = None, average: float | None = None, overrides: tuple[str, ...] = ()) -> Loaded:
-    """step: of a saved checkpoint, the last where None. average: relative width, the config's first where None; one that was not kept is
-    put together from snapshots. overrides: `sample.key=value` only. Raises UserError, one line, for anything that is not there or broken.
+    """step: of a saved checkpoint, the last where None. average: relative width, the config's first where None; one
+    that was not kept is put together from snapshots. overrides: `sample.key=value` only. Raises UserError, one line,
+    for anything that is not there or broken.
     """
     card = read_card(root)
     steps = saved_steps(root)
@@ -56,7 +61,11 @@ def load(root: Path, step: int | None = None, average: float | None = None, over
     autoencoder = checkpoint_autoencoder(root)
     network = seeded_network(config, autoencoder)
     width = config.train.ema_std[0] if average is None else average
-    targets = {f"network.{name}": parameter.detach() for name, parameter in network.named_parameters() if parameter.requires_grad}
+    targets = {
+        f"network.{name}": parameter.detach()
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad
+    }
     put_all(targets, _weights(root, chosen, width), str(step_folder(root, chosen)))
     return Loaded(root, config, card, chosen, width, network, autoencoder)
 
@@ -96,7 +105,10 @@ def _post_hoc(root: Path, step: int, width: float) -> dict[str, torch.Tensor]:
         if int(taken) <= step:
             found.append((path, int(taken), float(std)))
     if len(found) < 2:
-        raise UserError(f"no average of width {width:g} was kept in {root}, and no snapshots to make it from: train with train.snapshots")
+        raise UserError(
+            f"no average of width {width:g} was kept in {root}, and no snapshots to make it from: train with"
+            " train.snapshots"
+        )
     shares = post_hoc_shares([(taken, std) for _, taken, std in found], step, width)
     total: dict[str, torch.Tensor] = {}
     for (path, _, _), share in zip(found, shares.tolist(), strict=True):

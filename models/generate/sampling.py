@@ -5,25 +5,25 @@ from dataclasses import dataclass
 
 import torch
 
-from curate.errors import UserError
-from models.autoencoders.contract import Autoencoder
-from models.conditioning.conditioner import joined
-from models.conditioning.contract import Conditions
-from models.config import SampleConfig
-from models.core.choices import schedule_named
-from models.core.denoiser import Denoiser, branches_in_one_call, denoiser, in_geometry
-from models.core.geometry import Geometry
-from models.core.guidance import classifier_free, per_frame_linear
-from models.core.noise import SampleNoise
-from models.core.noise_level import NoiseLevel
-from models.core.samplers.ancestral import ancestral
-from models.core.samplers.ddim import ddim
-from models.core.samplers.edm import edm_euler, edm_heun
-from models.core.samplers.flow import flow_euler, flow_heun
-from models.core.samplers.stations import start, stations
-from models.layers.plan import Grid
-from models.network import Diffusion, Network
-from models.train.diffusion import restored
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.contract import Autoencoder
+from clipmill.models.conditioning.conditioner import joined
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.config import SampleConfig
+from clipmill.models.core.choices import schedule_named
+from clipmill.models.core.denoiser import Denoiser, branches_in_one_call, denoiser, in_geometry
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.guidance import classifier_free, per_frame_linear
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.samplers.ancestral import ancestral
+from clipmill.models.core.samplers.ddim import ddim
+from clipmill.models.core.samplers.edm import edm_euler, edm_heun
+from clipmill.models.core.samplers.flow import flow_euler, flow_heun
+from clipmill.models.core.samplers.stations import start, stations
+from clipmill.models.layers.plan import Grid
+from clipmill.models.network import Diffusion, Network
+from clipmill.models.train.diffusion import restored
 
 _GEOMETRIES = {
     "ddim": Geometry.PRESERVING,
@@ -59,7 +59,9 @@ class Generator:
 
     @torch.no_grad()
     def latents(self, grid: Grid, conditions: Conditions, noise: SampleNoise) -> torch.Tensor:
-        """float32 [B, t, C, h, w], standardised. grid: of the latents; noise: of the videos to make, by their numbers."""
+        """float32 [B, t, C, h, w], standardised. grid: of the latents; noise: of the videos to make, by their
+        numbers.
+        """
         channels = self.autoencoder.latent_channels
         trained = self.diffusion.schedule(grid)
         levels = self._levels(grid)

@@ -1,4 +1,6 @@
-"""What the videos to sample are conditioned on: asked for, or drawn from what the training clips were conditioned on."""
+"""What the videos to sample are conditioned on: asked for, or drawn from what the training clips were conditioned
+on.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from curate.errors import UserError
-from models.train.windows import keyed_rng
+from clipmill.curate.errors import UserError
+from clipmill.models.train.windows import keyed_rng
 
 TRAINED_ON = "conditions.parquet"
 MOST_ROWS = 1024
@@ -19,8 +21,8 @@ MOST_ROWS = 1024
 
 @dataclass(frozen=True)
 class Wish:
-    """One video to make. caption: "" for none. numbers: column -> value, NaN for unknown. first: uint8 [3, H, W], the frame to begin
-    with.
+    """One video to make. caption: "" for none. numbers: column -> value, NaN for unknown. first: uint8 [3, H, W], the
+    frame to begin with.
     """
 
     index: int
@@ -30,10 +32,17 @@ class Wish:
     first: torch.Tensor | None = None
 
 
-def write_trained_on(path: Path, captions: Sequence[str], labels: Sequence[str | None], numbers: Mapping[str, Sequence[float]]) -> None:
+def write_trained_on(
+    path: Path, captions: Sequence[str], labels: Sequence[str | None], numbers: Mapping[str, Sequence[float]]
+) -> None:
     """Up to 1,024 of the training windows' conditions."""
-    columns: dict[str, Any] = {"caption": list(captions)[:MOST_ROWS], "label": pa.array(list(labels)[:MOST_ROWS], pa.string())}
-    pq.write_table(pa.table(columns | {f"number_{k}": list(map(float, v))[:MOST_ROWS] for k, v in numbers.items()}), path)
+    columns: dict[str, Any] = {
+        "caption": list(captions)[:MOST_ROWS],
+        "label": pa.array(list(labels)[:MOST_ROWS], pa.string()),
+    }
+    pq.write_table(
+        pa.table(columns | {f"number_{k}": list(map(float, v))[:MOST_ROWS] for k, v in numbers.items()}), path
+    )
 
 
 def wishes(
@@ -46,10 +55,11 @@ def wishes(
     first: Sequence[torch.Tensor],
     reads_text: bool,
 ) -> list[Wish]:
-    """`count` wishes; captions and first frames by turns. What is not asked for comes from a training clip, the same for a seed and number.
+    """`count` wishes; captions and first frames by turns. What is not asked for comes from a training clip, the same
+    for a seed and number.
 
-    reads_text: whether the model does; captions of the training clips have no part in what another one makes. Raises UserError for
-    captions and numbers that the model was not trained with.
+    reads_text: whether the model does; captions of the training clips have no part in what another one makes. Raises
+    UserError for captions and numbers that the model was not trained with.
     """
     if captions and not reads_text:
         raise UserError("this model is not conditioned on text: leave --caption and --captions out")
@@ -84,13 +94,19 @@ def _trained_on(root: Path) -> list[dict[str, Any]]:
 
 
 def first_frames(path: Path, height_px: int, width_px: int) -> list[torch.Tensor]:
-    """uint8 [3, H, W] each: of a picture, the first frame of a video, or all of either in a folder, in natural order. Raises UserError."""
-    from curate.cover import covered
-    from evaluate.sets import natural_key
+    """uint8 [3, H, W] each: of a picture, the first frame of a video, or all of either in a folder, in natural order.
+    Raises UserError.
+    """
+    from clipmill.curate.cover import covered
+    from clipmill.evaluate.sets import natural_key
 
     if not path.exists():
         raise UserError(f"there is no {path} to take first frames from")
-    files = sorted((p for p in path.iterdir() if p.is_file()), key=lambda p: natural_key(p.name)) if path.is_dir() else [path]
+    files = (
+        sorted((p for p in path.iterdir() if p.is_file()), key=lambda p: natural_key(p.name))
+        if path.is_dir()
+        else [path]
+    )
     pictures = [picture for file in files if (picture := _picture(file)) is not None]
     if not pictures:
         raise UserError(f"{path} holds no picture and no video")

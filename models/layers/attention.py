@@ -4,23 +4,40 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.errors import UserError
-from models.layers.embeddings import rotate
-from models.layers.flex import flex_attend, flex_helps
-from models.layers.linear import xavier_linear, zero_linear
-from models.layers.packing import Packing
-from models.layers.plan import AttentionPlan, Grid, group_mask, join, padded_positions, partition, query_key_pairs
+from clipmill.curate.errors import UserError
+from clipmill.models.layers.embeddings import rotate
+from clipmill.models.layers.flex import flex_attend, flex_helps
+from clipmill.models.layers.linear import xavier_linear, zero_linear
+from clipmill.models.layers.packing import Packing
+from clipmill.models.layers.plan import (
+    AttentionPlan,
+    Grid,
+    group_mask,
+    join,
+    padded_positions,
+    partition,
+    query_key_pairs,
+)
 
 
 class Attention(nn.Module):
-    """Self-attention, float [B, T, H, W, dim] -> the same shape; layers that mix frames and layers that do not differ in `plan` only.
+    """Self-attention, float [B, T, H, W, dim] -> the same shape; layers that mix frames and layers that do not differ
+    in `plan` only.
 
-    dim must be a multiple of head_dim. qk_norm: RMS norm of queries and keys per head, with learned scale (2302.05442, section 2.1).
-    zero_output: the last layer, bias included, starts at zero, so that a residual around this layer starts as the identity.
+    dim must be a multiple of head_dim. qk_norm: RMS norm of queries and keys per head, with learned scale (2302.05442,
+    section 2.1).
+    zero_output: the last layer, bias included, starts at zero, so that a residual around this layer starts as the
+    identity.
     """
 
     def __init__(
-        self, dim: int, head_dim: int, plan: AttentionPlan, qk_norm: bool = False, bias: bool = True, zero_output: bool = False
+        self,
+        dim: int,
+        head_dim: int,
+        plan: AttentionPlan,
+        qk_norm: bool = False,
+        bias: bool = True,
+        zero_output: bool = False,
     ) -> None:
         super().__init__()
         self.heads, self.head_dim, self.plan = head_count(dim, head_dim), head_dim, plan
@@ -36,10 +53,11 @@ class Attention(nn.Module):
         key_mask: torch.Tensor | None = None,
         packing: Packing | None = None,
     ) -> torch.Tensor:
-        """x: float [B, T, H, W, dim]. rotation: float32 [T, H, W, 2, n] from `embeddings.rotary_table`, or [T, 1, 1, 2, n] for a temporal
-        plan. independent: bool [B, T], see `plan.group_mask`. key_mask: bool [B, T * H * W] for a full plan, False for positions nobody
-        sees. packing: of x [1, 1, 1, L, dim] that holds several videos, and the table of each in rotation [1, 1, L, 2, n]; what is
-        independent is said there. Raises UserError where the plan has no place for one of them.
+        """x: float [B, T, H, W, dim]. rotation: float32 [T, H, W, 2, n] from `embeddings.rotary_table`, or [T, 1, 1, 2,
+        n] for a temporal plan. independent: bool [B, T], see `plan.group_mask`. key_mask: bool [B, T * H * W] for a
+        full plan, False for positions nobody sees. packing: of x [1, 1, 1, L, dim] that holds several videos, and the
+        table of each in rotation [1, 1, L, 2, n]; what is independent is said there. Raises UserError where the plan
+        has no place for one of them.
         """
         if packing is not None:
             return self._packed(x, rotation, packing)
@@ -47,7 +65,9 @@ class Attention(nn.Module):
         grid = (x.shape[1], x.shape[2], x.shape[3])
         if independent is None and key_mask is None and flex_helps(self.plan, ((1, *grid),), self.head_dim, x):
             row, turns = x.flatten(1, 3).unsqueeze(1), None if rotation is None else rotation.flatten(0, 2)[None, None]
-            return self.output(flex_attend(*self._projected(row, turns), self.plan, ((1, *grid),)).flatten(3)).view(x.shape)
+            return self.output(flex_attend(*self._projected(row, turns), self.plan, ((1, *grid),)).flatten(3)).view(
+                x.shape
+            )
         groups = partition(x, self.plan)
         if self.plan.reach == "diagonal":
             # The softmax over a single key is one.
@@ -66,7 +86,9 @@ class Attention(nn.Module):
         bias: torch.Tensor | None = self.query_key_value.bias
         return F.linear(groups, self.query_key_value.weight.chunk(3)[2], None if bias is None else bias.chunk(3)[2])
 
-    def _projected(self, groups: torch.Tensor, turns: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _projected(
+        self, groups: torch.Tensor, turns: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values [B, G, N, heads, d] of [B, G, N, dim], turned by [1, G, N, 2, n]."""
         query, key, value = self.query_key_value(groups).unflatten(-1, (3, self.heads, self.head_dim)).unbind(3)
         query, key = self.query_norm(query), self.key_norm(key)
@@ -95,12 +117,18 @@ class Attention(nn.Module):
         return self.output(mixed.flatten(3)).view(x.shape)
 
     @torch._disable_dynamo
-    def _mixed_in_row(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing) -> torch.Tensor:
-        """[1, 1, L, heads, d] each -> the same shape. No part of a compiled graph, because shapes change from batch to batch."""
+    def _mixed_in_row(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing
+    ) -> torch.Tensor:
+        """[1, 1, L, heads, d] each -> the same shape. No part of a compiled graph, because shapes change from batch to
+        batch.
+        """
         if not any(map(_matters, packing.independent)) and flex_helps(self.plan, packing.shapes, self.head_dim, query):
             return flex_attend(query, key, value, self.plan, packing.shapes)
         mixed = []
-        for *parts, independent in zip(*(packing.parts(row[0, 0]) for row in (query, key, value)), packing.independent, strict=True):
+        for *parts, independent in zip(
+            *(packing.parts(row[0, 0]) for row in (query, key, value)), packing.independent, strict=True
+        ):
             self._check(independent, None)
             grid = (parts[0].shape[1], parts[0].shape[2], parts[0].shape[3])
             q, k, v = (partition(part, self.plan) for part in parts)
@@ -108,8 +136,8 @@ class Attention(nn.Module):
         return torch.cat(mixed)[None, None]
 
     def _seen(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values [B, G, N, heads, d] of the positions themselves, or of the frames that the plan names: [B, 1 or G, K, heads,
-        d].
+        """Keys and values [B, G, N, heads, d] of the positions themselves, or of the frames that the plan names: [B, 1
+        or G, K, heads, d].
         """
         if self.plan.reach == "frames":
             chosen = list(self.plan.key_frames)
@@ -126,12 +154,15 @@ class Attention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Every position of a video attends to the tokens of its sample: float [B, T, H, W, dim], [B, N, token_dim] -> [B, T, H, W, dim].
+    """Every position of a video attends to the tokens of its sample: float [B, T, H, W, dim], [B, N, token_dim] -> [B,
+    T, H, W, dim].
 
     Tokens are projected once per sample, not once per frame.
     """
 
-    def __init__(self, dim: int, head_dim: int, token_dim: int, qk_norm: bool = False, zero_output: bool = False) -> None:
+    def __init__(
+        self, dim: int, head_dim: int, token_dim: int, qk_norm: bool = False, zero_output: bool = False
+    ) -> None:
         super().__init__()
         self.heads, self.head_dim, self.token_dim = head_count(dim, head_dim), head_dim, token_dim
         self.query = xavier_linear(dim, dim)
@@ -153,7 +184,8 @@ class CrossAttention(nn.Module):
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """softmax(q kᵀ / √d) v within groups: float [B, G, N, heads, d], keys and values [B, 1 or G, K, heads, d] -> [B, G, N, heads, d].
+    """softmax(q kᵀ / √d) v within groups: float [B, G, N, heads, d], keys and values [B, 1 or G, K, heads, d] -> [B, G,
+    N, heads, d].
 
     mask: bool, broadcastable to [B, G, N, K], True where a query sees a key; a query that sees nothing gets zeros.
     """
@@ -171,7 +203,9 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: to
 def head_count(dim: int, head_dim: int) -> int:
     """Raises UserError where heads of this size do not fill the width."""
     if dim % head_dim:
-        raise UserError(f"attention of width {dim} cannot be cut into heads of {head_dim}: choose a head size that divides it")
+        raise UserError(
+            f"attention of width {dim} cannot be cut into heads of {head_dim}: choose a head size that divides it"
+        )
     return dim // head_dim
 
 

@@ -1,18 +1,21 @@
 """Convolutions over float [B, T, C, H, W]: in space only, in time only, pseudo-3D, factorised, and causal in time.
 
-Memory is [B, T, H, W, C] where the input's is: then 2-D kernels serve every case, and attention needs no copy to see positions.
+Memory is [B, T, H, W, C] where the input's is: then 2-D kernels serve every case, and attention needs no copy to see
+positions.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.errors import UserError
-from models.layers.plan import Grid
+from clipmill.curate.errors import UserError
+from clipmill.models.layers.plan import Grid
 
 
 class SpaceConvolution(nn.Conv2d):
-    """A 2-D convolution of each frame by itself: [B, T, C, H, W] -> [B, T, D, ⌈H / stride⌉, ⌈W / stride⌉]. Odd kernel."""
+    """A 2-D convolution of each frame by itself: [B, T, C, H, W] -> [B, T, D, ⌈H / stride⌉, ⌈W / stride⌉]. Odd
+    kernel.
+    """
 
     def __init__(self, channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__(channels, out_channels, odd(kernel), stride, kernel // 2)
@@ -26,7 +29,9 @@ class SpaceConvolution(nn.Conv2d):
 
 
 class TimeConvolution(nn.Conv2d):
-    """A 1-D convolution along time at each pixel: [B, T, C, H, W] -> [B, T, D, H, W], zeros beyond the ends. Odd kernel."""
+    """A 1-D convolution along time at each pixel: [B, T, C, H, W] -> [B, T, D, H, W], zeros beyond the ends. Odd
+    kernel.
+    """
 
     bias: nn.Parameter
 
@@ -51,14 +56,18 @@ class TimeConvolution(nn.Conv2d):
         return self
 
     def flops(self, grid: Grid) -> int:
-        """Floating point operations over one video of `grid`, a multiply-add being two; zeros beyond the ends count too."""
+        """Floating point operations over one video of `grid`, a multiply-add being two; zeros beyond the ends count
+        too.
+        """
         return 2 * grid[0] * grid[1] * grid[2] * self.weight.numel()
 
 
 class PseudoConvolution(nn.Module):
-    """Space, then time, without anything in between; time starts as the identity (Make-A-Video, 2209.14792, section 3.2.1).
+    """Space, then time, without anything in between; time starts as the identity (Make-A-Video, 2209.14792, section
+    3.2.1).
 
-    [B, T, C, H, W] -> [B, T, D, H, W]. independent: bool [B, T], frames that the convolution along time neither changes nor sees.
+    [B, T, C, H, W] -> [B, T, D, H, W]. independent: bool [B, T], frames that the convolution along time neither changes
+    nor sees.
     """
 
     def __init__(self, channels: int, out_channels: int, kernel: int = 3, time_kernel: int = 3) -> None:
@@ -95,16 +104,26 @@ class FactorisedConvolution(nn.Module):
 
 
 class CausalConvolution(nn.Conv3d):
-    """A 3-D convolution that sees no later frame: [B, T, C, H, W] -> [B, ⌈T / time_stride⌉, D, ⌈H / stride⌉, ⌈W / stride⌉].
+    """A 3-D convolution that sees no later frame: [B, T, C, H, W] -> [B, ⌈T / time_stride⌉, D, ⌈H / stride⌉, ⌈W /
+    stride⌉].
 
-    Before the first frame stand copies of it, so that an image is a video of one frame. Odd kernel in space, any in time.
+    Before the first frame stand copies of it, so that an image is a video of one frame. Odd kernel in space, any in
+    time.
     """
 
     def __init__(
-        self, channels: int, out_channels: int, kernel: int = 3, time_kernel: int = 3, stride: int = 1, time_stride: int = 1
+        self,
+        channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        time_kernel: int = 3,
+        stride: int = 1,
+        time_stride: int = 1,
     ) -> None:
         side = odd(kernel)
-        super().__init__(channels, out_channels, (time_kernel, side, side), (time_stride, stride, stride), (0, side // 2, side // 2))
+        super().__init__(
+            channels, out_channels, (time_kernel, side, side), (time_stride, stride, stride), (0, side // 2, side // 2)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.chunk(x, None)[0]
@@ -112,12 +131,17 @@ class CausalConvolution(nn.Conv3d):
     def chunk(self, x: torch.Tensor, past: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """(output, past for the next chunk) of one chunk after another; joined they are the output for the whole video.
 
-        past: float [B, K, C, H, W] from the chunk before, None at the start. Raises UserError for a chunk too short to give any output.
+        past: float [B, K, C, H, W] from the chunk before, None at the start. Raises UserError for a chunk too short to
+        give any output.
         """
-        frames = torch.cat([x[:, :1].expand(-1, self.kernel_size[0] - 1, -1, -1, -1) if past is None else past, x], dim=1)
+        frames = torch.cat(
+            [x[:, :1].expand(-1, self.kernel_size[0] - 1, -1, -1, -1) if past is None else past, x], dim=1
+        )
         count = (frames.shape[1] - self.kernel_size[0]) // self.stride[0] + 1
         if count < 1:
-            raise UserError(f"a chunk of {x.shape[1]} frames is too short for a causal convolution of time stride {self.stride[0]}")
+            raise UserError(
+                f"a chunk of {x.shape[1]} frames is too short for a causal convolution of time stride {self.stride[0]}"
+            )
         return super().forward(frames.transpose(1, 2)).transpose(1, 2), frames[:, count * self.stride[0] :]
 
     def flops(self, grid: Grid) -> int:

@@ -1,4 +1,6 @@
-"""Numbers and positions as vectors: sinusoids, noise levels, rotary tables, positions in time and space, micro-conditioning."""
+"""Numbers and positions as vectors: sinusoids, noise levels, rotary tables, positions in time and space,
+micro-conditioning.
+"""
 
 from typing import Literal
 
@@ -6,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from curate.errors import UserError
-from models.layers.plan import Grid
+from clipmill.curate.errors import UserError
+from clipmill.models.layers.plan import Grid
 
 MAX_PERIOD = 10_000.0
 # Root mean square of a sinusoid: learned embeddings of the same size start as visible as sinusoidal ones.
@@ -19,8 +21,9 @@ TimePositions = Literal["none", "rotary"] | TimeEmbeddingKind
 
 
 def sinusoids(values: torch.Tensor, dim: int, max_period: float = MAX_PERIOD) -> torch.Tensor:
-    """float [...] -> float32 [..., dim]: cosines, then sines, of the values times dim / 2 frequencies that fall geometrically from 1
-    towards 1 / max_period (1706.03762, section 3.5). Computed in float32 under autocast too. Raises UserError for an odd dim.
+    """float [...] -> float32 [..., dim]: cosines, then sines, of the values times dim / 2 frequencies that fall
+    geometrically from 1 towards 1 / max_period (1706.03762, section 3.5). Computed in float32 under autocast too.
+    Raises UserError for an odd dim.
     """
     if dim % 2:
         raise UserError(f"a sinusoidal embedding needs an even width, not {dim}")
@@ -30,8 +33,8 @@ def sinusoids(values: torch.Tensor, dim: int, max_period: float = MAX_PERIOD) ->
 
 
 class NoiseLevelEmbedding(nn.Module):
-    """float [B] -> float [B, dim] by sinusoids and a two-layer MLP (DiT, 2212.09748). Values are multiplied by `scale` first: 1000 for
-    levels of order one, such as a time in [0, 1] or EDM's ln(sigma) / 4; 1 for discrete steps.
+    """float [B] -> float [B, dim] by sinusoids and a two-layer MLP (DiT, 2212.09748). Values are multiplied by `scale`
+    first: 1000 for levels of order one, such as a time in [0, 1] or EDM's ln(sigma) / 4; 1 for discrete steps.
     """
 
     def __init__(self, dim: int, scale: float = 1000.0, frequency_dim: int = 256) -> None:
@@ -51,8 +54,9 @@ class NoiseLevelEmbedding(nn.Module):
 
 
 class MicroConditioning(nn.Module):
-    """Numbers that describe a clip (frame rate, motion, aspect ratio): float [B, count] -> float32 [B, count * dim], each as sinusoids
-    (SDXL, 2307.01952, section 2.2; Stable Video Diffusion, 2311.15127, appendix D). No parameters. Raises UserError for another count.
+    """Numbers that describe a clip (frame rate, motion, aspect ratio): float [B, count] -> float32 [B, count * dim],
+    each as sinusoids (SDXL, 2307.01952, section 2.2; Stable Video Diffusion, 2311.15127, appendix D). No parameters.
+    Raises UserError for another count.
     """
 
     def __init__(self, count: int, dim: int = 256) -> None:
@@ -68,8 +72,9 @@ class MicroConditioning(nn.Module):
 class TimeEmbedding(nn.Module):
     """A vector per frame index: float [T, dim], of unit scale unless "learned".
 
-    sinusoidal: fixed, root mean square 0.71. unit: learned, started at a standard deviation of 0.7. learned: started at 0.02; small
-    trainings with it learn frames but not their order. Raises UserError for more than max_frames frames where there is a table.
+    sinusoidal: fixed, root mean square 0.71. unit: learned, started at a standard deviation of 0.7. learned: started at
+    0.02; small trainings with it learn frames but not their order. Raises UserError for more than max_frames frames
+    where there is a table.
     """
 
     def __init__(self, dim: int, kind: TimeEmbeddingKind, max_frames: int = 64) -> None:
@@ -83,7 +88,10 @@ class TimeEmbedding(nn.Module):
         if self.table is None:
             return sinusoids(torch.arange(frames, device=device), self.dim)
         if frames > self.max_frames:
-            raise UserError(f"the model knows positions of {self.max_frames} frames, the clip has {frames}: build it with more max_frames")
+            raise UserError(
+                f"the model knows positions of {self.max_frames} frames, the clip has {frames}: build it with more"
+                " max_frames"
+            )
         return self.table[:frames]
 
 
@@ -93,22 +101,29 @@ def time_embedding(dim: int, positions: TimePositions, max_frames: int) -> TimeE
 
 
 def space_embedding(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
-    """float32 [height, width, dim]: half the channels are sinusoids of the row, half of the column (2212.09748). dim: a multiple of 4."""
+    """float32 [height, width, dim]: half the channels are sinusoids of the row, half of the column (2212.09748). dim: a
+    multiple of 4.
+    """
     if dim % 4:
-        raise UserError(f"a sinusoidal embedding of rows and columns needs a width that is a multiple of four, not {dim}")
+        raise UserError(
+            f"a sinusoidal embedding of rows and columns needs a width that is a multiple of four, not {dim}"
+        )
     rows, columns = (sinusoids(torch.arange(side, device=device), dim // 2) for side in (height, width))
     return torch.cat([rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)], dim=-1)
 
 
 def rotary_channels(head_dim: int) -> Grid:
-    """Channels of a head that turn with time, row and column: about a quarter, three eighths, three eighths; all even."""
+    """Channels of a head that turn with time, row and column: about a quarter, three eighths, three eighths; all
+    even.
+    """
     side = head_dim * 3 // 16 * 2
     return (head_dim - 2 * side) // 2 * 2, side, side
 
 
 def rotary_table(grid: Grid, channels: Grid, device: torch.device, max_period: float = MAX_PERIOD) -> torch.Tensor:
-    """float32 [T, H, W, 2, sum(channels) / 2]: cosine and sine of the angles by which pairs of channels turn (RoFormer, 2104.09864,
-    equation 15), one frequency band per axis. channels: how many channels turn with time, row and column, each even.
+    """float32 [T, H, W, 2, sum(channels) / 2]: cosine and sine of the angles by which pairs of channels turn (RoFormer,
+    2104.09864, equation 15), one frequency band per axis. channels: how many channels turn with time, row and column,
+    each even.
     """
     angles = []
     for axis, (side, dim) in enumerate(zip(grid, channels, strict=True)):
@@ -122,7 +137,9 @@ def rotary_table(grid: Grid, channels: Grid, device: torch.device, max_period: f
 
 
 def rotate(x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """Turns the first 2 n channels of float [B, G, N, heads, d] by a table [1 or B, 1 or G, 1 or N, 2, n]; the rest stays. Dtype of x."""
+    """Turns the first 2 n channels of float [B, G, N, heads, d] by a table [1 or B, 1 or G, 1 or N, 2, n]; the rest
+    stays. Dtype of x.
+    """
     cosine, sine = table.unsqueeze(3).unbind(4)
     half = cosine.shape[-1]
     first, second, rest = x[..., :half].float(), x[..., half : 2 * half].float(), x[..., 2 * half :]

@@ -6,18 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.layers.linear import xavier_linear, zero_linear
-from models.layers.plan import Grid
+from clipmill.models.layers.linear import xavier_linear, zero_linear
+from clipmill.models.layers.plan import Grid
 
 
 class FeedForward(nn.Module):
     """float [..., dim] -> the same shape, through ratio * dim hidden channels.
 
-    activation: gelu, the tanh approximation; geglu, gated by a second projection (2002.05202, equation 6). zero_output: the last layer
-    starts at zero, so that a residual around this layer starts as the identity.
+    activation: gelu, the tanh approximation; geglu, gated by a second projection (2002.05202, equation 6). zero_output:
+    the last layer starts at zero, so that a residual around this layer starts as the identity.
     """
 
-    def __init__(self, dim: int, ratio: float = 4.0, activation: Literal["gelu", "geglu"] = "gelu", zero_output: bool = False) -> None:
+    def __init__(
+        self, dim: int, ratio: float = 4.0, activation: Literal["gelu", "geglu"] = "gelu", zero_output: bool = False
+    ) -> None:
         super().__init__()
         hidden = int(dim * ratio)
         self.gated = activation == "geglu"

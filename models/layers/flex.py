@@ -1,6 +1,8 @@
-"""FlexAttention over a row of positions: groups of every size in one call, and blocks in which no query sees a key are not read.
+"""FlexAttention over a row of positions: groups of every size in one call, and blocks in which no query sees a key are
+not read.
 
-For GPUs, where it is compiled; elsewhere dense attention group by group is faster, and CPUs have no backward pass for it.
+For GPUs, where it is compiled; elsewhere dense attention group by group is faster, and CPUs have no backward pass for
+it.
 """
 
 from functools import lru_cache
@@ -8,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from models.layers.packing import Shape, row_of
-from models.layers.plan import AttentionPlan, window_cell
+from clipmill.models.layers.packing import Shape, row_of
+from clipmill.models.layers.plan import AttentionPlan, window_cell
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -19,8 +21,8 @@ _MIN_HEAD_DIM = 16
 
 
 class RowLayout(NamedTuple):
-    """order: int64 [L'], positions of the row by groups, filled up to whole blocks with repetitions that nobody sees; back: int64 [L],
-    where each position of the row went.
+    """order: int64 [L'], positions of the row by groups, filled up to whole blocks with repetitions that nobody sees;
+    back: int64 [L], where each position of the row went.
     """
 
     order: torch.Tensor
@@ -34,12 +36,16 @@ def runs_flex(device: torch.device) -> bool:
 
 
 def flex_helps(plan: AttentionPlan, shapes: tuple[Shape, ...], head_dim: int, x: torch.Tensor) -> bool:
-    """Whether it beats attention of equal groups, which needs no mask. Few positions per group (temporal) are left to that one. Heads: the
-    sizes that torch 2.6 takes.
+    """Whether it beats attention of equal groups, which needs no mask. Few positions per group (temporal) are left to
+    that one. Heads: the sizes that torch 2.6 takes.
     """
     if plan.reach not in ("full", "window") or not runs_flex(x.device) or x.dtype == torch.float64:
         return False
-    cut = any(side % cell for _, *grid in shapes for side, cell in zip(grid, window_cell(plan, (grid[0], grid[1], grid[2])), strict=True))
+    cut = any(
+        side % cell
+        for _, *grid in shapes
+        for side, cell in zip(grid, window_cell(plan, (grid[0], grid[1], grid[2])), strict=True)
+    )
     return (plan.causal or cut or len(shapes) > 1) and head_dim >= _MIN_HEAD_DIM and head_dim & (head_dim - 1) == 0
 
 
@@ -47,13 +53,15 @@ def flex_helps(plan: AttentionPlan, shapes: tuple[Shape, ...], head_dim: int, x:
 def flex_attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, plan: AttentionPlan, shapes: tuple[Shape, ...]
 ) -> torch.Tensor:
-    """softmax(q kᵀ / √d) v within the groups of `plan`: float [B, 1, L, heads, d] -> the same shape. Each of the B rows holds videos
-    of `shapes` one after the other. plan: one whose keys are the positions of its groups. No part of a compiled graph, because shapes
-    change from batch to batch.
+    """softmax(q kᵀ / √d) v within the groups of `plan`: float [B, 1, L, heads, d] -> the same shape. Each of the B rows
+    holds videos of `shapes` one after the other. plan: one whose keys are the positions of its groups. No part of a
+    compiled graph, because shapes change from batch to batch.
     """
     layout = row_layout(plan, shapes, query.device)
     # Autocast leaves normed queries and keys in float32.
-    parts = (part.to(value.dtype).squeeze(1).index_select(1, layout.order).transpose(1, 2) for part in (query, key, value))
+    parts = (
+        part.to(value.dtype).squeeze(1).index_select(1, layout.order).transpose(1, 2) for part in (query, key, value)
+    )
     return _flex(query.device)(*parts, block_mask=layout.mask).transpose(1, 2).index_select(1, layout.back).unsqueeze(1)
 
 
@@ -74,8 +82,8 @@ def row_layout(plan: AttentionPlan, shapes: tuple[Shape, ...], device: torch.dev
 
 
 def _block_mask(group: torch.Tensor, frame: torch.Tensor | None) -> "BlockMask":
-    """group: int64 [L], ascending, of whole blocks; frame: int64 [L], where only frames up to its own are seen. Made from the ends of
-    blocks: a mask between positions would not fit in memory.
+    """group: int64 [L], ascending, of whole blocks; frame: int64 [L], where only frames up to its own are seen. Made
+    from the ends of blocks: a mask between positions would not fit in memory.
     """
     from torch.nn.attention.flex_attention import BlockMask
 

@@ -4,30 +4,37 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.layers.linear import zero_linear
+from clipmill.models.layers.linear import zero_linear
 
 NORM_EPS = 1e-6
 
 
 class FrameGroupNorm(nn.GroupNorm):
-    """Group norm of each frame by itself: float [B, T, C, H, W] -> the same shape. No frame can change another one through it.
+    """Group norm of each frame by itself: float [B, T, C, H, W] -> the same shape. No frame can change another one
+    through it.
 
     groups: at most; the largest divisor of the channel count up to it is taken.
     """
 
     def __init__(self, channels: int, groups: int = 32, eps: float = NORM_EPS) -> None:
-        super().__init__(next(count for count in range(min(groups, channels), 0, -1) if channels % count == 0), channels, eps)
+        super().__init__(
+            next(count for count in range(min(groups, channels), 0, -1) if channels % count == 0), channels, eps
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # Not F.group_norm, which refuses a single image of one pixel: a group has several channels.
-        return torch.group_norm(x.flatten(0, 1), self.num_groups, self.weight, self.bias, self.eps).unflatten(0, x.shape[:2])
+        return torch.group_norm(x.flatten(0, 1), self.num_groups, self.weight, self.bias, self.eps).unflatten(
+            0, x.shape[:2]
+        )
 
 
 class Modulation(nn.Module):
-    """A conditioning vector, float [B, source_dim], as `count` vectors [B, 1, 1, 1, dim] that broadcast over frames and positions.
+    """A conditioning vector, float [B, source_dim], as `count` vectors [B, 1, 1, 1, dim] that broadcast over frames and
+    positions.
 
-    One row per sample, whatever the number of frames. Starts at zero (adaLN-Zero, DiT, 2212.09748, section 3.2), so that gates are
-    closed and norms unmodulated. The vector comes with its activation already applied: many layers share one.
+    One row per sample, whatever the number of frames. Starts at zero (adaLN-Zero, DiT, 2212.09748, section 3.2), so
+    that gates are closed and norms unmodulated. The vector comes with its activation already applied: many layers share
+    one.
     """
 
     def __init__(self, source_dim: int, dim: int, count: int) -> None:
@@ -44,5 +51,7 @@ class Modulation(nn.Module):
 
 
 def modulated_layer_norm(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """LayerNorm(x) (1 + scale) + shift over the last axis: float [B, T, H, W, dim], shift and scale [B, 1, 1, 1, dim]."""
+    """LayerNorm(x) (1 + scale) + shift over the last axis: float [B, T, H, W, dim], shift and scale [B, 1, 1, 1,
+    dim].
+    """
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), 1 + scale)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from models.layers.plan import AttentionPlan, partition
+from clipmill.models.layers.plan import AttentionPlan, partition
 
 # Videos, frames, height, width.
 Shape = tuple[int, int, int, int]
@@ -13,8 +13,9 @@ Shape = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Packing:
-    """What belongs to the positions of a row that holds parts one after the other, each some videos of one shape. shapes: of the parts, in
-    positions. video: int64 [L], the number of each position's video. independent: per part bool [B, t], see `plan.group_mask`, or None.
+    """What belongs to the positions of a row that holds parts one after the other, each some videos of one shape.
+    shapes: of the parts, in positions. video: int64 [L], the number of each position's video. independent: per part
+    bool [B, t], see `plan.group_mask`, or None.
     tokens, token_mask: per part float [B, N, D] and bool [B, N] to attend to, or None.
     """
 
@@ -34,8 +35,8 @@ class Packing:
 
 
 class Row(NamedTuple):
-    """A row of L positions sorted by the groups of a plan: int64 [L] each. order: place in the row; group: number, ascending; frame: in its
-    video.
+    """A row of L positions sorted by the groups of a plan: int64 [L] each. order: place in the row; group: number,
+    ascending; frame: in its video.
     """
 
     order: torch.Tensor

@@ -1,4 +1,6 @@
-"""Which positions an attention layer looks at, as data: the plan, the groups it cuts a video into, and the mask within groups."""
+"""Which positions an attention layer looks at, as data: the plan, the groups it cuts a video into, and the mask within
+groups.
+"""
 
 from dataclasses import dataclass
 from math import prod
@@ -7,7 +9,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 Grid = tuple[int, int, int]
 Reach = Literal["spatial", "temporal", "full", "window", "frames", "previous", "diagonal"]
@@ -19,11 +21,12 @@ _WITHIN_GROUPS = ("spatial", "temporal", "full", "window")
 class AttentionPlan:
     """The keys that the query at frame t and pixel p of a grid (frames, height, width) sees.
 
-    reach: spatial, all pixels of frame t; temporal, pixel p of all frames; full, everything; window, its cell of a tiling with cells of
-    `window` (frames, height, width; 0 is the whole axis; cells at the end may be cut short); frames, all pixels of `key_frames` (negative
-    ones count from the end), as in Text2Video-Zero (2303.13439, section 3.3.2) and ControlVideo (2305.13077); previous, all pixels of
-    frames 0 and t - 1, as in Tune-A-Video (2212.11565, equation 5); diagonal, itself only. causal: of these, frames up to t only. Raises
-    UserError for a plan that contradicts itself.
+    reach: spatial, all pixels of frame t; temporal, pixel p of all frames; full, everything; window, its cell of a
+    tiling with cells of `window` (frames, height, width; 0 is the whole axis; cells at the end may be cut short);
+    frames, all pixels of `key_frames` (negative ones count from the end), as in Text2Video-Zero (2303.13439, section
+    3.3.2) and ControlVideo (2305.13077); previous, all pixels of frames 0 and t - 1, as in Tune-A-Video (2212.11565,
+    equation 5); diagonal, itself only. causal: of these, frames up to t only. Raises UserError for a plan that
+    contradicts itself.
     """
 
     reach: Reach
@@ -35,7 +38,9 @@ class AttentionPlan:
         if self.causal and self.reach not in ("temporal", "full", "window"):
             raise UserError(f"an attention plan of reach {self.reach!r} cannot be causal")
         if min(self.window) < 0 or (self.reach == "frames" and not self.key_frames):
-            raise UserError(f"an attention plan needs window sides >= 0 and, for reach 'frames', the key frames: {self}")
+            raise UserError(
+                f"an attention plan needs window sides >= 0 and, for reach 'frames', the key frames: {self}"
+            )
 
     @property
     def mixes_frames(self) -> bool:
@@ -72,7 +77,8 @@ def window_cell(plan: AttentionPlan, grid: Grid) -> Grid:
 
 
 def partition(x: torch.Tensor, plan: AttentionPlan) -> torch.Tensor:
-    """[B, T, H, W, ...] of any dtype -> groups [B, G, N, ...] within which `plan` attends. Cells of a window beyond the end hold zeros.
+    """[B, T, H, W, ...] of any dtype -> groups [B, G, N, ...] within which `plan` attends. Cells of a window beyond the
+    end hold zeros.
 
     A view where memory allows. One group per frame for the plans whose keys come from other frames.
     """
@@ -97,11 +103,13 @@ def join(groups: torch.Tensor, plan: AttentionPlan, grid: Grid) -> torch.Tensor:
     return groups.unflatten(2, pixels)
 
 
-def group_mask(plan: AttentionPlan, grid: Grid, independent: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
+def group_mask(
+    plan: AttentionPlan, grid: Grid, independent: torch.Tensor | None, device: torch.device
+) -> torch.Tensor | None:
     """bool [1 or B, 1 or G, N, N], True where a query (rows) sees a key; None where all see all.
 
-    independent: bool [B, T], frames that are images of their own: they see only themselves and no other frame sees them (Video Diffusion
-    Models, 2204.03458, section 3.1).
+    independent: bool [B, T], frames that are images of their own: they see only themselves and no other frame sees them
+    (Video Diffusion Models, 2204.03458, section 3.1).
     """
     if plan.reach == "temporal":
         grid = (grid[0], 1, 1)
@@ -115,7 +123,8 @@ def group_mask(plan: AttentionPlan, grid: Grid, independent: torch.Tensor | None
         mask = linked if mask is None else mask & linked
     if plan.reach == "window" and any(side % cell for side, cell in zip(grid, window_cell(plan, grid), strict=True)):
         real = partition(torch.ones(1, *grid, dtype=torch.bool, device=device), plan)
-        # A query outside the video may see everything inside: with no key at all its softmax, and every gradient, would be undefined.
+        # A query outside the video may see everything inside: with no key at all its softmax, and every gradient, would
+        # be undefined.
         mask = real.unsqueeze(-2) & (~real.unsqueeze(-1) | (True if mask is None else mask))
     return mask
 

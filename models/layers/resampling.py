@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.layers.convolution import SpaceConvolution, TimeConvolution
-from models.layers.plan import Grid
+from clipmill.models.layers.convolution import SpaceConvolution, TimeConvolution
+from clipmill.models.layers.plan import Grid
 
 
 class SpaceDownsample(SpaceConvolution):
@@ -16,7 +16,9 @@ class SpaceDownsample(SpaceConvolution):
 
 
 class SpaceUpsample(nn.Module):
-    """[B, T, C, H, W] -> [B, T, C, height, width]: nearest neighbour to the size asked for, then a 3 x 3 convolution."""
+    """[B, T, C, H, W] -> [B, T, C, height, width]: nearest neighbour to the size asked for, then a 3 x 3
+    convolution.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,8 +34,8 @@ class SpaceUpsample(nn.Module):
 
 
 class TimeDownsample(nn.Module):
-    """[B, T, C, H, W] -> [B, ⌈T / 2⌉, C, H, W]: every second frame, after a convolution along time that starts as the identity, so that at
-    first the nearest frames are kept (Lumiere, 2401.12945, section 3.1).
+    """[B, T, C, H, W] -> [B, ⌈T / 2⌉, C, H, W]: every second frame, after a convolution along time that starts as the
+    identity, so that at first the nearest frames are kept (Lumiere, 2401.12945, section 3.1).
     """
 
     def __init__(self, channels: int) -> None:
@@ -45,8 +47,8 @@ class TimeDownsample(nn.Module):
 
 
 class TimeUpsample(nn.Module):
-    """[B, T, C, H, W] -> [B, frames, C, H, W] with frames 2 T or 2 T - 1: frames repeated, then a convolution along time that starts as the
-    identity.
+    """[B, T, C, H, W] -> [B, frames, C, H, W] with frames 2 T or 2 T - 1: frames repeated, then a convolution along
+    time that starts as the identity.
     """
 
     def __init__(self, channels: int) -> None:

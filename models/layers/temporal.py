@@ -6,18 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.layers.attention import Attention, CrossAttention
-from models.layers.convolution import PseudoConvolution, TimeConvolution, over_channels
-from models.layers.embeddings import TimePositions, rotary_table, time_embedding
-from models.layers.feed_forward import FeedForward
-from models.layers.norms import NORM_EPS, FrameGroupNorm
-from models.layers.plan import AttentionPlan, Grid
+from clipmill.models.layers.attention import Attention, CrossAttention
+from clipmill.models.layers.convolution import PseudoConvolution, TimeConvolution, over_channels
+from clipmill.models.layers.embeddings import TimePositions, rotary_table, time_embedding
+from clipmill.models.layers.feed_forward import FeedForward
+from clipmill.models.layers.norms import NORM_EPS, FrameGroupNorm
+from clipmill.models.layers.plan import AttentionPlan, Grid
 
 MixerKind = Literal["zero", "dirac", "alpha", "alpha_images"]
 
 
 class LayerInputs(NamedTuple):
-    """What layers get beside the video. embedding: float [B, E], activated; tokens: float [B, N, D]; token_mask: bool [B, N];
+    """What layers get beside the video. embedding: float [B, E], activated; tokens: float [B, N, D]; token_mask: bool
+    [B, N];
     independent: bool [B, T], True for frames that are images of their own.
     """
 
@@ -30,11 +31,13 @@ class LayerInputs(NamedTuple):
 class Mixer(nn.Module):
     """Image features z and the change d that temporal layers make of them, float [B, T, C, H, W] each -> the mixture.
 
-    zero: z + d. dirac: the same for attention; convolutions along time are no branch then but follow each convolution in space, as
-    `PseudoConvolution`. alpha: a z + (1 - a)(z + d) with one learned a = sigmoid(m), 1/2 at the start (Video LDM, 2304.08818, section
-    3.1). alpha_images: alpha, but a = 1 for independent frames and for clips of a single frame (Stable Video Diffusion, 2311.15127).
+    zero: z + d. dirac: the same for attention; convolutions along time are no branch then but follow each convolution
+    in space, as `PseudoConvolution`. alpha: a z + (1 - a)(z + d) with one learned a = sigmoid(m), 1/2 at the start
+    (Video LDM, 2304.08818, section 3.1). alpha_images: alpha, but a = 1 for independent frames and for clips of a
+    single frame (Stable Video Diffusion, 2311.15127).
 
-    Written as z + gate d all of them return z itself, bit by bit, as long as d is zero; a z + (1 - a) z would be off by rounding.
+    Written as z + gate d all of them return z itself, bit by bit, as long as d is zero; a z + (1 - a) z would be off by
+    rounding.
     """
 
     def __init__(self, kind: MixerKind) -> None:
@@ -47,7 +50,11 @@ class Mixer(nn.Module):
             return image
         if self.images_only_in_space and independent is not None:
             change = change.masked_fill(over_channels(independent), 0)
-        return image + change if self.logit is None else torch.addcmul(image, change, torch.sigmoid(-self.logit).to(change.dtype))
+        return (
+            image + change
+            if self.logit is None
+            else torch.addcmul(image, change, torch.sigmoid(-self.logit).to(change.dtype))
+        )
 
 
 class TemporalBlock(nn.Module):
@@ -64,14 +71,18 @@ class TemporalBlock(nn.Module):
         return self.mixer(x, self.layers(x, inputs), inputs.independent)
 
     def flops(self, grid: Grid, tokens: int) -> int:
-        """Floating point operations of a forward pass over one video of `grid` with `tokens` tokens, a multiply-add being two."""
+        """Floating point operations of a forward pass over one video of `grid` with `tokens` tokens, a multiply-add
+        being two.
+        """
         return self.layers.flops(grid, tokens)
 
 
 class TemporalConvolutions(nn.Module):
-    """The residual branch of a block convolving along time, conditioned like its image twin: float [B, T, C, H, W] -> the same shape.
+    """The residual branch of a block convolving along time, conditioned like its image twin: float [B, T, C, H, W] ->
+    the same shape.
 
-    Group norms are per frame (the original's reach over time). Independent frames are zeros to the others, and unchanged themselves.
+    Group norms are per frame (the original's reach over time). Independent frames are zeros to the others, and
+    unchanged themselves.
     """
 
     def __init__(self, channels: int, embedding_dim: int, groups: int = 32, kernel: int = 3) -> None:
@@ -93,11 +104,12 @@ class TemporalConvolutions(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """Attention along time, to tokens where there are any, and an MLP: float [B, T, C, H, W] -> the change, the same shape, zero at the
-    start.
+    """Attention along time, to tokens where there are any, and an MLP: float [B, T, C, H, W] -> the change, the same
+    shape, zero at the start.
 
-    plan: one that stays within its pixel, `temporal` or with a window of one pixel. Positions in time are added to what the layers
-    read, never to what they return. Independent frames attend to themselves. feed_forward: whether there is an MLP (VDM has none).
+    plan: one that stays within its pixel, `temporal` or with a window of one pixel. Positions in time are added to what
+    the layers read, never to what they return. Independent frames attend to themselves. feed_forward: whether there is
+    an MLP (VDM has none).
     feed_forward_first: another one before attention (Stable Video Diffusion).
     """
 
@@ -122,7 +134,9 @@ class TemporalTransformer(nn.Module):
         self.feed_forward = FeedForward(channels, activation="geglu", zero_output=True) if feed_forward else None
         self.first = None
         if feed_forward_first:
-            self.first = nn.Sequential(nn.LayerNorm(channels, NORM_EPS), FeedForward(channels, activation="geglu", zero_output=True))
+            self.first = nn.Sequential(
+                nn.LayerNorm(channels, NORM_EPS), FeedForward(channels, activation="geglu", zero_output=True)
+            )
 
     def forward(self, x: torch.Tensor, inputs: LayerInputs) -> torch.Tensor:
         read = x.permute(0, 1, 3, 4, 2)
@@ -131,7 +145,9 @@ class TemporalTransformer(nn.Module):
             read = read + self.positions(frames, x.device)[:, None, None].to(x.dtype)
         rotation = rotary_table((frames, 1, 1), (self.rotary_dim, 0, 0), x.device) if self.rotary_dim else None
         change = None if self.first is None else self.first(read)
-        attended = self.attention(self.norms[0](read if change is None else read + change), rotation, inputs.independent)
+        attended = self.attention(
+            self.norms[0](read if change is None else read + change), rotation, inputs.independent
+        )
         change = attended if change is None else change + attended
         if self.cross is not None and inputs.tokens is not None:
             change = change + self.cross(self.norms[1](read + change), inputs.tokens, inputs.token_mask)
@@ -148,8 +164,8 @@ class TemporalTransformer(nn.Module):
 
 
 def temporal_parameter_names(model: nn.Module) -> set[str]:
-    """Names of the parameters that a video model has and its image model lacks: everything in temporal blocks, and the convolutions along
-    time of pseudo-3D ones. The others are the image model's, to load and to freeze.
+    """Names of the parameters that a video model has and its image model lacks: everything in temporal blocks, and the
+    convolutions along time of pseudo-3D ones. The others are the image model's, to load and to freeze.
     """
     owners = [name for name, module in model.named_modules() if isinstance(module, TemporalBlock)]
     owners += [f"{name}.time" for name, module in model.named_modules() if isinstance(module, PseudoConvolution)]

@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from models.autoencoders.contract import Posterior
+from clipmill.models.autoencoders.contract import Posterior
 
 
 @dataclass(frozen=True)
 class VideoBatch:
-    """This process's share of one step. indices: numbers of the samples since the start of training. size: samples of the whole step, over
-    all processes. video: uint8 [B, T, 3, H, W], or None where `latents` were cached. numbers: column -> float32 [B], NaN for unknown.
-    labels: of classes, None for unknown. independent: bool [B, T], frames that are images of their own. failed: clips that did not decode
-    -> reason. parts: of a packed step, its samples by bucket, in the same order; video, latents and independent are there alone.
+    """This process's share of one step. indices: numbers of the samples since the start of training. size: samples of
+    the whole step, over all processes. video: uint8 [B, T, 3, H, W], or None where `latents` were cached. numbers:
+    column -> float32 [B], NaN for unknown.
+    labels: of classes, None for unknown. independent: bool [B, T], frames that are images of their own. failed: clips
+    that did not decode -> reason. parts: of a packed step, its samples by bucket, in the same order; video, latents and
+    independent are there alone.
     """
 
     bucket: int

@@ -1,4 +1,6 @@
-"""Which samples make which batch: a pure function of the seed and the step, so that a trainer's place in its data is one integer."""
+"""Which samples make which batch: a pure function of the seed and the step, so that a trainer's place in its data is
+one integer.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +8,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from models.train.buckets import Bucket
-from models.train.packed_steps import packed_steps
+from clipmill.models.train.buckets import Bucket
+from clipmill.models.train.packed_steps import packed_steps
 
 _CLIPS, _ORDER = 0, 1  # streams of randomness
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One sample to read. row: of the clip in the table; epoch: how often its bucket has gone round, which chooses the window; index: the
-    sample's number since the start of training, which is all that its noise depends on.
+    """One sample to read. row: of the clip in the table; epoch: how often its bucket has gone round, which chooses the
+    window; index: the sample's number since the start of training, which is all that its noise depends on.
     """
 
     bucket: int
@@ -25,9 +27,10 @@ class Draw:
 
 
 class BatchPlan:
-    """Every bucket is an endless row of shuffled rounds over its clips, cut into batches; a round of the plan takes enough batches of each
-    bucket to see every clip, in shuffled order. So the smallest bucket fills its batches too (by going round more often), nothing is
-    dropped, and steps per bucket are in proportion to its clips. Where buckets are packed a step has batches of several buckets.
+    """Every bucket is an endless row of shuffled rounds over its clips, cut into batches; a round of the plan takes
+    enough batches of each bucket to see every clip, in shuffled order. So the smallest bucket fills its batches too (by
+    going round more often), nothing is dropped, and steps per bucket are in proportion to its clips. Where buckets are
+    packed a step has batches of several buckets.
     """
 
     def __init__(self, buckets: Sequence[Bucket], seed: int, image_share: float = 0.0) -> None:
@@ -36,7 +39,11 @@ class BatchPlan:
             raise ValueError("a batch plan needs at least one bucket")
         self._buckets, self._seed = tuple(buckets), seed
         batches = _batches_per_round(self._buckets, image_share)
-        self._steps = packed_steps(self._buckets, batches, seed) if buckets[0].packed else _steps_of_one_bucket(self._buckets, batches)
+        self._steps = (
+            packed_steps(self._buckets, batches, seed)
+            if buckets[0].packed
+            else _steps_of_one_bucket(self._buckets, batches)
+        )
         self.round_steps, self._drawn_per_round = len(self._steps), self._steps.sum(axis=0)
         self._order = lru_cache(maxsize=2)(self._shuffled_round)
         self._clips = lru_cache(maxsize=4 * len(self._buckets))(self._shuffled_clips)
@@ -82,7 +89,9 @@ class BatchPlan:
         return np.random.default_rng([self._seed, _CLIPS, which, epoch]).permutation(len(self._buckets[which].rows))
 
     def _shuffled_round(self, turn: int) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [steps], the order of a round's steps; int64 [steps, buckets], how many samples of the round come before each."""
+        """int64 [steps], the order of a round's steps; int64 [steps, buckets], how many samples of the round come
+        before each.
+        """
         order = np.arange(self.round_steps)
         np.random.default_rng([self._seed, _ORDER, turn]).shuffle(order)
         counts = self._steps[order]

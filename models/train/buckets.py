@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from curate.errors import UserError
-from evaluate.sets.where import matching
-from models.layers.plan import Grid
-from models.train.config import DataConfig, size_px
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.sets.where import matching
+from clipmill.models.layers.plan import Grid
+from clipmill.models.train.config import DataConfig, size_px
 
 # Positions of the latents of one video of (frames, height px, width px).
 TokensOf = Callable[[Grid], int]
@@ -27,9 +27,9 @@ class Packed(NamedTuple):
 
 @dataclass(frozen=True)
 class Bucket:
-    """frames, height_px, width_px: of the windows. fps: frames per second of the windows. rows: of its clips in the table. batch: samples
-    per step, over all processes. images: whether the windows are single frames of clips, to train on as images. packed: where a step has
-    samples of several buckets; of this one then some times `batch`.
+    """frames, height_px, width_px: of the windows. fps: frames per second of the windows. rows: of its clips in the
+    table. batch: samples per step, over all processes. images: whether the windows are single frames of clips, to train
+    on as images. packed: where a step has samples of several buckets; of this one then some times `batch`.
     """
 
     frames: int
@@ -53,8 +53,8 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Buckets:
-    """table: the kept and exported clips that the query found, one row each. left_out: reason -> clips. Every clip is in a bucket or left
-    out.
+    """table: the kept and exported clips that the query found, one row each. left_out: reason -> clips. Every clip is
+    in a bucket or left out.
     """
 
     buckets: tuple[Bucket, ...]
@@ -72,7 +72,9 @@ def make_buckets(manifest: pd.DataFrame, query: str, config: DataConfig, tokens_
     for row, (length, clip) in enumerate(zip(lengths, table.to_dict("records"), strict=True)):
         if length:
             groups.setdefault((length, *_size(clip, config), _fps(clip, config)), []).append(row)
-    left_out = {"not exported": len(found) - len(exported)} | left_out | {"too short": sum(not length for length in lengths)}
+    left_out = (
+        {"not exported": len(found) - len(exported)} | left_out | {"too short": sum(not length for length in lengths)}
+    )
     if not groups:
         raise UserError(_nothing(len(manifest), len(found), left_out, query, config))
     buckets = [_with_batch(Bucket(*key, tuple(rows), 0), config, tokens_of) for key, rows in sorted(groups.items())]
@@ -82,8 +84,8 @@ def make_buckets(manifest: pd.DataFrame, query: str, config: DataConfig, tokens_
 
 
 def _kept(exported: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The clips that the policy keeps now (all of them where there is no column `keep`), as `evaluate` takes them, and why how many of the
-    others are left out: shards outlast a change of the policy.
+    """The clips that the policy keeps now (all of them where there is no column `keep`), as `evaluate` takes them, and
+    why how many of the others are left out: shards outlast a change of the policy.
     """
     if "keep" not in exported:
         return exported.reset_index(drop=True), {}
@@ -122,13 +124,17 @@ def _nothing(clips: int, found: int, left_out: dict[str, int], query: str, confi
         return f"no clip to train on: {query!r} finds none of {clips} in the manifest"
     if left_out["not exported"] == found:
         return (
-            f"no clip to train on: none of the {found} that {query!r} finds is kept and exported; run `curate filter` and `curate export`"
+            f"no clip to train on: none of the {found} that {query!r} finds is kept and exported; run `curate filter`"
+            " and `curate export`"
         )
     gone = [f"{left_out[reason]} {reason}" for reason in (_DROPPED, _UNDECIDED) if left_out.get(reason)]
     if gone and not left_out["too short"]:
         return (
-            f"no clip to train on: of {found} that {query!r} finds, {' and '.join(gone)}; loosen it with `curate filter`, or run "
-            "`curate export` for what it keeps now"
+            f"no clip to train on: of {found} that {query!r} finds, {' and '.join(gone)}; loosen it with `curate"
+            " filter`, or run `curate export` for what it keeps now"
         )
     need = (min(config.frames) - 1) * config.stride + 1
-    return f"no clip to train on: {left_out['too short']} of {found} are shorter than {need} frames; set data.frames or data.stride"
+    return (
+        f"no clip to train on: {left_out['too short']} of {found} are shorter than {need} frames; set data.frames or"
+        " data.stride"
+    )

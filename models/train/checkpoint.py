@@ -1,10 +1,11 @@
-"""Checkpoints: tensors as safetensors, facts as JSON, so that loading one never runs code. Whole or not there; the last few are kept.
+"""Checkpoints: tensors as safetensors, facts as JSON, so that loading one never runs code. Whole or not there; the last
+few are kept.
 
 CKPT/card.json                  what this is: config, versions, data
 CKPT/autoencoder.safetensors    the frozen autoencoder, where it is not just pixels
 CKPT/log.jsonl                  telemetry
-CKPT/steps/00001000/            weights.safetensors, average-0.050.safetensors, optimiser.safetensors, state.json, clips.parquet
-CKPT/snapshots/                 averages for other widths afterwards
+CKPT/steps/00001000/            weights.safetensors, average-0.050.safetensors, optimiser.safetensors, state.json,
+clips.parquet CKPT/snapshots/                 averages for other widths afterwards
 """
 
 import json
@@ -18,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 STATE, WEIGHTS, OPTIMISER = "state.json", "weights.safetensors", "optimiser.safetensors"
 
@@ -36,7 +37,11 @@ def steps_folder(root: Path) -> Path:
 def saved_steps(root: Path) -> list[int]:
     """Steps of the complete checkpoints, rising."""
     folder = steps_folder(root)
-    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and (p / STATE).is_file()) if folder.is_dir() else []
+    return (
+        sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and (p / STATE).is_file())
+        if folder.is_dir()
+        else []
+    )
 
 
 def step_folder(root: Path, step: int) -> Path:
@@ -44,8 +49,12 @@ def step_folder(root: Path, step: int) -> Path:
     return steps_folder(root) / f"{step:08d}"
 
 
-def write_step(root: Path, step: int, files: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any], keep: int) -> Path:
-    """files: name -> tensors. The folder gets its name when all of it is on the disk; then the oldest beyond `keep` go."""
+def write_step(
+    root: Path, step: int, files: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any], keep: int
+) -> Path:
+    """files: name -> tensors. The folder gets its name when all of it is on the disk; then the oldest beyond `keep`
+    go.
+    """
     final = step_folder(root, step)
     partial = final.with_name(f"{final.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
@@ -116,7 +125,8 @@ def fitting(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tens
     for name, tensor in wanted.items():
         if tensor.shape != tensors[name].shape:
             raise UserError(
-                f"{what}: {name!r} has shape {list(tensors[name].shape)}, the model {list(tensor.shape)}: it is of another size"
+                f"{what}: {name!r} has shape {list(tensors[name].shape)}, the model {list(tensor.shape)}: it is of"
+                " another size"
             )
 
 

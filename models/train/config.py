@@ -1,4 +1,6 @@
-"""Settings of training: which clips, in which sizes, and how the weights are moved. Light: imported by the command line."""
+"""Settings of training: which clips, in which sizes, and how the weights are moved. Light: imported by the command
+line.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,15 +10,19 @@ from typing import Literal
 class DataConfig:
     """Which windows of which clips, and how they are put into batches.
 
-    query: SQL-like, on the manifest; only exported clips are read. frames: window lengths; a clip goes to the longest it can fill.
-    stride: clip frames from one frame of a window to the next. sizes: "HEIGHTxWIDTH", px; a clip goes to the one nearest to its shape,
-    is shrunk to cover it and cropped in the middle. batch: samples of an optimiser step over all processes; tokens: where set, positions
-    of latents per step instead, so that large buckets have small batches, in multiples of batch_multiple.
-    packed: fill every step up to `tokens` with videos of all buckets, which go through the network as one sequence without padding (dit
-    alone); samples of a bucket come batch_multiple at a time, and image_share is a share of the samples.
-    windows: where set, every clip has this many windows, drawn once, in place of a new one in each epoch. flip: mirror windows left to
-    right, half of them. image_share: share of steps on batches of single frames. images_per_clip: single frames of other clips put
-    behind every window as frames of their own (Video Diffusion Models). cache: "latents" encodes every window once (needs `windows`).
+    query: SQL-like, on the manifest; only exported clips are read. frames: window lengths; a clip goes to the longest
+    it can fill.
+    stride: clip frames from one frame of a window to the next. sizes: "HEIGHTxWIDTH", px; a clip goes to the one
+    nearest to its shape, is shrunk to cover it and cropped in the middle. batch: samples of an optimiser step over all
+    processes; tokens: where set, positions of latents per step instead, so that large buckets have small batches, in
+    multiples of batch_multiple.
+    packed: fill every step up to `tokens` with videos of all buckets, which go through the network as one sequence
+    without padding (dit alone); samples of a bucket come batch_multiple at a time, and image_share is a share of the
+    samples.
+    windows: where set, every clip has this many windows, drawn once, in place of a new one in each epoch. flip: mirror
+    windows left to right, half of them. image_share: share of steps on batches of single frames. images_per_clip:
+    single frames of other clips put behind every window as frames of their own (Video Diffusion Models). cache:
+    "latents" encodes every window once (needs `windows`).
     workers: processes that decode; 0 decodes in the training process.
     """
 
@@ -40,9 +46,15 @@ class DataConfig:
         """Raises ValueError, one line, for a value that cannot work."""
         problems = (
             (not self.frames or min(self.frames) < 1, "frames are window lengths of at least 1"),
-            (self.stride < 1 or self.batch < 1 or self.batch_multiple < 1, "stride, batch and batch_multiple are at least 1"),
+            (
+                self.stride < 1 or self.batch < 1 or self.batch_multiple < 1,
+                "stride, batch and batch_multiple are at least 1",
+            ),
             (not self.sizes, "sizes need at least one HEIGHTxWIDTH"),
-            (not 0 <= self.image_share < 1 or self.images_per_clip < 0, "image_share is 0 to below 1, images_per_clip at least 0"),
+            (
+                not 0 <= self.image_share < 1 or self.images_per_clip < 0,
+                "image_share is 0 to below 1, images_per_clip at least 0",
+            ),
             (self.windows is not None and self.windows < 1, "windows is at least 1, or none"),
             (
                 self.cache == "latents" and self.windows is None,
@@ -65,13 +77,15 @@ class DataConfig:
 class TrainConfig:
     """How the weights are moved, and what is written on the way.
 
-    micro_batch: samples per forward pass and process; none: the whole share, halved until it fits on a GPU. precision: bf16 autocast over
-    float32 weights, or fp32; auto: bf16 on a GPU. optimiser: adamw, or muon (hidden matrices; the rest adamw). warm_up: steps of linear
-    rise; decay: what follows, cosine to zero at `steps`, or constant. clip_norm: of gradients, 0 for none. ema_std: relative widths of
-    the power-function averages that are kept (Karras et al. 2024, EDM2, section 3.1); the first is what `models sample` uses. recompute:
-    see Backbone.recompute_every. parallel: with several processes. compile: each block by itself; auto: on a GPU. checkpoint_every,
-    validate_every, preview_every: steps, 0 for never (the end has a checkpoint always). keep: checkpoints kept. snapshots: of the averages,
-    for other widths afterwards; every so many steps, 0 for none. minutes: stop after so much training time, checkpoint and say so.
+    micro_batch: samples per forward pass and process; none: the whole share, halved until it fits on a GPU. precision:
+    bf16 autocast over float32 weights, or fp32; auto: bf16 on a GPU. optimiser: adamw, or muon (hidden matrices; the
+    rest adamw). warm_up: steps of linear rise; decay: what follows, cosine to zero at `steps`, or constant. clip_norm:
+    of gradients, 0 for none. ema_std: relative widths of the power-function averages that are kept (Karras et al. 2024,
+    EDM2, section 3.1); the first is what `models sample` uses. recompute: see Backbone.recompute_every. parallel: with
+    several processes. compile: each block by itself; auto: on a GPU. checkpoint_every, validate_every, preview_every:
+    steps, 0 for never (the end has a checkpoint always). keep: checkpoints kept. snapshots: of the averages, for other
+    widths afterwards; every so many steps, 0 for none. minutes: stop after so much training time, checkpoint and say
+    so.
     """
 
     steps: int = 100_000
@@ -110,9 +124,15 @@ class TrainConfig:
             (not 0 <= self.seed < 2**63, "seed is 0 to 2**63 - 1"),
             (not self.learning_rate > 0, "learning_rate is over 0"),
             (self.micro_batch is not None and self.micro_batch < 1, "micro_batch is at least 1, or none"),
-            (any(not 0 < std < 0.28 for std in self.ema_std) or not self.ema_std, "ema_std are widths over 0 and below 0.28, at least one"),
+            (
+                any(not 0 < std < 0.28 for std in self.ema_std) or not self.ema_std,
+                "ema_std are widths over 0 and below 0.28, at least one",
+            ),
             (self.keep < 1 or self.log_every < 1, "keep and log_every are at least 1"),
-            (min(self.warm_up, self.checkpoint_every, self.validate_every, self.preview_every, self.snapshots) < 0, "steps are 0 or more"),
+            (
+                min(self.warm_up, self.checkpoint_every, self.validate_every, self.preview_every, self.snapshots) < 0,
+                "steps are 0 or more",
+            ),
             (self.minutes is not None and self.minutes <= 0, "minutes is over 0, or none"),
         )
         for wrong, message in problems:

@@ -6,21 +6,21 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from curate.errors import UserError
-from models.autoencoders.contract import Autoencoder, Posterior
-from models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
-from models.backbones.dit import DiT
-from models.backbones.sequence import Part
-from models.conditioning.contract import Conditions
-from models.config import ModelConfig
-from models.core.losses import sample_losses
-from models.core.noise import SampleNoise
-from models.core.noise_level import NoiseLevel, noised
-from models.core.timesteps import bin_centres
-from models.layers.plan import Grid
-from models.network import Diffusion, Network
-from models.train.batch import VideoBatch
-from models.train.objective import Losses, Objective
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.contract import Autoencoder, Posterior
+from clipmill.models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
+from clipmill.models.backbones.dit import DiT
+from clipmill.models.backbones.sequence import Part
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.config import ModelConfig
+from clipmill.models.core.losses import sample_losses
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.core.noise_level import NoiseLevel, noised
+from clipmill.models.core.timesteps import bin_centres
+from clipmill.models.layers.plan import Grid
+from clipmill.models.network import Diffusion, Network
+from clipmill.models.train.batch import VideoBatch
+from clipmill.models.train.objective import Losses, Objective
 
 # Validation must not share noise with training, whose seeds are below 2**63.
 _VALIDATION_SEED = 2**63
@@ -33,13 +33,17 @@ class DiffusionObjective(Objective):
         """Raises UserError for packed steps without a budget, or with a network that has no place for them."""
         super().__init__()
         if config.data.packed and not isinstance(network.backbone, DiT):
-            raise UserError(f"the backbone {config.backbone.kind!r} takes videos of one shape at a time: set data.packed=false")
+            raise UserError(
+                f"the backbone {config.backbone.kind!r} takes videos of one shape at a time: set data.packed=false"
+            )
         if config.data.packed and config.data.tokens is None:
             raise UserError("packed steps are filled up to a budget of tokens: set data.tokens")
         self.config, self.network, self.device = config, network, device
         self.diffusion = Diffusion(config)
         network.conditioner.text_to(device)
-        self._outside = (autoencoder,)  # in a tuple: a module would become part of this one, its weights part of the checkpoint
+        self._outside = (
+            autoencoder,
+        )  # in a tuple: a module would become part of this one, its weights part of the checkpoint
 
     @property
     def autoencoder(self) -> Autoencoder:
@@ -115,7 +119,10 @@ class DiffusionObjective(Objective):
         """float32 [B], part after part."""
         parametrisation, limit = self.diffusion.parametrisation, self.config.diffusion.max_weight
         return torch.cat([
-            sample_losses(prediction, part.z, part.eps, part.level, parametrisation, self.diffusion.weight, part.frame_weights, limit)
+            sample_losses(
+                prediction, part.z, part.eps, part.level, parametrisation, self.diffusion.weight, part.frame_weights,
+                limit,
+            )
             for prediction, part in zip(self._predictions(parts), parts, strict=True)
         ])  # fmt: skip
 
@@ -150,7 +157,9 @@ def as_floats(video: torch.Tensor) -> torch.Tensor:
 
 
 def standardised(latents: torch.Tensor, autoencoder: Autoencoder) -> torch.Tensor:
-    """float [B, t, C, h, w] as the autoencoder makes them -> what the diffusion model sees: mean 0, standard deviation 1 per channel."""
+    """float [B, t, C, h, w] as the autoencoder makes them -> what the diffusion model sees: mean 0, standard deviation
+    1 per channel.
+    """
     mean, std = (values.to(latents).reshape(-1, 1, 1) for values in (autoencoder.latent_mean, autoencoder.latent_std))
     return (latents - mean) / std
 

@@ -1,4 +1,6 @@
-"""Averages of the weights with a power-function profile, and of any other width afterwards (Karras et al. 2024, EDM2, section 3)."""
+"""Averages of the weights with a power-function profile, and of any other width afterwards (Karras et al. 2024, EDM2,
+section 3).
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +11,9 @@ from torch import nn
 
 
 def exponent_of(std: float) -> float:
-    """gamma of the profile p(t) ~ t^gamma whose standard deviation is `std` of the training time: std² = (gamma + 1) / ((gamma + 2)²
-    (gamma + 3)) (EDM2, section 3.1). std over 0 and below 0.2887; a plain mean of all steps has the latter.
+    """gamma of the profile p(t) ~ t^gamma whose standard deviation is `std` of the training time: std² = (gamma + 1) /
+    ((gamma + 2)² (gamma + 3)) (EDM2, section 3.1). std over 0 and below 0.2887; a plain mean of all steps has the
+    latter.
     """
     inverse = std**-2
     # (gamma + 2)² (gamma + 3) - (gamma + 1) / std² = 0, its largest root.
@@ -26,7 +29,9 @@ class Average:
 
     @torch.no_grad()
     def update(self, named: Iterable[tuple[str, nn.Parameter]], step: int) -> None:
-        """After `step` steps, from 1: average <- beta average + (1 - beta) weights, beta = (1 - 1 / step)^(gamma + 1)."""
+        """After `step` steps, from 1: average <- beta average + (1 - beta) weights, beta = (1 - 1 / step)^(gamma +
+        1).
+        """
         new_share = 1 - (1 - 1 / step) ** (self._exponent + 1)
         found = dict(named)
         mine, theirs = list(self.tensors.values()), [found[name].detach() for name in self.tensors]
@@ -53,13 +58,17 @@ class Swapped:
 
 
 def post_hoc_shares(snapshots: Sequence[tuple[int, float]], step: int, std: float) -> np.ndarray:
-    """float64 [n]: by how much to multiply each snapshot (its step, its std), so that their sum is nearest to the average of width `std`
-    at `step` (EDM2, section 3.2: least squares between profiles). They do not have to sum to one exactly.
+    """float64 [n]: by how much to multiply each snapshot (its step, its std), so that their sum is nearest to the
+    average of width `std` at `step` (EDM2, section 3.2: least squares between profiles). They do not have to sum to one
+    exactly.
     """
     exponents = [exponent_of(width) for _, width in snapshots]
     times = [float(taken) for taken, _ in snapshots]
     gram = np.array(
-        [[_overlap(a, ga, b, gb) for b, gb in zip(times, exponents, strict=True)] for a, ga in zip(times, exponents, strict=True)]
+        [
+            [_overlap(a, ga, b, gb) for b, gb in zip(times, exponents, strict=True)]
+            for a, ga in zip(times, exponents, strict=True)
+        ]
     )
     wanted = np.array([_overlap(a, ga, float(step), exponent_of(std)) for a, ga in zip(times, exponents, strict=True)])
     return np.linalg.lstsq(gram, wanted, rcond=1e-12)[0]
@@ -67,5 +76,9 @@ def post_hoc_shares(snapshots: Sequence[tuple[int, float]], step: int, std: floa
 
 def _overlap(time_a: float, gamma_a: float, time_b: float, gamma_b: float) -> float:
     """Integral of the product of two profiles (gamma + 1) t^gamma / time^(gamma + 1) on 0 < t < time."""
-    log = (gamma_a + gamma_b + 1) * math.log(min(time_a, time_b)) - (gamma_a + 1) * math.log(time_a) - (gamma_b + 1) * math.log(time_b)
+    log = (
+        (gamma_a + gamma_b + 1) * math.log(min(time_a, time_b))
+        - (gamma_a + 1) * math.log(time_a)
+        - (gamma_b + 1) * math.log(time_b)
+    )
     return (gamma_a + 1) * (gamma_b + 1) / (gamma_a + gamma_b + 1) * math.exp(log)

@@ -1,15 +1,17 @@
-"""The autoencoder of a training as one file that diffusion presets take: averaged weights, and the scale of its latents measured."""
+"""The autoencoder of a training as one file that diffusion presets take: averaged weights, and the scale of its latents
+measured.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
-from models.autoencoders.saving import save_autoencoder
-from models.autoencoders.statistics import fill_latent_statistics
-from models.config import ModelConfig
-from models.train.reconstruction import first_autoencoder
-from models.train.tensors import put_all
+from clipmill.models.autoencoders.saving import save_autoencoder
+from clipmill.models.autoencoders.statistics import fill_latent_statistics
+from clipmill.models.config import ModelConfig
+from clipmill.models.train.reconstruction import first_autoencoder
+from clipmill.models.train.tensors import put_all
 
 _PREFIX = "both.autoencoder."
 
@@ -22,11 +24,13 @@ def export_autoencoder(
     step: int,
     videos: Iterable[torch.Tensor],
 ) -> None:
-    """average, last: whole tensors of the objective's trained parameters; what was frozen is as it began. videos: float [1, T, 3, H, W]
-    in [-1, 1], to measure the latents on.
+    """average, last: whole tensors of the objective's trained parameters; what was frozen is as it began. videos: float
+    [1, T, 3, H, W] in [-1, 1], to measure the latents on.
     """
     autoencoder = first_autoencoder(config)
-    found = {name.removeprefix(_PREFIX): tensor for name, tensor in (last | average).items() if name.startswith(_PREFIX)}
+    found = {
+        name.removeprefix(_PREFIX): tensor for name, tensor in (last | average).items() if name.startswith(_PREFIX)
+    }
     targets = {name: parameter.detach() for name, parameter in autoencoder.named_parameters() if name in found}
     put_all(targets, found, "the trained autoencoder")
     fill_latent_statistics(autoencoder.eval(), videos)

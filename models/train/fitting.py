@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import torch
 
-from models.autoencoders.pixels import Pixels
-from models.autoencoders.statistics import fill_latent_statistics
-from models.train.batch_plan import Draw
-from models.train.diffusion import as_floats
-from models.train.windows import Windows
+from clipmill.models.autoencoders.pixels import Pixels
+from clipmill.models.autoencoders.statistics import fill_latent_statistics
+from clipmill.models.train.batch_plan import Draw
+from clipmill.models.train.diffusion import as_floats
+from clipmill.models.train.windows import Windows
 
 _MEASURED, _MEASURED_BYTES = 256, 256 * 2**20
 
@@ -25,7 +25,12 @@ def fit_to(pixels: Pixels, windows: Windows) -> None:
 
 def first_windows(windows: Windows) -> Iterator[torch.Tensor]:
     """About 256 windows, or as many as fit into 256 MiB, float [1, T, 3, H, W] in [-1, 1], evenly from all clips."""
-    draws = [Draw(number, row, 0, 0) for number, bucket in enumerate(windows.buckets) for row in bucket.rows if not bucket.images]
+    draws = [
+        Draw(number, row, 0, 0)
+        for number, bucket in enumerate(windows.buckets)
+        for row in bucket.rows
+        if not bucket.images
+    ]
     largest = max(12 * math.prod(bucket.grid) for bucket in windows.buckets)
     wanted = max(1, min(_MEASURED, _MEASURED_BYTES // largest))
     each = -(-wanted // len(draws))

@@ -2,8 +2,9 @@
 
     CACHE/<key>/<hash of the windows in it>.safetensors
 
-The key is of everything that decides what a latent is: the autoencoder's weights, the seed of the windows, stride and mirroring; frames and
-size are in a tensor's name. Clips that a later query adds are encoded into further shards; a shard is whole or not there.
+The key is of everything that decides what a latent is: the autoencoder's weights, the seed of the windows, stride and
+mirroring; frames and size are in a tensor's name. Clips that a later query adds are encoded into further shards; a
+shard is whole or not there.
 """
 
 import contextlib
@@ -17,15 +18,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from curate.errors import UserError
-from models.autoencoders.contract import Autoencoder, Posterior
-from models.train.batch_plan import Draw
-from models.train.checkpoint import save_tensors
-from models.train.config import DataConfig
-from models.train.diffusion import as_floats
-from models.train.parallel import Processes
-from models.train.signals import StopAsked
-from models.train.windows import Window, Windows
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.contract import Autoencoder, Posterior
+from clipmill.models.train.batch_plan import Draw
+from clipmill.models.train.checkpoint import save_tensors
+from clipmill.models.train.config import DataConfig
+from clipmill.models.train.diffusion import as_floats
+from clipmill.models.train.parallel import Processes
+from clipmill.models.train.signals import StopAsked
+from clipmill.models.train.windows import Window, Windows
 
 _PER_SHARD = 256
 _PER_BATCH = 8
@@ -59,8 +60,8 @@ class LatentCache:
         told: Callable[[int, int], None],
         asked: StopAsked,
     ) -> dict[str, str]:
-        """Encodes what is missing, this process its share, until a signal asks; what is encoded by then is kept. told: (done, of) windows.
-        Returns clips that do not decode -> reason.
+        """Encodes what is missing, this process its share, until a signal asks; what is encoded by then is kept. told:
+        (done, of) windows. Returns clips that do not decode -> reason.
         """
         self._index()
         missing = [draw for draw in self._wanted() if self._name(draw) not in self._where]
@@ -86,7 +87,9 @@ class LatentCache:
         return f"{sum(name in self._where for name in wanted)} of {len(wanted)}"
 
     def __getitem__(self, draw: Draw) -> Window:
-        """As `Windows` would choose it, a clip that did not decode replaced likewise. Raises UserError where none of the bucket did."""
+        """As `Windows` would choose it, a clip that did not decode replaced likewise. Raises UserError where none of
+        the bucket did.
+        """
         rows = self._windows.buckets[draw.bucket].rows
         failed: list[tuple[str, str]] = []
         first = self._windows.places[draw.bucket][draw.row]
@@ -111,7 +114,8 @@ class LatentCache:
 
     def _name(self, draw: Draw) -> str:
         bucket = self._windows.buckets[draw.bucket]
-        return f"{bucket.frames}x{bucket.height_px}x{bucket.width_px}/{self._windows.clip_id(draw.row)}/{self._windows.number(draw)}"
+        shape = f"{bucket.frames}x{bucket.height_px}x{bucket.width_px}"
+        return f"{shape}/{self._windows.clip_id(draw.row)}/{self._windows.number(draw)}"
 
     def _index(self) -> None:
         for path in sorted(self._folder.glob("*.safetensors")):
@@ -126,10 +130,14 @@ class LatentCache:
             try:
                 self._files[path] = safe_open(str(path), "pt")
             except (OSError, SafetensorError) as error:
-                raise UserError(f"the cached latents {path} are broken ({error}): delete the file, it is made again") from error
+                raise UserError(
+                    f"the cached latents {path} are broken ({error}): delete the file, it is made again"
+                ) from error
         return self._files[path]
 
-    def _encoding(self, shards: Sequence[Sequence[Draw]], autoencoder: Autoencoder, device: torch.device) -> Generator[int]:
+    def _encoding(
+        self, shards: Sequence[Sequence[Draw]], autoencoder: Autoencoder, device: torch.device
+    ) -> Generator[int]:
         """The number of windows of each batch, when it is encoded. Left early, it writes the shard as far as it is."""
         for draws in shards:
             tensors: dict[str, torch.Tensor] = {}
@@ -137,7 +145,9 @@ class LatentCache:
                 for start in range(0, len(draws), _PER_BATCH):
                     some = draws[start : start + _PER_BATCH]
                     for size in sorted({self._windows.buckets[draw.bucket].grid for draw in some}):
-                        tensors |= self._encoded([d for d in some if self._windows.buckets[d.bucket].grid == size], autoencoder, device)
+                        tensors |= self._encoded(
+                            [d for d in some if self._windows.buckets[d.bucket].grid == size], autoencoder, device
+                        )
                     yield len(some)
             finally:
                 self._write(tensors)
@@ -156,7 +166,9 @@ class LatentCache:
             partial.unlink(missing_ok=True)
 
     @torch.no_grad()
-    def _encoded(self, draws: Sequence[Draw], autoencoder: Autoencoder, device: torch.device) -> dict[str, torch.Tensor]:
+    def _encoded(
+        self, draws: Sequence[Draw], autoencoder: Autoencoder, device: torch.device
+    ) -> dict[str, torch.Tensor]:
         good = []
         for draw in draws:
             window = self._windows[draw]
@@ -168,7 +180,11 @@ class LatentCache:
         posterior = autoencoder.encode(as_floats(torch.stack([video for _, video in good]).to(device)))
         certain = not bool(posterior.std.any())
         found = {f"{name}/mean": mean.clone() for (name, _), mean in zip(good, posterior.mean.cpu(), strict=True)}
-        return found if certain else found | {f"{n}/std": std.clone() for (n, _), std in zip(good, posterior.std.cpu(), strict=True)}
+        return (
+            found
+            if certain
+            else found | {f"{n}/std": std.clone() for (n, _), std in zip(good, posterior.std.cpu(), strict=True)}
+        )
 
     def _read(self, draw: Draw, name: str, failed: tuple[tuple[str, str], ...]) -> Window:
         file = self._open(self._where[name])
@@ -176,4 +192,6 @@ class LatentCache:
         std = file.get_tensor(f"{name}/std") if name in self._uncertain else torch.zeros_like(mean)
         bucket, caption = self._windows.buckets[draw.bucket], self._windows.caption(draw.row, draw.epoch)
         clip_id = self._windows.clip_id(draw.row)
-        return Window(draw.row, None, Posterior(mean, std), clip_id, self._windows.number(draw), caption, bucket.fps, failed)
+        return Window(
+            draw.row, None, Posterior(mean, std), clip_id, self._windows.number(draw), caption, bucket.fps, failed
+        )

@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from curate.dataset import leave_at_once
-from curate.errors import UserError
-from models.autoencoders.contract import Posterior
-from models.train.batch import VideoBatch, packed_batch
-from models.train.batch_plan import BatchPlan, Draw
-from models.train.buckets import Bucket
-from models.train.parallel import Processes
-from models.train.windows import Window
+from clipmill.curate.dataset import leave_at_once
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.train.batch import VideoBatch, packed_batch
+from clipmill.models.train.batch_plan import BatchPlan, Draw
+from clipmill.models.train.buckets import Bucket
+from clipmill.models.train.parallel import Processes
+from clipmill.models.train.windows import Window
 
 _AHEAD = 2
 
@@ -31,8 +31,8 @@ class WindowSource(Protocol):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a batch says of its clips beside their pixels. columns: of the manifest, as numbers; `fps` and `aspect` (width / height) are
-    those of the window. label: column with the class, or "".
+    """What a batch says of its clips beside their pixels. columns: of the manifest, as numbers; `fps` and `aspect`
+    (width / height) are those of the window. label: column with the class, or "".
     """
 
     columns: tuple[str, ...] = ()
@@ -42,7 +42,9 @@ class Facts:
         """Raises UserError for a column that the manifest does not have, or not as numbers."""
         for name in (*(c for c in self.columns if c not in ("fps", "aspect")), *([self.label] if self.label else [])):
             if name not in table:
-                raise UserError(f"the manifest has no column {name!r} to condition on; take it out of the preset with --set")
+                raise UserError(
+                    f"the manifest has no column {name!r} to condition on; take it out of the preset with --set"
+                )
         for name in self.columns:
             if name in table and not pd.api.types.is_numeric_dtype(table[name]):
                 raise UserError(f"the column {name!r} does not hold numbers: it cannot be micro-conditioning")
@@ -50,7 +52,10 @@ class Facts:
     def numbers(self, table: pd.DataFrame, windows: Sequence[Window], bucket: Bucket) -> dict[str, torch.Tensor]:
         """Column -> float32 [B], NaN for unknown."""
         own = {"fps": [w.fps for w in windows], "aspect": [bucket.width_px / bucket.height_px] * len(windows)}
-        return {name: _floats(own[name] if name in own else table[name].iloc[[w.row for w in windows]]) for name in self.columns}
+        return {
+            name: _floats(own[name] if name in own else table[name].iloc[[w.row for w in windows]])
+            for name in self.columns
+        }
 
     def labels(self, table: pd.DataFrame, windows: Sequence[Window]) -> tuple[str | None, ...]:
         """B classes as text, None for unknown; None throughout where no column is chosen."""
@@ -64,13 +69,21 @@ class Loader:
     """Iterate `batches(step)`: this process's share of every step from `step` on, without end."""
 
     def __init__(
-        self, source: WindowSource, table: pd.DataFrame, buckets: Sequence[Bucket], plan: BatchPlan, facts: Facts, images_per_clip: int = 0
+        self,
+        source: WindowSource,
+        table: pd.DataFrame,
+        buckets: Sequence[Bucket],
+        plan: BatchPlan,
+        facts: Facts,
+        images_per_clip: int = 0,
     ) -> None:
         self._source, self._table, self._buckets, self._plan, self.facts = source, table, tuple(buckets), plan, facts
         self._images = images_per_clip
 
     def batches(self, step: int, processes: Processes, workers: int) -> Iterator[VideoBatch]:
-        """workers: processes that read; 0 for a thread of this one. Raises UserError where no clip of a bucket decodes."""
+        """workers: processes that read; 0 for a thread of this one. Raises UserError where no clip of a bucket
+        decodes.
+        """
         read = self._by_thread(step, processes) if workers == 0 else self._by_workers(step, processes, workers)
         for draws, windows in read:
             yield self.made(draws, windows, processes.world)
@@ -79,7 +92,9 @@ class Loader:
         """The batch of these windows, with as many more in each other process."""
         together = zip(draws, windows, strict=True)
         by_bucket = [list(some) for _, some in groupby(together, key=lambda pair: pair[0].bucket)]
-        return packed_batch([self._of_one_bucket([d for d, _ in some], [w for _, w in some], world) for some in by_bucket])
+        return packed_batch(
+            [self._of_one_bucket([d for d, _ in some], [w for _, w in some], world) for some in by_bucket]
+        )
 
     def _of_one_bucket(self, draws: Sequence[Draw], windows: Sequence[Window], world: int) -> VideoBatch:
         bucket = self._buckets[draws[0].bucket]
@@ -113,7 +128,9 @@ class Loader:
                 while True:
                     while len(waiting) < _AHEAD:
                         some = next(draws)
-                        waiting.append((some, thread.submit(lambda chosen: [self._source[draw] for draw in chosen], some)))
+                        waiting.append(
+                            (some, thread.submit(lambda chosen: [self._source[draw] for draw in chosen], some))
+                        )
                     chosen, future = waiting.pop(0)
                     yield chosen, future.result()
             finally:
@@ -143,7 +160,9 @@ def check_shares(buckets: Sequence[Bucket], processes: Processes) -> None:
     wrong = [bucket for bucket in buckets if bucket.batch % processes.world]
     if wrong:
         setting = "data.batch_multiple" if wrong[0].packed else "data.batch"
-        raise UserError(f"a batch of {wrong[0].batch} ({wrong[0]}) does not divide by {processes.world} processes: set {setting}")
+        raise UserError(
+            f"a batch of {wrong[0].batch} ({wrong[0]}) does not divide by {processes.world} processes: set {setting}"
+        )
 
 
 class _Endless:

@@ -11,16 +11,16 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from curate.errors import UserError
-from models.train.batch import VideoBatch
-from models.train.buckets import Bucket
-from models.train.config import TrainConfig
-from models.train.ema import Average, Swapped
-from models.train.objective import Objective
-from models.train.optimiser import make_optimisers, rate_share, set_rates
-from models.train.parallel import Processes, gathered_weights, shard
-from models.train.signals import StopAsked
-from models.train.telemetry import Telemetry
+from clipmill.curate.errors import UserError
+from clipmill.models.train.batch import VideoBatch
+from clipmill.models.train.buckets import Bucket
+from clipmill.models.train.config import TrainConfig
+from clipmill.models.train.ema import Average, Swapped
+from clipmill.models.train.objective import Objective
+from clipmill.models.train.optimiser import make_optimisers, rate_share, set_rates
+from clipmill.models.train.parallel import Processes, gathered_weights, shard
+from clipmill.models.train.signals import StopAsked
+from clipmill.models.train.telemetry import Telemetry
 
 # Asking all processes whether one was told to stop waits for the device: not in every step.
 _ASK_EVERY = 10
@@ -28,8 +28,8 @@ _ASK_EVERY = 10
 
 @dataclass
 class Progress:
-    """Where a training stands. step: done so far; seconds: of training, without checkpoints and validation; skipped: steps whose gradient
-    was not finite; failed: clip -> why it did not decode.
+    """Where a training stands. step: done so far; seconds: of training, without checkpoints and validation; skipped:
+    steps whose gradient was not finite; failed: clip -> why it did not decode.
     """
 
     step: int = 0
@@ -50,10 +50,17 @@ class Hooks:
 
 
 class Trainer:
-    """Moves an objective's parameters. Everything a resumed training needs: the weights, `optimisers`, `averages` and `progress`."""
+    """Moves an objective's parameters. Everything a resumed training needs: the weights, `optimisers`, `averages` and
+    `progress`.
+    """
 
     def __init__(
-        self, objective: Objective, config: TrainConfig, processes: Processes, buckets: tuple[Bucket, ...], telemetry: Telemetry
+        self,
+        objective: Objective,
+        config: TrainConfig,
+        processes: Processes,
+        buckets: tuple[Bucket, ...],
+        telemetry: Telemetry,
     ) -> None:
         self.objective, self.config, self.processes = objective, config, processes
         self.buckets, self.telemetry, self.progress = buckets, telemetry, Progress()
@@ -64,7 +71,9 @@ class Trainer:
         self.optimisers: dict[str, list[Optimizer]] = {}
         self._parameters: dict[str, list[nn.Parameter]] = {}
         for player in objective.all_players():
-            moved = [(name, parameter) for name, parameter in objective.parameters_of(player) if parameter.requires_grad]
+            moved = [
+                (name, parameter) for name, parameter in objective.parameters_of(player) if parameter.requires_grad
+            ]
             self.optimisers[player] = make_optimisers(moved, config)
             self._parameters[player] = [parameter for _, parameter in moved]
         self.averages = [Average(self.named, std) for std in config.ema_std]
@@ -75,7 +84,9 @@ class Trainer:
         return [optimiser for some in self.optimisers.values() for optimiser in some]
 
     def run(self, batches: Iterator[VideoBatch], hooks: Hooks, asked: StopAsked) -> str | None:
-        """Until `steps` or `minutes` are over, or a signal asked; returns why it stopped early, None where it did not."""
+        """Until `steps` or `minutes` are over, or a signal asked; returns why it stopped early, None where it did
+        not.
+        """
         sums: dict[str, torch.Tensor] = {}
         self._summed = 0
         while self.progress.step < self.config.steps:
@@ -97,7 +108,9 @@ class Trainer:
 
     @contextlib.contextmanager
     def evaluating(self, average: Average | None = None) -> Iterator[None]:
-        """No gradients, the precision of training, the objective in eval(), with an average's weights where one is given."""
+        """No gradients, the precision of training, the objective in eval(), with an average's weights where one is
+        given.
+        """
         swapped = contextlib.nullcontext() if average is None else Swapped(self.named, average.tensors)
         self.objective.eval()
         try:
@@ -120,14 +133,18 @@ class Trainer:
                 self.progress.skipped += 1
             for optimiser in self.optimisers[player]:
                 optimiser.zero_grad(set_to_none=True)
-            found |= parts | {f"{player}_grad_norm" if len(self.optimisers) > 1 else "grad_norm": norm.detach().cpu().double()}
+            found |= parts | {
+                f"{player}_grad_norm" if len(self.optimisers) > 1 else "grad_norm": norm.detach().cpu().double()
+            }
         self.progress.step += 1
         for average in self.averages:
             average.update(self.named, self.progress.step)
         return found
 
     def _backward_fitting(self, player: str, batch: VideoBatch, step: int) -> dict[str, torch.Tensor]:
-        """The step's gradients, in smaller and smaller parts until they fit; the noise belongs to samples, so the result is the same."""
+        """The step's gradients, in smaller and smaller parts until they fit; the noise belongs to samples, so the
+        result is the same.
+        """
         while True:
             micro = self.micro[batch.bucket] or len(batch)
             try:
@@ -136,7 +153,12 @@ class Trainer:
                 if not _is_out_of_memory(error):
                     raise
                 self.objective.zero_grad(set_to_none=True)
-                if self.processes.device.type != "cuda" or self.processes.world > 1 or self.config.micro_batch or micro == 1:
+                if (
+                    self.processes.device.type != "cuda"
+                    or self.processes.world > 1
+                    or self.config.micro_batch
+                    or micro == 1
+                ):
                     raise UserError(self._out_of_memory(batch, micro)) from error
                 torch.cuda.empty_cache()
                 self.micro[batch.bucket] = max(1, micro // 2)
@@ -155,7 +177,7 @@ class Trainer:
 
     def _clipped(self, parameters: list[nn.Parameter]) -> torch.Tensor:
         """The norm of all gradients before clipping."""
-        from models.train.tensors import whole
+        from clipmill.models.train.tensors import whole
 
         limit = self.config.clip_norm or float("inf")
         return whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
@@ -175,8 +197,8 @@ class Trainer:
             hooks.checkpoint()
 
     def _log(self, hooks: Hooks, sums: dict[str, torch.Tensor]) -> None:
-        # Not log_every: a resumed training may begin between two lines. A discriminator may have begun in between, too: its means are then
-        # over fewer steps than they are divided by, in that one line.
+        # Not log_every: a resumed training may begin between two lines. A discriminator may have begun in between, too:
+        # its means are then over fewer steps than they are divided by, in that one line.
         steps, self._summed = self._summed, 0
         names = sorted(sums)
         shared = [name for name in names if not name.endswith("grad_norm")]
@@ -220,7 +242,9 @@ class Trainer:
             return self.objective
         several = len(self.objective.all_players()) > 1
         on = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(self.objective, device_ids=on, broadcast_buffers=False, find_unused_parameters=several)
+        return DistributedDataParallel(
+            self.objective, device_ids=on, broadcast_buffers=False, find_unused_parameters=several
+        )
 
     @contextlib.contextmanager
     def _synchronised(self, last: bool) -> Iterator[None]:

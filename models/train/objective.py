@@ -7,19 +7,23 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from models.layers.plan import Grid
-from models.train.batch import VideoBatch
+from clipmill.models.layers.plan import Grid
+from clipmill.models.train.batch import VideoBatch
 
 
 class Losses(NamedTuple):
-    """each: float32 [B], one per sample, to be averaged over the whole step. parts: name -> float32 [B] for the log, detached."""
+    """each: float32 [B], one per sample, to be averaged over the whole step. parts: name -> float32 [B] for the log,
+    detached.
+    """
 
     each: torch.Tensor
     parts: Mapping[str, torch.Tensor]
 
 
 class Objective(nn.Module):
-    """A module whose parameters are trained, by one player or by several in turn (an autoencoder and its discriminator)."""
+    """A module whose parameters are trained, by one player or by several in turn (an autoencoder and its
+    discriminator).
+    """
 
     def players(self, step: int) -> tuple[str, ...]:
         """Who moves in this step, in order."""
@@ -47,7 +51,9 @@ class Objective(nn.Module):
 
     @abstractmethod
     def flops(self, grid: Grid) -> int:
-        """Of one training step over one video of (frames, height px, width px), without anything recomputed; 0 where unknown."""
+        """Of one training step over one video of (frames, height px, width px), without anything recomputed; 0 where
+        unknown.
+        """
 
     @abstractmethod
     def tokens(self, grid: Grid) -> int:

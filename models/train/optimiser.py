@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from curate.errors import UserError
-from models.train.config import TrainConfig
+from clipmill.curate.errors import UserError
+from clipmill.models.train.config import TrainConfig
 
 
 def make_optimisers(named: Iterable[tuple[str, nn.Parameter]], config: TrainConfig) -> list[Optimizer]:
-    """AdamW over all parameters that want gradients, or Muon (Jordan 2024) over the hidden matrices and AdamW over the rest.
+    """AdamW over all parameters that want gradients, or Muon (Jordan 2024) over the hidden matrices and AdamW over the
+    rest.
 
     Weights of one axis (norms, biases) and single numbers do not decay. Raises UserError where torch has no Muon.
     """
@@ -21,10 +22,14 @@ def make_optimisers(named: Iterable[tuple[str, nn.Parameter]], config: TrainConf
         return [_adamw(wanted, config)]
     hidden = {name for name, parameter in wanted if parameter.ndim == 2 and "blocks" in name}
     if not hasattr(torch.optim, "Muon"):
-        raise UserError(f"torch {torch.__version__} has no Muon: set train.optimiser=adamw, or install torch 2.9 or newer")
+        raise UserError(
+            f"torch {torch.__version__} has no Muon: set train.optimiser=adamw, or install torch 2.9 or newer"
+        )
     matrices = [parameter for name, parameter in wanted if name in hidden]
     if not matrices:
-        raise UserError("Muon moves the matrices of repeated blocks, and this network has none: set train.optimiser=adamw")
+        raise UserError(
+            "Muon moves the matrices of repeated blocks, and this network has none: set train.optimiser=adamw"
+        )
     muon = torch.optim.Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay)
     return [muon, _adamw([(name, parameter) for name, parameter in wanted if name not in hidden], config)]
 
@@ -39,7 +44,9 @@ def _adamw(named: list[tuple[str, nn.Parameter]], config: TrainConfig) -> AdamW:
 
 
 def rate_share(step: int, config: TrainConfig) -> float:
-    """What is multiplied with the learning rates in `step` (from 0): a linear rise over `warm_up` steps, then constant or half a cosine."""
+    """What is multiplied with the learning rates in `step` (from 0): a linear rise over `warm_up` steps, then constant
+    or half a cosine.
+    """
     rise = min(1.0, (step + 1) / config.warm_up) if config.warm_up else 1.0
     if config.decay == "constant":
         return rise

@@ -6,16 +6,17 @@ from itertools import accumulate
 
 import numpy as np
 
-from models.train.buckets import Bucket
+from clipmill.models.train.buckets import Bucket
 
 _STREAM = 2  # of randomness, beside those of the batch plan
 
 
 def packed_steps(buckets: Sequence[Bucket], batches: Sequence[int], seed: int) -> np.ndarray:
-    """int64 [steps, buckets]: the samples of each bucket in the steps of a round, which together hold `batches` of each bucket; the last
-    step is filled with more of them, so that no step is small. Buckets come at random, in proportion to what they still have; a step is
-    full when nothing that is left fits. A batch larger than the budget has a step of its own. Every round uses the same steps, in another
-    order and with other clips: so the number of steps before a round is known without making them.
+    """int64 [steps, buckets]: the samples of each bucket in the steps of a round, which together hold `batches` of each
+    bucket; the last step is filled with more of them, so that no step is small. Buckets come at random, in proportion
+    to what they still have; a step is full when nothing that is left fits. A batch larger than the budget has a step of
+    its own. Every round uses the same steps, in another order and with other clips: so the number of steps before a
+    round is known without making them.
     """
     costs = [bucket.batch * bucket.packed.tokens for bucket in buckets if bucket.packed]
     budget = min(bucket.packed.budget for bucket in buckets if bucket.packed)

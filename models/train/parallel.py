@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from curate.errors import UserError
+from clipmill.curate.errors import UserError
 
 # Long enough for the first batches of a cold file system, short enough that a lost process is noticed.
 _TIMEOUT = timedelta(minutes=20)
@@ -60,15 +60,22 @@ class Processes:
 
 
 def start(device: str) -> Processes:
-    """Join the processes that torchrun started; alone without it. device: auto, cpu or cuda. Raises UserError where there is no GPU."""
-    rank, world, local = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    """Join the processes that torchrun started; alone without it. device: auto, cpu or cuda. Raises UserError where
+    there is no GPU.
+    """
+    rank, world, local = (
+        int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device is auto, cpu or cuda, not {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no GPU here; `curate doctor` says more")
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda and local >= torch.cuda.device_count():
-        raise UserError(f"process {local} of this machine has no GPU of its own: start at most {torch.cuda.device_count()} with torchrun")
+        raise UserError(
+            f"process {local} of this machine has no GPU of its own: start at most {torch.cuda.device_count()} with"
+            " torchrun"
+        )
     chosen = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(chosen)
@@ -84,7 +91,9 @@ def stop() -> None:
 
 
 def shard(module: nn.Module, blocks: Iterable[nn.Module], bf16: bool) -> None:
-    """FSDP2, in place: parameters of each block, and of what is left, lie spread over the processes until they are needed."""
+    """FSDP2, in place: parameters of each block, and of what is left, lie spread over the processes until they are
+    needed.
+    """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32)
@@ -95,8 +104,9 @@ def shard(module: nn.Module, blocks: Iterable[nn.Module], bf16: bool) -> None:
 
 @contextlib.contextmanager
 def gathered_weights(module: nn.Module) -> Iterator[None]:
-    """For passes that do not begin at the forward of a module that `shard` spread: what lies in no block is together meanwhile, and is
-    fetched anew afterwards; blocks see to themselves. Every process must come here, and make equally many passes.
+    """For passes that do not begin at the forward of a module that `shard` spread: what lies in no block is together
+    meanwhile, and is fetched anew afterwards; blocks see to themselves. Every process must come here, and make equally
+    many passes.
     """
     from torch.distributed.fsdp import FSDPModule
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 
-from models.core.noise import SampleNoise
-from models.generate.command import conditions_of
-from models.generate.files import write_sheet
-from models.generate.sampling import Generator
-from models.generate.wishes import wishes
-from models.network import Diffusion
-from models.train.config import size_px
-from models.train.diffusion import DiffusionObjective
-from models.train.session import Session
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.generate.command import conditions_of
+from clipmill.models.generate.files import write_sheet
+from clipmill.models.generate.sampling import Generator
+from clipmill.models.generate.wishes import wishes
+from clipmill.models.network import Diffusion
+from clipmill.models.train.config import size_px
+from clipmill.models.train.diffusion import DiffusionObjective
+from clipmill.models.train.session import Session
 
 
 def preview_of(session: Session) -> Callable[[], None]:
@@ -26,7 +26,12 @@ def preview_of(session: Session) -> Callable[[], None]:
     def preview() -> None:
         trainer, config = session.trainer, session.config
         generator = Generator(
-            objective.network, objective.autoencoder, Diffusion(config), config.sample, session.processes.device, trainer.bf16
+            objective.network,
+            objective.autoencoder,
+            Diffusion(config),
+            config.sample,
+            session.processes.device,
+            trainer.bf16,
         )
         height, width = size_px(config.data.sizes[0])
         grid = objective.autoencoder.latent_grid((max(config.data.frames), height, width))

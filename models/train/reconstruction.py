@@ -1,24 +1,24 @@
-"""Autoencoder training: the two players of `models.autoencoders.objective`, as the loop knows objectives."""
+"""Autoencoder training: the two players of `clipmill.models.autoencoders.objective`, as the loop knows objectives."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import nn
 
-from curate.config import build
-from models.autoencoders.base import VideoAutoencoder
-from models.autoencoders.flops import reconstruction_flops
-from models.autoencoders.frame import FrameAutoencoder
-from models.autoencoders.named import autoencoder_named
-from models.autoencoders.objective import DISCRIMINATOR, AutoencoderLossConfig, AutoencoderObjective
-from models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
-from models.config import ModelConfig
-from models.core.noise import SampleNoise
-from models.frozen import weights_file
-from models.layers.plan import Grid
-from models.train.batch import VideoBatch
-from models.train.diffusion import as_floats
-from models.train.objective import Losses, Objective
+from clipmill.curate.config import build
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.flops import reconstruction_flops
+from clipmill.models.autoencoders.frame import FrameAutoencoder
+from clipmill.models.autoencoders.named import autoencoder_named
+from clipmill.models.autoencoders.objective import DISCRIMINATOR, AutoencoderLossConfig, AutoencoderObjective
+from clipmill.models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
+from clipmill.models.config import ModelConfig
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.frozen import weights_file
+from clipmill.models.layers.plan import Grid
+from clipmill.models.train.batch import VideoBatch
+from clipmill.models.train.diffusion import as_floats
+from clipmill.models.train.objective import Losses, Objective
 
 
 class ReconstructionObjective(Objective):
@@ -77,8 +77,8 @@ class ReconstructionObjective(Objective):
 
 
 def first_autoencoder(config: ModelConfig) -> VideoAutoencoder:
-    """What a training begins with: the file `autoencoder.weights`, to go on with; else weights that depend on `train.seed` alone. An image
-    autoencoder of which only the decoder's layers along time are to be trained gets them.
+    """What a training begins with: the file `autoencoder.weights`, to go on with; else weights that depend on
+    `train.seed` alone. An image autoencoder of which only the decoder's layers along time are to be trained gets them.
     """
     chosen = config.autoencoder
     with torch.random.fork_rng(devices=[]):

@@ -11,15 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from evaluate.weights import sha256
-from models.config import ModelConfig
-from models.train.batch_plan import BatchPlan
-from models.train.buckets import Buckets
+from clipmill.evaluate.weights import sha256
+from clipmill.models.config import ModelConfig
+from clipmill.models.train.batch_plan import BatchPlan
+from clipmill.models.train.buckets import Buckets
 
 CARD_VERSION = 1
 
 
-def run_card(config: ModelConfig, run: Path, buckets: Buckets, weights_sha256: str, perceptual: str | None = None) -> dict[str, Any]:
+def run_card(
+    config: ModelConfig, run: Path, buckets: Buckets, weights_sha256: str, perceptual: str | None = None
+) -> dict[str, Any]:
     """Plain values for card.json."""
     shards = sorted(set(buckets.table["shard"]))
     return {
@@ -39,14 +41,18 @@ def run_card(config: ModelConfig, run: Path, buckets: Buckets, weights_sha256: s
 
 
 def clips_sha256(buckets: Buckets) -> str:
-    """Of what is trained on: clips, the bytes of their videos, and their buckets. A resumed training must find the same."""
+    """Of what is trained on: clips, the bytes of their videos, and their buckets. A resumed training must find the
+    same.
+    """
     table = buckets.table
     lines = [f"{b}:{table['clip_id'].iat[row]}:{table['sha256'].iat[row]}" for b in buckets.buckets for row in b.rows]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def seen_clips(buckets: Buckets, plan: BatchPlan, step: int) -> pa.Table:
-    """clip_id, video_id, bucket and how often the first `step` steps drew each clip: which clips a checkpoint has seen is a query."""
+    """clip_id, video_id, bucket and how often the first `step` steps drew each clip: which clips a checkpoint has seen
+    is a query.
+    """
     rows = []
     for number, bucket in enumerate(buckets.buckets):
         counts = plan.times_drawn(number, step)
@@ -101,11 +107,17 @@ def _git_revision() -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()
 
 
 def _shard_hashes(run: Path, names: list[str]) -> dict[str, str | None]:
     """As shards.parquet has them; None for a shard that it does not know."""
     path = run / "shards.parquet"
-    known = {r["shard"]: r["sha256"] for r in pq.read_table(path, columns=["shard", "sha256"]).to_pylist()} if path.is_file() else {}
+    known = (
+        {r["shard"]: r["sha256"] for r in pq.read_table(path, columns=["shard", "sha256"]).to_pylist()}
+        if path.is_file()
+        else {}
+    )
     return {name: known.get(name) for name in names}

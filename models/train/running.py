@@ -3,19 +3,22 @@
 import shlex
 from typing import Any
 
-from curate.log import Progress, progress, say
-from models.generate.wishes import MOST_ROWS, TRAINED_ON, write_trained_on
-from models.train.loop import Hooks
-from models.train.preview import preview_of
-from models.train.session import Session, start_folder
-from models.train.validation import Validation, validation_of
-from models.train.windows import Window
+from clipmill.curate.log import Progress, progress, say
+from clipmill.models.generate.wishes import MOST_ROWS, TRAINED_ON, write_trained_on
+from clipmill.models.train.loop import Hooks
+from clipmill.models.train.preview import preview_of
+from clipmill.models.train.session import Session, start_folder
+from clipmill.models.train.validation import Validation, validation_of
+from clipmill.models.train.windows import Window
 
 
 def run_session(session: Session) -> None:
     """Trains, saves, and says how it ended. Raises UserError, one line."""
     first, config = session.processes.first, session.config
-    session.card |= {"parameters": sum(p.numel() for _, p in session.trainer.named), "fps": session.buckets.buckets[0].fps}
+    session.card |= {
+        "parameters": sum(p.numel() for _, p in session.trainer.named),
+        "fps": session.buckets.buckets[0].fps,
+    }
     start_folder(session)
     resumed = session.restore()
     validation, preview = validation_of(session), preview_of(session)
@@ -40,7 +43,10 @@ def _hooks(session: Session, bar: Progress, validation: Validation | str, previe
         row = {"step": done.step, "seconds": done.seconds, "skipped": done.skipped, "failed_clips": len(done.failed)}
         session.telemetry.event(row | figures)
         if session.processes.first:
-            bar.advance(done.step - shown["step"], f"loss {figures.get('loss', float('nan')):.4f}, {figures['clips_per_s']:.1f} clips/s")
+            bar.advance(
+                done.step - shown["step"],
+                f"loss {figures.get('loss', float('nan')):.4f}, {figures['clips_per_s']:.1f} clips/s",
+            )
             shown["step"] = done.step
 
     def validate() -> None:
@@ -64,7 +70,9 @@ def _announce(session: Session, resumed: bool, validation: Validation | str) -> 
 
 
 def _write_conditions(session: Session) -> None:
-    """What the first clips are conditioned on, for samples without wishes of their own. Captions as the first epoch chooses them."""
+    """What the first clips are conditioned on, for samples without wishes of their own. Captions as the first epoch
+    chooses them.
+    """
     path = session.out / TRAINED_ON
     if path.exists():
         return

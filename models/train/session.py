@@ -8,31 +8,31 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from curate.errors import UserError
-from models.autoencoders.base import VideoAutoencoder
-from models.autoencoders.pixels import Pixels
-from models.autoencoders.saving import save_autoencoder, weights_sha256
-from models.conditioning.classes import class_names_of
-from models.config import ModelConfig, from_dict
-from models.frozen import FILE, autoencoder_of
-from models.network import seeded_network
-from models.train import checkpoint
-from models.train.batch import VideoBatch
-from models.train.batch_plan import BatchPlan
-from models.train.buckets import Buckets, make_buckets
-from models.train.diffusion import DiffusionObjective
-from models.train.export_autoencoder import export_autoencoder
-from models.train.fitting import first_windows, fit_to
-from models.train.latents import LatentCache, cache_key
-from models.train.loader import Facts, Loader, WindowSource, check_shares
-from models.train.loop import Trainer
-from models.train.objective import Objective
-from models.train.parallel import Processes
-from models.train.run_card import run_card, seen_clips, write_seen
-from models.train.signals import StopAsked
-from models.train.telemetry import Telemetry
-from models.train.tensors import all_whole, optimiser_tensors, put_all, put_optimiser_tensors
-from models.train.windows import Windows
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.pixels import Pixels
+from clipmill.models.autoencoders.saving import save_autoencoder, weights_sha256
+from clipmill.models.conditioning.classes import class_names_of
+from clipmill.models.config import ModelConfig, from_dict
+from clipmill.models.frozen import FILE, autoencoder_of
+from clipmill.models.network import seeded_network
+from clipmill.models.train import checkpoint
+from clipmill.models.train.batch import VideoBatch
+from clipmill.models.train.batch_plan import BatchPlan
+from clipmill.models.train.buckets import Buckets, make_buckets
+from clipmill.models.train.diffusion import DiffusionObjective
+from clipmill.models.train.export_autoencoder import export_autoencoder
+from clipmill.models.train.fitting import first_windows, fit_to
+from clipmill.models.train.latents import LatentCache, cache_key
+from clipmill.models.train.loader import Facts, Loader, WindowSource, check_shares
+from clipmill.models.train.loop import Trainer
+from clipmill.models.train.objective import Objective
+from clipmill.models.train.parallel import Processes
+from clipmill.models.train.run_card import run_card, seen_clips, write_seen
+from clipmill.models.train.signals import StopAsked
+from clipmill.models.train.telemetry import Telemetry
+from clipmill.models.train.tensors import all_whole, optimiser_tensors, put_all, put_optimiser_tensors
+from clipmill.models.train.windows import Windows
 
 
 @dataclass
@@ -86,10 +86,14 @@ class Session:
             if self.processes.first:
                 folder = self.out / "snapshots"
                 folder.mkdir(exist_ok=True)
-                checkpoint.save_tensors(folder / f"{self.trainer.progress.step:08d}-{average.std:.3f}.safetensors", tensors)
+                checkpoint.save_tensors(
+                    folder / f"{self.trainer.progress.step:08d}-{average.std:.3f}.safetensors", tensors
+                )
 
     def restore(self) -> bool:
-        """Go on from the last checkpoint; False where there is none. Raises UserError where the data are no longer the same."""
+        """Go on from the last checkpoint; False where there is none. Raises UserError where the data are no longer the
+        same.
+        """
         steps = checkpoint.saved_steps(self.out)
         if not steps:
             return False
@@ -97,11 +101,14 @@ class Session:
         state = checkpoint.read_json(folder / checkpoint.STATE)
         if state["clips_sha256"] != self.card["clips_sha256"]:
             raise UserError(
-                f"{self.run} no longer holds the clips that {self.out} was trained on: choose another --out, or restore the run"
+                f"{self.run} no longer holds the clips that {self.out} was trained on: choose another --out, or restore"
+                " the run"
             )
         trainer, what = self.trainer, str(folder)
         put_all(dict(trainer.named), checkpoint.load_tensors(folder / checkpoint.WEIGHTS), what)
-        put_optimiser_tensors(trainer.all_optimisers(), trainer.named, checkpoint.load_tensors(folder / checkpoint.OPTIMISER))
+        put_optimiser_tensors(
+            trainer.all_optimisers(), trainer.named, checkpoint.load_tensors(folder / checkpoint.OPTIMISER)
+        )
         for average in trainer.averages:
             put_all(average.tensors, checkpoint.load_tensors(folder / checkpoint.average_file(average.std)), what)
         for name in ("step", "seconds", "skipped", "failed"):
@@ -110,8 +117,12 @@ class Session:
         return True
 
 
-def open_session(run: Path, config: ModelConfig, out: Path, processes: Processes, cache: Path | None, asked: StopAsked) -> Session:
-    """Everything is checked before anything is written. Raises UserError, one line, and StoppedEarly where a signal asked meanwhile."""
+def open_session(
+    run: Path, config: ModelConfig, out: Path, processes: Processes, cache: Path | None, asked: StopAsked
+) -> Session:
+    """Everything is checked before anything is written. Raises UserError, one line, and StoppedEarly where a signal
+    asked meanwhile.
+    """
     manifest = read_manifest(run)
     autoencoder, objective, config = _objective(config, manifest, processes)
     tokens_of = objective.tokens
@@ -133,7 +144,21 @@ def open_session(run: Path, config: ModelConfig, out: Path, processes: Processes
     source = _source(windows, autoencoder, config, sha256, cache or out / "latents", processes, asked)
     loader = Loader(source, buckets.table, buckets.buckets, plan, facts, config.data.images_per_clip)
     return Session(
-        run, out, config, processes, buckets, plan, loader, windows, source, objective, autoencoder, telemetry, trainer, card, asked
+        run,
+        out,
+        config,
+        processes,
+        buckets,
+        plan,
+        loader,
+        windows,
+        source,
+        objective,
+        autoencoder,
+        telemetry,
+        trainer,
+        card,
+        asked,
     )
 
 
@@ -152,17 +177,22 @@ def read_manifest(run: Path) -> pd.DataFrame:
         raise UserError(f"{run} has no exported clips: run `curate export {run}`")
     lost = sorted({name for name in table["shard"].dropna() if not (run / "shards" / name).is_file()})
     if lost:
-        raise UserError(f"{run / 'shards'} does not hold {lost[0]} ({len(lost)} shards missing): bring it back, or `curate export` again")
+        raise UserError(
+            f"{run / 'shards'} does not hold {lost[0]} ({len(lost)} shards missing): bring it back, or `curate export`"
+            " again"
+        )
     return table
 
 
-def _objective(config: ModelConfig, manifest: pd.DataFrame, processes: Processes) -> tuple[VideoAutoencoder | None, Objective, ModelConfig]:
+def _objective(
+    config: ModelConfig, manifest: pd.DataFrame, processes: Processes
+) -> tuple[VideoAutoencoder | None, Objective, ModelConfig]:
     if config.trains == "autoencoder":
         if config.data.cache != "none":
             raise UserError("an autoencoder is trained on pixels: set data.cache=none")
         if config.data.packed:
             raise UserError("an autoencoder takes videos of one shape at a time: set data.packed=false")
-        from models.train.reconstruction import ReconstructionObjective
+        from clipmill.models.train.reconstruction import ReconstructionObjective
 
         return None, ReconstructionObjective(config, processes.device), config
     classes = config.conditioning.classes
@@ -170,7 +200,11 @@ def _objective(config: ModelConfig, manifest: pd.DataFrame, processes: Processes
         named = replace(classes, names=class_names_of(manifest, classes.column))
         config = replace(config, conditioning=replace(config.conditioning, classes=named))
     autoencoder = autoencoder_of(config.autoencoder, processes.device)
-    return autoencoder, DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, processes.device), config
+    return (
+        autoencoder,
+        DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, processes.device),
+        config,
+    )
 
 
 def _source(
@@ -185,11 +219,13 @@ def _source(
     if config.data.cache == "none" or autoencoder is None:
         asked.leave_early(processes)
         return windows
-    from curate.log import progress
+    from clipmill.curate.log import progress
 
     latents = LatentCache(cache / cache_key(sha256, config.data, config.train.seed), windows)
     with progress("encoding", 1, "windows") as bar:
-        latents.fill(autoencoder, processes.device, processes, lambda done, of: bar.advance(0, f"{done} of {of}"), asked)
+        latents.fill(
+            autoencoder, processes.device, processes, lambda done, of: bar.advance(0, f"{done} of {of}"), asked
+        )
     asked.leave_early(processes, lambda: f"{latents.progress()} windows are encoded and kept in {cache}")
     return latents
 
@@ -202,17 +238,21 @@ def _check_out(out: Path, card: dict[str, Any]) -> None:
         if out.is_dir() and {p.name for p in out.iterdir()} <= {"latents"}:
             return
         raise UserError(f"{out} exists and is no checkpoint of `models train`: choose another --out")
-    # Through the dataclasses: a setting that is newer than the checkpoint has its default there, which keeps what was done before.
+    # Through the dataclasses: a setting that is newer than the checkpoint has its default there, which keeps what was
+    # done before.
     before = from_dict(checkpoint.read_json(out / "card.json")["config"]).as_dict()
     changed = _changed(_fixed(before), _fixed(card["config"]))
     if changed:
-        raise UserError(f"{out} was trained with another {changed[0]}: go on with the same settings, or choose another --out")
+        raise UserError(
+            f"{out} was trained with another {changed[0]}: go on with the same settings, or choose another --out"
+        )
 
 
 # What may change when a training goes on: how long, how fast, and what is written.
 _FREE = {
-    "train": {"steps", "minutes", "log_every", "checkpoint_every", "keep", "snapshots", "validate_every", "validation_clips",
-              "validation_bins", "preview_every", "preview_clips", "micro_batch", "compile", "recompute", "parallel"},
+    "train": {"steps", "minutes", "log_every", "checkpoint_every", "keep", "snapshots", "validate_every",
+              "validation_clips", "validation_bins", "preview_every", "preview_clips", "micro_batch",
+              "compile", "recompute", "parallel"},
     "data": {"workers", "cache"},
 }  # fmt: skip
 
@@ -229,7 +269,11 @@ def _changed(before: Any, now: Any, where: str = "") -> list[str]:
     """Dotted names of what differs, as JSON would store it."""
     if isinstance(before, dict) and isinstance(now, dict):
         names = sorted(set(before) | set(now))
-        return [found for name in names for found in _changed(before.get(name), now.get(name), f"{where}.{name}".lstrip("."))]
+        return [
+            found
+            for name in names
+            for found in _changed(before.get(name), now.get(name), f"{where}.{name}".lstrip("."))
+        ]
     listed = [list(v) if isinstance(v, tuple) else v for v in (before, now)]
     return [] if _plain(listed[0]) == _plain(listed[1]) else [where]
 

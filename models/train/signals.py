@@ -6,7 +6,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.train.parallel import Processes
+    from clipmill.models.train.parallel import Processes
 
 ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
@@ -37,13 +37,17 @@ class StopAsked:
             return self.name
         return (self.name or "a signal to another process") if processes.any(self.name is not None) else None
 
-    def leave_early(self, processes: "Processes", kept: Callable[[], str] = lambda: "there is nothing new to keep") -> None:
-        """Between two parts of what comes before the first step. kept: says what there is of it. Raises StoppedEarly in all processes
-        alike; every process must ask.
+    def leave_early(
+        self, processes: "Processes", kept: Callable[[], str] = lambda: "there is nothing new to keep"
+    ) -> None:
+        """Between two parts of what comes before the first step. kept: says what there is of it. Raises StoppedEarly in
+        all processes alike; every process must ask.
         """
         name = self.told(processes)
         if name:
-            raise StoppedEarly(f"stopped before the first step of this command ({name}); {kept()}; the same command goes on")
+            raise StoppedEarly(
+                f"stopped before the first step of this command ({name}); {kept()}; the same command goes on"
+            )
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.name is not None:

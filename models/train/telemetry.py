@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 
-from models.train.checkpoint import replace_text
+from clipmill.models.train.checkpoint import replace_text
 
 # Dense bf16 peak, floating point operations per second, as the vendor states it.
 _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12, "4090": 165e12}
 
 
 class Telemetry:
-    """Sums over the steps since the last line. Only time inside `training()` counts: checkpoints, validation and previews do not."""
+    """Sums over the steps since the last line. Only time inside `training()` counts: checkpoints, validation and
+    previews do not.
+    """
 
     def __init__(self, path: Path, device: torch.device, write: bool) -> None:
         self._path, self._device, self._write = path, device, write

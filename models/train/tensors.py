@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from models.train.checkpoint import fitting
+from clipmill.models.train.checkpoint import fitting
 
 Named = Sequence[tuple[str, nn.Parameter]]
 _OF = "|"
@@ -50,7 +50,9 @@ def optimiser_tensors(optimisers: Iterable[Optimizer], named: Named) -> dict[str
     for optimiser in optimisers:
         for parameter, state in optimiser.state.items():
             for key, value in state.items():
-                found[f"{names[id(parameter)]}{_OF}{key}"] = whole(value) if isinstance(value, torch.Tensor) else torch.tensor(value)
+                found[f"{names[id(parameter)]}{_OF}{key}"] = (
+                    whole(value) if isinstance(value, torch.Tensor) else torch.tensor(value)
+                )
     return found
 
 

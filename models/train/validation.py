@@ -1,16 +1,18 @@
-"""Validation loss: the same clips, windows, noise and noise levels every time, for the weights and for their average."""
+"""Validation loss: the same clips, windows, noise and noise levels every time, for the weights and for their
+average.
+"""
 
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from curate.errors import UserError
-from models.train.batch_plan import Draw
-from models.train.buckets import make_buckets
-from models.train.loader import Loader
-from models.train.session import Session, read_manifest
-from models.train.windows import Windows
+from clipmill.curate.errors import UserError
+from clipmill.models.train.batch_plan import Draw
+from clipmill.models.train.buckets import make_buckets
+from clipmill.models.train.loader import Loader
+from clipmill.models.train.session import Session, read_manifest
+from clipmill.models.train.windows import Windows
 
 
 class Validation:
@@ -23,12 +25,16 @@ class Validation:
         found = make_buckets(read_manifest(session.run), config.validation_query, data, session.objective.tokens)
         self._session, self._buckets = session, found
         windows = Windows(session.run, found.table, found.buckets, data, session.config.train.seed)
-        self._loader = Loader(windows, found.table, found.buckets, session.plan, session.loader.facts, data.images_per_clip)
+        self._loader = Loader(
+            windows, found.table, found.buckets, session.plan, session.loader.facts, data.images_per_clip
+        )
         self._windows = windows
         self._draws = self._chosen(session.config.train.validation_clips)
 
     def measure(self) -> dict[str, Any]:
-        """Mean losses, and per bin of noise levels from quiet to noisy. Every process does its share and has the whole result."""
+        """Mean losses, and per bin of noise levels from quiet to noisy. Every process does its share and has the whole
+        result.
+        """
         trainer = self._session.trainer
         with trainer.evaluating():
             found = self._losses("validation")
@@ -44,8 +50,8 @@ class Validation:
         return [replace(draw, index=index) for index, draw in enumerate(turns[:count])]
 
     def _even(self) -> list[tuple[Draw, int]]:
-        """Draws with 1, and with 0 as many more as give every process the same number: weights that are spread over processes come together
-        for a pass of all of them, so one pass less in one of them would never end.
+        """Draws with 1, and with 0 as many more as give every process the same number: weights that are spread over
+        processes come together for a pass of all of them, so one pass less in one of them would never end.
         """
         more = -len(self._draws) % self._session.processes.world
         return [(draw, 1) for draw in self._draws] + [(self._draws[-1], 0)] * more

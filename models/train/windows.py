@@ -1,4 +1,6 @@
-"""One window of one exported clip, read, decoded and brought to its bucket's size: the only place where training touches pixels."""
+"""One window of one exported clip, read, decoded and brought to its bucket's size: the only place where training
+touches pixels.
+"""
 
 import hashlib
 from collections import OrderedDict
@@ -12,22 +14,22 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from curate.cover import covered
-from curate.dataset import ClipDataset, decode_window, pick_caption
-from curate.errors import DecodeError, UserError
-from models.autoencoders.contract import Posterior
-from models.train.batch_plan import Draw
-from models.train.buckets import Bucket
-from models.train.config import DataConfig
+from clipmill.curate.cover import covered
+from clipmill.curate.dataset import ClipDataset, decode_window, pick_caption
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.train.batch_plan import Draw
+from clipmill.models.train.buckets import Bucket
+from clipmill.models.train.config import DataConfig
 
 _KEPT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Window:
-    """video: uint8 [T + K, 3, H, W] RGB, the last K single frames of other clips (`data.images_per_clip`); or, encoded before, latents:
-    float [t, C, h, w]. row: of its clip in the table; number: which of the clip's windows. failed: clips that did not decode and in whose
-    place this one came, with the reason each.
+    """video: uint8 [T + K, 3, H, W] RGB, the last K single frames of other clips (`data.images_per_clip`); or, encoded
+    before, latents: float [t, C, h, w]. row: of its clip in the table; number: which of the clip's windows. failed:
+    clips that did not decode and in whose place this one came, with the reason each.
     """
 
     row: int
@@ -41,11 +43,14 @@ class Window:
 
 
 class Windows(Dataset[Window]):
-    """Item `draw` is a window, the same whatever process reads it: place and mirroring follow (seed, clip id, window number), the caption
-    (seed, clip id, epoch). A clip that does not decode is replaced by the next one of its bucket and named.
+    """Item `draw` is a window, the same whatever process reads it: place and mirroring follow (seed, clip id, window
+    number), the caption (seed, clip id, epoch). A clip that does not decode is replaced by the next one of its bucket
+    and named.
     """
 
-    def __init__(self, run: Path, table: pd.DataFrame, buckets: Sequence[Bucket], config: DataConfig, seed: int) -> None:
+    def __init__(
+        self, run: Path, table: pd.DataFrame, buckets: Sequence[Bucket], config: DataConfig, seed: int
+    ) -> None:
         self.buckets, self.config, self.seed = tuple(buckets), config, seed
         self.clips = ClipDataset(run, table=table, seed=seed)
         self.places = [{row: place for place, row in enumerate(bucket.rows)} for bucket in self.buckets]
@@ -86,7 +91,9 @@ class Windows(Dataset[Window]):
         return Window(row, pictures, None, clip_id, number, caption, fps, failed)
 
     def _window(self, row: int, bucket: Bucket, rng: np.random.Generator) -> tuple[torch.Tensor, float]:
-        """uint8 [T, 3, H, W] and its frames per second. Where a clip has several windows it is decoded once for all of them."""
+        """uint8 [T, 3, H, W] and its frames per second. Where a clip has several windows it is decoded once for all of
+        them.
+        """
         stride = 1 if bucket.images else self.config.stride
         if self.config.windows is None:
             video, fps, _ = decode_window(self.clips.read(row), bucket.frames, stride, rng)
@@ -112,7 +119,9 @@ class Windows(Dataset[Window]):
 
 
 class _WholeClips:
-    """Decoded clips at their bucket's size, the least recently used forgotten first. Never crosses to another process."""
+    """Decoded clips at their bucket's size, the least recently used forgotten first. Never crosses to another
+    process.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[int, tuple[int, int]], tuple[torch.Tensor, float]] = OrderedDict()

@@ -4,8 +4,8 @@ import unicodedata
 
 import torch
 
-from models.conditioning.text.encoder import TextEncoder
-from models.conditioning.text.hashed import hashed_tokens
+from clipmill.models.conditioning.text.encoder import TextEncoder
+from clipmill.models.conditioning.text.hashed import hashed_tokens
 
 
 class Characters(TextEncoder):

@@ -28,8 +28,8 @@ class TextEncoder(ABC):
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens float32 [B, N, D] on the CPU, and mask bool [B, N], False for padding, whose tokens are zero. An empty caption is padding
-        throughout.
+        """Tokens float32 [B, N, D] on the CPU, and mask bool [B, N], False for padding, whose tokens are zero. An empty
+        caption is padding throughout.
         """
         features = torch.zeros(len(texts), self.tokens, self.dim)
         mask = torch.zeros(len(texts), self.tokens, dtype=torch.bool)

@@ -5,16 +5,16 @@ import unicodedata
 
 import torch
 
-from models.conditioning.text.encoder import TextEncoder
-from models.conditioning.text.hashed import hashed_tokens
+from clipmill.models.conditioning.text.encoder import TextEncoder
+from clipmill.models.conditioning.text.hashed import hashed_tokens
 
 # A run of letters and digits, or a sign of its own.
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class HashWords(TextEncoder):
-    """A token per word, in any case and width, and per punctuation mark. It knows no likeness between words: a model learns each by itself.
-    Scripts without spaces are better served by characters.
+    """A token per word, in any case and width, and per punctuation mark. It knows no likeness between words: a model
+    learns each by itself. Scripts without spaces are better served by characters.
     """
 
     @property

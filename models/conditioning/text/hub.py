@@ -4,24 +4,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
-from curate.log import say
-from curate.weights import reach
+from clipmill.curate.errors import UserError
+from clipmill.curate.log import say
+from clipmill.curate.weights import reach
 
 _ANSWER_S = 1.0
 
 
 def model_folder(model: str, patterns: Sequence[str], setting: str) -> Path:
-    """The folder with `config.json` of a model: `model` itself, the local Hugging Face cache, or a download of the files that match
-    `patterns` into it. setting: what a user sets to name a folder. Raises UserError, within two seconds where the hub does not answer.
+    """The folder with `config.json` of a model: `model` itself, the local Hugging Face cache, or a download of the
+    files that match `patterns` into it. setting: what a user sets to name a folder. Raises UserError, within two
+    seconds where the hub does not answer.
     """
     if not model:
-        raise UserError(f"set {setting} to a folder with config.json, weights and tokenizer, or to a model's name on the Hugging Face hub")
+        raise UserError(
+            f"set {setting} to a folder with config.json, weights and tokenizer, or to a model's name on the Hugging"
+            " Face hub"
+        )
     folder = Path(model).expanduser()
     if (folder / "config.json").is_file():
         return folder
     if folder.is_dir():
-        raise UserError(f"{folder} holds no config.json: {setting} is a folder as save_pretrained writes it, tokenizer and all")
+        raise UserError(
+            f"{folder} holds no config.json: {setting} is a folder as save_pretrained writes it, tokenizer and all"
+        )
     return cached_folder(model, "config.json") or downloaded_folder(model, "config.json", patterns, setting)
 
 
@@ -36,7 +42,9 @@ def cached_folder(repository: str, file: str) -> Path | None:
 
 
 def downloaded_folder(repository: str, file: str, patterns: Sequence[str], setting: str) -> Path:
-    """A download into the cache, if the hub has `file` and says so at once. Raises UserError, one line, with what to do without it."""
+    """A download into the cache, if the hub has `file` and says so at once. Raises UserError, one line, with what to do
+    without it.
+    """
     if not offers(repository, file):
         raise UserError(
             f"there is no {repository} on this machine and the hub does not offer it: on one with a connection run "
@@ -46,11 +54,15 @@ def downloaded_folder(repository: str, file: str, patterns: Sequence[str], setti
     try:
         return Path(_hub().snapshot_download(repository, allow_patterns=list(patterns)))
     except (OSError, ValueError) as error:
-        raise UserError(f"the download of {repository} failed, start again or set {setting} to a folder: {_short(error)}") from error
+        raise UserError(
+            f"the download of {repository} failed, start again or set {setting} to a folder: {_short(error)}"
+        ) from error
 
 
 def offers(repository: str, file: str) -> bool:
-    """Whether the hub has `file` of a repository for anyone and says so at once; False, too, where the user switched downloads off."""
+    """Whether the hub has `file` of a repository for anyone and says so at once; False, too, where the user switched
+    downloads off.
+    """
     try:
         url = _hub().hf_hub_url(repository, file)
     except ValueError:

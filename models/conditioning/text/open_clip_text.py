@@ -5,32 +5,33 @@ from typing import Any
 
 import torch
 
-from curate.clip_model import load_network, published
-from curate.errors import UserError
-from evaluate import weights as weight_files
-from evaluate.features.clip import in_hub_cache
-from models.conditioning.text.hub import downloaded_folder, reachable
-from models.conditioning.text.weighted import WeightedEncoder
+from clipmill.curate.clip_model import load_network, published
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import weights as weight_files
+from clipmill.evaluate.features.clip import in_hub_cache
+from clipmill.models.conditioning.text.hub import downloaded_folder, reachable
+from clipmill.models.conditioning.text.weighted import WeightedEncoder
 
 _SETTING = "conditioning.text.pretrained"
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 class OpenClipText(WeightedEncoder):
-    """The last layer of CLIP's text transformer, normed, before it is pooled (Radford et al. 2021, arXiv 2103.00020): a token for the
-    start, for each piece of a word and for the end; padding after the end is masked.
+    """The last layer of CLIP's text transformer, normed, before it is pooled (Radford et al. 2021, arXiv 2103.00020): a
+    token for the start, for each piece of a word and for the end; padding after the end is masked.
     """
 
     def __init__(self, model: str, pretrained: str, tokens: int) -> None:
-        """model: as open_clip names architectures. pretrained: a file of weights, or their name in open_clip. Weights are read at the first
-        caption. Raises UserError where they are missing, or for a text tower of another kind.
+        """model: as open_clip names architectures. pretrained: a file of weights, or their name in open_clip. Weights
+        are read at the first caption. Raises UserError where they are missing, or for a text tower of another kind.
         """
         self._model, self._pretrained = model, pretrained
         self._file = _weight_file(model, pretrained)
         width, self._context = _sizes(model)
         if tokens > self._context:
             raise UserError(
-                f"CLIP {model} has places for {self._context} tokens: set conditioning.text.tokens to at most that, not {tokens}"
+                f"CLIP {model} has places for {self._context} tokens: set conditioning.text.tokens to at most that, not"
+                f" {tokens}"
             )
         super().__init__(tokens, width)
 
@@ -63,9 +64,14 @@ class OpenClipText(WeightedEncoder):
 
 
 def _weight_file(model: str, pretrained: str) -> Path:
-    """On this machine, else downloaded. Importing open_clip takes seconds, so the hub is asked for only where one answers."""
+    """On this machine, else downloaded. Importing open_clip takes seconds, so the hub is asked for only where one
+    answers.
+    """
     if not model or not pretrained:
-        raise UserError(f"set conditioning.text.model to an architecture of open_clip and {_SETTING} to a file of weights or their name")
+        raise UserError(
+            f"set conditioning.text.model to an architecture of open_clip and {_SETTING} to a file of weights or their"
+            " name"
+        )
     named = Path(pretrained).expanduser()
     stored = [weight_files.folder() / f"{model}-{pretrained}{ending}" for ending in (".safetensors", ".pt")]
     for file in (named, *(named / name for name in _HUB_FILES), *stored):
@@ -78,8 +84,9 @@ def _downloaded(model: str, pretrained: str) -> Path:
     repository = published(model, pretrained).get("hf_hub", "").rstrip("/") if reachable() else ""
     if not repository:
         raise UserError(
-            f"there are no weights {pretrained!r} for CLIP {model} here, and no hub that offers them: set {_SETTING} to a file, or put "
-            f"{model}-{pretrained}.safetensors into {weight_files.folder()} (or set {weight_files.FOLDER_VARIABLE})"
+            f"there are no weights {pretrained!r} for CLIP {model} here, and no hub that offers them: set {_SETTING} to"
+            f" a file, or put {model}-{pretrained}.safetensors into {weight_files.folder()} (or set"
+            f" {weight_files.FOLDER_VARIABLE})"
         )
     folder = downloaded_folder(repository, "open_clip_config.json", _HUB_FILES, _SETTING)
     files = [folder / name for name in _HUB_FILES if (folder / name).is_file()]
@@ -98,5 +105,7 @@ def _sizes(model: str) -> tuple[int, int]:
     others = ("hf_model_name", "hf_tokenizer_name", "embed_cls", "no_causal_mask")
     plain = not any(text.get(key) for key in others) and text.get("pool_type", "argmax") == "argmax"
     if not plain or not isinstance(text.get("width"), int):
-        raise UserError(f"the text tower of {model} is not CLIP's own: set conditioning.text.model to another, such as ViT-H-14")
+        raise UserError(
+            f"the text tower of {model} is not CLIP's own: set conditioning.text.model to another, such as ViT-H-14"
+        )
     return int(text["width"]), int(text.get("context_length", 77))

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from curate.errors import UserError
-from evaluate import weights as weight_files
-from models.conditioning.text.hub import model_folder
-from models.conditioning.text.weighted import WeightedEncoder
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import weights as weight_files
+from clipmill.models.conditioning.text.hub import model_folder
+from clipmill.models.conditioning.text.weighted import WeightedEncoder
 
 _SETTING = "conditioning.text.model"
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -19,11 +19,13 @@ _FILES = ("*.json", "*.model", *_WEIGHTS)
 
 
 class T5(WeightedEncoder):
-    """The last layer of a T5 encoder (Raffel et al. 2020, arXiv 1910.10683), a token per piece of a word and one for the end."""
+    """The last layer of a T5 encoder (Raffel et al. 2020, arXiv 1910.10683), a token per piece of a word and one for
+    the end.
+    """
 
     def __init__(self, model: str, tokens: int) -> None:
-        """model: a folder written by `save_pretrained`, or a name on the hub. Weights are read at the first caption. Raises UserError where
-        it is missing or is another network.
+        """model: a folder written by `save_pretrained`, or a name on the hub. Weights are read at the first caption.
+        Raises UserError where it is missing or is another network.
         """
         self._folder = model_folder(model, _FILES, _SETTING)
         super().__init__(tokens, _width(self._folder))
@@ -31,11 +33,16 @@ class T5(WeightedEncoder):
     @property
     def name(self) -> str:
         """With the checksum of the weights, which takes a while for large ones."""
-        return f"T5, {self.tokens} x {self.dim}, sha256 {' '.join(weight_files.sha256(file) for file in weights_of(self._folder))}"
+        return (
+            f"T5, {self.tokens} x {self.dim}, sha256"
+            f" {' '.join(weight_files.sha256(file) for file in weights_of(self._folder))}"
+        )
 
     def encode_some(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         tokenizer, network = self.parts
-        pieces = tokenizer(texts, max_length=self.tokens, padding="max_length", truncation=True, return_tensors="pt").to(self.device)
+        pieces = tokenizer(
+            texts, max_length=self.tokens, padding="max_length", truncation=True, return_tensors="pt"
+        ).to(self.device)
         found = network(input_ids=pieces["input_ids"], attention_mask=pieces["attention_mask"])
         return found.last_hidden_state, pieces["attention_mask"].bool()
 
@@ -57,7 +64,9 @@ def _width(folder: Path) -> int:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {folder / 'config.json'}: {error}") from error
     if "t5" not in str(config.get("model_type")) or not isinstance(config.get("d_model"), int):
-        raise UserError(f"{folder} holds a network of type {config.get('model_type')!r}, not t5: set {_SETTING} to another folder")
+        raise UserError(
+            f"{folder} holds a network of type {config.get('model_type')!r}, not t5: set {_SETTING} to another folder"
+        )
     weights_of(folder)
     return int(config["d_model"])
 

@@ -1,11 +1,13 @@
-"""Encoders of captions that have weights: read at the first caption, so that a network can be built without them in memory."""
+"""Encoders of captions that have weights: read at the first caption, so that a network can be built without them in
+memory.
+"""
 
 from abc import abstractmethod
 from typing import Any
 
 import torch
 
-from models.conditioning.text.encoder import TextEncoder
+from clipmill.models.conditioning.text.encoder import TextEncoder
 
 
 class WeightedEncoder(TextEncoder):

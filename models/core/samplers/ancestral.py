@@ -2,20 +2,22 @@
 
 import torch
 
-from models.core.denoiser import Denoiser
-from models.core.noise import StepNoise
-from models.core.noise_level import NoiseLevel
-from models.core.samplers.stations import steps_of
+from clipmill.models.core.denoiser import Denoiser
+from clipmill.models.core.noise import StepNoise
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.samplers.stations import steps_of
 
 
 @torch.no_grad()
-def ancestral(denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel, noise: StepNoise, gamma: float = 0.0) -> torch.Tensor:
+def ancestral(
+    denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel, noise: StepNoise, gamma: float = 0.0
+) -> torch.Tensor:
     """z at levels[0] -> z at levels[-1] (x0, if that is clean), float like z [B, T, C, H, W].
 
-    Ho et al. 2022, Video Diffusion Models, equations 3 and 4: mean e^(l_t - l_s) (alpha_s / alpha_t) z + (1 - e^(l_t - l_s)) alpha_s x0
-    with l the log-SNR, variance (1 - e^(l_t - l_s)) sigma_s^(2 - 2 gamma) sigma_t^(2 gamma). gamma: 0 the posterior's variance for known
-    x0, 1 the forward chain's. noise(step): standard normal like z. The step to clean adds none. levels: [N + 1], in any geometry with
-    falling log-SNR; alpha = 0 at the start is allowed.
+    Ho et al. 2022, Video Diffusion Models, equations 3 and 4: mean e^(l_t - l_s) (alpha_s / alpha_t) z + (1 - e^(l_t -
+    l_s)) alpha_s x0 with l the log-SNR, variance (1 - e^(l_t - l_s)) sigma_s^(2 - 2 gamma) sigma_t^(2 gamma). gamma: 0
+    the posterior's variance for known x0, 1 the forward chain's. noise(step): standard normal like z. The step to clean
+    adds none. levels: [N + 1], in any geometry with falling log-SNR; alpha = 0 at the start is allowed.
     """
     for step, now, then in steps_of(levels):
         # e^(l_t - l_s), and the same times alpha_s / alpha_t without dividing by an alpha of 0.

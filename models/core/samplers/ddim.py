@@ -2,19 +2,20 @@
 
 import torch
 
-from curate.errors import UserError
-from models.core.denoiser import Denoiser
-from models.core.noise_level import NoiseLevel
-from models.core.parametrisation import Estimate
-from models.core.samplers.stations import steps_of
+from clipmill.curate.errors import UserError
+from clipmill.models.core.denoiser import Denoiser
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.parametrisation import Estimate
+from clipmill.models.core.samplers.stations import steps_of
 
 
 @torch.no_grad()
 def ddim(denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel) -> torch.Tensor:
     """z at levels[0] -> z at levels[-1] (x0, if that is clean), float like z [B, T, C, H, W].
 
-    Song et al. 2021 in the angle (Salimans and Ho 2022, appendix D): z_s = cos(phi_s - phi_t) z_t + sin(phi_s - phi_t) v. Exact in any
-    number of steps where the estimate is right, first order otherwise. levels: [N + 1], alpha² + sigma² = 1, else UserError; may also rise.
+    Song et al. 2021 in the angle (Salimans and Ho 2022, appendix D): z_s = cos(phi_s - phi_t) z_t + sin(phi_s - phi_t)
+    v. Exact in any number of steps where the estimate is right, first order otherwise. levels: [N + 1], alpha² + sigma²
+    = 1, else UserError; may also rise.
     """
     _check(levels)
     for _, now, then in steps_of(levels):
@@ -27,9 +28,10 @@ def ddim(denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel) -> torch.Tensor
 def ddim_inversion(denoise: Denoiser, x0: torch.Tensor, levels: NoiseLevel, iterations: int = 1) -> torch.Tensor:
     """x0 (or z at levels[-1]) -> the z at levels[0] from which `ddim` over the same levels comes back.
 
-    Each step solves z_s = cos(phi_s - phi_t) z_t + sin(phi_s - phi_t) v(z_t, t) for z_t by fixed point, from z_t = z_s: one iteration is
-    the usual inversion (error O(1 / N) over the round trip), and each further one costs a call per step and gains an order. The network is
-    never asked at the clean end. Raises UserError for a single step over the whole quarter turn, which cannot be turned back.
+    Each step solves z_s = cos(phi_s - phi_t) z_t + sin(phi_s - phi_t) v(z_t, t) for z_t by fixed point, from z_t = z_s:
+    one iteration is the usual inversion (error O(1 / N) over the round trip), and each further one costs a call per
+    step and gains an order. The network is never asked at the clean end. Raises UserError for a single step over the
+    whole quarter turn, which cannot be turned back.
     """
     _check(levels)
     z = x0
@@ -50,4 +52,6 @@ def _velocity(estimate: Estimate, level: NoiseLevel) -> torch.Tensor:
 
 def _check(levels: NoiseLevel) -> None:
     if float((levels.length - 1).abs().max()) > 1e-6:
-        raise UserError("DDIM turns on the unit circle: alpha² + sigma² must be 1 (other geometries have samplers of their own)")
+        raise UserError(
+            "DDIM turns on the unit circle: alpha² + sigma² must be 1 (other geometries have samplers of their own)"
+        )

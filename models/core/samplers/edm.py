@@ -5,17 +5,19 @@ from dataclasses import dataclass
 
 import torch
 
-from curate.errors import UserError
-from models.core.denoiser import Denoiser
-from models.core.geometry import Geometry
-from models.core.noise import StepNoise
-from models.core.noise_level import NoiseLevel
-from models.core.samplers.stations import steps_of
+from clipmill.curate.errors import UserError
+from clipmill.models.core.denoiser import Denoiser
+from clipmill.models.core.geometry import Geometry
+from clipmill.models.core.noise import StepNoise
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.samplers.stations import steps_of
 
 
 @dataclass(frozen=True)
 class Churn:
-    """Noise put in before each step, in their letters S_churn, S_tmin, S_tmax, S_noise; at amount 0 sampling is deterministic."""
+    """Noise put in before each step, in their letters S_churn, S_tmin, S_tmax, S_noise; at amount 0 sampling is
+    deterministic.
+    """
 
     amount: float = 0.0
     sigma_min: float = 0.0
@@ -32,10 +34,11 @@ class Churn:
 def edm_euler(
     denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel, churn: Churn | None = None, noise: StepNoise | None = None
 ) -> torch.Tensor:
-    """z at levels[0] -> z at levels[-1], float like z [B, T, C, H, W], by dz / dsigma = eps; first order, one call per step.
+    """z at levels[0] -> z at levels[-1], float like z [B, T, C, H, W], by dz / dsigma = eps; first order, one call per
+    step.
 
-    levels: [N + 1], alpha = 1 (else UserError: see `in_geometry`). noise(step): standard normal like z, asked for only where there is
-    churn.
+    levels: [N + 1], alpha = 1 (else UserError: see `in_geometry`). noise(step): standard normal like z, asked for only
+    where there is churn.
     """
     _check(levels)
     for step, now, then in steps_of(levels):
@@ -48,7 +51,9 @@ def edm_euler(
 def edm_heun(
     denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel, churn: Churn | None = None, noise: StepNoise | None = None
 ) -> torch.Tensor:
-    """As `edm_euler`, with the mean of the slopes at both ends of a step, except for the step to sigma = 0: second order, 2 N - 1 calls."""
+    """As `edm_euler`, with the mean of the slopes at both ends of a step, except for the step to sigma = 0: second
+    order, 2 N - 1 calls.
+    """
     _check(levels)
     for step, now, then in steps_of(levels):
         z, now = _churned(z, now, churn, noise, step, len(levels) - 1)

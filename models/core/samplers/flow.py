@@ -1,11 +1,13 @@
-"""Sampling along the straight path z = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, rectified flow)."""
+"""Sampling along the straight path z = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, rectified
+flow).
+"""
 
 import torch
 
-from curate.errors import UserError
-from models.core.denoiser import Denoiser
-from models.core.noise_level import NoiseLevel
-from models.core.samplers.stations import steps_of
+from clipmill.curate.errors import UserError
+from clipmill.models.core.denoiser import Denoiser
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.samplers.stations import steps_of
 
 
 @torch.no_grad()
@@ -22,8 +24,8 @@ def flow_euler(denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel) -> torch.
 
 @torch.no_grad()
 def flow_heun(denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel) -> torch.Tensor:
-    """As `flow_euler`, with the mean of the velocities at both ends of a step; second order. A step to clean data asks only at its start,
-    since not every parametrisation says there what the noise was: 2 N - 1 calls.
+    """As `flow_euler`, with the mean of the velocities at both ends of a step; second order. A step to clean data asks
+    only at its start, since not every parametrisation says there what the noise was: 2 N - 1 calls.
     """
     _check(levels)
     for _, now, then in steps_of(levels):
@@ -42,4 +44,6 @@ def _velocity(denoise: Denoiser, z: torch.Tensor, level: NoiseLevel) -> torch.Te
 
 def _check(levels: NoiseLevel) -> None:
     if float((levels.alpha + levels.sigma - 1).abs().max()) > 1e-6:
-        raise UserError("flow samplers take levels with alpha + sigma = 1 (other models can be converted to that geometry)")
+        raise UserError(
+            "flow samplers take levels with alpha + sigma = 1 (other models can be converted to that geometry)"
+        )

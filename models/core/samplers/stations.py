@@ -4,17 +4,17 @@ from collections.abc import Iterator
 
 import torch
 
-from curate.errors import UserError
-from models.core.noise_level import NoiseLevel
-from models.core.schedules import Schedule
+from clipmill.curate.errors import UserError
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.schedules import Schedule
 
 
 def stations(schedule: Schedule, steps: int) -> NoiseLevel:
     """[steps + 1] from the noisiest to clean, evenly spaced in the schedule's time.
 
-    Of a schedule that does not end clean (Karras), `steps` levels and then sigma = 0 (Karras et al. 2022, equation 5); of a table these are
-    the "trailing" steps, which begin at the last (Lin et al. 2024, arXiv 2305.08891, section 3.3). Raises UserError for fewer than one
-    step.
+    Of a schedule that does not end clean (Karras), `steps` levels and then sigma = 0 (Karras et al. 2022, equation 5);
+    of a table these are the "trailing" steps, which begin at the last (Lin et al. 2024, arXiv 2305.08891, section 3.3).
+    Raises UserError for fewer than one step.
     """
     if steps < 1:
         raise UserError(f"sampling takes one step or more, not {steps}")
@@ -22,7 +22,9 @@ def stations(schedule: Schedule, steps: int) -> NoiseLevel:
     levels = schedule.level(torch.linspace(1, 0, steps + 1 if ends_clean else steps, dtype=torch.float64))
     if ends_clean:
         return levels
-    return NoiseLevel(torch.cat([levels.alpha, levels.alpha.new_ones(1)]), torch.cat([levels.sigma, levels.sigma.new_zeros(1)]))
+    return NoiseLevel(
+        torch.cat([levels.alpha, levels.alpha.new_ones(1)]), torch.cat([levels.sigma, levels.sigma.new_zeros(1)])
+    )
 
 
 def steps_of(levels: NoiseLevel) -> Iterator[tuple[int, NoiseLevel, NoiseLevel]]:
@@ -32,13 +34,15 @@ def steps_of(levels: NoiseLevel) -> Iterator[tuple[int, NoiseLevel, NoiseLevel]]
 
 
 def start(noise: torch.Tensor, levels: NoiseLevel) -> torch.Tensor:
-    """z at the first station, from standard normal noise like z. The data is left out: only a schedule with zero terminal SNR has none
-    there.
+    """z at the first station, from standard normal noise like z. The data is left out: only a schedule with zero
+    terminal SNR has none there.
     """
     return noise * float(levels.sigma[0])
 
 
 def step_at(levels: NoiseLevel, level: NoiseLevel) -> int:
-    """The step in which a level lies, its upper end counting: how many stations are noisier. level: one for the whole batch."""
+    """The step in which a level lies, its upper end counting: how many stations are noisier. level: one for the whole
+    batch.
+    """
     angle = level.angle.flatten()[0].cpu()
     return min(int((levels.angle.cpu() > angle + 1e-9).sum()), len(levels) - 2)

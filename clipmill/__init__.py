@@ -1,0 +1,17 @@
+"""clipmill: data curation and evaluation for video diffusion.
+
+`clipmill.curate` turns videos into clips, scores, decisions and shards. `clipmill.models` trains a reference model on
+them. `clipmill.evaluate` says with FVD and KVD how far one set of videos is from another.
+"""
+
+import os
+from importlib.metadata import version
+
+__all__ = ["__version__"]
+
+__version__ = version("clipmill")
+
+# Threads that wait must sleep, not spin: beside another busy process, spinning threads of torch train 25 times slower.
+# The libraries read these when they load, so this stands before every other import. A user's own setting wins.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch (GNU and Intel OpenMP)
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy and SciPy: 2^4 turns of waiting instead of 2^26
