@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipmill.curate.shards import INDEX
+from clipmill.curate.contract.schema import INDEX
 
 # What curation mends by cropping is no reason to leave a clip out.
 MENDED = {"letterbox"}

@@ -48,19 +48,20 @@ def write_network(folder, model):
 
 def stage_seconds(run, network, batch, workers):
     """Wall seconds of the pass alone over all clips of the run, its table made anew."""
-    from clipmill.curate import finish
-    from clipmill.curate.manifest import RunDir
-    from clipmill.curate.options import RunOptions
-    from clipmill.curate.run import listing_of
-    from clipmill.curate.stored_pass import run_passes
+    from clipmill.curate.driver.preflight import preflight
+    from clipmill.curate.driver.stored_passes import run_passes
+    from clipmill.curate.driver.videos import listing_of
+    from clipmill.curate.engines.options import RunOptions
+    from clipmill.curate.tables.run_dir import RunDir
+    from clipmill.curate.tables.run_json import config_of, read_run_json
 
     for part in (run / "annotations").glob("clip.v*/*.parquet"):
         part.unlink()
     here = RunDir(run)
-    facts = finish.read_run_json(here)
+    facts = read_run_json(here)
     active = [*facts["config"]["annotators"], "clip"]
     sets = [f"annotators={active}", f"clip.network={network}", f"clip.batch_pictures={batch}"]
-    config = finish.preflight(finish.config_of(here, sets))
+    config = preflight(config_of(here, sets))
     began = time.perf_counter()
     done = run_passes(here, config, listing_of(here, facts["inputs"]).names, RunOptions(workers=workers, device="cpu"))
     assert done["error"] == 0, done

@@ -29,8 +29,8 @@ import torch
 from _pools import clean_clips, everything_policy, write_pool
 from demo_training import baselines, command, features, motion, samples, windows
 
-from clipmill.evaluate.error_bar import leave_groups_out
-from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.distances.error_bar import leave_groups_out
+from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.models.config import load
 from clipmill.models.generate.files import write_mp4
 

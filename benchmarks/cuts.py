@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from clipmill.curate import scenes
-from clipmill.curate.decoders import open_frames
 from clipmill.curate.errors import DecodeError
-from clipmill.curate.scenes.config import ScenesConfig
 from clipmill.curate.scenes.curves import CurveBuilder
+from clipmill.curate.settings.scenes import ScenesConfig
+from clipmill.curate.video.other_decoders import open_frames
 
 OURS = ("cascade", "fused", "transnetv2")
 THEIRS = ("PySceneDetect Adaptive", "PySceneDetect Content")

@@ -22,17 +22,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clipmill.curate.cover import covered
 from clipmill.curate.errors import DecodeError
+from clipmill.curate.video.resize_to_cover import covered
+from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.evaluate.features import network_class
-from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.frames.protocol import load as load_protocol
+from clipmill.evaluate.frames.resize import preprocess
 from clipmill.evaluate.metrics.dynamic_degree import DynamicDegree
-from clipmill.evaluate.protocol import load as load_protocol
-from clipmill.evaluate.resize import preprocess
 from clipmill.evaluate.sets import open_set
 from clipmill.models.config import load
-from clipmill.models.train.config import size_px
-from clipmill.models.train.windows import keyed_rng
+from clipmill.models.core.keyed import keyed_rng
+from clipmill.models.settings.training import size_px
 
 TRAIN, HELD_OUT = (0, 3), ((2, 6), (3, 6))  # (seed, minutes) of demo videos
 

@@ -38,9 +38,9 @@ def write_clips(folder, count):
 
 
 def evaluation(folder, features, clips):
-    from clipmill.evaluate.extract import Settings
-    from clipmill.evaluate.protocol import load
-    from clipmill.evaluate.scoring import Evaluation
+    from clipmill.evaluate.evaluation import Evaluation
+    from clipmill.evaluate.extraction.measure import Settings
+    from clipmill.evaluate.frames.protocol import load
 
     protocol = load("clipmill", {"features": features, "n_real": clips, "n_fake": clips, "choose": "first"})
     return Evaluation(folder, folder, protocol, Settings(device="cpu"))
@@ -59,8 +59,8 @@ def seconds(folder, features, clips):
     """(network alone, decode and resize alone, both together), s."""
     import torch
 
-    from clipmill.evaluate.extract import Clip, read_clip
-    from clipmill.evaluate.resize import preprocess
+    from clipmill.evaluate.extraction.measure import Clip, read_clip
+    from clipmill.evaluate.frames.resize import preprocess
     from clipmill.evaluate.sets import open_set
 
     job = evaluation(folder, features, clips)

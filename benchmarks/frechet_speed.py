@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 from scipy.linalg import sqrtm
 
-from clipmill.evaluate.frechet import frechet_distance, frechet_from_moments
+from clipmill.evaluate.distances.frechet import frechet_distance, frechet_from_moments
 
 CASES = ((400, 2048), (400, 256), (2048, 2048), (2048, 256))
 

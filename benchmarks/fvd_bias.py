@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from clipmill.evaluate.error_bar import leave_groups_out
-from clipmill.evaluate.mmd import mmd_with_error
+from clipmill.evaluate.distances.error_bar import leave_groups_out
+from clipmill.evaluate.distances.mmd import mmd_with_error
 
 DIM, DISTANCE, SCALE = 400, 1.591, 1.1
 COLUMNS = (

@@ -18,7 +18,7 @@ from pathlib import Path
 from curation_gain import SIZES, held_out, pools, sampled, train
 from demo_training import features, motion, samples, windows
 
-from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.models.config import load
 
 SOURCE_SEED, HELD_OUT = 10, (11, 6)

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clipmill.evaluate.distances.frechet import frechet_distance
+from clipmill.evaluate.distances.mmd import polynomial_mmd
 from clipmill.evaluate.features.i3d_random import I3DRandom
-from clipmill.evaluate.frechet import frechet_distance
-from clipmill.evaluate.mmd import polynomial_mmd
-from clipmill.evaluate.protocol import load
-from clipmill.evaluate.resize import preprocess
+from clipmill.evaluate.frames.protocol import load
+from clipmill.evaluate.frames.resize import preprocess
 
 ROUTES = (
     ("`evaluate`, protocol original", "original", {}),

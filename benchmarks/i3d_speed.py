@@ -14,7 +14,7 @@ import time
 import torch
 
 from clipmill.evaluate.features.i3d_random import seeded_variables
-from clipmill.evaluate.i3d_network import I3DNetwork, features
+from clipmill.evaluate.networks.i3d import I3DNetwork, features
 
 ARRANGEMENTS = {
     "plain": {"folded": False, "channels_last": False},

@@ -43,8 +43,9 @@ def repeat(part, path, minutes):
 def peak_mb(video, folder, detector):
     """Process one video as a worker does; peak resident memory of this process, MB."""
     from clipmill.curate.config import load
-    from clipmill.curate.task import BASE, VideoTask
-    from clipmill.curate.work import prepare_worker, process_video
+    from clipmill.curate.decode.task import BASE, VideoTask
+    from clipmill.curate.decode.worker import process_video
+    from clipmill.curate.engines import prepare_worker
 
     prepare_worker()
     config = load("default", [f"scenes.detector={detector}"])

@@ -9,8 +9,8 @@ import argparse
 import cv2
 import numpy as np
 
-from clipmill.curate.annotators import ClipFrames
 from clipmill.curate.annotators.motion import Motion
+from clipmill.curate.contract.annotator import ClipFrames
 
 HEIGHT, WIDTH = 360, 640
 SPEEDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)

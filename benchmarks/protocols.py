@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from clipmill import evaluate
-from clipmill.evaluate.protocol import load, names
+from clipmill.evaluate.frames.protocol import load, names
 
 MINUTES = 3
 

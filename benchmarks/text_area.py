@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from clipmill.curate.annotators import ClipFrames
 from clipmill.curate.annotators.text import Text
-from clipmill.curate.picture import decode_jpeg, encode_jpeg
+from clipmill.curate.contract.annotator import ClipFrames
+from clipmill.curate.video.picture import decode_jpeg, encode_jpeg
 
 HEIGHT, WIDTH = 720, 1280
 WORDS = [

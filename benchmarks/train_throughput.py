@@ -20,9 +20,9 @@ from clipmill.models.config import load
 from clipmill.models.core.losses import sample_losses
 from clipmill.models.core.noise_level import noised
 from clipmill.models.network import Diffusion, Network
-from clipmill.models.train.loop import allow_graphs
-from clipmill.models.train.optimiser import make_optimisers
-from clipmill.models.train.telemetry import peak_flops
+from clipmill.models.training.loop import allow_graphs
+from clipmill.models.training.optimiser import make_optimisers
+from clipmill.models.training.telemetry import peak_flops
 
 # preset -> what its windows are as latents: channels, (frames, height, width), without and with text.
 CASES = {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipmill.curate.console import run_app
+from clipmill.curate.common.console import run_app
 
 app = typer.Typer(
     name="curate",
@@ -60,7 +60,7 @@ def run(
 ) -> None:
     """Videos in, a curated data set and a report out. Safe to interrupt; the same command goes on where it stopped."""
     from clipmill.curate import commands
-    from clipmill.curate.options import RunOptions
+    from clipmill.curate.engines.options import RunOptions
 
     options = RunOptions(workers=workers, device=device, timeout_s=timeout, retry_errors=retry_errors, lazy=lazy)
     if dry_run:
@@ -82,7 +82,7 @@ def annotate(
 ) -> None:
     """Add or refresh annotator tables of a run; from its stored pictures where they are enough."""
     from clipmill.curate import commands
-    from clipmill.curate.options import RunOptions
+    from clipmill.curate.engines.options import RunOptions
 
     commands.annotate(run_dir, only, set_ or [], RunOptions(workers, device, timeout, retry_errors, lazy))
 
@@ -133,7 +133,7 @@ def export(
 ) -> None:
     """Write the kept clips as WebDataset shards, verified by decoding."""
     from clipmill.curate import commands
-    from clipmill.curate.options import RunOptions
+    from clipmill.curate.engines.options import RunOptions
 
     commands.export(run_dir, size, fps, copy, set_ or [], RunOptions(workers=workers, timeout_s=timeout), format_, out)
 
@@ -153,7 +153,7 @@ def calibrate(
 ) -> None:
     """Subsets of one run that differ in one threshold, ready to train on, as in the ablations of the SVD paper."""
     from clipmill.curate import commands
-    from clipmill.curate.options import RunOptions
+    from clipmill.curate.engines.options import RunOptions
 
     commands.calibrate(run_dir, axis, drop, side, base, RunOptions(workers=workers))
 

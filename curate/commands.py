@@ -7,20 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipmill.curate import finish as finishing
-from clipmill.curate.config import Config, load, preset_names, title_of
-from clipmill.curate.console import command_line
-from clipmill.curate.decisions import Outcomes
-from clipmill.curate.engines import Engine
-from clipmill.curate.errors import UserError
-from clipmill.curate.export_record import Exported, failures_text
-from clipmill.curate.lock import alone
-from clipmill.curate.log import DownloadLines, say
-from clipmill.curate.manifest import RunDir, write_json
-from clipmill.curate.options import RunOptions
-from clipmill.curate.order import in_order
-from clipmill.curate.policy import Policy, asked, check_columns, closest
-from clipmill.curate.run import (
+from clipmill.curate.common.console import command_line
+from clipmill.curate.common.device import check_device
+from clipmill.curate.common.files import write_json
+from clipmill.curate.common.lock import alone
+from clipmill.curate.common.log import DownloadLines, say
+from clipmill.curate.common.settings import preset_names, title_of
+from clipmill.curate.config import Config, load
+from clipmill.curate.contract.annotator_order import in_order
+from clipmill.curate.driver.finish import finish, n_exported_not_kept, redecide
+from clipmill.curate.driver.policy_of_run import filtered_policy, kept_policy, policy_of, policy_stays, with_settings
+from clipmill.curate.driver.preflight import preflight
+from clipmill.curate.driver.run_facts import outcome_counts, run_facts, summary_lines
+from clipmill.curate.driver.stored_passes import run_passes
+from clipmill.curate.driver.videos import (
     Listing,
     check_sources,
     list_inputs,
@@ -31,8 +31,14 @@ from clipmill.curate.run import (
     tasks_of,
     write_unprocessed,
 )
-from clipmill.curate.stored_pass import run_passes
-from clipmill.curate.work import check_device
+from clipmill.curate.engines import Engine
+from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.errors import UserError, closest
+from clipmill.curate.export.record import Exported, failures_text
+from clipmill.curate.policy.decisions import Outcomes
+from clipmill.curate.policy.policy import Policy, asked, check_columns
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json
 
 
 def make_engine(name: str, options: RunOptions) -> Engine:
@@ -56,13 +62,13 @@ def run(
     """`curate run`."""
     began, started_at = time.monotonic(), now()
     check_device(options.device)
-    config = finishing.preflight(load(preset, sets))
+    config = preflight(load(preset, sets))
     engine = make_engine(engine_name, options)
     run_dir = prepare_out(out)
     with alone(run_dir.root):
         listing = list_inputs(videos, run_dir, options.n_workers)
         told = {"command": command_line("curate"), "inputs": list(listing.inputs), "started_at": started_at}
-        policy, message = finishing.kept_policy(run_dir, config)
+        policy, message = kept_policy(run_dir, config)
         if message:
             say(message)
         _curate(listing, run_dir, config, policy, engine, options, told, began)
@@ -96,7 +102,7 @@ def _curate(
     # What `--lazy` leaves out is what this policy drops, not what the configuration's would.
     in_play = config if policy is None else replace(config, policy=asked(policy))
     totals += run_passes(run_dir, in_play, listing.names, options)
-    joined, found = finishing.finish(run_dir, config, [s.video_id or "" for s in listing.units], policy)
+    joined, found = finish(run_dir, config, [s.video_id or "" for s in listing.units], policy)
     for message in joined.messages:
         say(message)
     stages = {k.removeprefix("seconds "): round(v, 3) for k, v in totals.items() if k.startswith("seconds ")}
@@ -104,16 +110,16 @@ def _curate(
     told |= {
         "processed": {"videos": totals["videos"], "frames_decoded": totals["frames_decoded"], "stage_seconds": stages}
     }
-    write_json(run_dir.run_json, finishing.run_facts(config, joined, found, told))
+    write_json(run_dir.run_json, run_facts(config, joined, found, told))
     return found
 
 
 def _close(run_dir: RunDir) -> None:
     from clipmill.curate.report import write_report
 
-    facts = finishing.read_run_json(run_dir)
+    facts = read_run_json(run_dir)
     path = write_report(run_dir.root)
-    for line in finishing.summary_lines(facts["counts"], facts.get("failed_scores", {})):
+    for line in summary_lines(facts["counts"], facts.get("failed_scores", {})):
         say(line)
     say(f"report: {path}")
 
@@ -122,28 +128,28 @@ def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) ->
     """`curate annotate`: the run's configuration with these annotators added or changed; the rest stays, and so does
     the policy.
     """
-    from clipmill.curate.run import listing_of
+    from clipmill.curate.driver.videos import listing_of
 
     began, started_at = time.monotonic(), now()
     check_device(options.device)
     run_dir = RunDir(root)
-    facts = finishing.read_run_json(run_dir)
+    facts = read_run_json(run_dir)
     before = facts["config"]["annotators"]
     names = [n.strip() for n in only.split(",") if n.strip()]
     if not names:
         raise UserError("--only names no annotator, for example --only aesthetics,clip_similarity")
     active = list(dict.fromkeys([*before, *names]))
-    config = finishing.config_of(run_dir, [f"annotators={active}", *sets])
-    policy = finishing.filtered_policy(run_dir)
+    config = config_of(run_dir, [f"annotators={active}", *sets])
+    policy = filtered_policy(run_dir)
     if policy is not None:
-        policy = finishing.with_settings(policy, sets, config)
-    config = finishing.preflight(config, in_order(names, config.annotator))
+        policy = with_settings(policy, sets, config)
+    config = preflight(config, in_order(names, config.annotator))
     listing = listing_of(run_dir, facts["inputs"])
     check_sources(tasks_of(listing, run_dir, config, options), run_dir)
     prepare_out(root)
     with alone(root):
         if policy is not None:
-            say(finishing.policy_stays(policy))
+            say(policy_stays(policy))
         told = {"command": command_line("curate"), "inputs": facts["inputs"], "started_at": started_at}
         _curate(listing, run_dir, config, policy, make_engine("local", options), options, told, began)
         _close(run_dir)
@@ -153,23 +159,23 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     """`curate filter`."""
     from rich.console import Console
 
-    from clipmill.curate import waterfall
-    from clipmill.curate.join import makers
-    from clipmill.curate.policy import override
+    from clipmill.curate.policy import waterfall
+    from clipmill.curate.policy.policy import override
+    from clipmill.curate.tables.join import makers
 
     run_dir = RunDir(root)
-    config = finishing.config_of(run_dir)
+    config = config_of(run_dir)
     source = config if preset is None else load(preset)
-    policy = finishing.policy_of(source, name or (title_of(preset) if preset else None))
-    columns = [*finishing.read_manifest(run_dir).column_names, *makers(config)]
+    policy = policy_of(source, name or (title_of(preset) if preset else None))
+    columns = [*read_manifest(run_dir).column_names, *makers(config)]
     policy = override(policy, [s.removeprefix("policy.") for s in sets])
     check_columns(policy, columns, root)
     with alone(root):
-        found = finishing.redecide(run_dir, config, policy)
+        found = redecide(run_dir, config, policy)
     Console().print(waterfall.render(waterfall.waterfall(found), waterfall.joint(found)))
-    counts = finishing.outcome_counts(found)
+    counts = outcome_counts(found)
     say(f"{counts['clips']} clips: {counts['kept']} kept; saved as decisions/{policy.name}.parquet")
-    if outdated := finishing.n_exported_not_kept(run_dir):
+    if outdated := n_exported_not_kept(run_dir):
         say(f"the shards still hold {outdated} clips that this policy does not keep, until the next `curate export`")
     say(f"next: curate report {root}   curate export {root}")
 
@@ -192,7 +198,7 @@ def export(
     check_format(format_, out)
     run_dir = RunDir(root)
     config = _export_config(run_dir, size, fps, copy, sets)
-    facts = finishing.read_run_json(run_dir)
+    facts = read_run_json(run_dir)
     facts["config"] = config.as_dict()
     prepare_out(root)
     with alone(root):
@@ -219,7 +225,7 @@ def _export_config(
     )
     copies = False if copy is None and encodes else copy
     chosen += [] if copies is None else [f"export.copy={str(copies).lower()}"]
-    config = finishing.config_of(run_dir, [*chosen, *named])
+    config = config_of(run_dir, [*chosen, *named])
     if encodes and config.export.copy:
         raise UserError(
             "--copy takes the source's pictures as they are, in their size and rate: leave out --copy, or --size and"
@@ -229,11 +235,11 @@ def _export_config(
 
 
 def _export(run_dir: RunDir, config: Config, engine: Engine, options: RunOptions) -> Exported:
-    from clipmill.curate.decisions import load as load_decisions
-    from clipmill.curate.export import export as export_shards
-    from clipmill.curate.policy import policy_id
+    from clipmill.curate.export.driver import export as export_shards
+    from clipmill.curate.policy.decisions import load as load_decisions
+    from clipmill.curate.policy.policy import policy_id
 
-    policy, _, _ = load_decisions(run_dir.root, finishing.read_run_json(run_dir)["policy"])
+    policy, _, _ = load_decisions(run_dir.root, read_run_json(run_dir)["policy"])
     done = export_shards(run_dir, config.export, policy_id(policy), engine, options)
     say(done.text)
     return done
@@ -241,21 +247,17 @@ def _export(run_dir: RunDir, config: Config, engine: Engine, options: RunOptions
 
 def calibrate(root: Path, axis: str, drop: str, side: str, base: str, options: RunOptions) -> None:
     """`curate calibrate`."""
-    from clipmill.curate import calibrate as calibration
-    from clipmill.curate.policy import Policy
+    from clipmill.curate.driver import calibrate as calibration
+    from clipmill.curate.policy.policy import Policy
 
     run_dir = RunDir(root)
-    config = finishing.config_of(run_dir)
+    config = config_of(run_dir)
     if side not in ("auto", "lowest", "highest"):
         raise UserError(f"--side is auto, lowest or highest, not {side!r}")
     chosen: calibration.Side = (
         calibration.default_side(config, axis) if side == "auto" else "lowest" if side == "lowest" else "highest"
     )
-    filters = (
-        Policy("none")
-        if base == "none"
-        else finishing.policy_of(config if base == "run" else load(base), title_of(base))
-    )
+    filters = Policy("none") if base == "none" else policy_of(config if base == "run" else load(base), title_of(base))
     engine = make_engine("local", options)
     with alone(root):
         subsets = calibration.calibrate(run_dir, config, axis, _shares(drop), filters, chosen, engine, options)
@@ -279,7 +281,7 @@ def report(root: Path) -> None:
     """`curate report`."""
     from clipmill.curate.report import write_report
 
-    finishing.read_run_json(RunDir(root))
+    read_run_json(RunDir(root))
     say(f"report: {write_report(root)}")
 
 
@@ -287,11 +289,11 @@ def cuts(root: Path, sets: Sequence[str]) -> None:
     """`curate cuts`: cuts and clips under other thresholds, beside those of the run."""
     from rich.console import Console
 
-    from clipmill.curate.recut import compare_cuts, render
+    from clipmill.curate.driver.compare_cuts import compare_cuts, render
 
     run_dir = RunDir(root)
     prefixed = [s if s.startswith("scenes.") else f"scenes.{s}" for s in sets]
-    table = compare_cuts(run_dir, finishing.config_of(run_dir), finishing.config_of(run_dir, prefixed))
+    table = compare_cuts(run_dir, config_of(run_dir), config_of(run_dir, prefixed))
     Console().print(render(table))
 
 
@@ -299,7 +301,7 @@ def inspect(root: Path, clip_id: str) -> None:
     """`curate inspect`."""
     from rich.console import Console
 
-    from clipmill.curate.inspect_clip import describe
+    from clipmill.curate.report.clip_text import describe
 
     Console(soft_wrap=True).print(describe(root, clip_id), markup=False, highlight=False)
 
@@ -331,8 +333,9 @@ def list_weights() -> None:
 def pull_weights(names: Sequence[str]) -> None:
     """`curate weights pull`."""
     from clipmill.curate import weights
+    from clipmill.curate.driver.preflight import pull_names
 
-    wanted = list(dict.fromkeys(name for given in names for name in weights.pull_names(given)))
+    wanted = list(dict.fromkeys(name for given in names for name in pull_names(given)))
     if not wanted:
         say("nothing to pull: no annotator of these presets needs weights")
     for name in wanted:
@@ -371,9 +374,9 @@ def demo(folder: Path, minutes: float, seed: int) -> None:
 
 def dry_run(videos: Sequence[Path], preset: str, sets: Sequence[str], options: RunOptions) -> None:
     """`curate run --dry-run`."""
-    from clipmill.curate.dry_run import estimate
+    from clipmill.curate.driver.dry_run import estimate
 
     check_device(options.device)
-    config = finishing.preflight(load(preset, sets))
+    config = preflight(load(preset, sets))
     for line in estimate(videos, config, make_engine("local", options), options):
         say(line)

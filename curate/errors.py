@@ -1,5 +1,8 @@
 """Errors a person can act on."""
 
+import difflib
+from collections.abc import Collection
+
 
 class UserError(Exception):
     """A mistake or a circumstance the user can mend: shown as one line on stderr, exit code 2, never a traceback."""
@@ -11,3 +14,15 @@ class DecodeError(Exception):
 
 class AnnotatorError(Exception):
     """A score that cannot be computed for a clip; becomes that clip's `status = error` in that annotator's table."""
+
+
+def closest(word: str, known: Collection[str]) -> str:
+    """`; did you mean 'x'?` or, where nothing is near, the list of what there is."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(sorted(known))}"
+
+
+def one_line(error: BaseException) -> str:
+    """The reason of an error without paths, code numbers and line breaks."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

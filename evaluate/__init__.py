@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from clipmill.evaluate.scores import ScoreRow
+    from clipmill.evaluate.score_rows import ScoreRow
 
 __all__ = ["fvd", "kvd", "score"]
 
@@ -39,9 +39,9 @@ def score(
     folder in which features are kept (none: they are not). parameters: metric -> its fields. Raises
     clipmill.curate.errors.UserError, one line, for whatever the caller can mend.
     """
-    from clipmill.evaluate.extract import Settings
-    from clipmill.evaluate.protocol import load
-    from clipmill.evaluate.scoring import Evaluation
+    from clipmill.evaluate.evaluation import Evaluation
+    from clipmill.evaluate.extraction.measure import Settings
+    from clipmill.evaluate.frames.protocol import load
 
     settings = Settings(device=device, cache=Path(cache) if cache is not None else None)
     at = Path(weights) if weights is not None else None

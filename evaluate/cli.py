@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipmill.curate.console import run_app
+from clipmill.curate.common.console import run_app
 
 app = typer.Typer(
     name="evaluate",

@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipmill.curate.config import parse_override
-from clipmill.curate.console import command_line
+from clipmill.curate.common.console import command_line
+from clipmill.curate.common.log import say
+from clipmill.curate.common.settings import parse_override
 from clipmill.curate.errors import UserError
-from clipmill.curate.log import say
-from clipmill.evaluate.extract import Settings
+from clipmill.evaluate.evaluation import Evaluation, Spec
+from clipmill.evaluate.extraction.measure import Settings
+from clipmill.evaluate.extraction.processes import is_first
+from clipmill.evaluate.extraction.store import default_cache
+from clipmill.evaluate.frames.protocol import Protocol, load
+from clipmill.evaluate.frames.protocol import names as protocol_names
 from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, TextMetric, VideoMetric, metric_class
-from clipmill.evaluate.outputs import check_file, check_folder
-from clipmill.evaluate.parallel import is_first
-from clipmill.evaluate.protocol import Protocol, load
-from clipmill.evaluate.protocol import names as protocol_names
-from clipmill.evaluate.scores import ScoreRow
-from clipmill.evaluate.scoring import Evaluation, Spec
-from clipmill.evaluate.store import default_cache
+from clipmill.evaluate.output_paths import check_file, check_folder
+from clipmill.evaluate.score_rows import ScoreRow
 
 _MEASURES: dict[type[Metric], str] = {
     FeatureMetric: "compares two sets by features",
@@ -70,7 +70,7 @@ class Options:
 
 def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> None:
     """`evaluate fvd`, `kvd`, `run`."""
-    from clipmill.evaluate import scores
+    from clipmill.evaluate import score_rows
 
     kinds = [metric_class(name) for name in metrics]
     if not kinds:
@@ -89,17 +89,17 @@ def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> Non
     for line in dict.fromkeys(w for row in rows for w in row.warnings):
         say(f"warning: {line}")
     if options.out is not None:
-        scores.append(options.out, [replace(row, command=command_line("evaluate")) for row in rows])
+        score_rows.append(options.out, [replace(row, command=command_line("evaluate")) for row in rows])
         say(f"added to {options.out}")
 
 
 def _check_addable(path: Path) -> None:
     """An hour of work must not end at a file that cannot be added to."""
-    from clipmill.evaluate import scores
+    from clipmill.evaluate import score_rows
 
     check_file(path, "scores.parquet")
     if path.exists():
-        scores.read(path)
+        score_rows.read(path)
 
 
 def _say_where(rows: Sequence[ScoreRow]) -> None:
@@ -132,7 +132,7 @@ def _say_row(row: ScoreRow) -> None:
 
 def stats(videos: str, out: Path, options: Options) -> None:
     """`evaluate stats`."""
-    from clipmill.evaluate import stats as files
+    from clipmill.evaluate.extraction import reference_stats as files
 
     check_file(out, "statistics.npz")
     evaluation = options.evaluation(videos, videos)
@@ -147,7 +147,7 @@ def stats(videos: str, out: Path, options: Options) -> None:
 
 def compare(path: Path, force: bool) -> None:
     """`evaluate compare`. Raises UserError where numbers of one metric were made in different ways, unless forced."""
-    from clipmill.evaluate.scores import comparable_groups, differing_fields, read
+    from clipmill.evaluate.score_rows import comparable_groups, differing_fields, read
 
     groups = comparable_groups(read(path))
     by_metric: dict[str, list[list[ScoreRow]]] = {}
@@ -186,8 +186,8 @@ def degrade(videos: str, out: Path, clips: int, options: Options) -> None:
     import numpy as np
     import torch
 
-    from clipmill.evaluate import degrade as study
-    from clipmill.evaluate.resize import preprocess
+    from clipmill.evaluate.frames.resize import preprocess
+    from clipmill.evaluate.studies import degrade as study
 
     check_folder(out)
     evaluation = options.evaluation(None, videos)
@@ -213,7 +213,7 @@ def degrade(videos: str, out: Path, clips: int, options: Options) -> None:
 
 def check_weights(path: Path) -> None:
     """`evaluate check-weights`. Raises UserError where the file is not the network that FVD is defined on."""
-    from clipmill.evaluate.i3d_weights import check
+    from clipmill.evaluate.networks.i3d_weights import check
 
     report = check(path)
     for line in report.lines():
@@ -224,7 +224,7 @@ def check_weights(path: Path) -> None:
 
 def selftest(weights: Path | None) -> None:
     """`evaluate selftest`. Raises UserError where a number is not what it should be."""
-    from clipmill.evaluate.selftest import cases
+    from clipmill.evaluate.studies.selftest import cases
 
     wrong = 0
     for case in cases(weights):

@@ -11,10 +11,10 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from clipmill.curate.errors import UserError
+from clipmill.evaluate.distances.frechet import frechet_distance
+from clipmill.evaluate.distances.mmd import polynomial_mmd
 from clipmill.evaluate.features import FeatureNetwork, network_class
-from clipmill.evaluate.frechet import frechet_distance
-from clipmill.evaluate.mmd import polynomial_mmd
-from clipmill.evaluate.protocol import Protocol, load
+from clipmill.evaluate.frames.protocol import Protocol, load
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -100,7 +100,7 @@ class _VideoFeatureMetric(Metric):
         return network
 
     def _prepared(self, videos: torch.Tensor) -> torch.Tensor:
-        from clipmill.evaluate.resize import preprocess
+        from clipmill.evaluate.frames.resize import preprocess
 
         if self.side_px is None:
             return videos.float() / 127.5 - 1

@@ -5,20 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipmill.curate.console import command_line
+from clipmill.curate.common.console import command_line
+from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError
-from clipmill.curate.log import say
 from clipmill.models.config import ModelConfig, load, preset_names
 
 if TYPE_CHECKING:
-    from clipmill.models.train.signals import StopAsked
+    from clipmill.models.stop_signals import StopAsked
 
 
 def train(
     run: Path, name: str, out: Path, steps: int | None, overrides: Sequence[str], device: str, cache: Path | None
 ) -> None:
     """Raises UserError, one line, for everything that a user can mend."""
-    from clipmill.models.train.signals import StopAsked
+    from clipmill.models.stop_signals import StopAsked
 
     # First of all: imports alone take seconds, and what comes before the first step may take hours.
     with StopAsked() as asked:
@@ -27,12 +27,12 @@ def train(
 
 
 def _train(run: Path, config: ModelConfig, out: Path, device: str, cache: Path | None, asked: "StopAsked") -> None:
-    from clipmill.models.train import parallel
-    from clipmill.models.train.running import run_session
-    from clipmill.models.train.session import open_session
-    from clipmill.models.train.signals import StoppedEarly
+    from clipmill.models.processes import start, stop
+    from clipmill.models.stop_signals import StoppedEarly
+    from clipmill.models.training.run import run_session
+    from clipmill.models.training.session import open_session
 
-    processes = parallel.start(device)
+    processes = start(device)
     try:
         session = open_session(run, config, out, processes, cache, asked)
         session.card["command"] = command_line("models")
@@ -41,7 +41,7 @@ def _train(run: Path, config: ModelConfig, out: Path, device: str, cache: Path |
         if processes.first:
             say(str(stopped))
     finally:
-        parallel.stop()
+        stop()
 
 
 def sample(
@@ -61,10 +61,10 @@ def sample(
     device: str,
 ) -> None:
     """Raises UserError likewise."""
-    from clipmill.models.generate import command
+    from clipmill.models.generate import sample_folder
 
-    request = command.Request(count, seed, captions, label, numbers, first, frames, size)
-    command.sample(checkpoint, out, request, step, average, overrides, device)
+    request = sample_folder.Request(count, seed, captions, label, numbers, first, frames, size)
+    sample_folder.sample(checkpoint, out, request, step, average, overrides, device)
 
 
 def caption_list(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
@@ -113,8 +113,8 @@ def list_presets() -> None:
 
 def info(checkpoint: Path, clips: bool, whole_config: bool) -> None:
     """The card, and which clips the last checkpoint has seen."""
+    from clipmill.models.checkpoints.step_files import STATE, read_json, saved_steps, step_folder
     from clipmill.models.generate.loading import read_card
-    from clipmill.models.train.checkpoint import STATE, read_json, saved_steps, step_folder
 
     card = read_card(checkpoint)
     steps = saved_steps(checkpoint)

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from clipmill.curate import config as curate_config
-from clipmill.curate.config import build, parse_override, read_preset
-from clipmill.curate.errors import UserError
-from clipmill.curate.policy import closest
+from clipmill.curate.common import settings
+from clipmill.curate.common.settings import build, parse_override, read_preset
+from clipmill.curate.errors import UserError, closest
 from clipmill.models.conditioning.config import ConditioningConfig
-from clipmill.models.train.config import DataConfig, TrainConfig
+from clipmill.models.settings.training import DataConfig, TrainConfig
 
 FOLDER = "clipmill.models.presets"
 NANO = "-nano"
@@ -38,7 +37,7 @@ class AutoencoderConfig:
 @dataclass(frozen=True)
 class BackboneConfig:
     """kind: dit or unet. options: fields of `DiTConfig` or `UNetConfig`, attention plans by name
-    (`clipmill.models.backbones.named`).
+    (`clipmill.models.backbones.by_name`).
     """
 
     kind: str = "dit"
@@ -47,7 +46,7 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """The four orthogonal choices and their options, by the names of `clipmill.models.core.choices`.
+    """The four orthogonal choices and their options, by the names of `clipmill.models.core.by_name`.
 
     shift: multiplies sigma / alpha; "tokens": sqrt(tokens / shift_base_tokens) of each batch; "linear": Open-Sora 2's
     rule.
@@ -126,7 +125,7 @@ SECTIONS: dict[str, type] = {
 
 def preset_names() -> list[str]:
     """The presets that ship with clipmill."""
-    return curate_config.preset_names(FOLDER)
+    return settings.preset_names(FOLDER)
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> ModelConfig:

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 
 from clipmill.models.autoencoders.contract import Autoencoder
-from clipmill.models.backbones.named import as_backbone, backbone_named
+from clipmill.models.backbones.by_name import as_backbone, backbone_named
 from clipmill.models.conditioning.conditioner import Conditioner
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import ModelConfig
-from clipmill.models.core.choices import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
+from clipmill.models.core.by_name import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
 from clipmill.models.core.loss_weights import LossWeight
 from clipmill.models.core.parametrisation import Parametrisation
 from clipmill.models.core.schedules import Schedule

@@ -34,9 +34,9 @@ import torch
 from helpers import DROPPED, KEPT, UNUSED, read_video, strips
 from IPython.display import display
 
-from clipmill.curate.cover import covered
-from clipmill.curate.shards import ClipDataset, Draw
-from clipmill.models.train.config import size_px
+from clipmill.curate.export.shards import ClipDataset, Draw
+from clipmill.curate.video.resize_to_cover import covered
+from clipmill.models.settings.training import size_px
 
 SAMPLES = Path(os.environ.get("CLIPMILL_SAMPLES", "../demo/samples"))
 

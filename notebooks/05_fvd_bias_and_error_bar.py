@@ -36,14 +36,14 @@ import torch
 from helpers import DROPPED, KEPT, UNUSED, shell
 from IPython.display import display
 
-from clipmill.evaluate.degrade import gaussian_blur
-from clipmill.evaluate.error_bar import leave_groups_out
-from clipmill.evaluate.extract import candidates, read_clip
+from clipmill.evaluate.distances.error_bar import leave_groups_out
+from clipmill.evaluate.distances.frechet import frechet_distance
+from clipmill.evaluate.extraction.measure import candidates, read_clip
 from clipmill.evaluate.features.mini import Mini
-from clipmill.evaluate.frechet import frechet_distance
-from clipmill.evaluate.protocol import load
-from clipmill.evaluate.resize import preprocess
+from clipmill.evaluate.frames.protocol import load
+from clipmill.evaluate.frames.resize import preprocess
 from clipmill.evaluate.sets import open_set
+from clipmill.evaluate.studies.degrade import gaussian_blur
 
 RUN = Path(os.environ.get("CLIPMILL_RUN", "../demo/run"))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clipmill.curate.annotators import ROLES, Annotator, ClipFrames
-from clipmill.curate.picture import decode_jpeg, encode_jpeg
-from clipmill.curate.signals import SignalBuilder
-from clipmill.curate.video import VideoDecoder, open_video
+from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames
+from clipmill.curate.video.picture import decode_jpeg, encode_jpeg
+from clipmill.curate.video.reader import VideoDecoder, open_video
+from clipmill.curate.video.signals import SignalBuilder
 
 FULL = (0.0, 0.0, 1.0, 1.0)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from clipmill.curate.schema import clip_id
-from clipmill.curate.video import VideoDecoder, open_video
+from clipmill.curate.contract.schema import clip_id
+from clipmill.curate.video.reader import VideoDecoder, open_video
 
 BITS = 10
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from clipmill.evaluate.i3d_weights import Known, tensor_crc32c
+from clipmill.evaluate.networks.i3d_weights import Known, tensor_crc32c
 
 
 def table_of(variables):

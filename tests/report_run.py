@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipmill.curate import schema
-from clipmill.curate.decisions import counts, decide, freeze, outcomes, save
-from clipmill.curate.manifest import write_atomic, write_json
-from clipmill.curate.policy import parse
-from clipmill.curate.waterfall import summary
+from clipmill.curate.common.files import write_atomic, write_json
+from clipmill.curate.contract import schema
+from clipmill.curate.policy.decisions import counts, decide, freeze, outcomes, save
+from clipmill.curate.policy.policy import parse
+from clipmill.curate.policy.waterfall import summary
 
 HOSTILE = "<script>alert(1)</script>.mp4"
 BREAKOUT = "</script><img src=x onerror=alert(2)>.webm"

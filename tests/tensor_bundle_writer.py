@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-from clipmill.evaluate.crc32c import crc32c, masked
+from clipmill.evaluate.networks.crc32c import crc32c, masked
 
 
 def varint(value):

@@ -155,10 +155,11 @@ def test_user_errors_are_one_line(tmp_path):
 
 
 def test_a_file_that_vanishes_mid_run_is_a_row(tmp_path):
+    from clipmill.curate.common.files import read_table
     from clipmill.curate.config import load
-    from clipmill.curate.manifest import RunDir, read_table
-    from clipmill.curate.task import BASE, VideoTask
-    from clipmill.curate.work import process_video
+    from clipmill.curate.decode.task import BASE, VideoTask
+    from clipmill.curate.decode.worker import process_video
+    from clipmill.curate.tables.run_dir import RunDir
 
     config = load("default", ["annotators=['borders','motion']", "scenes.detector=cascade"])
     gone, unit = str(tmp_path / "gone.mp4"), "ab" * 16

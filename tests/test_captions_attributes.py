@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from clipmill.curate.annotators import ROLES
 from clipmill.curate.annotators.caption_attributes import CaptionAttributes
 from clipmill.curate.captions.attributes import sentence
 from clipmill.curate.captions.colours import NAMES, colour_shares
-from clipmill.curate.captions.reading import Reader, decoded, upright_line
+from clipmill.curate.captions.screen_text import Reader, decoded, upright_line
+from clipmill.curate.contract.annotator import ROLES
 from tests.annotator_clips import clip
 
 

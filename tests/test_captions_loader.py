@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipmill.curate import schema
-from clipmill.curate.captions import caption
+from clipmill.curate.contract import schema
+from clipmill.curate.contract.captions import caption
 from clipmill.curate.dataset import pick_caption
 from clipmill.models.config import load
-from clipmill.models.train.batch_plan import Draw
-from clipmill.models.train.buckets import make_buckets
-from clipmill.models.train.session import read_manifest
-from clipmill.models.train.windows import Windows
+from clipmill.models.training.data.batch_plan import Draw
+from clipmill.models.training.data.buckets import make_buckets
+from clipmill.models.training.data.windows import Windows
+from clipmill.models.training.session import read_manifest
 
 WEIGHTS = {"coca": 0.5, "video": 0.25, "merge": 0.25, "attributes": 0.1}
 TOTAL = sum(WEIGHTS.values())

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clipmill.curate.annotators import ROLES
 from clipmill.curate.annotators.caption_coca import CaptionCoca
 from clipmill.curate.annotators.caption_video import CaptionVideo
-from clipmill.curate.captions.beams import Beams
+from clipmill.curate.captions.beam_search import Beams
 from clipmill.curate.captions.coca import Coca
 from clipmill.curate.captions.vision_language import CHAT_PROMPT, VisionLanguage
+from clipmill.curate.contract.annotator import ROLES
 from clipmill.curate.dataset import pick_caption
 from clipmill.curate.errors import AnnotatorError, UserError
 from tests.annotator_clips import clip

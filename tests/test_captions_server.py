@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from clipmill.curate.annotators import ROLES
 from clipmill.curate.annotators.caption_merge import CaptionMerge
 from clipmill.curate.annotators.caption_server import CaptionServer
-from clipmill.curate.captions import caption
 from clipmill.curate.captions.chat import Chat, Endpoint, backoff_s, read_answer
-from clipmill.curate.captions.rate import RateLimit
+from clipmill.curate.captions.rate_limit import RateLimit
 from clipmill.curate.captions.transport import ChatError, json_request
+from clipmill.curate.contract.annotator import ROLES
+from clipmill.curate.contract.captions import caption
 from clipmill.curate.errors import AnnotatorError, UserError
 from tests.annotator_clips import clip
 from tests.caption_server import caption_of, serving

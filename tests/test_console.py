@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import typer
 
-from clipmill.curate import console
+from clipmill.curate.common import console
 
 LIMIT_S = 240
 

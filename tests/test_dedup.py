@@ -13,8 +13,8 @@ from annotator_clips import clip, of_file, texture
 from PIL import Image
 
 from clipmill.curate.annotators.phash import PHash, phash64
-from clipmill.curate.dedup import candidate_pairs, near_duplicates, star_groups
-from clipmill.curate.dedup_config import DedupConfig
+from clipmill.curate.duplicates.near import candidate_pairs, near_duplicates, star_groups
+from clipmill.curate.settings.dedup import DedupConfig
 
 ROLES = ("first", "middle", "last")
 PHASH = PHash()
@@ -199,7 +199,7 @@ def test_chains_do_not_grow_groups():
 
 
 def test_candidates_are_exactly_the_pairs_within_the_radius(monkeypatch):
-    monkeypatch.setattr("clipmill.curate.dedup._BLOCK", 17)
+    monkeypatch.setattr("clipmill.curate.duplicates.near._BLOCK", 17)
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 2, (60, 64))
     codes[30:] = codes[:30] ^ (rng.random((30, 64)) < 0.2)

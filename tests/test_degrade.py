@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate import degrade
-from clipmill.evaluate.degrade import CORRUPTIONS, Source, corrupted, monotone, plot, study
-from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.distances.frechet import frechet_distance
+from clipmill.evaluate.studies import degrade
+from clipmill.evaluate.studies.degrade import CORRUPTIONS, Source, corrupted, monotone, plot, study
 
 NAMED = {c.name: c for c in CORRUPTIONS}
 

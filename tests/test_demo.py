@@ -119,7 +119,7 @@ def test_the_folder_has_the_variety_of_real_ones(demo):
 
 
 def test_sidecar_texts_are_read_back(demo):
-    from clipmill.curate.sidecar import find_sidecar_tables, sidecar_text
+    from clipmill.curate.inputs.sidecars import find_sidecar_tables, sidecar_text
 
     tables = find_sidecar_tables([demo])
     texts = {f.name: sidecar_text(demo / f.name, f.name, tables) for f in FORMATS}

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from barcode import boxes, clip_row, decoded, indices, video_row, write_video
 
-from clipmill.curate.clip_filter import geometry
-from clipmill.curate.encode import ClipError, encode_clip, encode_clips, verify_clip
 from clipmill.curate.errors import DecodeError
-from clipmill.curate.export_config import ExportConfig
-from clipmill.curate.spans import SpanReader
-from clipmill.curate.video import open_video
+from clipmill.curate.export.encode import ClipError, encode_clip, encode_clips, verify_clip
+from clipmill.curate.export.filter_graph import geometry
+from clipmill.curate.settings.export import ExportConfig
+from clipmill.curate.video.reader import open_video
+from clipmill.curate.video.span_reader import SpanReader
 
 TICKS = Fraction(1, 15360)
 SAME_RATE = ExportConfig(fps=None, short_side_px=90, preset="ultrafast")
@@ -356,8 +356,8 @@ def test_a_full_disk_is_the_users_to_mend(barcoded, tmp_path):
     """
     script = (
         "import resource, sys; from pathlib import Path; sys.path[:0] = sys.argv[3:]\n"
-        "from barcode import *; from clipmill.curate.encode import encode_clip\n"
-        "from clipmill.curate.errors import UserError; from clipmill.curate.export_config import ExportConfig\n"
+        "from barcode import *; from clipmill.curate.export.encode import encode_clip\n"
+        "from clipmill.curate.errors import UserError; from clipmill.curate.settings.export import ExportConfig\n"
         "video, pts = video_row(Path(sys.argv[1])); clip = clip_row(video, pts, 0, 150)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try: encode_clip(Path(sys.argv[1]), video, clip, ExportConfig(crf=1), Path(sys.argv[2]))\n"

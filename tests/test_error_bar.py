@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from gaussians import DISTANCE, gaussian_sets
 
-from clipmill.evaluate.error_bar import fvd_infinity, leave_groups_out
-from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.distances.error_bar import fvd_infinity, leave_groups_out
+from clipmill.evaluate.distances.frechet import frechet_distance
 
 DRAWS = {1024: 8, 2048: 6}
 FEW_SPLITS = {2: 8, 3: 2, 4: 2}

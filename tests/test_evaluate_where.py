@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from conftest import evaluate
 
-from clipmill.evaluate.scores import ScoreRow, read
+from clipmill.evaluate.score_rows import ScoreRow, read
 
 CLIPS = ("--features", "mini", "--set", "clip_frames=8", "--set", "n_real=0", "--set", "n_fake=0")
 

@@ -15,13 +15,13 @@ import pytest
 import yaml
 
 from clipmill.curate.dataset import ClipDataset
-from clipmill.curate.decisions import load as load_decisions
 from clipmill.curate.errors import UserError
 from clipmill.curate.formats import check_format, write_format
 from clipmill.curate.formats.card import _hub_licence
-from clipmill.curate.formats.clips import best_caption
 from clipmill.curate.formats.publish import publish
-from clipmill.curate.manifest import RunDir
+from clipmill.curate.formats.shard_clips import best_caption
+from clipmill.curate.policy.decisions import load as load_decisions
+from clipmill.curate.tables.run_dir import RunDir
 
 HELD_OUT = "val"
 

@@ -7,9 +7,9 @@ import pytest
 from conftest import SHARED
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.frechet import frechet_distance, frechet_from_moments
-from clipmill.evaluate.mmd import block_mmd, mmd_with_error, polynomial_mmd, subset_mmd
-from clipmill.evaluate.moments import Moments
+from clipmill.evaluate.distances.frechet import frechet_distance, frechet_from_moments
+from clipmill.evaluate.distances.mmd import block_mmd, mmd_with_error, polynomial_mmd, subset_mmd
+from clipmill.evaluate.distances.moments import Moments
 
 X = np.random.RandomState(0).standard_normal((512, 400)).astype(np.float32)
 Y = (np.random.RandomState(1).standard_normal((512, 400)) * 1.2 + 0.1).astype(np.float32)
@@ -148,7 +148,7 @@ def test_wrong_features_are_refused(x, y, says):
 
 def test_kernel_distance_in_blocks_of_rows(monkeypatch):
     whole = mmd_with_error(X[:300], Y[:250])
-    monkeypatch.setattr("clipmill.evaluate.mmd._BLOCK_ROWS", 64)
+    monkeypatch.setattr("clipmill.evaluate.distances.mmd._BLOCK_ROWS", 64)
     assert polynomial_mmd(X[:300], Y[:250]) == pytest.approx(whole.value, rel=1e-10)
     assert mmd_with_error(X[:300], Y[:250]).standard_error == pytest.approx(whole.standard_error, rel=1e-9)
 

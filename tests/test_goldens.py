@@ -13,11 +13,11 @@ import pytest
 import torch
 from conftest import SHARED
 
+from clipmill.evaluate.distances.frechet import frechet_distance
+from clipmill.evaluate.distances.mmd import polynomial_mmd
 from clipmill.evaluate.features.i3d_random import I3DRandom
-from clipmill.evaluate.frechet import frechet_distance
-from clipmill.evaluate.mmd import polynomial_mmd
-from clipmill.evaluate.protocol import load
-from clipmill.evaluate.resize import preprocess
+from clipmill.evaluate.frames.protocol import load
+from clipmill.evaluate.frames.resize import preprocess
 
 GATE = 1e-5
 FEW = 4

@@ -12,11 +12,12 @@ from conftest import SHARED
 from i3d_state_dicts import as_pytorch_i3d, table_of
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate import i3d_weights, weights
+from clipmill.evaluate import weights
 from clipmill.evaluate.features import network_class
 from clipmill.evaluate.features.i3d import I3D
 from clipmill.evaluate.features.i3d_random import I3DRandom, seeded_variables
-from clipmill.evaluate.i3d_network import (
+from clipmill.evaluate.networks import i3d_weights
+from clipmill.evaluate.networks.i3d import (
     I3DNetwork,
     _precision_switches,
     features,

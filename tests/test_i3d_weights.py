@@ -11,10 +11,11 @@ from i3d_state_dicts import as_kinetics_port, as_pytorch_i3d, table_of
 from tensor_bundle_writer import write_bundle
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate import i3d_weights, weights
+from clipmill.evaluate import weights
 from clipmill.evaluate.features.i3d import I3D
 from clipmill.evaluate.features.i3d_random import seeded_variables
-from clipmill.evaluate.i3d_weights import check, published_table
+from clipmill.evaluate.networks import i3d_weights
+from clipmill.evaluate.networks.i3d_weights import check, published_table
 
 SCOPE = "RGB/inception_i3d/"
 

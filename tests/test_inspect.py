@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipmill.curate import decisions, schema, waterfall
-from clipmill.curate.config import load, parse_override
+from clipmill.curate.common.files import write_atomic, write_json
+from clipmill.curate.common.settings import parse_override
+from clipmill.curate.config import load
+from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
-from clipmill.curate.inspect_clip import _settings, describe
-from clipmill.curate.manifest import RunDir, write_atomic, write_json
-from clipmill.curate.policy import parse
+from clipmill.curate.policy import decisions, waterfall
+from clipmill.curate.policy.policy import parse
+from clipmill.curate.report.clip_text import _settings, describe
+from clipmill.curate.tables.run_dir import RunDir
 
 N_CLIPS, CLIP_FRAMES, STEP_PTS = 4, 12, 512
 VIDEO = "ab" * 16

@@ -42,8 +42,8 @@ def test_dependency_line(package):
 
 def test_the_walk_sees_every_kind_of_import():
     source = (
-        "import clipmill.models.train\n"
+        "import clipmill.models.training\n"
         "def f():\n    from clipmill import evaluate\n    import importlib\n"
-        "    importlib.import_module('clipmill.curate.video')\n"
+        "    importlib.import_module('clipmill.curate.video.reader')\n"
     )
     assert imported_packages(source, "curate") == {"models", "evaluate", "curate"}

@@ -12,12 +12,12 @@ import torch
 from conftest import SHARED, curate, models
 
 from clipmill.curate import weights
-from clipmill.curate.aesthetic_heads import load_head
-from clipmill.curate.clip_model import ClipModel, embedding_size
-from clipmill.curate.dedup_config import DedupConfig
+from clipmill.curate.duplicates.semantic import near_pairs, semantic_duplicates
 from clipmill.curate.errors import UserError
-from clipmill.curate.semantic_duplicates import near_pairs, semantic_duplicates
-from clipmill.curate.shards import ClipDataset
+from clipmill.curate.export.shards import ClipDataset
+from clipmill.curate.networks.aesthetic_heads import load_head
+from clipmill.curate.networks.clip import ClipModel, embedding_size
+from clipmill.curate.settings.dedup import DedupConfig
 
 HEADS = {
     "sa_0_4_vit_b_32_linear.pth": 512,

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 from conftest import evaluate
 
-from clipmill.curate.decisions import load as load_decisions
-from clipmill.curate.inspect_clip import describe
-from clipmill.curate.policy import policy_id
-from clipmill.curate.sources import path_of
-from clipmill.evaluate.scores import append, read
+from clipmill.curate.inputs.files import path_of
+from clipmill.curate.policy.decisions import load as load_decisions
+from clipmill.curate.policy.policy import policy_id
+from clipmill.curate.report.clip_text import describe
+from clipmill.evaluate.score_rows import append, read
 from clipmill.evaluate.sets import natural_key
 from clipmill.models.commands import info
 

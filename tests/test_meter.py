@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from clipmill.curate.errors import UserError
+from clipmill.evaluate.distances.frechet import frechet_distance
+from clipmill.evaluate.distances.mmd import polynomial_mmd
 from clipmill.evaluate.features.mini import WEIGHTS
-from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.frames.protocol import load
 from clipmill.evaluate.meter import FrechetVideoDistance, KernelVideoDistance
-from clipmill.evaluate.mmd import polynomial_mmd
-from clipmill.evaluate.protocol import load
 
 
 def videos(n: int, seed: int) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_updates_in_batches_give_the_number_of_the_whole():
 
 
 def test_the_protocol_decides_size_and_ddof():
-    from clipmill.evaluate.resize import preprocess
+    from clipmill.evaluate.frames.resize import preprocess
 
     real, fake = videos(12, 0), videos(12, 1)
     meter = FrechetVideoDistance(network, protocol="stylegan-v", side_px=16)
@@ -85,7 +85,8 @@ def test_wrong_networks_are_one_line():
 
 
 @pytest.mark.skipif(
-    not WEIGHTS.is_file(), reason="the weights of mini are not made yet (python -m clipmill.evaluate.train_mini)"
+    not WEIGHTS.is_file(),
+    reason="the weights of mini are not made yet (python -m clipmill.evaluate.studies.train_mini)",
 )
 def test_a_named_network_keeps_its_own_label():
     meter = FrechetVideoDistance("mini")

@@ -10,10 +10,10 @@ import torch
 from conftest import SHARED
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.frechet import frechet_distance
-from clipmill.evaluate.manifold import covered_share
+from clipmill.evaluate.distances.frechet import frechet_distance
+from clipmill.evaluate.distances.mmd import polynomial_mmd
+from clipmill.evaluate.distances.precision_recall import covered_share
 from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, VideoMetric, metric_class, names
-from clipmill.evaluate.mmd import polynomial_mmd
 
 FPS = 24.0
 ALL = (
@@ -215,7 +215,7 @@ def test_precision_and_recall_by_definition(monkeypatch):
     for k in (1, 3, 5):
         assert metric_class("precision")(k=k)(real, fake).value == brute(real, fake, k)
         assert metric_class("recall")(k=k)(real, fake).value == brute(fake, real, k)
-    monkeypatch.setattr("clipmill.evaluate.manifold._BLOCK_ROWS", 16)
+    monkeypatch.setattr("clipmill.evaluate.distances.precision_recall._BLOCK_ROWS", 16)
     assert covered_share(real, fake) == brute(real, fake, 3)
     assert covered_share(real + 1e6, fake + 1e6) == brute(real, fake, 3)
 
@@ -329,7 +329,7 @@ def test_ssim_is_the_published_formula(monkeypatch):
     expected = np.mean([ssim(a, b) for a, b in zip(real.astype(float), fake.astype(float), strict=True)])
     assert metric_class("ssim")()(real, fake) == pytest.approx(expected, abs=1e-5)
     assert metric_class("ssim")()(real[:1], real[:1]) == pytest.approx(1)
-    monkeypatch.setattr("clipmill.evaluate.frame_pairs.frame_batches.__defaults__", (1,))
+    monkeypatch.setattr("clipmill.evaluate.frames.frame_pairs.frame_batches.__defaults__", (1,))
     assert metric_class("ssim")()(real, fake) == pytest.approx(expected, abs=1e-5)
 
 

@@ -11,9 +11,9 @@ from demo_clips import demo_clips, network_input
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.degrade import CORRUPTIONS, monotone, study
+from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.evaluate.features.mini import WEIGHTS, Mini
-from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.studies.degrade import CORRUPTIONS, monotone, study
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_it_is_quick(mini):
 
 
 def test_training_is_reproducible_and_learns():
-    from clipmill.evaluate.train_mini import batches, loss_of, render_clips, train
+    from clipmill.evaluate.studies.train_mini import batches, loss_of, render_clips, train
 
     clips = render_clips(48, seed=5)
     assert clips.videos.shape == (48, 16, 72, 72, 3)
@@ -127,7 +127,7 @@ def test_training_is_reproducible_and_learns():
 
 def test_labels_of_motion_are_what_is_seen():
     """A pan's pictures move the way its label says."""
-    from clipmill.evaluate.train_mini import MOTION_LAWS, MOTION_SCALES, STORED_PX, _render
+    from clipmill.evaluate.studies.train_mini import MOTION_LAWS, MOTION_SCALES, STORED_PX, _render
 
     window = cv2.createHanningWindow((STORED_PX, STORED_PX), cv2.CV_32F)
     agree = []

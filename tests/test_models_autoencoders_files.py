@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clipmill.curate.errors import UserError
-from clipmill.models.autoencoders.named import autoencoder_named, options_of
+from clipmill.models.autoencoder_for import autoencoder_named
+from clipmill.models.autoencoders.by_name import options_of
 from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
 from clipmill.models.autoencoders.saving import load_autoencoder, read_facts, save_autoencoder, weights_sha256
 

@@ -11,15 +11,15 @@ import torch
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.causal import CausalAutoencoder, CausalConfig
 from clipmill.models.autoencoders.contract import Posterior
-from clipmill.models.autoencoders.discriminator import (
+from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
+from clipmill.models.autoencoders.losses.discriminator import (
     PatchDiscriminator,
     adaptive_weight,
     hinge_discriminator_loss,
     hinge_generator_loss,
 )
-from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
-from clipmill.models.autoencoders.objective import AutoencoderLossConfig, AutoencoderObjective, kl_divergence
-from clipmill.models.autoencoders.perceptual import NAMES, GradientPyramid, LearnedPatches, perceptual_named
+from clipmill.models.autoencoders.losses.objective import AutoencoderLossConfig, AutoencoderObjective, kl_divergence
+from clipmill.models.autoencoders.losses.perceptual import NAMES, GradientPyramid, LearnedPatches, perceptual_named
 from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
 from clipmill.models.core.noise import SampleNoise
 

@@ -8,16 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from clipmill.curate.config import build
+from clipmill.curate.common.settings import build
 from clipmill.curate.errors import UserError
 from clipmill.models.backbones.dit import DiT, DiTConfig
 from clipmill.models.backbones.unet import UNet, UNetConfig
 from clipmill.models.conditioning.classes import class_names_of, class_numbers
 from clipmill.models.conditioning.conditioner import Conditioner, joined
-from clipmill.models.conditioning.config import ClassConfig, ConditioningConfig, FramesConfig, MicroConfig, TextConfig
+from clipmill.models.conditioning.config import ClassConfig, ConditioningConfig, FramesConfig, MicroConfig
 from clipmill.models.conditioning.contract import Conditions
-from clipmill.models.conditioning.hiding import Hidden, batch_of, hidden
+from clipmill.models.conditioning.dropout import Hidden, batch_of, hidden
 from clipmill.models.conditioning.micro import MicroEmbedding, micro_numbers, standardised
+from clipmill.models.conditioning.text.config import TextConfig
 from clipmill.models.config import section
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.layers.plan import SPATIAL, TEMPORAL

@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from clipmill.curate.errors import UserError
-from clipmill.curate.weights import reach
-from clipmill.models.conditioning.config import TextConfig
+from clipmill.curate.weights import network_check
+from clipmill.models.conditioning.text.by_name import text_encoder_of
 from clipmill.models.conditioning.text.characters import Characters
+from clipmill.models.conditioning.text.config import TextConfig
 from clipmill.models.conditioning.text.hash_words import HashWords, words_of
 from clipmill.models.conditioning.text.hashed import vector_of
-from clipmill.models.conditioning.text.named import text_encoder_of
 from clipmill.models.conditioning.text.open_clip_text import OpenClipText
 from clipmill.models.conditioning.text.t5 import T5
 
@@ -221,7 +221,7 @@ def test_clip_refuses_what_it_cannot_read(clip_file):
 
 def connected(monkeypatch):
     """As on a machine with a network and without a proxy."""
-    for name in reach.OFFLINE_VARIABLES:
+    for name in network_check.OFFLINE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 

@@ -16,7 +16,7 @@ from clipmill.models.core.reconstruction import reconstruction_guidance, replace
 from clipmill.models.core.samplers.ancestral import ancestral
 from clipmill.models.core.samplers.ddim import ddim
 from clipmill.models.core.samplers.edm import Churn, edm_heun
-from clipmill.models.core.samplers.stations import start, stations
+from clipmill.models.core.sampling_levels import start, stations
 from clipmill.models.core.schedules import Cosine, Karras
 
 SHAPE = (2, 5, 3, 4, 4)

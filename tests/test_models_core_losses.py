@@ -9,7 +9,7 @@ from denoising_oracles import normal, one_thread  # noqa: F401
 
 from clipmill.curate.errors import UserError
 from clipmill.models.core import loss_weights
-from clipmill.models.core.choices import level_sampler_named, loss_weight_named
+from clipmill.models.core.by_name import level_sampler_named, loss_weight_named
 from clipmill.models.core.geometry import Geometry
 from clipmill.models.core.losses import prediction_weights, sample_losses
 from clipmill.models.core.noise import SampleNoise

@@ -5,7 +5,7 @@ import torch
 from denoising_oracles import normal, one_thread  # noqa: F401
 
 from clipmill.curate.errors import UserError
-from clipmill.models.core.choices import parametrisation_named
+from clipmill.models.core.by_name import parametrisation_named
 from clipmill.models.core.denoiser import branches_in_one_call, branches_one_by_one, denoiser, in_geometry
 from clipmill.models.core.geometry import Geometry
 from clipmill.models.core.noise_level import NoiseLevel, noised

@@ -15,7 +15,7 @@ from clipmill.models.core.samplers.ancestral import ancestral
 from clipmill.models.core.samplers.ddim import ddim, ddim_inversion
 from clipmill.models.core.samplers.edm import Churn, edm_euler, edm_heun
 from clipmill.models.core.samplers.flow import flow_euler, flow_heun
-from clipmill.models.core.samplers.stations import start, stations, step_at, steps_of
+from clipmill.models.core.sampling_levels import start, stations, step_at, steps_of
 from clipmill.models.core.schedules import Cosine, Flow, Karras, Shifted
 from clipmill.models.core.tabulated import Tabulated, linear_alphas, sqrt_linear_alphas, zero_terminal_alphas
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clipmill.curate.errors import UserError
-from clipmill.models.core.choices import schedule_named
+from clipmill.models.core.by_name import schedule_named
 from clipmill.models.core.geometry import Geometry
 from clipmill.models.core.noise_level import NoiseLevel, noised
 from clipmill.models.core.schedules import Cosine, Flow, Karras, Shifted, step_of_time, time_of_step

@@ -5,7 +5,7 @@ import torch
 from denoising_oracles import one_thread  # noqa: F401
 from torch import nn
 
-from clipmill.models.core.choices import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
+from clipmill.models.core.by_name import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
 from clipmill.models.core.denoiser import denoiser
 from clipmill.models.core.losses import sample_losses
 from clipmill.models.core.noise import SampleNoise
@@ -13,7 +13,7 @@ from clipmill.models.core.noise_level import noised
 from clipmill.models.core.samplers.ddim import ddim
 from clipmill.models.core.samplers.edm import edm_heun
 from clipmill.models.core.samplers.flow import flow_heun
-from clipmill.models.core.samplers.stations import start, stations
+from clipmill.models.core.sampling_levels import start, stations
 
 SHAPE = (1, 1, 1, 1)
 BATCH, STEPS, LEARNING_RATE = 256, 400, 0.01

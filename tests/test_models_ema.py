@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from clipmill.models.train.ema import Average, Swapped, exponent_of, post_hoc_shares
+from clipmill.models.checkpoints.ema import Average, Swapped, exponent_of, post_hoc_shares
 
 STEPS = 2000
 

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from clipmill.curate.errors import UserError
-from clipmill.models.train.batch import VideoBatch
-from clipmill.models.train.buckets import Bucket
-from clipmill.models.train.config import TrainConfig
-from clipmill.models.train.loop import Hooks, Trainer
-from clipmill.models.train.objective import Losses, Objective
-from clipmill.models.train.optimiser import rate_share
-from clipmill.models.train.parallel import Processes
-from clipmill.models.train.signals import StopAsked
-from clipmill.models.train.telemetry import Telemetry
+from clipmill.models.processes import Processes
+from clipmill.models.settings.training import TrainConfig
+from clipmill.models.stop_signals import StopAsked
+from clipmill.models.training.data.batch import VideoBatch
+from clipmill.models.training.data.buckets import Bucket
+from clipmill.models.training.loop import Hooks, Trainer
+from clipmill.models.training.objectives.base import Losses, Objective
+from clipmill.models.training.optimiser import rate_share
+from clipmill.models.training.telemetry import Telemetry
 
 BUCKET = Bucket(4, 8, 8, 8.0, (0, 1), 6)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from clipmill.models.train.config import TrainConfig
-from clipmill.models.train.optimiser import make_optimisers
+from clipmill.models.settings.training import TrainConfig
+from clipmill.models.training.optimiser import make_optimisers
 
 
 class Small(nn.Module):

@@ -7,9 +7,9 @@ import torch
 from torch.nn.attention.flex_attention import create_block_mask
 
 from clipmill.curate.errors import UserError
+from clipmill.models.backbones.by_name import plan_named
 from clipmill.models.backbones.contract import Conditioning
 from clipmill.models.backbones.dit import DiT, DiTConfig
-from clipmill.models.backbones.named import plan_named
 from clipmill.models.backbones.sequence import Part
 from clipmill.models.layers import flex
 from clipmill.models.layers.attention import Attention

@@ -6,19 +6,20 @@ import pytest
 import torch
 
 from clipmill.curate.errors import UserError
-from clipmill.models.backbones.named import plan_named
+from clipmill.models.autoencoder_for import autoencoder_of
+from clipmill.models.backbones.by_name import plan_named
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import from_dict, load, preset_names
 from clipmill.models.core.noise import SampleNoise
-from clipmill.models.frozen import autoencoder_of
-from clipmill.models.generate.command import conditions_of
+from clipmill.models.generate.prompts import Wish
+from clipmill.models.generate.sample_folder import conditions_of
 from clipmill.models.generate.sampling import Generator
-from clipmill.models.generate.wishes import Wish
 from clipmill.models.layers.plan import AttentionPlan
 from clipmill.models.network import Diffusion, Network, seeded_network
-from clipmill.models.train.batch import VideoBatch
-from clipmill.models.train.config import size_px
-from clipmill.models.train.diffusion import DiffusionObjective, as_floats
+from clipmill.models.pixels import as_floats
+from clipmill.models.settings.training import size_px
+from clipmill.models.training.data.batch import VideoBatch
+from clipmill.models.training.objectives.diffusion import DiffusionObjective
 
 CPU = torch.device("cpu")
 DIFFUSION = [name for name in preset_names() if load(name).trains == "diffusion"]

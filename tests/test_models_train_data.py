@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from clipmill.curate.errors import UserError
-from clipmill.models.train.batch_plan import BatchPlan
-from clipmill.models.train.buckets import Bucket, make_buckets
-from clipmill.models.train.config import DataConfig
+from clipmill.models.settings.training import DataConfig
+from clipmill.models.training.data.batch_plan import BatchPlan
+from clipmill.models.training.data.buckets import Bucket, make_buckets
 
 
 def manifest(*clips: tuple[int, int, int]) -> pd.DataFrame:

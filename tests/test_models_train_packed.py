@@ -12,19 +12,20 @@ import torch
 from safetensors.torch import load_file
 
 from clipmill.curate.errors import UserError
+from clipmill.models.autoencoder_for import autoencoder_of
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.config import ModelConfig, load
-from clipmill.models.frozen import autoencoder_of
 from clipmill.models.network import seeded_network
-from clipmill.models.train.batch import VideoBatch, packed_batch
-from clipmill.models.train.batch_plan import BatchPlan
-from clipmill.models.train.buckets import Bucket, Packed
-from clipmill.models.train.diffusion import DiffusionObjective, as_floats
-from clipmill.models.train.loader import check_shares
-from clipmill.models.train.parallel import Processes
-from clipmill.models.train.running import run_session
-from clipmill.models.train.session import Session, open_session
-from clipmill.models.train.signals import StopAsked
+from clipmill.models.pixels import as_floats
+from clipmill.models.processes import Processes
+from clipmill.models.stop_signals import StopAsked
+from clipmill.models.training.data.batch import VideoBatch, packed_batch
+from clipmill.models.training.data.batch_plan import BatchPlan
+from clipmill.models.training.data.buckets import Bucket, Packed
+from clipmill.models.training.data.loader import check_shares
+from clipmill.models.training.objectives.diffusion import DiffusionObjective
+from clipmill.models.training.run import run_session
+from clipmill.models.training.session import Session, open_session
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from clipmill.curate.cover import covered
 from clipmill.curate.dataset import decode_window
+from clipmill.curate.video.resize_to_cover import covered
 from clipmill.models.config import load
-from clipmill.models.train.batch_plan import BatchPlan, Draw
-from clipmill.models.train.buckets import Buckets, make_buckets
-from clipmill.models.train.loader import Facts, Loader
-from clipmill.models.train.parallel import Processes
-from clipmill.models.train.session import read_manifest
-from clipmill.models.train.windows import Window, Windows, keyed_rng
+from clipmill.models.core.keyed import keyed_rng
+from clipmill.models.processes import Processes
+from clipmill.models.training.data.batch_plan import BatchPlan, Draw
+from clipmill.models.training.data.buckets import Buckets, make_buckets
+from clipmill.models.training.data.loader import Facts, Loader
+from clipmill.models.training.data.windows import Window, Windows
+from clipmill.models.training.session import read_manifest
 
 
 @pytest.fixture(scope="module")

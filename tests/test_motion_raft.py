@@ -15,7 +15,7 @@ from annotator_clips import clip, of_file, texture
 from clipmill.curate import weights
 from clipmill.curate.annotators.motion import Motion
 from clipmill.curate.errors import AnnotatorError, UserError
-from clipmill.curate.motion_raft import Raft, sized
+from clipmill.curate.networks.raft import Raft, sized
 
 torch = pytest.importorskip("torch")
 

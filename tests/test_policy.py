@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipmill.curate import decisions, policy, schema, waterfall
+from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
+from clipmill.curate.policy import decisions, policy, waterfall
 
 MAKERS = {"motion": "motion.v1", "text_area": "text.v2", "sharp": "quality.v1", "camera": "motion.v1"}
 

@@ -6,9 +6,11 @@ from importlib import resources
 import pytest
 
 from clipmill.curate import annotators, weights
-from clipmill.curate.config import load, preset_names
+from clipmill.curate.common.settings import preset_names
+from clipmill.curate.config import load
+from clipmill.curate.driver.policy_of_run import policy_of
+from clipmill.curate.driver.preflight import preflight, pull_names
 from clipmill.curate.errors import UserError
-from clipmill.curate.finish import policy_of, preflight
 
 # What each recipe limits, and nothing else: a filter of the default preset that leaks in is a mistake.
 LIMITS = {
@@ -74,7 +76,7 @@ def test_weights_of_a_recipe_are_in_the_table_for_who_uses_them(preset):
     for name in config.annotators:
         for needed in config.annotator(name).weights:
             assert name in weights.weights_named(needed).used_by
-    assert set(weights.pull_names(preset)) == {w for name in config.annotators for w in config.annotator(name).weights}
+    assert set(pull_names(preset)) == {w for name in config.annotators for w in config.annotator(name).weights}
 
 
 def test_the_table_names_users_that_exist():
@@ -102,7 +104,7 @@ def test_without_a_network_the_answer_is_one_line(preset, tmp_path, monkeypatch)
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setenv("CLIPMILL_OFFLINE", "1")
     config = load(preset)
-    missing = [name for name in weights.pull_names(preset) if weights.find(name, {}) is None]
+    missing = [name for name in pull_names(preset) if weights.find(name, {}) is None]
     if not missing:
         pytest.skip(f"all weights of {preset} are in the caches of this machine")
     with pytest.raises(UserError) as caught:

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from report_run import BREAKOUT, DEFAULT, HOSTILE, STRICT, Shape, make_run
 
-from clipmill.curate.decisions import freeze
 from clipmill.curate.errors import UserError
-from clipmill.curate.policy import Filter, override, parse, policy_id
+from clipmill.curate.policy.decisions import freeze
+from clipmill.curate.policy.policy import Filter, override, parse, policy_id
 from clipmill.curate.report import explore, write_report
 from clipmill.curate.report.decide import Column
 from clipmill.curate.report.thumbs import MAX_THUMBS, strip

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from clipmill.curate.resample import FrameClock, promised_frames, rational_rate
+from clipmill.curate.video.frame_clock import FrameClock, promised_frames, rational_rate
 
 
 @pytest.mark.parametrize("seed", range(3))

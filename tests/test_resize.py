@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.protocol import Protocol, load
-from clipmill.evaluate.resize import covering, loader_step, preprocess, tf1_bilinear
+from clipmill.evaluate.frames.protocol import Protocol, load
+from clipmill.evaluate.frames.resize import covering, loader_step, preprocess, tf1_bilinear
 
 SIZES = [(64, 64), (128, 128), (256, 256), (240, 320), (37, 301), (1, 5), (224, 224)]
 

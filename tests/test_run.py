@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import curate
 
-from clipmill.curate import schema
+from clipmill.curate.contract import schema
 
 DATA = (
     "videos/*.parquet",

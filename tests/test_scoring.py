@@ -16,9 +16,9 @@ from barcode import write_video
 from conftest import evaluate
 
 import clipmill.evaluate as api
-from clipmill.evaluate.extract import Measurement, Settings, measure
-from clipmill.evaluate.protocol import Protocol, load, names
-from clipmill.evaluate.scores import differing_fields, read
+from clipmill.evaluate.extraction.measure import Measurement, Settings, measure
+from clipmill.evaluate.frames.protocol import Protocol, load, names
+from clipmill.evaluate.score_rows import differing_fields, read
 from clipmill.evaluate.sets import open_set
 
 ALL = {"n_real": 0, "n_fake": 0}

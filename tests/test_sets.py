@@ -11,10 +11,10 @@ import pytest
 from barcode import painted, read, write_video
 
 from clipmill.curate.errors import DecodeError, UserError
-from clipmill.evaluate.protocol import load
+from clipmill.evaluate.frames.protocol import load
+from clipmill.evaluate.frames.window import choose_frames
 from clipmill.evaluate.sets import natural_key, open_set
 from clipmill.evaluate.sets.where import matching
-from clipmill.evaluate.window import choose_frames
 
 PLAIN = {"clip_choice": "first", "n_real": 0, "n_fake": 0}
 

@@ -19,12 +19,12 @@ import webdataset
 from barcode import clip_row, read, video_row, write_video
 from torch.utils.data import DataLoader
 
-from clipmill.curate.encode import EncodedClip, encode_clips
+from clipmill.curate.contract.schema import INDEX, SHARDS
 from clipmill.curate.errors import DecodeError, UserError
-from clipmill.curate.export_config import ExportConfig
-from clipmill.curate.schema import SHARDS
-from clipmill.curate.shards import INDEX, ClipDataset, Draw, ResumableSampler, Sample, leave_at_once, write_shards
-from clipmill.curate.stream_copy import copy_clip
+from clipmill.curate.export.encode import EncodedClip, encode_clips
+from clipmill.curate.export.shards import ClipDataset, Draw, ResumableSampler, Sample, leave_at_once, write_shards
+from clipmill.curate.export.stream_copy import copy_clip
+from clipmill.curate.settings.export import ExportConfig
 
 CONFIG = ExportConfig(fps=None, short_side_px=90, preset="ultrafast", shard_clips=4)
 N_CLIPS = 12

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipmill.curate.sidecar import FIELDS, MAX_TEXT_BYTES, find_sidecar_tables, sidecar_text
+from clipmill.curate.inputs.sidecars import FIELDS, MAX_TEXT_BYTES, find_sidecar_tables, sidecar_text
 
 
 def make(root, *names):

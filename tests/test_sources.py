@@ -5,7 +5,7 @@ import os
 import pytest
 
 from clipmill.curate.errors import UserError
-from clipmill.curate.sources import find_sources, index_sources, path_of
+from clipmill.curate.inputs.files import find_sources, index_sources, path_of
 
 
 def indexed(folder, cache, ticks=None):

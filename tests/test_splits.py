@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipmill.curate.duplicates.splits import assign_splits
 from clipmill.curate.errors import UserError
-from clipmill.curate.splits import assign_splits
 
 NINE_ONE = {"train": 0.9, "val": 0.1}
 

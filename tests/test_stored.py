@@ -15,7 +15,7 @@ import torch
 from conftest import curate
 from small_clip import EMBED_DIM, write_clip
 
-from clipmill.curate.annotators import ROLES
+from clipmill.curate.contract.annotator import ROLES
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_embeddings_are_those_of_a_plain_loop_over_the_stored_pictures(judged: P
     network.eval()
     from PIL import Image
 
-    from clipmill.curate.annotate import _cut  # the crop box is not this test's matter
-    from clipmill.curate.picture import decode_jpeg
+    from clipmill.curate.annotation.clip_view import _cut  # the crop box is not this test's matter
+    from clipmill.curate.video.picture import decode_jpeg
 
     found = table(judged, "clip.v1")
     clips = pd.read_parquet(judged / "manifest.parquet").set_index("clip_id")
@@ -185,7 +185,7 @@ def test_a_second_command_does_nothing_again_and_worker_count_changes_no_byte(
 
 
 def test_a_picture_has_the_same_embedding_in_any_company(networks: list[str]):
-    from clipmill.curate.clip_model import ClipModel
+    from clipmill.curate.networks.clip import ClipModel
 
     folder = networks[1].partition("=")[2]
     model = ClipModel(folder, Path(folder), "cpu")

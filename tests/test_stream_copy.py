@@ -7,7 +7,7 @@ import pytest
 from barcode import boxes, clip_row, decoded, indices, video_row, write_video
 
 from clipmill.curate.errors import DecodeError
-from clipmill.curate.stream_copy import copy_clip, copy_suffix
+from clipmill.curate.export.stream_copy import copy_clip, copy_suffix
 
 TICKS = Fraction(1, 15360)
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}

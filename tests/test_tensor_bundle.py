@@ -7,9 +7,9 @@ import pytest
 from tensor_bundle_writer import write_bundle
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate import tensor_bundle
-from clipmill.evaluate.crc32c import crc32c
-from clipmill.evaluate.i3d_weights import check
+from clipmill.evaluate.networks import tensor_bundle
+from clipmill.evaluate.networks.crc32c import crc32c
+from clipmill.evaluate.networks.i3d_weights import check
 
 
 @pytest.mark.parametrize("compress", [False, True])

@@ -12,18 +12,11 @@ from annotator_clips import clip, of_file, texture
 from PIL import Image, ImageDraw, ImageFont
 
 from clipmill.curate import weights
-from clipmill.curate.annotators.text import (
-    Text,
-    grown,
-    map_kernels,
-    same_picture,
-    shrunk,
-    tight_box,
-    union_area,
-    unshrunk,
-)
+from clipmill.curate.annotators.text import Text, same_picture, tight_box, union_area
 from clipmill.curate.errors import AnnotatorError, UserError
-from clipmill.curate.picture import decode_jpeg, encode_jpeg
+from clipmill.curate.networks.craft import shrunk, unshrunk
+from clipmill.curate.networks.rapidocr import grown, map_kernels
+from clipmill.curate.video.picture import decode_jpeg, encode_jpeg
 
 ROLES = ("first", "middle", "last")
 HEIGHT, WIDTH = 720, 1280

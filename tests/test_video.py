@@ -10,9 +10,9 @@ import barcode
 import numpy as np
 import pytest
 
-from clipmill.curate.decoders import open_frames
 from clipmill.curate.errors import DecodeError, UserError
-from clipmill.curate.video import VideoDecoder, fit_short_side, frames_at, open_video
+from clipmill.curate.video.other_decoders import open_frames
+from clipmill.curate.video.reader import VideoDecoder, fit_short_side, frames_at, open_video
 
 N_FRAMES = 90
 

@@ -16,8 +16,9 @@ from conftest import SHARED
 from weights_server import serving
 
 from clipmill.curate import weights
+from clipmill.curate.driver.preflight import pull_names
 from clipmill.curate.errors import UserError
-from clipmill.curate.weights import reach, table
+from clipmill.curate.weights import network_check, table
 from clipmill.curate.weights.digests import MEMORY_FILE, path_sha256, remembered_sha256
 from clipmill.curate.weights.download import download
 from clipmill.curate.weights.table import Weights
@@ -29,7 +30,13 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """An empty cache folder, no caches of other tools, a network."""
-    for name in (*reach.OFFLINE_VARIABLES, "TORCH_HOME", "XDG_CACHE_HOME", "EASYOCR_MODULE_PATH", "MODULE_PATH"):
+    for name in (
+        *network_check.OFFLINE_VARIABLES,
+        "TORCH_HOME",
+        "XDG_CACHE_HOME",
+        "EASYOCR_MODULE_PATH",
+        "MODULE_PATH",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -40,7 +47,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(reach.silent_hosts, "__defaults__", (20.0,))  # a loaded machine may hold an answer up
+    monkeypatch.setattr(network_check.silent_hosts, "__defaults__", (20.0,))  # a loaded machine may hold an answer up
     with serving() as running:
         yield running
 
@@ -455,7 +462,7 @@ def _line(name):
 
 
 def test_what_a_name_or_a_preset_pulls():
-    assert weights.pull_names("raft-large") == ["raft-large"]
-    assert weights.pull_names("default") == []
+    assert pull_names("raft-large") == ["raft-large"]
+    assert pull_names("default") == []
     with pytest.raises(UserError, match="raft-large"):
-        weights.pull_names("raft-larg")
+        pull_names("raft-larg")

@@ -5,8 +5,8 @@ video once and hands each annotator what its class asks for:
 
 - `frames`: pictures of the clip, on a time grid (`fps`) or at named positions (`roles`: first, middle, last);
 - `observe`: a small vector measured on the full-resolution luma of sampled frames while the video is decoded;
-- the per-frame signals of `clipmill.curate.signals` (luma mean, frame difference), always there, for every decoded
-  frame;
+- the per-frame signals of `clipmill.curate.video.signals` (luma mean, frame difference), always there, for every
+  decoded frame;
 - the columns that other annotators made of the same clip (`after`, `uses`), and its captions.
 
 One that is content with the stored pictures and with columns may say so (`from_stored`): it then runs after all
@@ -15,141 +15,10 @@ decoding, on many clips of many videos at once, and needs the videos no more.
 
 import pkgutil
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
 
-import numpy as np
-import pyarrow as pa
-
-from clipmill.curate import finding
-from clipmill.curate.errors import UserError
-from clipmill.curate.policy import closest
-
-ROLES = ("first", "middle", "last")
-
-
-@dataclass(frozen=True)
-class FrameRequest:
-    """Frames an annotator wants: `fps` on the grid k / fps of the video's time, or `roles` in the clip.
-
-    `short_side_px` is the size of the full picture's shorter side before the crop box is cut out; pixels are square
-    and upright. Role frames come from the stored JPEGs and are never larger than those.
-    """
-
-    fps: float | None = None
-    roles: tuple[str, ...] = ()
-    short_side_px: int = 256
-    gray: bool = False
-
-
-@dataclass(frozen=True)
-class ClipFrames:
-    """One clip as an annotator sees it. Times are seconds from the video's first frame.
-
-    frames: uint8 [T, H, W, 3] RGB, or [T, H, W] where the request is gray; the crop box is already cut out.
-    crop: the crop box as fractions (x0, y0, x1, y1) of the full picture, for what `observe` measured on all of it.
-    observed: float32 [S, K], what `observe` returned for the S sampled frames inside the clip.
-    signals: name -> float32 [N] for the clip's N frames (see clipmill.curate.signals).
-    columns: what the annotators named in `after` and `uses` made of this clip, and the clip's own row. captions:
-    structs of schema.CAPTION with status ok: the sidecar's, then those of the caption annotators among them.
-    """
-
-    clip_id: str
-    video_id: str
-    start_s: float
-    end_s: float
-    width_px: int
-    height_px: int
-    crop: tuple[float, float, float, float]
-    t_s: np.ndarray
-    frames: np.ndarray
-    roles: tuple[str, ...]
-    observed_t_s: np.ndarray
-    observed: np.ndarray
-    signals_t_s: np.ndarray
-    signals: Mapping[str, np.ndarray]
-    columns: Mapping[str, Any] = field(default_factory=dict)
-    captions: Sequence[Mapping[str, Any]] = ()
-
-
-@dataclass(frozen=True)
-class Annotator:
-    """Base of all annotators. A subclass is a frozen dataclass: its fields are its parameters, settable as `--set
-    name.field=value`.
-
-    version: part of the table's name; bump it when results change.
-    columns: name -> Arrow type; name, unit and range of each are documented in the subclass's docstring. Names are
-    unique across annotators, because a policy refers to columns by name alone.
-    observe_fps: how often `observe` is called, 0 for never.
-    gpu: how much of a GPU it keeps busy, 0 to 1; those that load different weights for it run in passes of their own.
-    from_stored: stored pictures and columns are enough (see above). max_workers: processes it may run in at once, None:
-    any.
-    """
-
-    version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {}
-    observe_fps: ClassVar[float] = 0.0
-    gpu: ClassVar[float] = 0.0
-    from_stored: ClassVar[bool] = False
-    max_workers: ClassVar[int | None] = None
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        """Names in the weights registry (`clipmill.curate.weights`), or paths; found or fetched before a run starts."""
-        return ()
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """Annotators whose columns it cannot do without: they run before it, asked for or not. For `from_stored`
-        only.
-        """
-        return ()
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        """Annotators whose columns it reads where they run, too; a name that ends in * means all that begin so."""
-        return ()
-
-    @property
-    def reads_sidecar(self) -> bool:
-        """Whether its columns depend on the caption beside the video."""
-        return False
-
-    @property
-    def batch_clips(self) -> int:
-        """How many clips `__call__` is given at once, at most."""
-        return 1
-
-    @property
-    def frames(self) -> FrameRequest | None:
-        """The pictures this annotator needs; None where signals or observations are enough."""
-        return None
-
-    def check(self) -> None:
-        """Raise UserError where something that `setup` needs is missing. For the preflight: quick, loads nothing."""
-
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        """Load models; called once per worker process, before the first clip. device: cpu or cuda. files: of each name
-        in `weights`.
-        """
-
-    def observe(self, luma: np.ndarray) -> np.ndarray:
-        """Measure one upright full-resolution frame, luma uint8 [H, W] -> float32 [K]. Called `observe_fps` times a
-        second.
-        """
-        raise TypeError(f"{type(self).__name__} sets observe_fps but has no observe()")
-
-    def __call__(self, clips: Sequence[ClipFrames]) -> Sequence[dict[str, Any] | Exception]:
-        """One dict of column values per clip, same order. AnnotatorError, raised for one clip or in the place of its
-        dict among several: nothing can be said of it, and why.
-        """
-        raise TypeError(f"{type(self).__name__} has no __call__()")
-
-    def params(self) -> dict[str, Any]:
-        """The parameters that decide the result, for the fingerprint."""
-        return asdict(self)
+from clipmill.curate.common import plugins
+from clipmill.curate.contract.annotator import Annotator
+from clipmill.curate.errors import UserError, closest
 
 
 def names() -> list[str]:
@@ -161,4 +30,4 @@ def annotator_class(name: str) -> type[Annotator]:
     """The class in `curate/annotators/<name>.py`. Raises UserError, naming the closest, where there is none."""
     if name not in names():
         raise UserError(f"no annotator called {name!r}{closest(name, names())}")
-    return finding.plugin(sys.modules[__name__], name, Annotator, "annotator")
+    return plugins.plugin(sys.modules[__name__], name, Annotator, "annotator")

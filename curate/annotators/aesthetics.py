@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.aesthetic_heads import Head, load_head
-from clipmill.curate.annotators import ROLES, ClipFrames
-from clipmill.curate.clip_judge import ClipJudge, check_size
-from clipmill.curate.embeddings import roles_of
+from clipmill.curate.contract.annotator import ROLES, ClipFrames
+from clipmill.curate.networks.aesthetic_heads import Head, load_head
+from clipmill.curate.networks.clip_columns import roles_of
+from clipmill.curate.networks.clip_judge import ClipJudge, check_size
 
 
 @dataclass(frozen=True)

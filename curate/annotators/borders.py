@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import Annotator, ClipFrames
+from clipmill.curate.contract.annotator import Annotator, ClipFrames
 
 MAX_BLACK = 40
 BAR_NOISE = 10

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import ROLES, ClipFrames, FrameRequest
 from clipmill.curate.captions import CaptionAnnotator
 from clipmill.curate.captions.attributes import sentence
 from clipmill.curate.captions.cleaning import mended
 from clipmill.curate.captions.colours import colour_shares
-from clipmill.curate.captions.reading import Reader, recognition_model
+from clipmill.curate.captions.screen_text import Reader, recognition_model
+from clipmill.curate.contract.annotator import ROLES, ClipFrames, FrameRequest
 
 _MIDDLE = "middle"
 _MIN_LETTERS = 2

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from clipmill.curate.annotators import ClipFrames, FrameRequest
 from clipmill.curate.captions.coca import Coca
 from clipmill.curate.captions.local import LocalCaptions
-from clipmill.curate.clip_model import embedding_size
+from clipmill.curate.contract.annotator import ClipFrames, FrameRequest
 from clipmill.curate.errors import AnnotatorError, UserError
+from clipmill.curate.networks.clip import embedding_size
 
 
 @dataclass(frozen=True)

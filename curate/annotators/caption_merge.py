@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from clipmill.curate.annotators import ClipFrames
-from clipmill.curate.captions import PREFIX
 from clipmill.curate.captions.served import ServedCaptions
+from clipmill.curate.contract.annotator import ClipFrames
+from clipmill.curate.contract.captions import PREFIX
 from clipmill.curate.errors import AnnotatorError, UserError
 
 PROMPT = (

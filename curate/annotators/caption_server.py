@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from clipmill.curate.annotators import ROLES, ClipFrames, FrameRequest
 from clipmill.curate.captions.served import ServedCaptions
+from clipmill.curate.contract.annotator import ROLES, ClipFrames, FrameRequest
 from clipmill.curate.errors import AnnotatorError, UserError
-from clipmill.curate.picture import encode_jpeg
+from clipmill.curate.video.picture import encode_jpeg
 
 PROMPT = (
     "These are frames of one short video clip, in their order. Describe the clip in one to three plain sentences: who"

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from clipmill.curate.annotators import ROLES, ClipFrames, FrameRequest
 from clipmill.curate.captions.local import LocalCaptions
 from clipmill.curate.captions.vision_language import VisionLanguage, check_transformers
+from clipmill.curate.contract.annotator import ROLES, ClipFrames, FrameRequest
 from clipmill.curate.errors import AnnotatorError, UserError
 
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
-from clipmill.curate.clip_model import embedding_size, ready_clip
-from clipmill.curate.embeddings import column
+from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames, FrameRequest
 from clipmill.curate.errors import AnnotatorError
+from clipmill.curate.networks.clip import embedding_size, ready_clip
+from clipmill.curate.networks.clip_columns import column
 
 # Larger than any network's input, as in the stored pictures.
 _SHORT_SIDE_PX = 512

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import ClipFrames
-from clipmill.curate.clip_judge import ClipTextJudge, check_size
+from clipmill.curate.contract.annotator import ClipFrames
 from clipmill.curate.errors import AnnotatorError
+from clipmill.curate.networks.clip_judge import ClipTextJudge, check_size
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import ClipFrames
-from clipmill.curate.clip_judge import ClipJudge
+from clipmill.curate.contract.annotator import ClipFrames
+from clipmill.curate.networks.clip_judge import ClipJudge
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 Flow: G. Farneback, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003, with the settings of the
 public SVD-era code (pyr 0.5, 3 levels, window 15, 3 iterations, poly_n 5, poly_sigma 1.2). As in the SVD paper
 (arXiv 2311.15127, appendix C) the flow *maps* are reduced to a short side of 16 cells, not the frames. Or by RAFT, see
-`clipmill.curate.motion_raft`, as in the high-quality stage of the paper: the same columns in the same units, but other
-numbers.
+`clipmill.curate.networks.raft`, as in the high-quality stage of the paper: the same columns in the same units, but
+other numbers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import Annotator, ClipFrames, FrameRequest
+from clipmill.curate.contract.annotator import Annotator, ClipFrames, FrameRequest
 from clipmill.curate.errors import AnnotatorError, UserError
-from clipmill.curate.motion_raft import HEIGHT_PX, Raft, sized
+from clipmill.curate.networks.raft import HEIGHT_PX, Raft, sized
 
 CELLS_SHORT_SIDE = 16
 MIN_SIDE_PX = 8

@@ -1,4 +1,4 @@
-"""Fingerprints of the first, middle and last frames for near-duplicate search (see `clipmill.curate.dedup`)."""
+"""Fingerprints of the first, middle and last frames, for near duplicates (see `clipmill.curate.duplicates.near`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
+from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames, FrameRequest
 
 THUMB_PX = 32
 MIN_STD = 4.0

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import Annotator, ClipFrames
+from clipmill.curate.contract.annotator import Annotator, ClipFrames
 
 WORK_SIDE_PX = 256
 TILES = 8
@@ -108,7 +108,7 @@ def tile_maps(luma: np.ndarray) -> np.ndarray:
     """
     import cv2
 
-    from clipmill.curate.picture import shrink
+    from clipmill.curate.video.picture import shrink
 
     scale = min(1.0, WORK_SIDE_PX / min(luma.shape))
     small = shrink(luma, max(1, round(luma.shape[1] * scale)), max(1, round(luma.shape[0] * scale)))

@@ -6,7 +6,7 @@ Differentiable Binarization", AAAI 2020) from the model file inside the wheel. `
 labels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,21 +14,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import ROLES, Annotator, ClipFrames, FrameRequest
+from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames, FrameRequest
 from clipmill.curate.errors import AnnotatorError, UserError
-from clipmill.curate.weights import load_state
+from clipmill.curate.networks.craft import check_easyocr, load_craft, unshrunk
+from clipmill.curate.networks.rapidocr import GROW, grown, load_rapidocr, rapidocr_model
 
-Detector = Callable[[np.ndarray], list[np.ndarray]]
 RASTER_SCALE = 4
-MAP_THRESHOLD = 0.3
-BOX_SCORE = 0.6
-MAX_KERNEL_HEIGHT = 0.13
-LARGE_KERNEL_HEIGHT, LARGE_KERNEL_ASPECT = 0.08, 2.0
-GROW = 1.5
 CUT_GROW = 2.1
 NO_INK_GROW = 0.6
 SPREAD_PX = 0.25
-MIN_KERNEL_PX = 2
 SAME_FRAME_LEVELS = 12
 FLAT_LEVELS = 10
 METHODS = ("rapidocr", "easyocr")
@@ -132,127 +126,6 @@ def same_picture(first: np.ndarray, second: np.ndarray) -> bool:
 
 # A box is float32 [4, 2], corners (x, y) in px of the frame. A kernel is a box around the core of a text line, shrunk
 # from the line as both networks are trained to mark it.
-
-
-def rapidocr_model() -> Path:
-    """The detection model inside the installed rapidocr. Raises UserError where it is missing."""
-    from importlib.util import find_spec
-
-    spec = find_spec("rapidocr")
-    if spec is None or spec.origin is None:
-        raise UserError("text.method = rapidocr needs the package rapidocr: pip install rapidocr onnxruntime")
-    found = sorted((Path(spec.origin).parent / "models").glob("*_det_*.onnx"))
-    if not found:
-        raise UserError("the installed rapidocr carries no detection model: pip install --force-reinstall rapidocr")
-    return found[0]
-
-
-def load_rapidocr(device: str, side_px: int) -> Detector:
-    """PP-OCR detection on one CPU thread: RGB uint8 [H, W, 3] -> kernels."""
-    import cv2
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
-    available = [p for p in providers if p in onnxruntime.get_available_providers()]
-    session = onnxruntime.InferenceSession(str(rapidocr_model()), options, providers=available)
-    name = session.get_inputs()[0].name
-
-    def detect(rgb: np.ndarray) -> list[np.ndarray]:
-        height, width = rgb.shape[:2]
-        scale = min(side_px / min(height, width), 4 * side_px / max(height, width))
-        size = (max(32, round(width * scale / 32) * 32), max(32, round(height * scale / 32) * 32))
-        picture = cv2.resize(rgb[..., ::-1], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        batch = (picture.astype(np.float32).transpose(2, 0, 1)[None] - 127.5) / 127.5
-        text_map = np.asarray(session.run(None, {name: batch})[0])[0, 0]
-        return [k * np.array([width / size[0], height / size[1]], np.float32) for k in map_kernels(text_map)]
-
-    return detect
-
-
-def map_kernels(text_map: np.ndarray) -> list[np.ndarray]:
-    """Kernels (px of the map) of a DB probability map, float32 [h, w] in [0, 1]: contours above 0.3 whose mean is above
-    0.6.
-
-    A kernel higher than 0.13 of the short side (letters of about a quarter) is left out: at that size the network marks
-    objects. So is a large kernel that is no wider than twice its height: objects are compact, large words are not.
-    """
-    import cv2
-
-    mask = (text_map > MAP_THRESHOLD).astype(np.uint8)
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    kernels = []
-    for contour in contours:
-        x, y, w, h = cv2.boundingRect(contour)
-        inside = cv2.drawContours(np.zeros((h, w), np.uint8), [contour], -1, 1, cv2.FILLED, offset=(-x, -y))
-        rect = cv2.minAreaRect(contour.astype(np.float32) + 0.5)
-        height, length = sorted(rect[1])
-        if not MIN_KERNEL_PX <= height <= MAX_KERNEL_HEIGHT * min(text_map.shape):
-            continue
-        if height > LARGE_KERNEL_HEIGHT * min(text_map.shape) and length < LARGE_KERNEL_ASPECT * height:
-            continue
-        if cv2.mean(text_map[y : y + h, x : x + w], inside)[0] >= BOX_SCORE:
-            kernels.append(cv2.boxPoints(rect))
-    return kernels
-
-
-def check_easyocr() -> None:
-    """Raises UserError where easyocr, which brings CRAFT's network, is not installed; imports nothing."""
-    from importlib.util import find_spec
-
-    if find_spec("easyocr") is None:
-        raise UserError("text.method = easyocr needs the package easyocr: pip install easyocr")
-
-
-def load_craft(device: str, path: Path) -> Detector:
-    """CRAFT through easyocr's own network and box code: RGB uint8 [H, W, 3] -> kernels. Raises UserError where the file
-    does not fit.
-    """
-    from easyocr.craft import CRAFT as Network
-    from easyocr.detection import copyStateDict, get_textbox
-
-    state = copyStateDict(load_state(path))
-    network = Network()
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path} does not hold CRAFT's weights: {' '.join(str(error).split())[:120]}") from None
-    network.eval().to(device)
-
-    def detect(rgb: np.ndarray) -> list[np.ndarray]:
-        boxes = get_textbox(network, rgb, 2560, 1.0, 0.7, 0.4, 0.4, False, device)[0]
-        return [shrunk(np.asarray(b, np.float32).reshape(-1, 2)) for b in boxes]
-
-    return detect
-
-
-def shrunk(box: np.ndarray) -> np.ndarray:
-    """The kernel of a full line's box: each side moved inwards by a quarter of the line's height."""
-    import cv2
-
-    centre, (w, h), angle = cv2.minAreaRect(box)
-    by = 0.5 * min(w, h)
-    return np.asarray(cv2.boxPoints((centre, (max(w - by, 1), max(h - by, 1)), angle)))
-
-
-def unshrunk(kernel: np.ndarray) -> np.ndarray:
-    """The box that `shrunk` made a kernel of, which is half as high."""
-    import cv2
-
-    centre, (w, h), angle = cv2.minAreaRect(np.asarray(kernel, np.float32))
-    by = min(w, h)
-    return np.asarray(cv2.boxPoints((centre, (w + by, h + by), angle)))
-
-
-def grown(kernel: np.ndarray, ratio: float) -> np.ndarray:
-    """DB's way back from kernel to line: every side moved outwards by area * ratio / perimeter."""
-    import cv2
-
-    centre, (w, h), angle = cv2.minAreaRect(np.asarray(kernel, np.float32))
-    by = 2 * w * h * ratio / (2 * (w + h))
-    return np.asarray(cv2.boxPoints((centre, (w + by, h + by), angle)))
 
 
 def tight_box(gray: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.annotators import ClipFrames
-from clipmill.curate.clip_judge import ClipTextJudge, check_size
+from clipmill.curate.contract.annotator import ClipFrames
 from clipmill.curate.errors import UserError
+from clipmill.curate.networks.clip_judge import ClipTextJudge, check_size
 
 _PLAIN = "a photo"
 _PAIRS = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clipmill.curate.captions.rate import RateLimit
+from clipmill.curate.captions.rate_limit import RateLimit
 from clipmill.curate.captions.transport import ChatError, json_request
 
 _LONGEST_BACKOFF_S = 30.0

@@ -9,9 +9,9 @@ import re
 import unicodedata
 from collections import Counter
 
+from clipmill.curate.captions.llm_answer_text import mended, unwrapped, without_quotes
 from clipmill.curate.captions.phrases import ABBREVIATIONS, DANGLING, OPENINGS, REFUSALS
 from clipmill.curate.captions.repeats import without_repeats
-from clipmill.curate.captions.unwrapping import mended, unwrapped, without_quotes
 
 FLAGS = {
     "refusal": "the model declined to describe anything; there is no text",

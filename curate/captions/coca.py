@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clipmill.curate.captions.beams import Beams
-from clipmill.curate.clip_model import ready_clip
+from clipmill.curate.captions.beam_search import Beams
 from clipmill.curate.errors import UserError
+from clipmill.curate.networks.clip import ready_clip
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from clipmill.curate.annotators import ClipFrames
 from clipmill.curate.captions import CaptionAnnotator
 from clipmill.curate.captions.chat import Answer, Chat, Endpoint
 from clipmill.curate.captions.transport import ChatError, json_request
+from clipmill.curate.contract.annotator import ClipFrames
 from clipmill.curate.errors import AnnotatorError, UserError
 
 _ANSWER_S = 2.0

@@ -5,6 +5,7 @@ An engine promises: every task comes back exactly once, as an `Outcome`; a task 
 memory that a worker leaks is given back when the worker is recycled. Tasks write their own files; results are small.
 """
 
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -39,3 +40,16 @@ class Engine(Protocol):
         timeout_s: of a task, seconds after which it is killed.
         """
         ...
+
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def prepare_worker() -> None:
+    """Once per worker process: no thread pools beside ours, and Ctrl-C is the driver's to handle."""
+    import signal
+
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clipmill.curate.errors import UserError
 from clipmill.curate.formats.publish import Written
-from clipmill.curate.manifest import RunDir
+from clipmill.curate.tables.run_dir import RunDir
 
 FORMATS = ("hf", "folder")
 

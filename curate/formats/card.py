@@ -10,10 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipmill.curate import decisions
-from clipmill.curate.fingerprints import library_version
-from clipmill.curate.manifest import RunDir, read_table
+from clipmill.curate.common.files import read_table
+from clipmill.curate.policy import decisions
 from clipmill.curate.report import fmt
+from clipmill.curate.tables.fingerprints import library_version
+from clipmill.curate.tables.run_dir import RunDir
 
 # Upper limits of the size categories that hubs know.
 _SIZES = (

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate import schema
-from clipmill.curate.finish import read_run_json
+from clipmill.curate.common.files import fingerprint, read_table, write_atomic
+from clipmill.curate.contract import schema
 from clipmill.curate.formats.card import card_text
-from clipmill.curate.formats.clips import best_caption, exported_clips, write_clips
 from clipmill.curate.formats.publish import Written, publish
-from clipmill.curate.manifest import RunDir, fingerprint, read_table, write_atomic
+from clipmill.curate.formats.shard_clips import best_caption, exported_clips, write_clips
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_run_json
 
 if TYPE_CHECKING:
     import pandas as pd

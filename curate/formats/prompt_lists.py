@@ -7,16 +7,17 @@ OUT/val/, OUT/test/               the same again for the held-out splits, so tha
 them
 
 Those scripts skip blank lines in either file, which would move every later caption to another video, so clips without a
-caption are left out. Each clip has its best caption (`clipmill.curate.formats.clips.best_caption`).
+caption are left out. Each clip has its best caption (`clipmill.curate.formats.shard_clips.best_caption`).
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipmill.curate.common.files import fingerprint
 from clipmill.curate.errors import UserError
-from clipmill.curate.formats.clips import best_caption, exported_clips, write_clips
 from clipmill.curate.formats.publish import Written, publish
-from clipmill.curate.manifest import RunDir, fingerprint
+from clipmill.curate.formats.shard_clips import best_caption, exported_clips, write_clips
+from clipmill.curate.tables.run_dir import RunDir
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipmill.curate.common.files import write_json
 from clipmill.curate.errors import UserError
-from clipmill.curate.manifest import write_json
 
 STATE = ".clipmill-export.json"
 # Lists, cards and the slack of a file system's blocks, per clip.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clipmill.curate.errors import UserError
-from clipmill.curate.policy import RIVALS, Filter, Policy, parse
+from clipmill.curate.policy.policy import RIVALS, Filter, Policy, parse
 from clipmill.curate.report.load import Decided, Run
 
 

@@ -1,5 +1,5 @@
-"""Scores and verdicts as arrays, by the policy's own code (`clipmill.curate.decisions`): the page's scripts are checked
-against them.
+"""Scores and verdicts as arrays, by the policy's own code (`clipmill.curate.policy.decisions`): the page's scripts are
+checked against them.
 """
 
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from clipmill.curate.decisions import ERROR, NOT_RUN, Outcomes, outcomes
-from clipmill.curate.policy import Filter
+from clipmill.curate.policy.decisions import ERROR, NOT_RUN, Outcomes, outcomes
+from clipmill.curate.policy.policy import Filter
 from clipmill.curate.report.load import Decided, Run
 
 
@@ -44,7 +44,7 @@ def column(run: Run, name: str) -> Column:
 
 def _not_run(run: Run, name: str) -> np.ndarray:
     """bool [n]: the column's annotator has not looked at the clip. A column nobody made is there or failed, as in
-    `clipmill.curate.decisions`.
+    `clipmill.curate.policy.decisions`.
     """
     maker = run.makers.get(name)
     if maker is None or "score_status" not in run.clips:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clipmill.curate import schema
-from clipmill.curate.decisions import ERROR, NOT_RUN, PASS, Outcomes
-from clipmill.curate.policy import Filter
+from clipmill.curate.contract import schema
+from clipmill.curate.policy.decisions import ERROR, NOT_RUN, PASS, Outcomes
+from clipmill.curate.policy.policy import Filter
 from clipmill.curate.report import command, decide, fmt
 from clipmill.curate.report.decide import Column
 from clipmill.curate.report.load import OUTCOMES, Decided, Run

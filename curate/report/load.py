@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from clipmill.curate import schema
-from clipmill.curate.decisions import CLIP_OUTCOMES as OUTCOMES
-from clipmill.curate.decisions import to_frame
+from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
-from clipmill.curate.policy import Policy, from_json
+from clipmill.curate.policy.decisions import CLIP_OUTCOMES as OUTCOMES
+from clipmill.curate.policy.decisions import to_frame
+from clipmill.curate.policy.policy import Policy, from_json
 from clipmill.curate.report import fmt
 
 NESTED_COLUMNS = ("score_status", "failed_filters")

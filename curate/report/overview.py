@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from clipmill.curate.policy import Filter
+from clipmill.curate.policy.policy import Filter
 from clipmill.curate.report import fmt
 from clipmill.curate.report.load import OUTCOMES, Decided, Run
 
@@ -19,10 +19,10 @@ class Funnel:
     """One policy's waterfall as the page shows it. counts: outcome -> clips, `undecided` among them. kept_s: seconds of
     kept clips.
 
-    rows: the rows of `clipmill.curate.waterfall` plus what was asked for. overlap: filter -> filter -> clips that fail
-    both.
-    joint: see `clipmill.curate.waterfall.Joint`; n 0 where nothing is known. several: clips that fail more than one
-    filter.
+    rows: the rows of `clipmill.curate.policy.waterfall` plus what was asked for. overlap: filter -> filter -> clips
+    that fail both.
+    joint: see `clipmill.curate.policy.waterfall.Joint`; n 0 where nothing is known. several: clips that fail more than
+    one filter.
     """
 
     name: str

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clipmill.curate.annotators import ROLES
+from clipmill.curate.contract.annotator import ROLES
 from clipmill.curate.errors import UserError
 from clipmill.curate.report.load import Run, part_files
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipmill.curate.errors import UserError
-from clipmill.curate.scenes.config import DETECTORS, ScenesConfig
 from clipmill.curate.scenes.transition import Transition
+from clipmill.curate.settings.scenes import DETECTORS, ScenesConfig
 
 if TYPE_CHECKING:
     from clipmill.curate.scenes.transnet import WindowNetwork

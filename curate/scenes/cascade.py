@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from clipmill.curate.scenes.config import ScenesConfig
 from clipmill.curate.scenes.curves import SIDE_FRAMES, SPAN_FRAMES
 from clipmill.curate.scenes.transition import Transition
+from clipmill.curate.settings.scenes import ScenesConfig
 
 _NEIGHBOURS = 4
 _NOISE = 1.5

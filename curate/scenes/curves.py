@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipmill.curate.scenes.config import ScenesConfig
+from clipmill.curate.settings.scenes import ScenesConfig
 
 STEP_FRAMES = (2, 4, 8, 16)
 """k of the gapless two-sided statistic: k frames before and k after a boundary."""

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from clipmill.curate.scenes import cascade
-from clipmill.curate.scenes.config import ScenesConfig
 from clipmill.curate.scenes.curves import SPAN_FRAMES
 from clipmill.curate.scenes.transition import Transition
 from clipmill.curate.scenes.transnet import WINDOW_FRAMES, WindowNetwork, boundaries, look
+from clipmill.curate.settings.scenes import ScenesConfig
 
 _REACH_FRAMES = 4
 _SAME_FRAMES = 2

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from clipmill.curate.scenes.config import ScenesConfig
 from clipmill.curate.scenes.transition import Transition
+from clipmill.curate.settings.scenes import ScenesConfig
 
 _BESIDE_FRAMES = 3
 

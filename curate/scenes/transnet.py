@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from clipmill.curate.scenes.arranged import LOOKUP_FRAMES, ArrangedNetwork
-from clipmill.curate.scenes.config import ScenesConfig
 from clipmill.curate.scenes.transition import Transition
+from clipmill.curate.scenes.transnet_fast import LOOKUP_FRAMES, ArrangedNetwork
+from clipmill.curate.settings.scenes import ScenesConfig
 
 WINDOW_FRAMES = 100
 """Length of the published windows; longer stretches are divided."""

@@ -3,11 +3,11 @@ unpickling.
 """
 
 from clipmill.curate.weights.digests import digest, path_sha256, remembered_sha256, sha256
-from clipmill.curate.weights.listing import list_lines, pull_names
 from clipmill.curate.weights.load import load_state
-from clipmill.curate.weights.places import FOLDER_VARIABLE, cache_folder, find, in_hub_cache, is_path
+from clipmill.curate.weights.locations import FOLDER_VARIABLE, cache_folder, find, in_hub_cache, is_path
 from clipmill.curate.weights.preflight import LocalWeights, pull, resolve
 from clipmill.curate.weights.table import Weights, known, weights_named
+from clipmill.curate.weights.table_lines import list_lines
 
 __all__ = [
     "FOLDER_VARIABLE",
@@ -23,7 +23,6 @@ __all__ = [
     "load_state",
     "path_sha256",
     "pull",
-    "pull_names",
     "remembered_sha256",
     "resolve",
     "sha256",

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from clipmill.curate.errors import UserError
-from clipmill.curate.weights.places import cache_folder
+from clipmill.curate.weights.locations import cache_folder
 
 MEMORY_FILE = ".digests.json"
 LARGE_BYTES = 1 << 22

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipmill.curate.errors import UserError
-from clipmill.curate.weights import reach
+from clipmill.curate.weights import network_check
 from clipmill.curate.weights.digests import path_sha256
-from clipmill.curate.weights.places import cache_folder, find, is_path, target
+from clipmill.curate.weights.locations import cache_folder, find, is_path, target
 from clipmill.curate.weights.pull import Report, fetch, source_url
 from clipmill.curate.weights.table import Weights, weights_named
 
@@ -66,9 +66,9 @@ def _local(name: str, path: Path, own: bool) -> LocalWeights:
 
 
 def _check_network(missing: Sequence[Weights], offline: bool) -> None:
-    if offline or reach.offline():
+    if offline or network_check.offline():
         raise UserError(_what_to_do(missing, "downloads are switched off"))
-    silent = reach.silent_hosts([source_url(weights) for weights in missing])
+    silent = network_check.silent_hosts([source_url(weights) for weights in missing])
     if silent:
         raise UserError(
             _what_to_do(missing, f"{' and '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer")

@@ -13,7 +13,7 @@ from filelock import FileLock
 from clipmill.curate.errors import UserError
 from clipmill.curate.weights.digests import digest, sha256
 from clipmill.curate.weights.download import discard, download, forget_label
-from clipmill.curate.weights.places import target
+from clipmill.curate.weights.locations import target
 from clipmill.curate.weights.table import Weights
 
 Report = Callable[[str, int, int | None], None]

@@ -7,8 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from clipmill.curate.errors import UserError
-from clipmill.curate.policy import closest
+from clipmill.curate.errors import UserError, closest
 
 
 @dataclass(frozen=True)

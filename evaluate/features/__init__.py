@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from clipmill.curate.finding import names as _names
-from clipmill.curate.finding import plugin
+from clipmill.curate.common.plugins import names as _names
+from clipmill.curate.common.plugins import plugin
 
 if TYPE_CHECKING:
     import torch

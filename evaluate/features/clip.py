@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from clipmill.curate.clip_model import load_network, published
 from clipmill.curate.errors import UserError
+from clipmill.curate.networks.clip import load_network, published
 from clipmill.curate.weights import in_hub_cache as weights_in_hub_cache
 from clipmill.evaluate import weights as weight_files
 from clipmill.evaluate.features import FeatureNetwork

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from clipmill.evaluate import i3d_weights
 from clipmill.evaluate.features import FeatureNetwork
+from clipmill.evaluate.networks import i3d_weights
 
 if TYPE_CHECKING:
     import torch
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 class I3D(FeatureNetwork):
     """400 logits, averaged over time. It exists only where every tensor of the weights is proven by its checksum
-    (`clipmill.evaluate.i3d_weights`), so a distance on these features may be called FVD. bn_eps: 1e-3 in the original
-    graph, 1e-5 in VideoGPT and its descendants.
+    (`clipmill.evaluate.networks.i3d_weights`), so a distance on these features may be called FVD. bn_eps: 1e-3 in the
+    original graph, 1e-5 in VideoGPT and its descendants.
     input_range: 1 in the original graph, 0.5 in VideoGPT's own code.
     """
 
@@ -28,7 +28,7 @@ class I3D(FeatureNetwork):
         """Load, prove and arrange the network. Raises UserError where the weights are missing, unreadable or of another
         network.
         """
-        from clipmill.evaluate.i3d_network import I3DNetwork
+        from clipmill.evaluate.networks.i3d import I3DNetwork
 
         self._network = I3DNetwork(i3d_weights.load(weights), bn_eps).to(device)
         self._bn_eps, self._input_range = bn_eps, input_range
@@ -60,6 +60,6 @@ class I3D(FeatureNetwork):
         """float32 [B, T, 3, 224, 224] in [-1, 1], T >= 9 -> float32 [B, 400]. Raises UserError for shorter clips and
         other shapes.
         """
-        from clipmill.evaluate.i3d_network import features
+        from clipmill.evaluate.networks.i3d import features
 
         return features(self._network, videos, self._input_range)

@@ -10,8 +10,8 @@ import torch
 
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.features import FeatureNetwork
-from clipmill.evaluate.i3d_network import BN_EPS, DIM, MIN_FRAMES, SIDE_PX, I3DNetwork, features
-from clipmill.evaluate.i3d_weights import published_table
+from clipmill.evaluate.networks.i3d import BN_EPS, DIM, MIN_FRAMES, SIDE_PX, I3DNetwork, features
+from clipmill.evaluate.networks.i3d_weights import published_table
 
 
 class I3DRandom(FeatureNetwork):

@@ -7,7 +7,7 @@ import torch
 
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.features import FeatureNetwork
-from clipmill.evaluate.inception_network import InceptionFrames
+from clipmill.evaluate.networks.inception import InceptionFrames
 
 
 class Inception(FeatureNetwork):

@@ -7,7 +7,7 @@ import torch
 
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.features import FeatureNetwork
-from clipmill.evaluate.inception_network import TORCHVISION_CLASSES, InceptionFrames
+from clipmill.evaluate.networks.inception import TORCHVISION_CLASSES, InceptionFrames
 
 
 class InceptionLogits(FeatureNetwork):

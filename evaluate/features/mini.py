@@ -1,11 +1,11 @@
 """`mini`: a small 3-D network of our own for demos and tests. It needs no download, and no number made with it is an
 FVD.
 
-Trained by `python -m clipmill.evaluate.train_mini` on the procedural clips of `curate demo`, among others to tell
-corruptions of `clipmill.evaluate.degrade`: what it says of those is a check of the machinery, not evidence about
-networks that never saw them. Two weak spots are known: blocks of just 4 px of its 64 fall on the grid of its first
-layer and weigh little more than blocks of 2 px; and on videos whose motion looks alike in both directions, as constant
-speeds do, reversal weighs little (less than another draw of such videos).
+Trained by `python -m clipmill.evaluate.studies.train_mini` on the procedural clips of `curate demo`, among others to
+tell corruptions of `clipmill.evaluate.studies.degrade`: what it says of those is a check of the machinery, not evidence
+about networks that never saw them. Two weak spots are known: blocks of just 4 px of its 64 fall on the grid of its
+first layer and weigh little more than blocks of 2 px; and on videos whose motion looks alike in both directions, as
+constant speeds do, reversal weighs little (less than another draw of such videos).
 """
 
 import hashlib

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from clipmill.curate.finding import names as _names
-from clipmill.curate.finding import plugin
+from clipmill.curate.common.plugins import names as _names
+from clipmill.curate.common.plugins import plugin
 
 
 @dataclass(frozen=True)

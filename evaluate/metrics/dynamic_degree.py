@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from clipmill.curate.annotators.motion import flow_maps
-from clipmill.evaluate.flow import luma, scaled
+from clipmill.evaluate.frames.flow import luma, scaled
 from clipmill.evaluate.metrics import VideoMetric
 
 

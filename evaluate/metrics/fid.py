@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from clipmill.evaluate.feature_checks import check_features, frechet_warnings
-from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.distances.checks import check_features, frechet_warnings
+from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.evaluate.metrics import FeatureMetric, Score
 
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from clipmill.evaluate.clip_frames import ClipFrames
 from clipmill.evaluate.metrics import VideoMetric
+from clipmill.evaluate.metrics._clip_frames import ClipFrames
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from clipmill.evaluate.error_bar import MIN_ROWS, leave_groups_out
-from clipmill.evaluate.feature_checks import check_features, frechet_warnings
-from clipmill.evaluate.frechet import frechet_distance
+from clipmill.evaluate.distances.checks import check_features, frechet_warnings
+from clipmill.evaluate.distances.error_bar import MIN_ROWS, leave_groups_out
+from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.evaluate.metrics import FeatureMetric, Score
 
 
@@ -17,8 +17,8 @@ class FVD(FeatureMetric):
     half of each set has more clips than features have dimensions, extrapolated to infinitely many clips: `fvd_infinity`
     and `fvd_infinity_se` in the details.
 
-    ddof, dtype: see `clipmill.evaluate.frechet`. error_bar: about a hundred more distances (3 s on one core for 400
-    dimensions, a minute for 1,400), always in float64.
+    ddof, dtype: see `clipmill.evaluate.distances.frechet`. error_bar: about a hundred more distances (3 s on one core
+    for 400 dimensions, a minute for 1,400), always in float64.
     """
 
     title: ClassVar[str] = "{frechet_name}"

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.feature_checks import check_features
+from clipmill.evaluate.distances.checks import check_features
 from clipmill.evaluate.metrics import FeatureMetric, Score
 
 

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from clipmill.evaluate.feature_checks import check_features
+from clipmill.evaluate.distances.checks import check_features
+from clipmill.evaluate.distances.mmd import subset_mmd
 from clipmill.evaluate.metrics import FeatureMetric, Score
-from clipmill.evaluate.mmd import subset_mmd
 
 
 @dataclass(frozen=True)

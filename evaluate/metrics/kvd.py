@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from clipmill.evaluate.feature_checks import check_features, copy_warnings
+from clipmill.evaluate.distances.checks import check_features, copy_warnings
+from clipmill.evaluate.distances.mmd import block_mmd, mmd_with_error, subset_mmd
 from clipmill.evaluate.metrics import FeatureMetric, Score
-from clipmill.evaluate.mmd import block_mmd, mmd_with_error, subset_mmd
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from clipmill.curate.errors import UserError
 from clipmill.evaluate import weights
-from clipmill.evaluate.frame_pairs import frame_batches
+from clipmill.evaluate.frames.frame_pairs import frame_batches
 from clipmill.evaluate.metrics import PairMetric
 
 if TYPE_CHECKING:

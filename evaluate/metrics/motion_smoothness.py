@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from clipmill.curate.annotators.motion import pair_flow
-from clipmill.evaluate.flow import MIN_SIDE_PX, luma, pulled, scaled
+from clipmill.evaluate.frames.flow import MIN_SIDE_PX, luma, pulled, scaled
 from clipmill.evaluate.metrics import VideoMetric
 
 

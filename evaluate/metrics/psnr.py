@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from clipmill.evaluate.frame_pairs import frame_batches
+from clipmill.evaluate.frames.frame_pairs import frame_batches
 from clipmill.evaluate.metrics import PairMetric
 
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from clipmill.evaluate.feature_checks import check_features
-from clipmill.evaluate.manifold import covered_share
+from clipmill.evaluate.distances.checks import check_features
+from clipmill.evaluate.distances.precision_recall import covered_share
 from clipmill.evaluate.metrics import FeatureMetric, Score
 
 

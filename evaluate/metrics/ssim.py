@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.frame_pairs import frame_batches
+from clipmill.evaluate.frames.frame_pairs import frame_batches
 from clipmill.evaluate.metrics import PairMetric
 
 _WINDOW_PX = 11

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.report.story import read_story
+from clipmill.evaluate.report.lineage import read_story
 
 
 def write_report(scores: Path, out: Path) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from clipmill.curate.errors import DecodeError
-from clipmill.curate.video import Frame, VideoDecoder, frames_at, one_line, open_video
+from clipmill.curate.errors import DecodeError, one_line
+from clipmill.curate.video.reader import Frame, VideoDecoder, frames_at, open_video
 
 # Containers that store the presentation time of every packet: their packets tell the frames without decoding.
 _TIMED = frozenset({"mov", "mp4", "matroska", "webm"})

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from clipmill.curate.errors import DecodeError, UserError
-from clipmill.curate.sources import find_sources, index_sources, printable
+from clipmill.curate.inputs.files import find_sources, index_sources, printable
 from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
 from clipmill.evaluate.sets.files import file_frames
 

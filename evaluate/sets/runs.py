@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from clipmill.curate.errors import UserError
-from clipmill.curate.sources import path_of
+from clipmill.curate.inputs.files import path_of
 from clipmill.evaluate.sets import Skip, Video, VideoSet
 from clipmill.evaluate.sets.files import file_frames
 from clipmill.evaluate.sets.tars import member_frames

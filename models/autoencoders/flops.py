@@ -4,7 +4,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipmill.models.autoencoders.base import VideoAutoencoder
-from clipmill.models.autoencoders.named import made, options_of
+from clipmill.models.autoencoders.by_name import made, options_of
 from clipmill.models.layers.plan import Grid
 
 

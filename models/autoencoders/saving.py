@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.base import VideoAutoencoder
-from clipmill.models.autoencoders.named import made, options_of
+from clipmill.models.autoencoders.by_name import made, options_of
 
 _ENTRY = "clipmill"
 _FORMAT = 1

@@ -6,8 +6,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from clipmill.curate.errors import UserError
-from clipmill.curate.policy import closest
+from clipmill.curate.errors import UserError, closest
 from clipmill.models.layers.embeddings import UNIT_SCALE_STD
 
 NO_CLASS = 0

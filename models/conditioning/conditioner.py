@@ -12,10 +12,10 @@ from clipmill.models.conditioning import frames as given
 from clipmill.models.conditioning.classes import NO_CLASS, ClassEmbedding, class_numbers
 from clipmill.models.conditioning.config import ConditioningConfig, Part
 from clipmill.models.conditioning.contract import Conditions
-from clipmill.models.conditioning.hiding import Hidden, batch_of, hidden, joined, mask_of
+from clipmill.models.conditioning.dropout import Hidden, batch_of, hidden, joined, mask_of
 from clipmill.models.conditioning.micro import MicroEmbedding, micro_numbers
+from clipmill.models.conditioning.text.by_name import text_encoder_of
 from clipmill.models.conditioning.text.encoder import TextEncoder
-from clipmill.models.conditioning.text.named import text_encoder_of
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.core.noise_level import NoiseLevel
 

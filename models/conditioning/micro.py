@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from clipmill.curate.errors import UserError
-from clipmill.curate.policy import closest
+from clipmill.curate.errors import UserError, closest
 from clipmill.models.conditioning.config import MicroConfig
 from clipmill.models.layers.embeddings import MicroConditioning
 

@@ -9,7 +9,7 @@ from clipmill.curate.errors import UserError
 from clipmill.models.core.denoiser import Branches, Denoiser
 from clipmill.models.core.noise_level import NoiseLevel
 from clipmill.models.core.parametrisation import Estimate, estimate_of_x0
-from clipmill.models.core.samplers.stations import step_at
+from clipmill.models.core.sampling_levels import step_at
 
 # A number, a tensor that broadcasts against z [B, T, C, H, W], or either as a function of the noise level.
 Weight = float | torch.Tensor

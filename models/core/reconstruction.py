@@ -10,7 +10,7 @@ from clipmill.models.core.denoiser import Denoiser
 from clipmill.models.core.noise import StepNoise
 from clipmill.models.core.noise_level import NoiseLevel, noised, over
 from clipmill.models.core.parametrisation import Estimate, estimate_of_x0
-from clipmill.models.core.samplers.stations import step_at
+from clipmill.models.core.sampling_levels import step_at
 
 # x0 [B, T, C, H, W] -> what is known of it, any shape [B, ...]; differentiable.
 Observe = Callable[[torch.Tensor], torch.Tensor]

@@ -6,16 +6,23 @@ from typing import Any
 
 import torch
 
-from clipmill.curate.config import parse_override
+from clipmill.curate.common.settings import parse_override
 from clipmill.curate.errors import UserError
+from clipmill.models.autoencoder_for import checkpoint_autoencoder
 from clipmill.models.autoencoders.contract import Autoencoder
+from clipmill.models.checkpoints.ema import post_hoc_shares
+from clipmill.models.checkpoints.step_files import (
+    WEIGHTS,
+    average_file,
+    load_tensors,
+    read_json,
+    saved_steps,
+    step_folder,
+)
+from clipmill.models.checkpoints.tensors import put_all
 from clipmill.models.config import ModelConfig, from_dict, merged
-from clipmill.models.frozen import checkpoint_autoencoder
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.network import Diffusion, Network, seeded_network
-from clipmill.models.train.checkpoint import WEIGHTS, average_file, load_tensors, read_json, saved_steps, step_folder
-from clipmill.models.train.ema import post_hoc_shares
-from clipmill.models.train.tensors import put_all
 
 
 @dataclass(frozen=True)

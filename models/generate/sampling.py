@@ -10,7 +10,7 @@ from clipmill.models.autoencoders.contract import Autoencoder
 from clipmill.models.conditioning.conditioner import joined
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import SampleConfig
-from clipmill.models.core.choices import schedule_named
+from clipmill.models.core.by_name import schedule_named
 from clipmill.models.core.denoiser import Denoiser, branches_in_one_call, denoiser, in_geometry
 from clipmill.models.core.geometry import Geometry
 from clipmill.models.core.guidance import classifier_free, per_frame_linear
@@ -20,10 +20,10 @@ from clipmill.models.core.samplers.ancestral import ancestral
 from clipmill.models.core.samplers.ddim import ddim
 from clipmill.models.core.samplers.edm import edm_euler, edm_heun
 from clipmill.models.core.samplers.flow import flow_euler, flow_heun
-from clipmill.models.core.samplers.stations import start, stations
+from clipmill.models.core.sampling_levels import start, stations
 from clipmill.models.layers.plan import Grid
 from clipmill.models.network import Diffusion, Network
-from clipmill.models.train.diffusion import restored
+from clipmill.models.pixels import restored
 
 _GEOMETRIES = {
     "ddim": Geometry.PRESERVING,

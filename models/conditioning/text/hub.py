@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError
-from clipmill.curate.log import say
-from clipmill.curate.weights import reach
+from clipmill.curate.weights import network_check
 
 _ANSWER_S = 1.0
 
@@ -67,13 +67,13 @@ def offers(repository: str, file: str) -> bool:
         url = _hub().hf_hub_url(repository, file)
     except ValueError:
         return False
-    status = None if reach.offline() else reach.statuses([url], _ANSWER_S)[url]
+    status = None if network_check.offline() else network_check.statuses([url], _ANSWER_S)[url]
     return status is not None and status < 400
 
 
 def reachable() -> bool:
     """Whether there is a hub to ask."""
-    return not reach.offline() and not reach.silent_hosts([_hub().constants.ENDPOINT], _ANSWER_S)
+    return not network_check.offline() and not network_check.silent_hosts([_hub().constants.ENDPOINT], _ANSWER_S)
 
 
 def _hub() -> Any:

@@ -6,7 +6,7 @@ from clipmill.curate.errors import UserError
 from clipmill.models.core.denoiser import Denoiser
 from clipmill.models.core.noise_level import NoiseLevel
 from clipmill.models.core.parametrisation import Estimate
-from clipmill.models.core.samplers.stations import steps_of
+from clipmill.models.core.sampling_levels import steps_of
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from clipmill.models.core.denoiser import Denoiser
 from clipmill.models.core.geometry import Geometry
 from clipmill.models.core.noise import StepNoise
 from clipmill.models.core.noise_level import NoiseLevel
-from clipmill.models.core.samplers.stations import steps_of
+from clipmill.models.core.sampling_levels import steps_of
 
 
 @dataclass(frozen=True)

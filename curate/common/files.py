@@ -1,0 +1,92 @@
+"""Files that are whole or not there: Parquet and JSON written beside their place and renamed, and read with one line of
+error.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipmill.curate.errors import UserError
+
+_MAGIC = b"PAR1"
+
+
+def fingerprint(facts: Mapping[str, Any]) -> str:
+    """12 hex digits over the canonical JSON of what decides a result."""
+    text = json.dumps(facts, sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+    """One Parquet file whole; with a schema, its columns in that order. Raises UserError where it is damaged."""
+    with readable(path):
+        table = pq.ParquetFile(path).read()
+    return table if schema is None else table.select(schema.names).cast(schema)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Around the reading of one Parquet file: what Arrow says of a damaged one becomes a UserError of one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # absent or forbidden, not damaged: the system's own words say so
+        raise UserError(f"cannot read {path}; delete it and run `curate run` again") from error
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a Parquet file begins and ends as one does: what was cut short by a full disk or a copy that broke off
+    does not.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+            file.seek(-2 * len(_MAGIC), os.SEEK_END)
+            return head == _MAGIC and file.read().endswith(_MAGIC)
+    except OSError:
+        return False
+
+
+def write_atomic(path: Path, rows: pa.Table) -> None:
+    """Write Parquet (zstd) next to its place and rename it. The same rows give the same bytes."""
+    write_atomic_streamed(path, rows.schema, [rows])
+
+
+def write_atomic_streamed(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
+    """`write_atomic` for rows that come in parts; the same parts give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # Types as a reader gets them, one chunk per column: how the rows came together must not show in the bytes.
+    as_read = _as_read(schema)
+    try:
+        with pq.ParquetWriter(temporary, as_read, compression="zstd") as writer:
+            for rows in parts:
+                writer.write_table(rows.cast(as_read).combine_chunks())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _as_read(schema: pa.Schema) -> pa.Schema:
+    """The schema that comes back from a file: Parquet renames the inner fields of lists and maps."""
+    file = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), file)
+    return pq.read_schema(pa.BufferReader(file.getvalue()))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write indented JSON atomically."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

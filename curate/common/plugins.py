@@ -1,0 +1,33 @@
+"""Plug-ins by file name: one class per file of a package, no registry."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import TypeVar
+
+from clipmill.curate.errors import UserError
+
+Plugin = TypeVar("Plugin")
+
+
+def names(package: ModuleType) -> list[str]:
+    """Every plug-in of the package, by file name with dashes for underscores; `_private.py` is none."""
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+
+
+def plugin(package: ModuleType, name: str, base: type[Plugin], what: str) -> type[Plugin]:
+    """The one subclass of `base` in `<package>/<name>.py`. Raises UserError with the known names where there is
+    none.
+    """
+    if name.replace("_", "-") not in names(package):
+        raise UserError(f"no {what} called {name!r}; there are: {', '.join(names(package))}")
+    module = importlib.import_module(f"{package.__name__}.{name.replace('-', '_')}")
+    found = [
+        v
+        for v in vars(module).values()
+        if isinstance(v, type) and issubclass(v, base) and v.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise UserError(f"{module.__name__} must define exactly one {base.__name__}, it defines {len(found)}")
+    return found[0]

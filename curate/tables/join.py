@@ -1,0 +1,188 @@
+"""Join a run's tables into the manifest: one row per clip with every score, its status, its duplicates, split and
+decision.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clipmill.curate.captions import CaptionAnnotator
+from clipmill.curate.common.files import read_table
+from clipmill.curate.config import Config
+from clipmill.curate.contract import schema
+from clipmill.curate.contract.annotator import ROLES
+from clipmill.curate.contract.captions import PREFIX, caption
+from clipmill.curate.contract.schema import INDEX
+from clipmill.curate.duplicates.near import near_duplicates
+from clipmill.curate.duplicates.semantic import semantic_duplicates
+from clipmill.curate.duplicates.splits import assign_splits
+from clipmill.curate.networks.clip_columns import column as embedding_column
+from clipmill.curate.tables.fingerprints import Fingerprints, fingerprints
+from clipmill.curate.tables.run_dir import RunDir
+
+SIDECAR = ("caption", "title", "tags", "license", "source_url")
+
+
+@dataclass(frozen=True)
+class Joined:
+    """clips: the joined view without decisions. videos: all rows of `videos`. makers: column -> `motion.v1`. messages:
+    what the user should know of the splits.
+    """
+
+    clips: pa.Table
+    videos: pa.Table
+    makers: dict[str, str]
+    messages: list[str]
+
+
+def read_videos(run: RunDir, units: Sequence[str], prints: Fingerprints) -> pa.Table:
+    """`videos` of the units in order, then the rows of files that were not processed (unreadable, copies)."""
+    rows = run.read("videos", units, prints.base, schema.VIDEOS)
+    rest = run.root / "videos" / UNPROCESSED
+    return pa.concat_tables([rows, read_table(rest, schema.VIDEOS)]) if rest.exists() else rows
+
+
+UNPROCESSED = "unprocessed.parquet"
+
+
+def makers(config: Config) -> dict[str, str]:
+    """column -> the annotator and version that makes it, for every annotator of the configuration."""
+    found = {}
+    for name in config.annotators:
+        annotator = config.annotator(name)
+        found.update(dict.fromkeys(annotator.columns, f"{name}.v{annotator.version}"))
+    return found
+
+
+def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
+    """All tables of these units side by side, sorted by video and time. Scores that were not computed are null with
+    their status.
+    """
+    prints = fingerprints(config)
+    clips = run.read("clips", units, prints.base, schema.CLIPS)
+    videos = read_videos(run, units, prints)
+    columns: dict[str, Any] = {name: clips[name] for name in clips.column_names}
+    columns.update(_of_video(clips, videos))
+    statuses: dict[str, list[str | None]] = {}
+    for name in config.annotators:
+        annotator = config.annotator(name)
+        table = run.read(
+            prints.tables[name], units, prints.annotations[name], schema.annotation_schema(annotator.columns)
+        )
+        table = table.take(pc.index_in(clips["clip_id"], table["clip_id"].combine_chunks()))
+        statuses[name] = table["status"].to_pylist()
+        columns.update({c: table[c] for c in annotator.columns if c not in columns})
+    columns["score_status"] = _status_maps(statuses, len(clips))
+    columns["captions"] = _captions(columns, config, statuses)
+    joined = pa.table(columns)
+    embeddings = [field.name for field in joined.schema if pa.types.is_fixed_size_list(field.type)]
+    frame = joined.drop_columns(["score_status", "captions", "tags", *embeddings]).to_pandas()
+    # Signatures and embeddings serve later stages alone; people read the manifest.
+    signatures = [field.name for field in joined.schema if pa.types.is_binary(field.type)]
+    joined = joined.drop_columns([*signatures, *embeddings])
+    found = _duplicates(frame, config) | _semantic(frame, _vectors(columns), config)
+    for name, values in found.items():
+        joined = joined.append_column(name, values)
+    splits, messages = _splits(joined, config)
+    joined = joined.append_column("split", splits)
+    joined = with_shards(joined, run)
+    return Joined(
+        joined.sort_by([("relpath", "ascending"), ("clip_index", "ascending")]), videos, makers(config), messages
+    )
+
+
+def _of_video(clips: pa.Table, videos: pa.Table) -> dict[str, pa.ChunkedArray]:
+    known = videos.filter(pc.and_(pc.is_valid(videos["video_id"]), pc.not_equal(videos["status"], "duplicate")))
+    rows = known.take(pc.index_in(clips["video_id"], known["video_id"].combine_chunks()))
+    return {name: rows[name] for name in ("relpath", "uri", *SIDECAR)}
+
+
+def _status_maps(statuses: Mapping[str, Sequence[str | None]], n: int) -> pa.Array:
+    maps = [[(name, values[i] or "not_run") for name, values in statuses.items()] for i in range(n)]
+    return pa.array(maps, pa.map_(pa.string(), pa.string()))
+
+
+def _captions(columns: Mapping[str, Any], config: Config, statuses: Mapping[str, Sequence[str | None]]) -> pa.Array:
+    """Every caption of a clip, failed ones included: the sidecar's first, then one per caption annotator."""
+    rows: list[list[dict[str, Any]]] = [
+        [] if text is None else [caption("sidecar", None, text, 1.0, "ok")] for text in columns["caption"].to_pylist()
+    ]
+    for name in config.annotators:
+        writer = config.annotator(name)
+        if isinstance(writer, CaptionAnnotator):
+            texts = columns[name].to_pylist()
+            for captions, text, status in zip(rows, texts, statuses[name], strict=True):
+                source = name.removeprefix(PREFIX)
+                captions.append(caption(source, writer.model, text, writer.sample_weight, status or "not_run"))
+    return pa.array(rows, pa.list_(schema.CAPTION))
+
+
+def _duplicates(frame: pd.DataFrame, config: Config) -> dict[str, pa.Array]:
+    kinds = {"dup_group_id": pa.string(), "dup_rank": pa.int32(), "dup_of": pa.string()}
+    if "phash" not in config.annotators or frame.empty:
+        return {name: pa.nulls(len(frame), kind) for name, kind in kinds.items()}
+    groups = near_duplicates(frame, config.dedup).set_index("clip_id").reindex(frame["clip_id"])
+    return {name: pa.array(groups[name], kind, from_pandas=True) for name, kind in kinds.items()}
+
+
+def _vectors(columns: Mapping[str, Any]) -> np.ndarray | None:
+    """float16 [N, R, D] of the CLIP embeddings by role, NaN where there are none; None where nobody made them."""
+    found = [columns[name].combine_chunks() for name in map(embedding_column, ROLES) if name in columns]
+    if not found or not len(found[0]):
+        return None
+    filled = [np.full((len(column), column.type.list_size), np.nan, np.float16) for column in found]
+    for array, column in zip(filled, found, strict=True):
+        array[column.is_valid().to_numpy(zero_copy_only=False)] = (
+            column.flatten().to_numpy().reshape(-1, column.type.list_size)
+        )
+    return np.stack(filled, axis=1)
+
+
+def _semantic(frame: pd.DataFrame, vectors: np.ndarray | None, config: Config) -> dict[str, pa.Array]:
+    if vectors is None:
+        return {}
+    groups = semantic_duplicates(frame, vectors, config.dedup)
+    kinds = {"semantic_group_id": pa.string(), "semantic_rank": pa.int32(), "semantic_of": pa.string()}
+    return {name: pa.array(groups[name], kind, from_pandas=True) for name, kind in kinds.items()}
+
+
+def _splits(joined: pa.Table, config: Config) -> tuple[pa.Array, list[str]]:
+    frame = joined.select(["clip_id", "video_id", "dup_group_id"]).to_pandas()
+    if frame.empty:
+        return pa.nulls(0, pa.string()), []
+    splits, info = assign_splits(frame, config.export.split)
+    return pa.array(frame["video_id"].map(splits), pa.string(), from_pandas=True), info.messages()
+
+
+def with_shards(joined: pa.Table, run: RunDir) -> pa.Table:
+    """The table with the places of the run's own export, null where there is none; places of another one are taken
+    away.
+    """
+    path = run.shards / "index.parquet"
+    return append_shards(joined, read_table(path, INDEX) if path.exists() else INDEX.empty_table())
+
+
+def append_shards(manifest: pa.Table, index: pa.Table) -> pa.Table:
+    """The manifest with where each exported clip lies: shard, offset, size, sha256 and the facts of the written file;
+    null elsewhere.
+    """
+    rows = index.take(pc.index_in(manifest["clip_id"], index["clip_id"].combine_chunks()))
+    for name in (n for n in INDEX.names if n not in ("clip_id", "split")):
+        # In place where the column is there already: a manifest exported twice has the same bytes.
+        at = manifest.column_names.index(name) if name in manifest.column_names else len(manifest.column_names)
+        manifest = manifest.remove_column(at) if at < len(manifest.column_names) else manifest
+        manifest = manifest.add_column(at, INDEX.field(name), rows[name])
+    return manifest
+
+
+def with_decisions(joined: pa.Table, decisions: pa.Table) -> pa.Table:
+    """The manifest: the joined view and the decisions of the run's policy."""
+    rows = decisions.take(pc.index_in(joined["clip_id"], decisions["clip_id"].combine_chunks()))
+    for name in ("keep", "outcome", "failed_filters", "margins"):
+        joined = joined.append_column(name, rows[name])
+    return joined

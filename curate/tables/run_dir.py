@@ -1,0 +1,82 @@
+"""The run directory: where each table lies, atomic part files that are their own resume markers, and reading them back.
+
+A part is `<table>/<unit>-<fingerprint>.parquet`: one source video's rows, and the fingerprint of what made them. It is
+written as `.tmp` and renamed, so it is there whole or not at all.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from clipmill.curate.common.files import read_table, write_atomic_streamed
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of a run directory."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """One row per clip, with the columns of all annotators and the decision of the run's own policy."""
+        return self.root / "manifest.parquet"
+
+    @property
+    def videos(self) -> Path:
+        """One row per input file of the last run, unreadable files and copies included."""
+        return self.root / "videos.parquet"
+
+    @property
+    def run_json(self) -> Path:
+        """What made the run and what came of it: command, config, versions, counts, columns."""
+        return self.root / "run.json"
+
+    @property
+    def events(self) -> Path:
+        """One JSON object per line, appended whenever a unit of work has ended."""
+        return self.root / "run.jsonl"
+
+    @property
+    def shards(self) -> Path:
+        """Folder of the exported clips and their index."""
+        return self.root / "shards"
+
+    @property
+    def scratch(self) -> Path:
+        """Temporary files of workers; emptied when a run starts and ends."""
+        return self.root / ".scratch"
+
+    def part(self, table: str, unit: str, fingerprint: str) -> Path:
+        """The file of a unit's rows in `table` as `fingerprint` makes them, whether it is there or not."""
+        return self.root / table / f"{unit}-{fingerprint}.parquet"
+
+    def done(self, table: str, fingerprint: str) -> set[str]:
+        """Units whose part of `table` was made by `fingerprint`: one directory listing."""
+        folder, suffix = self.root / table, f"-{fingerprint}.parquet"
+        if not folder.is_dir():
+            return set()
+        return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
+
+    def write(self, table: str, unit: str, fingerprint: str, rows: pa.Table) -> None:
+        """Write a unit's part, then remove the parts of the same unit that other parameters made."""
+        self.write_streamed(table, unit, fingerprint, rows.schema, [rows])
+
+    def write_streamed(
+        self, table: str, unit: str, fingerprint: str, schema: pa.Schema, parts: Iterable[pa.Table]
+    ) -> None:
+        """`write` for rows that come in parts, one row group each, so that they need not fit into memory together."""
+        path = self.part(table, unit, fingerprint)
+        write_atomic_streamed(path, schema, parts)
+        for old in path.parent.glob(f"{unit}-*.parquet"):
+            if old != path:
+                old.unlink(missing_ok=True)
+
+    def read(self, table: str, units: Iterable[str], fingerprint: str, schema: pa.Schema) -> pa.Table:
+        """The rows of these units, in the order given; units without a part are left out."""
+        paths = [self.part(table, unit, fingerprint) for unit in units]
+        parts = [read_table(path, schema) for path in paths if path.exists()]
+        return pa.concat_tables(parts) if parts else schema.empty_table()

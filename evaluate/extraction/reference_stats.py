@@ -1,0 +1,89 @@
+"""Reference statistics: the features of a set with everything that made them, in one .npz that needs no videos."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipmill.curate.errors import UserError
+from clipmill.evaluate.extraction.measure import Measured
+from clipmill.evaluate.frames.protocol import Protocol
+
+_NAMES = ("clipmill_stats", "facts", "clip_ids", "keys", "features", "mean", "cov")
+VERSION = 1
+
+
+def save(path: Path, measured: Measured, facts: dict[str, Any]) -> None:
+    """Features float32 [N, D], their mean [D] and covariance [D, D] (float64, ddof 1), the clips' names and keys, and
+    `facts`.
+    """
+    rows = measured.values.reshape(-1, measured.values.shape[-1]).astype(np.float64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file,
+            clipmill_stats=VERSION,
+            facts=json.dumps(facts, sort_keys=True),
+            clip_ids=np.array(measured.clip_ids),
+            keys=np.array(measured.keys),
+            features=measured.values,
+            mean=rows.mean(0),
+            cov=np.atleast_2d(np.cov(rows, rowvar=False)) if len(rows) > 1 else np.zeros((rows.shape[1],) * 2),
+        )
+
+
+def is_stats(spec: object) -> bool:
+    """Whether `spec` is a file of statistics (and not an array of videos)."""
+    path = Path(str(spec)) if isinstance(spec, str | Path) else None
+    if path is None or path.suffix != ".npz" or not path.is_file():
+        return False
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return "clipmill_stats" in data.files
+    except (OSError, ValueError):
+        return False
+
+
+def load(path: Path) -> tuple[Measured, dict[str, Any]]:
+    """What `save` wrote. Raises UserError where the file is damaged or of a later version."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            if int(data["clipmill_stats"]) > VERSION:
+                raise UserError(f"{path} was written by a later version of clipmill")
+            measured = Measured([str(i) for i in data["clip_ids"]], [str(k) for k in data["keys"]], data["features"])
+            return measured, json.loads(str(data["facts"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is no readable file of statistics: {' '.join(str(error).split())}") from error
+
+
+def check_same(path: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises UserError, naming the fields, where the statistics were made in another way than the other set would
+    be.
+    """
+    differing = [
+        f"{k} ({stored.get(k)} there, {asked.get(k)} asked)"
+        for k in sorted({*stored, *asked})
+        if stored.get(k) != asked.get(k)
+    ]
+    if differing:
+        raise UserError(f"{path} was made in another way: {'; '.join(differing)}{_mend(stored, asked)}")
+
+
+def _mend(stored: dict[str, Any], asked: dict[str, Any]) -> str:
+    """The options that give what is stored; none where another network file, decoder or version made it, which no
+    option changes.
+    """
+    settings = {f.name for f in fields(Protocol)}
+    differing = [k for k in sorted({*stored, *asked}) if stored.get(k) != asked.get(k)]
+    by_options = settings | ({"network"} if stored.get("features") != asked.get("features") else set())
+    if not set(differing) <= by_options or not set(differing) <= set(stored):
+        return ""
+    options = [f"--set {k}={_as_typed(stored[k])}" for k in differing if k in settings and k != "features"]
+    options = [f"--features {stored['features']}", *options] if "features" in differing else options
+    return f"; to do it as there: {' '.join(options)}"
+
+
+def _as_typed(value: Any) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,106 @@
+"""A protocol: everything that decides an FVD besides the videos, as data, with a name and a version."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from typing import Any, Literal
+
+from clipmill.curate.common.settings import build
+from clipmill.curate.errors import UserError
+
+Resize = Literal["tf1-bilinear", "bilinear", "bilinear-antialias", "none"]
+Geometry = Literal["stretch", "short-side-crop"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which frames of which clips, how they become the network's input, and how two sets of features become a number.
+
+    Clips. clip_frames: frames per clip. stride: every stride-th frame. fps: frames are first resampled to this rate by
+    their times;
+    None: as they are stored. clip_choice: where in a video the clip begins: first, middle, or random (seeded by the
+    video's content).
+    clips_per_video: for `random`. n_real, n_fake: clips asked for, 0: all. choose: which videos where there are more:
+    first in natural order, or random (seeded). missing: what happens where there are fewer: as-is, or repeat
+    (duplicates rows, as cd-fvd does).
+    seed: of every random choice.
+
+    Pictures. loader_side_px: where a data loader scales first: short side to this size with antialiasing, centre crop,
+    rounded to uint8; None: no such step. resize: algorithm to the network's size: tf1-bilinear (legacy, no half-pixel
+    centres), bilinear (half-pixel centres, no antialiasing), bilinear-antialias, none (videos must have the size).
+    geometry: stretch to the square, or short side to it and centre crop. uint8_after_resize: rounded (truncated) to 8
+    bits after it.
+
+    Number. features: the network's name. bn_eps: batch-norm epsilon of I3D (1e-3 in the original graph). input_range:
+    pixels reach I3D as -input_range to input_range (1 in the original graph). ddof: of covariances, 1 or 0. dtype: of
+    moments and distance, float64 or float32.
+    """
+
+    name: str
+    version: int
+    summary: str = ""
+    source: str = ""
+    clip_frames: int = 16
+    stride: int = 1
+    fps: float | None = None
+    clip_choice: Literal["first", "middle", "random"] = "first"
+    clips_per_video: int = 1
+    n_real: int = 2048
+    n_fake: int = 2048
+    choose: Literal["first", "random"] = "random"
+    missing: Literal["as-is", "repeat"] = "as-is"
+    seed: int = 0
+    loader_side_px: int | None = None
+    resize: Resize = "bilinear-antialias"
+    geometry: Geometry = "stretch"
+    uint8_after_resize: bool = False
+    features: str = "i3d"
+    bn_eps: float = 1e-3
+    input_range: float = 1.0
+    ddof: int = 1
+    dtype: Literal["float64", "float32"] = "float64"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for counts below 1."""
+        for name in ("clip_frames", "stride", "clips_per_video"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+
+    @property
+    def network_options(self) -> dict[str, Any]:
+        """What the protocol fixes of the network itself."""
+        return {"bn_eps": self.bn_eps, "input_range": self.input_range} if self.features.startswith("i3d") else {}
+
+    def feature_fields(self) -> dict[str, Any]:
+        """The fields that decide the features of one clip; the others only decide which clips and what is made of
+        them.
+        """
+        clip, pictures = (
+            ("clip_frames", "stride", "fps"),
+            ("loader_side_px", "resize", "geometry", "uint8_after_resize"),
+        )
+        return {name: getattr(self, name) for name in (*clip, *pictures, "features", "bn_eps", "input_range")}
+
+
+def names() -> list[str]:
+    """Every protocol of this folder."""
+    return sorted(
+        f.name.removesuffix(".toml")
+        for f in (resources.files("clipmill.evaluate") / "protocols").iterdir()
+        if f.name.endswith(".toml")
+    )
+
+
+def load(name: str, changes: Mapping[str, Any] | None = None) -> Protocol:
+    """The protocol in `evaluate/protocols/<name>.toml`. With some fields changed its name gets a +. Raises
+    UserError.
+    """
+    if name not in names():
+        raise UserError(f"no protocol called {name!r}; there are: {', '.join(names())}")
+    data = tomllib.loads(
+        (resources.files("clipmill.evaluate") / "protocols" / f"{name}.toml").read_text(encoding="utf-8")
+    )
+    protocol = build(Protocol, data | {"name": name}, f"protocol {name}")
+    changed = build(Protocol, asdict(protocol) | dict(changes or {}), f"protocol {name}")
+    return protocol if changed == protocol else replace(changed, name=f"{name}+")

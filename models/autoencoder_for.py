@@ -1,0 +1,80 @@
+"""The autoencoder that a diffusion model is trained on, frozen: from its own checkpoint, or from the model's."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.by_name import made
+from clipmill.models.autoencoders.frame import FrameAutoencoder
+from clipmill.models.autoencoders.saving import load_autoencoder
+from clipmill.models.config import AutoencoderConfig, ModelConfig
+
+FILE = "autoencoder.safetensors"
+
+
+def autoencoder_of(config: AutoencoderConfig, device: torch.device) -> VideoAutoencoder:
+    """Raises UserError where the config names none that can be used, saying how to get one."""
+    if config.weights is None:
+        if config.kind != "pixels":
+            name = {"frame": "frame-autoencoder", "causal": "causal-autoencoder"}.get(config.kind, "frame-autoencoder")
+            raise UserError(
+                f"this preset works on the latents of a trained autoencoder ({config.kind}): train one with `models"
+                f" train RUN --config {name} --out AE`, then add --set autoencoder.weights=AE"
+            )
+        return frozen(autoencoder_named(config.kind, config.options), device)
+    path = weights_file(config)
+    assert path is not None
+    return frozen(load_autoencoder(path), device)
+
+
+def weights_file(config: AutoencoderConfig) -> Path | None:
+    """The file that `autoencoder.weights` means: itself, or that of a checkpoint folder."""
+    if config.weights is None:
+        return None
+    path = Path(config.weights)
+    return path / FILE if path.is_dir() else path
+
+
+def checkpoint_autoencoder(root: Path) -> VideoAutoencoder:
+    """The one that a checkpoint carries, on the CPU."""
+    return frozen(load_autoencoder(root / FILE), torch.device("cpu"))
+
+
+def frozen(autoencoder: VideoAutoencoder, device: torch.device) -> VideoAutoencoder:
+    """The autoencoder itself, moved to `device`, in eval() and with parameters that take no gradient."""
+    return autoencoder.to(device).eval().requires_grad_(False)
+
+
+def autoencoder_named(kind: str, options: Mapping[str, Any], weights: Path | None = None) -> VideoAutoencoder:
+    """pixels, frame or causal, with `options` as in its config class and weights as they are initialised from torch's
+    random numbers; or the one that the file `weights` holds, options and all. Raises UserError for anything unknown,
+    and for a file of another kind.
+    """
+    if weights is None:
+        return made(kind, options)
+    from clipmill.models.autoencoders.saving import load_autoencoder
+
+    found = load_autoencoder(weights)
+    if found.kind != kind:
+        raise UserError(
+            f"{weights} holds an autoencoder of kind {found.kind!r}, not {kind!r}: set autoencoder.kind={found.kind}"
+        )
+    return found
+
+
+def first_autoencoder(config: ModelConfig) -> VideoAutoencoder:
+    """What a training begins with: the file `autoencoder.weights`, to go on with; else weights that depend on
+    `train.seed` alone. An image autoencoder of which only the decoder's layers along time are to be trained gets them.
+    """
+    chosen = config.autoencoder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        autoencoder = autoencoder_named(chosen.kind, chosen.options, weights_file(chosen))
+        decoder_only = bool(config.autoencoder_loss.get("decoder_only"))
+        if decoder_only and isinstance(autoencoder, FrameAutoencoder) and not autoencoder.config.temporal_decoder:
+            autoencoder = autoencoder.with_temporal_decoder()
+    return autoencoder.train()

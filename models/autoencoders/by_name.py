@@ -1,0 +1,31 @@
+"""Autoencoders by the names that presets write."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from clipmill.curate.common.settings import build
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.causal import CausalAutoencoder, CausalConfig
+from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
+from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
+
+
+def made(kind: str, options: Mapping[str, Any], where: str = "autoencoder.options") -> VideoAutoencoder:
+    """A new one. where: what error messages call the options."""
+    if kind == Pixels.kind:
+        return Pixels(build(PixelsConfig, options, where))
+    if kind == FrameAutoencoder.kind:
+        return FrameAutoencoder(build(FrameConfig, options, where))
+    if kind == CausalAutoencoder.kind:
+        return CausalAutoencoder(build(CausalConfig, options, where))
+    kinds = [Pixels.kind, FrameAutoencoder.kind, CausalAutoencoder.kind]
+    raise UserError(f"there is no autoencoder {kind!r}; there are {', '.join(kinds)}")
+
+
+def options_of(autoencoder: VideoAutoencoder) -> dict[str, Any]:
+    """Plain values from which `made` makes one of the same shape."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(autoencoder.config).items()
+    }

@@ -1,0 +1,4 @@
+"""What trains an autoencoder: reconstruction, perception, and a discriminator.
+
+May import: autoencoders' contract, layers, evaluate's networks.
+"""

@@ -1,0 +1,26 @@
+"""What the training clips were conditioned on, kept beside a checkpoint for samples without wishes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TRAINED_ON = "conditions.parquet"
+
+
+MOST_ROWS = 1024
+
+
+def write_trained_on(
+    path: Path, captions: Sequence[str], labels: Sequence[str | None], numbers: Mapping[str, Sequence[float]]
+) -> None:
+    """Up to 1,024 of the training windows' conditions."""
+    columns: dict[str, Any] = {
+        "caption": list(captions)[:MOST_ROWS],
+        "label": pa.array(list(labels)[:MOST_ROWS], pa.string()),
+    }
+    pq.write_table(
+        pa.table(columns | {f"number_{k}": list(map(float, v))[:MOST_ROWS] for k, v in numbers.items()}), path
+    )

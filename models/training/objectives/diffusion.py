@@ -1,0 +1,152 @@
+"""Diffusion training: noise the latents of a batch, ask the network, weigh the error."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.contract import Autoencoder, Posterior
+from clipmill.models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
+from clipmill.models.backbones.dit import DiT
+from clipmill.models.backbones.sequence import Part
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.config import ModelConfig
+from clipmill.models.core.losses import sample_losses
+from clipmill.models.core.noise import SampleNoise
+from clipmill.models.core.noise_level import NoiseLevel, noised
+from clipmill.models.core.timesteps import bin_centres
+from clipmill.models.layers.plan import Grid
+from clipmill.models.network import Diffusion, Network
+from clipmill.models.pixels import as_floats, standardised
+from clipmill.models.training.data.batch import VideoBatch
+from clipmill.models.training.objectives.base import Losses, Objective
+
+# Validation must not share noise with training, whose seeds are below 2**63.
+_VALIDATION_SEED = 2**63
+
+
+class DiffusionObjective(Objective):
+    """The network's parameters are this module's; the autoencoder is frozen and no part of it."""
+
+    def __init__(self, config: ModelConfig, network: Network, autoencoder: Autoencoder, device: torch.device) -> None:
+        """Raises UserError for packed steps without a budget, or with a network that has no place for them."""
+        super().__init__()
+        if config.data.packed and not isinstance(network.backbone, DiT):
+            raise UserError(
+                f"the backbone {config.backbone.kind!r} takes videos of one shape at a time: set data.packed=false"
+            )
+        if config.data.packed and config.data.tokens is None:
+            raise UserError("packed steps are filled up to a budget of tokens: set data.tokens")
+        self.config, self.network, self.device = config, network, device
+        self.diffusion = Diffusion(config)
+        network.conditioner.text_to(device)
+        self._outside = (
+            autoencoder,
+        )  # in a tuple: a module would become part of this one, its weights part of the checkpoint
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """What makes the latents. Its parameters are not trained."""
+        return self._outside[0]
+
+    def parameters_of(self, player: str) -> Iterable[tuple[str, nn.Parameter]]:
+        return self.network.named_parameters()
+
+    def forward(self, player: str, batch: VideoBatch, step: int) -> Losses:
+        """Noise, noise levels and dropped conditions follow (train.seed, number of the sample)."""
+        each = self._losses([self._noisy(part, batch.size) for part in batch.parts or (batch,)])
+        return Losses(each, {"loss": each.detach()})
+
+    @torch.no_grad()
+    def validation(self, batch: VideoBatch, bins: int) -> torch.Tensor:
+        noise = SampleNoise(_VALIDATION_SEED, batch.indices)
+        z = self.latents(batch, noise)
+        conditions, frame_weights = self.conditions(batch, z, noise, drop=False)
+        schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
+        columns = []
+        for number, centre in enumerate(bin_centres(bins)):
+            level = self.diffusion.levels.level(centre.expand(len(z)), schedule)
+            eps = noise.normal(z.shape[1:], "noise", number).to(z.device)
+            columns.append(self._losses([_Noisy(z, eps, level, conditions, frame_weights)]).double().cpu())
+        return torch.stack(columns, dim=1)
+
+    @torch.no_grad()
+    def latents(self, batch: VideoBatch, noise: SampleNoise) -> torch.Tensor:
+        """float32 [B, t, C, h, w] on the device, standardised."""
+        posterior = batch.latents if batch.latents is not None else self._encoded(batch.video)
+        drawn = posterior.mean
+        if bool(posterior.std.any()):
+            drawn = posterior.sample(noise.normal(posterior.mean.shape[1:], "latents").to(posterior.mean))
+        return standardised(drawn.to(self.device, non_blocking=True), self.autoencoder)
+
+    def conditions(
+        self, batch: VideoBatch, z: torch.Tensor, noise: SampleNoise, drop: bool = True
+    ) -> tuple[Conditions, torch.Tensor | None]:
+        """What the batch says of its clips, and [B, T] weights of frames where some are given and not predicted."""
+        conditioner = self.network.conditioner
+        made = conditioner.conditions(batch.captions, batch.numbers, batch.labels, batch.independent)
+        made, _ = conditioner.with_given_frames(made.map(lambda tensor: tensor.to(z.device)), z, noise)
+        made = conditioner.dropped(made, noise) if drop else made
+        return made, conditioner.frame_weights(made)
+
+    def blocks(self) -> list[nn.Module]:
+        return self.network.repeated_blocks()
+
+    def flops(self, grid: Grid) -> int:
+        tokens = self.config.conditioning.text.tokens if self.config.conditioning.text.encoder != "none" else 0
+        return TRAINING_TO_FORWARD_FLOPS * self.network.flops(self.autoencoder.latent_grid(grid), tokens)
+
+    def tokens(self, grid: Grid) -> int:
+        frames, height, width = self.autoencoder.latent_grid(grid)
+        return frames * height * width
+
+    def _encoded(self, video: torch.Tensor | None) -> Posterior:
+        assert video is not None
+        return self.autoencoder.encode(as_floats(video.to(self.device, non_blocking=True)))
+
+    def _noisy(self, batch: VideoBatch, size: int) -> "_Noisy":
+        """size: samples of the whole step."""
+        noise = SampleNoise(self.config.train.seed, batch.indices)
+        z = self.latents(batch, noise)
+        conditions, frame_weights = self.conditions(batch, z, noise)
+        block = size if self.config.diffusion.stratified else 1
+        schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
+        level = self.diffusion.levels.level(noise.stratified("noise level", block), schedule)
+        return _Noisy(z, noise.normal(z.shape[1:], "noise").to(z.device), level, conditions, frame_weights)
+
+    def _losses(self, parts: "Sequence[_Noisy]") -> torch.Tensor:
+        """float32 [B], part after part."""
+        parametrisation, limit = self.diffusion.parametrisation, self.config.diffusion.max_weight
+        return torch.cat([
+            sample_losses(
+                prediction, part.z, part.eps, part.level, parametrisation, self.diffusion.weight, part.frame_weights,
+                limit,
+            )
+            for prediction, part in zip(self._predictions(parts), parts, strict=True)
+        ])  # fmt: skip
+
+    def _predictions(self, parts: "Sequence[_Noisy]") -> list[torch.Tensor]:
+        parametrisation = self.diffusion.parametrisation
+        seen = [parametrisation.network_input(noised(part.z, part.eps, part.level), part.level) for part in parts]
+        levels = [parametrisation.network_level(part.level).to(part.z.device) for part in parts]
+        if len(parts) == 1:
+            return [self.network(seen[0], levels[0], parts[0].conditions)]
+        conditioner, backbone = self.network.conditioner, self.network.backbone
+        assert isinstance(backbone, DiT)
+        given = [part.conditions for part in parts]
+        return backbone.forward_packed([
+            Part(conditioner.seen(z, conditions), level, conditioner(conditions))
+            for z, level, conditions in zip(seen, levels, given, strict=True)
+        ])  # fmt: skip
+
+
+class _Noisy(NamedTuple):
+    """Videos of one shape as one training step sees them: latents, noise, its level, conditions, weights of frames."""
+
+    z: torch.Tensor
+    eps: torch.Tensor
+    level: NoiseLevel
+    conditions: Conditions
+    frame_weights: torch.Tensor | None

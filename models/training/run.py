@@ -1,0 +1,109 @@
+"""One training from its first step, or its last checkpoint, to its end: what is written and what a person sees."""
+
+import shlex
+from typing import Any
+
+from clipmill.curate.common.log import Progress, progress, say
+from clipmill.models.checkpoints.conditions import MOST_ROWS, TRAINED_ON, write_trained_on
+from clipmill.models.training.data.windows import Window
+from clipmill.models.training.loop import Hooks
+from clipmill.models.training.preview import preview_of
+from clipmill.models.training.session import Session, start_folder
+from clipmill.models.training.validation import Validation, validation_of
+
+
+def run_session(session: Session) -> None:
+    """Trains, saves, and says how it ended. Raises UserError, one line."""
+    first, config = session.processes.first, session.config
+    session.card |= {
+        "parameters": sum(p.numel() for _, p in session.trainer.named),
+        "fps": session.buckets.buckets[0].fps,
+    }
+    start_folder(session)
+    resumed = session.restore()
+    validation, preview = validation_of(session), preview_of(session)
+    if first:
+        _announce(session, resumed, validation)
+        _write_conditions(session)
+    with progress("training", config.train.steps, "steps") as bar:
+        if first:
+            bar.advance(session.trainer.progress.step)
+        hooks = _hooks(session, bar, validation, preview)
+        reason = session.trainer.run(session.batches(), hooks, session.asked)
+    session.save()
+    if first:
+        _conclude(session, reason)
+
+
+def _hooks(session: Session, bar: Progress, validation: Validation | str, preview: Any) -> Hooks:
+    shown = {"step": session.trainer.progress.step}
+
+    def log(figures: dict[str, Any]) -> None:
+        done = session.trainer.progress
+        row = {"step": done.step, "seconds": done.seconds, "skipped": done.skipped, "failed_clips": len(done.failed)}
+        session.telemetry.event(row | figures)
+        if session.processes.first:
+            bar.advance(
+                done.step - shown["step"],
+                f"loss {figures.get('loss', float('nan')):.4f}, {figures['clips_per_s']:.1f} clips/s",
+            )
+            shown["step"] = done.step
+
+    def validate() -> None:
+        if isinstance(validation, Validation):
+            session.telemetry.event({"step": session.trainer.progress.step} | validation.measure())
+
+    return Hooks(log, session.save, session.snapshot, validate, preview)
+
+
+def _announce(session: Session, resumed: bool, validation: Validation | str) -> None:
+    config, buckets = session.config, session.buckets
+    clips = sum(len(bucket.rows) for bucket in buckets.buckets if not bucket.images)
+    left = "".join(f", {count} {reason}" for reason, count in buckets.left_out.items())
+    say(f"{config.name}: {session.card['parameters']:,} parameters on {session.processes.device}; {clips} clips{left}")
+    for bucket in buckets.buckets:
+        say(f"  {bucket}: {len(bucket.rows)} clips, batch {bucket.batch}")
+    if isinstance(validation, str):
+        say(f"  no validation: {validation}")
+    if resumed:
+        say(f"  going on from step {session.trainer.progress.step}")
+
+
+def _write_conditions(session: Session) -> None:
+    """What the first clips are conditioned on, for samples without wishes of their own. Captions as the first epoch
+    chooses them.
+    """
+    path = session.out / TRAINED_ON
+    if path.exists():
+        return
+    facts, table = session.loader.facts, session.buckets.table
+    rows = [(bucket, row) for bucket in session.buckets.buckets for row in bucket.rows if not bucket.images][:MOST_ROWS]
+    windows = [Window(row, None, None, "", 0, "", bucket.fps) for bucket, row in rows]
+    captions = [session.windows.caption(row, 0) for _, row in rows]
+    numbers: dict[str, list[float]] = {name: [] for name in facts.columns}
+    for (bucket, _), window in zip(rows, windows, strict=True):
+        for name, value in facts.numbers(table, [window], bucket).items():
+            numbers[name].append(float(value[0]))
+    write_trained_on(path, captions, facts.labels(table, windows), numbers)
+
+
+def _conclude(session: Session, reason: str | None) -> None:
+    done = session.trainer.progress
+    for clip_id, why in done.failed.items():
+        say(f"  clip {clip_id} does not decode: {why}")
+    notes = [f"{done.skipped} steps skipped (gradient not finite)"] if done.skipped else []
+    notes += [f"{len(done.failed)} clips did not decode and were replaced"] if done.failed else []
+    ended = (
+        f"stopped at step {done.step} of {session.config.train.steps} ({reason}); the same command goes on"
+        if reason
+        else f"step {done.step}"
+    )
+    say(f"{'; '.join([ended, *notes])}. Checkpoint: {session.out}. Next: {_next(session)}")
+
+
+def _next(session: Session) -> str:
+    """The command that this training was for."""
+    run, out = (shlex.quote(str(path)) for path in (session.run, session.out))
+    if session.config.trains == "autoencoder":
+        return f"models train {run} --config dit --set autoencoder.weights={out} --out model"
+    return f"models sample {out} --n 16 --out samples"

@@ -1,0 +1,304 @@
+"""A training put together: from a curate run and a config to a checkpoint folder, new or resumed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoder_for import FILE, autoencoder_of
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.pixels import Pixels
+from clipmill.models.autoencoders.saving import save_autoencoder, weights_sha256
+from clipmill.models.checkpoints import step_files
+from clipmill.models.checkpoints.tensors import all_whole, optimiser_tensors, put_all, put_optimiser_tensors
+from clipmill.models.conditioning.classes import class_names_of
+from clipmill.models.config import ModelConfig, from_dict
+from clipmill.models.network import seeded_network
+from clipmill.models.processes import Processes
+from clipmill.models.stop_signals import StopAsked
+from clipmill.models.training.data.batch import VideoBatch
+from clipmill.models.training.data.batch_plan import BatchPlan
+from clipmill.models.training.data.buckets import Buckets, make_buckets
+from clipmill.models.training.data.latents import LatentCache, cache_key
+from clipmill.models.training.data.loader import Facts, Loader, WindowSource, check_shares
+from clipmill.models.training.data.windows import Windows
+from clipmill.models.training.export_autoencoder import export_autoencoder
+from clipmill.models.training.fit_pixels import first_windows, fit_to
+from clipmill.models.training.loop import Trainer
+from clipmill.models.training.objectives.base import Objective
+from clipmill.models.training.objectives.diffusion import DiffusionObjective
+from clipmill.models.training.run_card import run_card, seen_clips, write_seen
+from clipmill.models.training.telemetry import Telemetry
+
+
+@dataclass
+class Session:
+    """All parts of one training."""
+
+    run: Path
+    out: Path
+    config: ModelConfig
+    processes: Processes
+    buckets: Buckets
+    plan: BatchPlan
+    loader: Loader
+    windows: Windows
+    source: WindowSource
+    objective: Objective
+    autoencoder: VideoAutoencoder | None
+    telemetry: Telemetry
+    trainer: Trainer
+    card: dict[str, Any]
+    asked: StopAsked
+
+    def batches(self) -> Iterator[VideoBatch]:
+        """From where the training stands."""
+        return self.loader.batches(self.trainer.progress.step, self.processes, self.config.data.workers)
+
+    def save(self) -> None:
+        """A checkpoint of now; every process must call it."""
+        trainer, config = self.trainer, self.config
+        step = trainer.progress.step
+        tensors = {
+            step_files.WEIGHTS: all_whole(dict(trainer.named)),
+            step_files.OPTIMISER: optimiser_tensors(trainer.all_optimisers(), trainer.named),
+        }
+        for average in trainer.averages:
+            tensors[step_files.average_file(average.std)] = all_whole(average.tensors)
+        if self.processes.first:
+            state = vars(trainer.progress) | {"clips_sha256": self.card["clips_sha256"]}
+            folder = step_files.write_step(self.out, step, tensors, state, config.train.keep)
+            write_seen(folder / "clips.parquet", seen_clips(self.buckets, self.plan, step))
+            if config.trains == "autoencoder":
+                averaged = tensors[step_files.average_file(trainer.averages[0].std)]
+                videos = first_windows(self.windows)
+                export_autoencoder(self.out / FILE, config, averaged, tensors[step_files.WEIGHTS], step, videos)
+        self.processes.barrier()
+
+    def snapshot(self) -> None:
+        """Averages of now, for other widths afterwards."""
+        for average in self.trainer.averages:
+            tensors = all_whole(average.tensors)
+            if self.processes.first:
+                folder = self.out / "snapshots"
+                folder.mkdir(exist_ok=True)
+                step_files.save_tensors(
+                    folder / f"{self.trainer.progress.step:08d}-{average.std:.3f}.safetensors", tensors
+                )
+
+    def restore(self) -> bool:
+        """Go on from the last checkpoint; False where there is none. Raises UserError where the data are no longer the
+        same.
+        """
+        steps = step_files.saved_steps(self.out)
+        if not steps:
+            return False
+        folder = step_files.step_folder(self.out, steps[-1])
+        state = step_files.read_json(folder / step_files.STATE)
+        if state["clips_sha256"] != self.card["clips_sha256"]:
+            raise UserError(
+                f"{self.run} no longer holds the clips that {self.out} was trained on: choose another --out, or restore"
+                " the run"
+            )
+        trainer, what = self.trainer, str(folder)
+        put_all(dict(trainer.named), step_files.load_tensors(folder / step_files.WEIGHTS), what)
+        put_optimiser_tensors(
+            trainer.all_optimisers(), trainer.named, step_files.load_tensors(folder / step_files.OPTIMISER)
+        )
+        for average in trainer.averages:
+            put_all(average.tensors, step_files.load_tensors(folder / step_files.average_file(average.std)), what)
+        for name in ("step", "seconds", "skipped", "failed"):
+            setattr(trainer.progress, name, state[name])
+        self.telemetry.cut_after(trainer.progress.step)
+        return True
+
+
+def open_session(
+    run: Path, config: ModelConfig, out: Path, processes: Processes, cache: Path | None, asked: StopAsked
+) -> Session:
+    """Everything is checked before anything is written. Raises UserError, one line, and StoppedEarly where a signal
+    asked meanwhile.
+    """
+    manifest = read_manifest(run)
+    autoencoder, objective, config = _objective(config, manifest, processes)
+    tokens_of = objective.tokens
+    buckets = make_buckets(manifest, config.data.query, config.data, tokens_of)
+    plan = BatchPlan(buckets.buckets, config.train.seed, config.data.image_share)
+    facts = Facts(config.conditioning.micro.columns, config.conditioning.classes.column)
+    facts.check(buckets.table)
+    check_shares(buckets.buckets, processes)
+    windows = Windows(run, buckets.table, buckets.buckets, config.data, config.train.seed)
+    asked.leave_early(processes)
+    if isinstance(autoencoder, Pixels) and config.autoencoder.weights is None:
+        fit_to(autoencoder, windows)
+        asked.leave_early(processes)
+    sha256 = weights_sha256(autoencoder) if autoencoder is not None else ""
+    card = run_card(config, run, buckets, sha256, getattr(getattr(objective, "both", None), "perceptual_name", None))
+    _check_out(out, card)
+    telemetry = Telemetry(out / "log.jsonl", processes.device, processes.first)
+    trainer = Trainer(objective, config.train, processes, buckets.buckets, telemetry)
+    source = _source(windows, autoencoder, config, sha256, cache or out / "latents", processes, asked)
+    loader = Loader(source, buckets.table, buckets.buckets, plan, facts, config.data.images_per_clip)
+    return Session(
+        run,
+        out,
+        config,
+        processes,
+        buckets,
+        plan,
+        loader,
+        windows,
+        source,
+        objective,
+        autoencoder,
+        telemetry,
+        trainer,
+        card,
+        asked,
+    )
+
+
+def read_manifest(run: Path) -> pd.DataFrame:
+    """Raises UserError, one line, where the folder is no curate run with exported clips."""
+    path = run / "manifest.parquet"
+    if not run.is_dir():
+        raise UserError(f"there is no folder {run}; give a run of `curate run`")
+    if not path.is_file():
+        raise UserError(f"{run} is no curate run: it has no manifest.parquet")
+    try:
+        table = pq.read_table(path).to_pandas()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if "shard" not in table or not table["shard"].notna().any():
+        raise UserError(f"{run} has no exported clips: run `curate export {run}`")
+    lost = sorted({name for name in table["shard"].dropna() if not (run / "shards" / name).is_file()})
+    if lost:
+        raise UserError(
+            f"{run / 'shards'} does not hold {lost[0]} ({len(lost)} shards missing): bring it back, or `curate export`"
+            " again"
+        )
+    return table
+
+
+def _objective(
+    config: ModelConfig, manifest: pd.DataFrame, processes: Processes
+) -> tuple[VideoAutoencoder | None, Objective, ModelConfig]:
+    if config.trains == "autoencoder":
+        if config.data.cache != "none":
+            raise UserError("an autoencoder is trained on pixels: set data.cache=none")
+        if config.data.packed:
+            raise UserError("an autoencoder takes videos of one shape at a time: set data.packed=false")
+        from clipmill.models.training.objectives.reconstruction import ReconstructionObjective
+
+        return None, ReconstructionObjective(config, processes.device), config
+    classes = config.conditioning.classes
+    if classes.column and not classes.names:
+        named = replace(classes, names=class_names_of(manifest, classes.column))
+        config = replace(config, conditioning=replace(config.conditioning, classes=named))
+    autoencoder = autoencoder_of(config.autoencoder, processes.device)
+    return (
+        autoencoder,
+        DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, processes.device),
+        config,
+    )
+
+
+def _source(
+    windows: Windows,
+    autoencoder: VideoAutoencoder | None,
+    config: ModelConfig,
+    sha256: str,
+    cache: Path,
+    processes: Processes,
+    asked: StopAsked,
+) -> WindowSource:
+    if config.data.cache == "none" or autoencoder is None:
+        asked.leave_early(processes)
+        return windows
+    from clipmill.curate.common.log import progress
+
+    latents = LatentCache(cache / cache_key(sha256, config.data, config.train.seed), windows)
+    with progress("encoding", 1, "windows") as bar:
+        latents.fill(
+            autoencoder, processes.device, processes, lambda done, of: bar.advance(0, f"{done} of {of}"), asked
+        )
+    asked.leave_early(processes, lambda: f"{latents.progress()} windows are encoded and kept in {cache}")
+    return latents
+
+
+def _check_out(out: Path, card: dict[str, Any]) -> None:
+    """Raises UserError where the folder holds another training."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "card.json").is_file():
+        if out.is_dir() and {p.name for p in out.iterdir()} <= {"latents"}:
+            return
+        raise UserError(f"{out} exists and is no checkpoint of `models train`: choose another --out")
+    # Through the dataclasses: a setting that is newer than the checkpoint has its default there, which keeps what was
+    # done before.
+    before = from_dict(step_files.read_json(out / "card.json")["config"]).as_dict()
+    changed = _changed(_fixed(before), _fixed(card["config"]))
+    if changed:
+        raise UserError(
+            f"{out} was trained with another {changed[0]}: go on with the same settings, or choose another --out"
+        )
+
+
+# What may change when a training goes on: how long, how fast, and what is written.
+_FREE = {
+    "train": {"steps", "minutes", "log_every", "checkpoint_every", "keep", "snapshots", "validate_every",
+              "validation_clips", "validation_bins", "preview_every", "preview_clips", "micro_batch",
+              "compile", "recompute", "parallel"},
+    "data": {"workers", "cache"},
+}  # fmt: skip
+
+
+def _fixed(config: dict[str, Any]) -> dict[str, Any]:
+    dropped = {"name", "about", "property", "paper", "sample"}
+    kept = {key: value for key, value in config.items() if key not in dropped}
+    for section, free in _FREE.items():
+        kept[section] = {key: value for key, value in kept[section].items() if key not in free}
+    return kept
+
+
+def _changed(before: Any, now: Any, where: str = "") -> list[str]:
+    """Dotted names of what differs, as JSON would store it."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(set(before) | set(now))
+        return [
+            found
+            for name in names
+            for found in _changed(before.get(name), now.get(name), f"{where}.{name}".lstrip("."))
+        ]
+    listed = [list(v) if isinstance(v, tuple) else v for v in (before, now)]
+    return [] if _plain(listed[0]) == _plain(listed[1]) else [where]
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _earlier(out: Path) -> list[dict[str, Any]]:
+    """What earlier parts of a training ran on, and to which step, oldest first."""
+    steps = step_files.saved_steps(out)
+    if not steps or not (out / "card.json").is_file():
+        return []
+    card = step_files.read_json(out / "card.json")
+    part = {key: card.get(key) for key in ("git_revision", "versions")} | {"until_step": steps[-1]}
+    return [*card.get("before", []), part]
+
+
+def start_folder(session: Session) -> None:
+    """Write what a new checkpoint folder begins with."""
+    if session.processes.first:
+        session.out.mkdir(parents=True, exist_ok=True)
+        step_files.remove_partial(session.out)
+        session.card["before"] = _earlier(session.out)
+        step_files.write_json(session.out / "card.json", session.card)
+        if session.autoencoder is not None:
+            save_autoencoder(session.out / FILE, session.autoencoder)
+    session.processes.barrier()
