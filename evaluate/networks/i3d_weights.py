@@ -112,7 +112,7 @@ class Report:
 @cache
 def published_table() -> Table:
     """The 230 tensors of rgb_scratch, by name without scope."""
-    text = (resources.files("clipmill.evaluate") / "i3d_rgb_scratch_crc32c.json").read_text(encoding="utf-8")
+    text = (resources.files("clipmill.evaluate.networks") / "i3d_rgb_scratch_crc32c.json").read_text(encoding="utf-8")
     return {
         name.removeprefix(_PREFIX): Known(tuple(row["shape"]), row["crc32c"]) for name, row in json.loads(text).items()
     }
