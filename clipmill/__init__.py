@@ -5,13 +5,22 @@ them. `clipmill.evaluate` says with FVD and KVD how far one set of videos is fro
 """
 
 import os
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 __all__ = ["__version__"]
 
-__version__ = version("clipmill")
+try:
+    __version__ = version("clipmill")
+except PackageNotFoundError:  # a checkout that was never installed
+    __version__ = "0+unknown"
 
 # Threads that wait must sleep, not spin: beside another busy process, spinning threads of torch train 25 times slower.
 # The libraries read these when they load, so this stands before every other import. A user's own setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch (GNU and Intel OpenMP)
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy and SciPy: 2^4 turns of waiting instead of 2^26
+
+# In a checkout the three packages lie beside this folder, in an installation within it.
+_HERE = Path(__file__).resolve().parent
+if not (_HERE / "curate").is_dir():
+    __path__ = [*__path__, str(_HERE.parent)]
