@@ -1,4 +1,4 @@
-"""What the training clips were conditioned on, kept beside a checkpoint for samples without wishes."""
+"""What the training clips were conditioned on, kept beside a checkpoint for samples without prompts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

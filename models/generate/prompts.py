@@ -17,7 +17,7 @@ from clipmill.models.core.keyed import keyed_rng
 
 
 @dataclass(frozen=True)
-class Wish:
+class Prompt:
     """One video to make. caption: "" for none. numbers: column -> value, NaN for unknown. first: uint8 [3, H, W], the
     frame to begin with.
     """
@@ -29,7 +29,7 @@ class Wish:
     first: torch.Tensor | None = None
 
 
-def wishes(
+def draw_prompts(
     root: Path,
     count: int,
     seed: int,
@@ -38,8 +38,8 @@ def wishes(
     numbers: Mapping[str, float],
     first: Sequence[torch.Tensor],
     reads_text: bool,
-) -> list[Wish]:
-    """`count` wishes; captions and first frames by turns. What is not asked for comes from a training clip, the same
+) -> list[Prompt]:
+    """`count` prompts; captions and first frames by turns. What is not asked for comes from a training clip, the same
     for a seed and number.
 
     reads_text: whether the model does; captions of the training clips have no part in what another one makes. Raises
@@ -52,11 +52,11 @@ def wishes(
     unknown = [name for name in numbers if name not in known]
     if unknown:
         raise UserError(f"this model is not conditioned on {unknown[0]!r}; it knows {', '.join(known) or 'no numbers'}")
-    made = (_wish(index, trained, seed, captions, label, numbers, first) for index in range(count))
-    return [wish if reads_text else replace(wish, caption="") for wish in made]
+    made = (_prompt(index, trained, seed, captions, label, numbers, first) for index in range(count))
+    return [prompt if reads_text else replace(prompt, caption="") for prompt in made]
 
 
-def _wish(
+def _prompt(
     index: int,
     trained: list[dict[str, Any]],
     seed: int,
@@ -64,12 +64,13 @@ def _wish(
     label: str | None,
     numbers: Mapping[str, float],
     first: Sequence[torch.Tensor],
-) -> Wish:
+) -> Prompt:
+    # The word is part of the key: another one would draw other conditions for the same seed.
     row = trained[int(keyed_rng(seed, "wish", "", index).integers(len(trained)))] if trained else {}
     own = {name.removeprefix("number_"): float(value) for name, value in row.items() if name.startswith("number_")}
     caption = captions[index % len(captions)] if captions else str(row.get("caption") or "")
     chosen = label if label is not None else row.get("label")
-    return Wish(index, caption, chosen, own | dict(numbers), first[index % len(first)] if first else None)
+    return Prompt(index, caption, chosen, own | dict(numbers), first[index % len(first)] if first else None)
 
 
 def _trained_on(root: Path) -> list[dict[str, Any]]:

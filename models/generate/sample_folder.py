@@ -19,7 +19,7 @@ from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.files import write_mp4, write_sheet
 from clipmill.models.generate.loading import Loaded, load
-from clipmill.models.generate.prompts import Wish, first_frames, wishes
+from clipmill.models.generate.prompts import Prompt, draw_prompts, first_frames
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.layers.plan import Grid
 from clipmill.models.pixels import as_floats, standardised
@@ -61,17 +61,17 @@ def sample(
     grid = _grid(loaded, request)
     first = first_frames(request.first, grid[1], grid[2]) if request.first else []
     _check_first(loaded, bool(first))
-    wanted = _wishes(loaded, request, request.count, first)
+    wanted = _prompts(loaded, request, request.count, first)
     facts = _facts(loaded, request, grid, first)
     _prepare(out, facts)
     fps = loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))
-    missing = [wish for wish in wanted if not (out / _name(wish)).is_file()]
+    missing = [prompt for prompt in wanted if not (out / _name(prompt)).is_file()]
     try:
         generator = loaded.generator(processes.device)
         with progress("sampling", len(wanted), "videos") as bar:
             bar.advance(len(wanted) - len(missing))
-            for wish, video in _made(generator, missing, grid, request.seed):
-                write_mp4(out / _name(wish), video, fps)
+            for prompt, video in _made(generator, missing, grid, request.seed):
+                write_mp4(out / _name(prompt), video, fps)
                 bar.advance()
     except UserError:
         _withdraw(out)
@@ -87,40 +87,42 @@ def sample(
     )
 
 
-def _wishes(loaded: Loaded, request: Request, count: int, first: Sequence[torch.Tensor]) -> list[Wish]:
+def _prompts(loaded: Loaded, request: Request, count: int, first: Sequence[torch.Tensor]) -> list[Prompt]:
     reads_text = loaded.network.conditioner.text_encoder is not None
-    return wishes(
+    return draw_prompts(
         loaded.root, count, request.seed, request.captions, request.label, dict(request.numbers), first, reads_text
     )
 
 
-def _all_there(out: Path, loaded: Loaded, request: Request, first: Sequence[torch.Tensor]) -> list[Wish]:
+def _all_there(out: Path, loaded: Loaded, request: Request, first: Sequence[torch.Tensor]) -> list[Prompt]:
     """Of every video in the folder, so that folder and manifest agree; `_prepare` has seen that all are of the same
-    making, and the wish of a number is the same however many are asked for.
+    making, and the prompt of a number is the same however many are asked for.
     """
     indices = {int(path.stem) for path in out.glob("*.mp4") if path.stem.isdecimal()}
-    found = _wishes(loaded, request, max(indices) + 1, first)
-    return [wish for wish in found if wish.index in indices and (out / _name(wish)).is_file()]
+    found = _prompts(loaded, request, max(indices) + 1, first)
+    return [prompt for prompt in found if prompt.index in indices and (out / _name(prompt)).is_file()]
 
 
-def _made(generator: Generator, wanted: Sequence[Wish], grid: Grid, seed: int) -> Iterator[tuple[Wish, torch.Tensor]]:
+def _made(
+    generator: Generator, wanted: Sequence[Prompt], grid: Grid, seed: int
+) -> Iterator[tuple[Prompt, torch.Tensor]]:
     size = generator.config.batch
     for begin in range(0, len(wanted), size):
         some = wanted[begin : begin + size]
-        noise = SampleNoise(seed, [wish.index for wish in some])
+        noise = SampleNoise(seed, [prompt.index for prompt in some])
         latent_grid = generator.autoencoder.latent_grid(grid)
         videos = generator.videos(latent_grid, conditions_of(generator, some, latent_grid, noise), noise)
         yield from zip(some, videos, strict=True)
 
 
-def conditions_of(generator: Generator, wanted: Sequence[Wish], latent_grid: Grid, noise: SampleNoise) -> Conditions:
-    """On the generator's device; with a first frame where the wishes have one."""
+def conditions_of(generator: Generator, wanted: Sequence[Prompt], latent_grid: Grid, noise: SampleNoise) -> Conditions:
+    """On the generator's device; with a first frame where the prompts have one."""
     conditioner = generator.network.conditioner
     names = list(wanted[0].numbers)
-    numbers = {name: torch.tensor([wish.numbers[name] for wish in wanted], dtype=torch.float32) for name in names}
+    numbers = {name: torch.tensor([prompt.numbers[name] for prompt in wanted], dtype=torch.float32) for name in names}
     made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted])
     made = made.map(lambda tensor: tensor.to(generator.device))
-    frames = [wish.first for wish in wanted if wish.first is not None]
+    frames = [prompt.first for prompt in wanted if prompt.first is not None]
     if not frames:
         return made
     pictures = as_floats(torch.stack(frames)[:, None].to(generator.device))
@@ -186,10 +188,10 @@ def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key not in ("checkpoint", "first_path")}
 
 
-def _clip_id(made: str, wish: Wish) -> str:
+def _clip_id(made: str, prompt: Prompt) -> str:
     """The same videos have the same ids on any machine, so that `evaluate` takes them in the same order."""
-    first = "" if wish.first is None else _frame_sha256(wish.first)
-    return hashlib.sha256(f"{made}:{wish.index}:{first}".encode()).hexdigest()[:32]
+    first = "" if prompt.first is None else _frame_sha256(prompt.first)
+    return hashlib.sha256(f"{made}:{prompt.index}:{first}".encode()).hexdigest()[:32]
 
 
 def _frame_sha256(frame: torch.Tensor) -> str:
@@ -204,25 +206,25 @@ def _withdraw(out: Path) -> None:
             out.rmdir()
 
 
-def _name(wish: Wish) -> str:
-    return f"{wish.index:06d}.mp4"
+def _name(prompt: Prompt) -> str:
+    return f"{prompt.index:06d}.mp4"
 
 
-def _write_manifest(out: Path, wanted: Sequence[Wish], facts: dict[str, Any], grid: Grid, fps: float) -> None:
+def _write_manifest(out: Path, wanted: Sequence[Prompt], facts: dict[str, Any], grid: Grid, fps: float) -> None:
     # A video's id knows its own first frame, and no other's.
     decisive = _without_places(facts) | {"first": None}
     made = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     rows = []
-    for wish in wanted:
-        data = (out / _name(wish)).read_bytes()
-        own: dict[str, Any] = {"clip_id": _clip_id(made, wish), "path": _name(wish)}
+    for prompt in wanted:
+        data = (out / _name(prompt)).read_bytes()
+        own: dict[str, Any] = {"clip_id": _clip_id(made, prompt), "path": _name(prompt)}
         own |= {
             "sha256": hashlib.sha256(data).hexdigest(),
-            "index": wish.index,
-            "caption": wish.caption,
-            "label": wish.label,
+            "index": prompt.index,
+            "caption": prompt.caption,
+            "label": prompt.label,
         }
-        own |= {f"number_{name}": value for name, value in wish.numbers.items()}
+        own |= {f"number_{name}": value for name, value in prompt.numbers.items()}
         own |= {"seed": facts["seed"], "n_frames": grid[0], "height": grid[1], "width": grid[2], "fps": fps}
         own |= {key: facts[key] for key in ("checkpoint", "step", "average", "weights_sha256", "clips_sha256")}
         rows.append(own)
@@ -231,13 +233,13 @@ def _write_manifest(out: Path, wanted: Sequence[Wish], facts: dict[str, Any], gr
     partial.replace(out / MANIFEST)
 
 
-def _write_sheet(out: Path, wanted: Sequence[Wish]) -> None:
+def _write_sheet(out: Path, wanted: Sequence[Prompt]) -> None:
     import av
     import numpy as np
 
     videos = []
-    for wish in wanted[:_SHEET_VIDEOS]:
-        with av.open(str(out / _name(wish))) as container:
+    for prompt in wanted[:_SHEET_VIDEOS]:
+        with av.open(str(out / _name(prompt))) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         videos.append(torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2)))
     write_sheet(out / SHEET, videos)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.files import write_sheet
-from clipmill.models.generate.prompts import wishes
+from clipmill.models.generate.prompts import draw_prompts
 from clipmill.models.generate.sample_folder import conditions_of
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.network import Diffusion
@@ -36,8 +36,8 @@ def preview_of(session: Session) -> Callable[[], None]:
         height, width = size_px(config.data.sizes[0])
         grid = objective.autoencoder.latent_grid((max(config.data.frames), height, width))
         reads_text = objective.network.conditioner.text_encoder is not None
-        wanted = wishes(session.out, config.train.preview_clips, config.train.seed, (), None, {}, (), reads_text)
-        noise = SampleNoise(config.train.seed, [wish.index for wish in wanted])
+        wanted = draw_prompts(session.out, config.train.preview_clips, config.train.seed, (), None, {}, (), reads_text)
+        noise = SampleNoise(config.train.seed, [prompt.index for prompt in wanted])
         with trainer.evaluating(trainer.averages[0]):
             videos = generator.videos(grid, conditions_of(generator, wanted, grid, noise), noise)
         if session.processes.first:

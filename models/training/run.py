@@ -70,7 +70,7 @@ def _announce(session: Session, resumed: bool, validation: Validation | str) -> 
 
 
 def _write_conditions(session: Session) -> None:
-    """What the first clips are conditioned on, for samples without wishes of their own. Captions as the first epoch
+    """What the first clips are conditioned on, for samples without prompts of their own. Captions as the first epoch
     chooses them.
     """
     path = session.out / TRAINED_ON

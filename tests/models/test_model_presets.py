@@ -11,7 +11,7 @@ from clipmill.models.backbones.by_name import plan_named
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import from_dict, load, preset_names
 from clipmill.models.core.noise import SampleNoise
-from clipmill.models.generate.prompts import Wish
+from clipmill.models.generate.prompts import Prompt
 from clipmill.models.generate.sample_folder import conditions_of
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.layers.plan import AttentionPlan
@@ -77,7 +77,7 @@ def test_every_preset_trains_a_step_and_samples_at_its_small_size(name: str):
         else None
     )
     wanted = [
-        Wish(i, "a red ball", None, dict.fromkeys(config.conditioning.micro.columns, 0.5), first) for i in range(2)
+        Prompt(i, "a red ball", None, dict.fromkeys(config.conditioning.micro.columns, 0.5), first) for i in range(2)
     ]
     noise = SampleNoise(0, [0, 1])
     videos = generator.videos(grid, conditions_of(generator, wanted, grid, noise), noise)
