@@ -8,7 +8,7 @@ import torch
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.base import VideoAutoencoder
-from clipmill.models.autoencoders.by_name import made
+from clipmill.models.autoencoders.by_name import new_autoencoder
 from clipmill.models.autoencoders.frame import FrameAutoencoder
 from clipmill.models.autoencoders.saving import load_autoencoder
 from clipmill.models.config import AutoencoderConfig, ModelConfig
@@ -55,7 +55,7 @@ def autoencoder_named(kind: str, options: Mapping[str, Any], weights: Path | Non
     and for a file of another kind.
     """
     if weights is None:
-        return made(kind, options)
+        return new_autoencoder(kind, options)
     from clipmill.models.autoencoders.saving import load_autoencoder
 
     found = load_autoencoder(weights)

@@ -12,7 +12,7 @@ from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
 from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
 
 
-def made(kind: str, options: Mapping[str, Any], where: str = "autoencoder.options") -> VideoAutoencoder:
+def new_autoencoder(kind: str, options: Mapping[str, Any], where: str = "autoencoder.options") -> VideoAutoencoder:
     """A new one. where: what error messages call the options."""
     if kind == Pixels.kind:
         return Pixels(build(PixelsConfig, options, where))
@@ -25,7 +25,7 @@ def made(kind: str, options: Mapping[str, Any], where: str = "autoencoder.option
 
 
 def options_of(autoencoder: VideoAutoencoder) -> dict[str, Any]:
-    """Plain values from which `made` makes one of the same shape."""
+    """Plain values from which `new_autoencoder` makes one of the same shape."""
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in asdict(autoencoder.config).items()
     }

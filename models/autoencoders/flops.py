@@ -4,7 +4,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipmill.models.autoencoders.base import VideoAutoencoder
-from clipmill.models.autoencoders.by_name import made, options_of
+from clipmill.models.autoencoders.by_name import new_autoencoder, options_of
 from clipmill.models.layers.plan import Grid
 
 
@@ -16,7 +16,7 @@ def reconstruction_flops(autoencoder: VideoAutoencoder, grid: Grid) -> int:
     """
     autoencoder.latent_grid(grid)
     with torch.device("meta"):
-        twin = made(autoencoder.kind, options_of(autoencoder))
+        twin = new_autoencoder(autoencoder.kind, options_of(autoencoder))
         video = torch.empty(1, grid[0], 3, *grid[1:])
     with FlopCounterMode(display=False) as counter:
         twin.decode(twin.encode(video).mean)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.base import VideoAutoencoder
-from clipmill.models.autoencoders.by_name import made, options_of
+from clipmill.models.autoencoders.by_name import new_autoencoder, options_of
 
 _ENTRY = "clipmill"
 _FORMAT = 1
@@ -47,7 +47,7 @@ def load_autoencoder(path: Path) -> VideoAutoencoder:
     """
     entry, tensors = _read(path)
     with torch.device("meta"):
-        autoencoder = made(str(entry["kind"]), entry["options"], f"{path}: options")
+        autoencoder = new_autoencoder(str(entry["kind"]), entry["options"], f"{path}: options")
     wanted = autoencoder.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
         raise UserError(

@@ -8,7 +8,7 @@ from torch import nn
 
 from clipmill.curate.errors import UserError
 from clipmill.models.backbones.contract import Conditioning
-from clipmill.models.conditioning import frames as given
+from clipmill.models.conditioning import given_frames
 from clipmill.models.conditioning.classes import NO_CLASS, ClassEmbedding, class_numbers
 from clipmill.models.conditioning.config import ConditioningConfig, Part
 from clipmill.models.conditioning.contract import Conditions
@@ -43,7 +43,7 @@ class Conditioner(nn.Module):
         self.micro = MicroEmbedding(self.number_count, config.micro.dim) if self.number_count else None
         self.vector_dim = (config.classes.dim if names else 0) + self.number_count * config.micro.dim
         self.token_dim = 0 if self.text_encoder is None else self.text_encoder.dim
-        self.frame_channels = given.frame_channels(config.frames, latent_channels)
+        self.frame_channels = given_frames.frame_channels(config.frames, latent_channels)
 
     @property
     def text_encoder(self) -> TextEncoder | None:
@@ -89,10 +89,10 @@ class Conditioner(nn.Module):
         config = self.config.frames
         if config.given == "none":
             return conditions, None
-        mask = given.given_frames(config, latents.shape[1], noise)
+        mask = given_frames.given_frames(config, latents.shape[1], noise)
         if conditions.independent is not None:
             mask &= ~conditions.independent.to(mask.device)
-        made = self._with_frames(conditions, latents, mask, given.training_level(config, noise), noise)
+        made = self._with_frames(conditions, latents, mask, given_frames.training_level(config, noise), noise)
         return made, self.frame_weights(made)
 
     def with_known_frames(
@@ -122,7 +122,7 @@ class Conditioner(nn.Module):
         latents[:, chosen] = known
         mask = torch.zeros(len(known), frames, dtype=torch.bool)
         mask[:, chosen] = True
-        return self._with_frames(conditions, latents, mask, given.sampling_level(config, len(known)), noise)
+        return self._with_frames(conditions, latents, mask, given_frames.sampling_level(config, len(known)), noise)
 
     def frame_weights(self, conditions: Conditions) -> torch.Tensor | None:
         """float32 [B, T] for `sample_losses`, 0 for frames that are given and not predicted; None where all frames are
@@ -130,7 +130,7 @@ class Conditioner(nn.Module):
         """
         if self.config.frames.predicted or self.config.frames.layout == "repeat" or conditions.frames is None:
             return None
-        return 1.0 - given.given_of(self.config.frames, conditions.frames).float()
+        return 1.0 - given_frames.given_of(self.config.frames, conditions.frames).float()
 
     def seen(self, z: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """What a network sees in the place of its noisy input float [B, T, C, h, w], and how a sampled video is
@@ -138,7 +138,7 @@ class Conditioner(nn.Module):
         """
         if self.frame_weights(conditions) is None or conditions.frames is None:
             return z
-        return given.in_place(z, self.config.frames, conditions.frames)
+        return given_frames.in_place(z, self.config.frames, conditions.frames)
 
     def dropped(self, conditions: Conditions, noise: SampleNoise) -> Conditions:
         """For training: each condition of a sample left out with its own probability, and all of them with
@@ -188,8 +188,8 @@ class Conditioner(nn.Module):
         self, conditions: Conditions, latents: torch.Tensor, mask: torch.Tensor, level: NoiseLevel, noise: SampleNoise
     ) -> Conditions:
         config = self.config.frames
-        seen = given.perturbed(latents, mask, level, noise)
-        made = replace(conditions, frames=given.as_channels(config, seen, mask, conditions.independent))
+        seen = given_frames.perturbed(latents, mask, level, noise)
+        made = replace(conditions, frames=given_frames.as_channels(config, seen, mask, conditions.independent))
         if not config.perturbed or made.micro is None or made.micro_known is None:
             return made
         micro, known = made.micro.clone(), made.micro_known.clone()

@@ -60,7 +60,7 @@ class Validation:
         session, bins = self._session, self._session.config.train.validation_bins
         total, clips = torch.zeros(bins, dtype=torch.float64), 0
         for draw, counts in session.processes.share(self._even()):
-            batch = self._loader.made([draw], [self._windows[draw]])
+            batch = self._loader.collate([draw], [self._windows[draw]])
             total += counts * session.objective.validation(batch, bins).sum(dim=0)
             clips += counts
         summed = session.processes.sum(torch.cat([total, torch.tensor([float(clips)], dtype=torch.float64)]))

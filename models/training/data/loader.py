@@ -86,9 +86,9 @@ class Loader:
         """
         read = self._by_thread(step, processes) if workers == 0 else self._by_workers(step, processes, workers)
         for draws, windows in read:
-            yield self.made(draws, windows, processes.world)
+            yield self.collate(draws, windows, processes.world)
 
-    def made(self, draws: Sequence[Draw], windows: Sequence[Window], world: int = 1) -> VideoBatch:
+    def collate(self, draws: Sequence[Draw], windows: Sequence[Window], world: int = 1) -> VideoBatch:
         """The batch of these windows, with as many more in each other process."""
         together = zip(draws, windows, strict=True)
         by_bucket = [list(some) for _, some in groupby(together, key=lambda pair: pair[0].bucket)]

@@ -20,7 +20,7 @@ from test_conditioning import (
 )
 
 from clipmill.curate.errors import UserError
-from clipmill.models.conditioning import frames as given
+from clipmill.models.conditioning import given_frames
 from clipmill.models.conditioning.config import ConditioningConfig, FramesConfig
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.core.noise import SampleNoise
@@ -35,7 +35,7 @@ def bits(number):
 
 def test_frames_are_given_as_often_as_stated():
     config = FramesConfig("masks", prediction=0.4, interpolation=0.2, random=0.1, context_frames=2)
-    patterns = given.given_frames(config, 4, SampleNoise(3, range(MANY)))
+    patterns = given_frames.given_frames(config, 4, SampleNoise(3, range(MANY)))
     names = ["".join("x" if frame else "." for frame in row) for row in patterns.tolist()]
     # Random: sixteen patterns, the one with all frames loses its last.
     by_chance = {pattern: 0.1 / 16 * (2 if pattern == "xxx." else 1) for pattern in map(bits, range(15))}
@@ -51,8 +51,8 @@ def test_frames_are_given_as_often_as_stated():
 def test_the_only_frame_is_never_given():
     noise = SampleNoise(0, range(200))
     for config in (FramesConfig("first"), FramesConfig("masks", prediction=0.5, interpolation=0.2, random=0.3)):
-        assert not given.given_frames(config, 1, noise).any()
-        assert not given.given_frames(config, 2, noise).all(1).any()
+        assert not given_frames.given_frames(config, 1, noise).any()
+        assert not given_frames.given_frames(config, 2, noise).all(1).any()
 
 
 def test_a_sample_is_given_the_same_whatever_its_batch():
@@ -74,22 +74,22 @@ def test_a_sample_is_given_the_same_whatever_its_batch():
 def test_no_noise_leaves_given_frames_bit_by_bit(perturbation):
     config = FramesConfig("first", perturbation=perturbation, sampling_noise=0.0)
     x, mask = latents(), torch.tensor([[True, False, False, False]] * BATCH)
-    seen = given.perturbed(x, mask, given.sampling_level(config, BATCH), SampleNoise(0, range(BATCH)))
+    seen = given_frames.perturbed(x, mask, given_frames.sampling_level(config, BATCH), SampleNoise(0, range(BATCH)))
     assert torch.equal(seen[:, 0], x[:, 0])
     assert not seen[:, 1:].any()
     clean = NoiseLevel(torch.ones(BATCH, dtype=torch.float64), torch.tensor([0.0, 0.5, 0.0], dtype=torch.float64))
-    mixed = given.perturbed(x, mask, clean, SampleNoise(0, range(BATCH)))
+    mixed = given_frames.perturbed(x, mask, clean, SampleNoise(0, range(BATCH)))
     assert torch.equal(mixed[[0, 2], 0], x[[0, 2], 0])
     assert (mixed[1, 0] - x[1, 0]).std().item() == pytest.approx(0.5, rel=0.3)
 
 
 def test_levels_of_noise_on_given_frames_are_distributed_as_stated():
     noise = SampleNoise(1, range(MANY))
-    normal = given.training_level(FramesConfig("first", perturbation="log-normal"), noise)
+    normal = given_frames.training_level(FramesConfig("first", perturbation="log-normal"), noise)
     assert (normal.alpha == 1).all()
     assert normal.sigma.log().mean().item() == pytest.approx(-3, abs=3 * 0.5 / MANY**0.5)
     assert normal.sigma.log().std().item() == pytest.approx(0.5, rel=0.02)
-    even = given.training_level(FramesConfig("first", perturbation="uniform", max_time=0.4), noise)
+    even = given_frames.training_level(FramesConfig("first", perturbation="uniform", max_time=0.4), noise)
     times = even.angle * 2 / math.pi
     assert times.max() < 0.4
     assert times.mean().item() == pytest.approx(0.2, abs=3 * 0.4 / (12 * MANY) ** 0.5)
