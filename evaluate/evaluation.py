@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from clipmill.curate.common.device import check_device, own_device
 from clipmill.curate.common.files import fingerprint
 from clipmill.curate.common.log import progress
 from clipmill.curate.common.settings import build
@@ -48,7 +49,10 @@ class Evaluation:
     _measured: dict[tuple[str, str], Measured] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises UserError, before any work, for a condition that neither set can be filtered by."""
+        """Raises UserError, before any work, for a device that is not here, and for a condition that neither set can be
+        filtered by.
+        """
+        check_device(self.settings.device)
         specs = [s for s in (self.real, self.fake) if s is not None]
         if self.where is not None and not any(map(takes_condition, specs)):
             kinds = dict.fromkeys(f"{_name(s)} {'holds samples' if is_samples(s) else 'has none'}" for s in specs)
@@ -103,7 +107,7 @@ class Evaluation:
             weights, kind = self.weights if name == self.protocol.features else None, network_class(name)
             kind.check(weights)
             options = self.protocol.network_options if name == self.protocol.features else {}
-            self._networks[name] = kind(device=resolved_device(self.settings.device), weights=weights, **options)
+            self._networks[name] = kind(device=own_device(self.settings.device), weights=weights, **options)
         return self._networks[name]
 
     def feature_facts(self, network_name: str) -> dict[str, Any]:
@@ -172,7 +176,8 @@ class Evaluation:
         return self._row(name, metric, score, real, fake, facts, self.network(network_name))
 
     def _by_video(self, name: str, metric: VideoMetric) -> ScoreRow:
-        what = self._value_measurement(name, metric, lambda pixels, fps, video: metric(pixels, fps))
+        measured = metric.on(self.settings.device)
+        what = self._value_measurement(name, metric, lambda pixels, fps, video: measured(pixels, fps))
         fake = self._measure("fake", what, f"{name}, fake")
         real = (
             self._measure("real", what, f"{name}, real")
@@ -205,10 +210,12 @@ class Evaluation:
         return self._row(name, metric, _mean_score(fake), None, fake, {"pairs_with": real_ids})
 
     def _by_text(self, name: str, metric: TextMetric) -> ScoreRow:
+        measured = metric.on(self.settings.device)
+
         def value(pixels: np.ndarray, fps: float, video: Video) -> float:
             if not video.caption:
                 raise DecodeError("no caption")
-            return metric(pixels, video.caption)
+            return measured(pixels, video.caption)
 
         what = self._value_measurement(name, metric, value)
         captions = fingerprint({"captions": [(v.key, v.caption) for v in self._set("fake").videos]})
@@ -292,23 +299,6 @@ def titled(metric: Metric, network: FeatureNetwork | None) -> str:
     return metric.title.format(
         features=network.label, frechet_name=network.frechet_name, kernel_name=network.kernel_name
     )
-
-
-def resolved_device(name: str) -> str:
-    """auto -> cuda where there is a usable GPU, else cpu; under torchrun each process its own. Raises UserError where
-    there is none.
-    """
-    import os
-
-    import torch
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device is auto, cpu or cuda, not {name}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no usable CUDA GPU here: --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name
 
 
 def decoder_version() -> str:

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.common.device import own_device
 
 # Long enough for the first batches of a cold file system, short enough that a lost process is noticed.
 _TIMEOUT = timedelta(minutes=20)
@@ -63,24 +63,13 @@ def start(device: str) -> Processes:
     """Join the processes that torchrun started; alone without it. device: auto, cpu or cuda. Raises UserError where
     there is no GPU.
     """
-    rank, world, local = (
-        int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    )
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device is auto, cpu or cuda, not {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no GPU here; `curate doctor` says more")
-    cuda = device != "cpu" and torch.cuda.is_available()
-    if cuda and local >= torch.cuda.device_count():
-        raise UserError(
-            f"process {local} of this machine has no GPU of its own: start at most {torch.cuda.device_count()} with"
-            " torchrun"
-        )
-    chosen = torch.device("cuda", local) if cuda else torch.device("cpu")
-    if cuda:
+    rank, world = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
+    chosen = torch.device(own_device(device))
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", chosen.index or 0)
         torch.cuda.set_device(chosen)
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_TIMEOUT)
     return Processes(rank, world, chosen)
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -62,6 +62,10 @@ class VideoMetric(Metric, ABC):
         not averaged.
         """
 
+    def on(self, device: str) -> Callable[[np.ndarray, float], float]:
+        """The metric with its network, where it has one, on `device`: auto, cpu or cuda."""
+        return self
+
 
 @dataclass(frozen=True)
 class PairMetric(Metric, ABC):
@@ -79,6 +83,10 @@ class TextMetric(Metric, ABC):
     @abstractmethod
     def __call__(self, video: np.ndarray, caption: str) -> float:
         """uint8 [T, H, W, 3] RGB and its text -> value."""
+
+    def on(self, device: str) -> Callable[[np.ndarray, str], float]:
+        """The metric with its network, where it has one, on `device`: auto, cpu or cuda."""
+        return self
 
 
 def names() -> list[str]:

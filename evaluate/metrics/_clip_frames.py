@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipmill.curate.common.device import own_device
 from clipmill.evaluate.frames.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -17,25 +18,22 @@ _PICTURES = Protocol(name="clip-frames", version=1, resize="bilinear-antialias",
 
 @dataclass(frozen=True)
 class ClipFrames:
-    """model, pretrained, weights: see `clipmill.evaluate.features.clip`. The network is loaded when first needed, on a
-    GPU where there is one.
+    """model, pretrained, weights: see `clipmill.evaluate.features.clip`. device: auto, cpu or cuda. The network is
+    loaded when first needed.
     """
 
     model: str
     pretrained: str
     weights: str | None = None
+    device: str = "auto"
 
     @cached_property
     def network(self) -> "CLIP":
         """Raises UserError where its weights are missing."""
-        import torch
-
         from clipmill.evaluate.features.clip import CLIP
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return CLIP(
-            device, None if self.weights is None else Path(self.weights), model=self.model, pretrained=self.pretrained
-        )
+        weights = None if self.weights is None else Path(self.weights)
+        return CLIP(own_device(self.device), weights, model=self.model, pretrained=self.pretrained)
 
     def frames(self, video: np.ndarray) -> np.ndarray:
         """uint8 [T, H, W, 3] -> float64 [T, D], each of length 1. Short side to the network's size, centre crop."""

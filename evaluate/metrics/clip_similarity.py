@@ -1,5 +1,6 @@
 """CLIP similarity: does the video show what its caption says."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -27,8 +28,13 @@ class ClipSimilarity(TextMetric):
 
     def __call__(self, video: np.ndarray, caption: str) -> float:
         """uint8 [T, H, W, 3] and its text -> value. Raises UserError where the network's weights are missing."""
-        return float((self._clip.frames(video) @ self._clip.text(caption)).mean())
+        return self._loaded(video, caption)
 
     @cached_property
-    def _clip(self) -> ClipFrames:
-        return ClipFrames(self.model, self.pretrained, self.weights)
+    def _loaded(self) -> Callable[[np.ndarray, str], float]:
+        return self.on("auto")
+
+    def on(self, device: str) -> Callable[[np.ndarray, str], float]:
+        """With CLIP on `device`."""
+        clip = ClipFrames(self.model, self.pretrained, self.weights, device)
+        return lambda video, caption: float((clip.frames(video) @ clip.text(caption)).mean())

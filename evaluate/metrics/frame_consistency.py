@@ -1,5 +1,6 @@
 """Frame consistency: does each frame show what the one before it showed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -27,11 +28,20 @@ class FrameConsistency(VideoMetric):
 
     def __call__(self, video: np.ndarray, fps: float) -> float:
         """uint8 [T, H, W, 3] -> value; NaN for one frame. Raises UserError where the network's weights are missing."""
-        if len(video) < 2:
-            return float("nan")
-        features = self._clip.frames(video)
-        return float((features[1:] * features[:-1]).sum(axis=1).mean())
+        return self._loaded(video, fps)
 
     @cached_property
-    def _clip(self) -> ClipFrames:
-        return ClipFrames(self.model, self.pretrained, self.weights)
+    def _loaded(self) -> Callable[[np.ndarray, float], float]:
+        return self.on("auto")
+
+    def on(self, device: str) -> Callable[[np.ndarray, float], float]:
+        """With CLIP on `device`."""
+        clip = ClipFrames(self.model, self.pretrained, self.weights, device)
+
+        def consistency(video: np.ndarray, fps: float) -> float:
+            if len(video) < 2:
+                return float("nan")
+            features = clip.frames(video)
+            return float((features[1:] * features[:-1]).sum(axis=1).mean())
+
+        return consistency
