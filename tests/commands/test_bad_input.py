@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import curate
+from helpers.commands import curate, invoke, one_line
 
 CHEAP = (
     "--no-export",
@@ -122,35 +122,23 @@ def test_thousands_of_cuts(tmp_path):
     assert counts["clips"] == counts["kept"] + counts["dropped"] + counts["error_clips"] + counts["not_run"]
 
 
-def one_line(done, *words):
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("curate: ")
-    for word in words:
-        assert word in done.stderr
-
-
 def test_user_errors_are_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "in").mkdir()
     write_video(tmp_path / "in" / "a.mp4", n_frames=5)
     out = ("--out", tmp_path / "run")
-    one_line(curate("run", tmp_path / "empty", *out, check=False), "no videos below")
-    one_line(curate("run", tmp_path / "missing", *out, check=False), "there is no file or folder")
-    one_line(
-        curate("run", tmp_path / "in", *out, "--set", "scenes.detecter=x", check=False), "did you mean 'detector'?"
-    )
-    one_line(curate("run", tmp_path / "in", *out, "--set", "scens.detector=x", check=False), "did you mean 'scenes'?")
-    one_line(
-        curate("run", tmp_path / "in", *out, "--set", "policy.motoin.min=1", check=False), "did you mean 'motion'?"
-    )
-    one_line(curate("run", tmp_path / "in", *out, "--preset", "nope", check=False), "there are: cosmos, ")
-    one_line(curate("run", tmp_path / "in", *out, "--engine", "slurm", check=False), "there is: local")
-    one_line(curate("run", tmp_path / "in", check=False), "--out")
-    one_line(curate("filter", tmp_path / "in", check=False), "no run directory")
-    one_line(curate("inspect", tmp_path / "in", "abc", check=False), "no")
+    one_line(invoke("curate", "run", tmp_path / "empty", *out), "no videos below")
+    one_line(invoke("curate", "run", tmp_path / "missing", *out), "there is no file or folder")
+    one_line(invoke("curate", "run", tmp_path / "in", *out, "--set", "scenes.detecter=x"), "did you mean 'detector'?")
+    one_line(invoke("curate", "run", tmp_path / "in", *out, "--set", "scens.detector=x"), "did you mean 'scenes'?")
+    one_line(invoke("curate", "run", tmp_path / "in", *out, "--set", "policy.motoin.min=1"), "did you mean 'motion'?")
+    one_line(invoke("curate", "run", tmp_path / "in", *out, "--preset", "nope"), "there are: cosmos, ")
+    one_line(invoke("curate", "run", tmp_path / "in", *out, "--engine", "slurm"), "there is: local")
+    one_line(invoke("curate", "run", tmp_path / "in"), "--out")
+    one_line(invoke("curate", "filter", tmp_path / "in"), "no run directory")
+    one_line(invoke("curate", "inspect", tmp_path / "in", "abc"), "no")
     (tmp_path / "file").write_text("x")
-    one_line(curate("run", tmp_path / "in", "--out", tmp_path / "file" / "run", check=False), "cannot write to")
+    one_line(invoke("curate", "run", tmp_path / "in", "--out", tmp_path / "file" / "run"), "cannot write to")
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").glob("*.parquet"))
 
 

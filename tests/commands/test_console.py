@@ -1,4 +1,4 @@
-"""How the commands end: Ctrl-C says how to go on."""
+"""How the commands end: a mistake is one line, Ctrl-C says how to go on."""
 
 import os
 import signal
@@ -11,10 +11,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from helpers.commands import curate, evaluate, invoke, models, one_line
 
 from clipmill.curate.common import console
 
 LIMIT_S = 240
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (curate, ("run", "nowhere", "--out", "run")),
+        (curate, ("filter", "nowhere", "--polic", "svd")),
+        (evaluate, ("fvd", "nowhere", "nowhere", "--features", "mini")),
+        (models, ("train", "nowhere", "--config", "demo-nano", "--out", "ckpt")),
+    ],
+)
+def test_a_process_of_its_own_ends_as_the_same_command_in_this_one(command, words, tmp_path: Path):
+    """Which is where the tests of mistakes run it."""
+    done = command(*words, cwd=tmp_path, check=False)
+    one_line(done)
+    here = invoke(command.__name__, *words, cwd=tmp_path)
+    assert (here.returncode, here.stdout, here.stderr) == (done.returncode, done.stdout, done.stderr)
 
 
 def interrupt(arguments: list[object], at_work: Callable[[], bool], errors: Path) -> tuple[int, str]:

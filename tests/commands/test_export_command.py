@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.commands import curate
+from helpers.commands import curate, invoke, one_line
 
 QUICK = ("--set", "preset=ultrafast")
 
@@ -50,18 +50,10 @@ def kept_clips(run: Path) -> int:
     return int(pd.read_parquet(run / "manifest.parquet")["keep"].sum())
 
 
-def mistake(*arguments: object) -> str:
-    """What the command says, which must be one line and exit code 2."""
-    done = curate(*arguments, check=False)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.count("\n") == 1
-    return done.stderr
-
-
 def test_moved_videos_are_refused_before_any_work_and_the_named_command_mends_it(run: Path, own_videos: Path):
     before = hashes(run)
     elsewhere = own_videos.rename(own_videos.with_name("elsewhere"))
-    said = mistake("export", run, "--size", 64, *QUICK)
+    said = one_line(invoke("curate", "export", run, "--size", 64, *QUICK))
     needed = places(run)["video_id"].nunique()
     assert f"{needed} of the {needed} source videos" in said
     assert str(own_videos) in said
@@ -80,7 +72,7 @@ def test_shards_are_not_replaced_by_nothing(run: Path, own_videos: Path):
     whole = {path: path.read_bytes() for path in kept}
     for path in kept:
         path.write_bytes(b"no video")
-    said = mistake("export", run, "--size", 64, *QUICK)
+    said = one_line(curate("export", run, "--size", 64, *QUICK, check=False))
     assert f"{kept_clips(run)} clips could not be exported" in said
     assert "Invalid data" in said
     assert hashes(run / "shards") == before
@@ -95,7 +87,7 @@ def test_shards_are_not_replaced_by_nothing(run: Path, own_videos: Path):
 def test_a_copy_goes_with_no_size_and_ends_with_one(run: Path):
     before = hashes(run)
     for asked in (("--size", 64), ("--fps", 12), ("--set", "export.fps=12")):
-        assert "leave out --copy" in mistake("export", run, "--copy", *asked)
+        one_line(invoke("curate", "export", run, "--copy", *asked), "leave out --copy")
     assert hashes(run) == before
     curate("export", run, "--copy")
     assert export_settings(run)["copy"]

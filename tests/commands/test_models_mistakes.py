@@ -16,20 +16,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from helpers.commands import curate, models
+from helpers.commands import curate, invoke, models, one_line
 from safetensors import safe_open
 
 NANO = ("--config", "demo-nano", "--device", "cpu", "--set", "train.validate_every=0")
 UNCACHED = ("--set", "data.cache=none", "--set", "data.workers=0")
 FEW = ("--frames", 8, "--device", "cpu", "--set", "sample.steps=2")
-
-
-def one_line(done: subprocess.CompletedProcess, *says: str) -> None:
-    assert done.returncode == 2, done.stdout + done.stderr
-    lines = [line for line in done.stderr.strip().splitlines() if line.startswith("models:")]
-    assert len(lines) == 1
-    assert "Traceback" not in done.stderr
-    assert all(text in lines[0] for text in says), lines[0]
 
 
 def clips_of(checkpoint: Path) -> set[str]:
@@ -65,7 +57,7 @@ def test_a_clip_that_is_not_decided_is_not_trained_on(demo_run: Path, tmp_path: 
 def test_a_policy_that_drops_every_exported_clip_is_one_line(demo_run: Path, tmp_path: Path):
     run = shutil.copytree(demo_run, tmp_path / "run")
     curate("filter", run, "--set", "motion.min=1000")
-    done = models("train", run, *NANO, "--out", tmp_path / "ckpt", check=False)
+    done = invoke("models", "train", run, *NANO, "--out", tmp_path / "ckpt")
     one_line(done, "no clip to train on", "dropped by the policy since the export", "curate export")
     assert not (tmp_path / "ckpt").exists()
 
@@ -170,7 +162,7 @@ def test_a_model_without_text_takes_no_captions_and_its_videos_have_none(small_t
     checkpoint = shutil.copytree(small_training / "ckpt", tmp_path / "ckpt")
     (tmp_path / "captions.txt").write_text("a red ball\n")
     for given in (("--caption", "a red ball"), ("--captions", tmp_path / "captions.txt")):
-        done = models("sample", checkpoint, "--out", tmp_path / "s", "--n", 1, *FEW, *given, check=False)
+        done = invoke("models", "sample", checkpoint, "--out", tmp_path / "s", "--n", 1, *FEW, *given)
         one_line(done, "not conditioned on text", "leave --caption")
     assert not (tmp_path / "s").exists()
     # As on a run whose clips have captions.

@@ -4,13 +4,12 @@ lost.
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from helpers.commands import contents, curate
+from helpers.commands import contents, curate, invoke, one_line
 
 from clipmill.curate.common.lock import alone
 
@@ -22,16 +21,6 @@ _SETTINGS = (
 QUICK = ("--no-export", *(word for setting in _SETTINGS for word in ("--set", setting)))
 
 
-def one_line(done: subprocess.CompletedProcess, *words: str) -> str:
-    """The line, after a look at how the command ended."""
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("curate: ")
-    assert done.stderr.count("\n") == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
-    return done.stderr
-
-
 def cut_short(path: Path) -> Path:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
@@ -41,14 +30,14 @@ def test_a_device_that_is_none_or_not_here_is_said_before_any_work(two_videos: P
     out = tmp_path / "new"
     before = contents(demo_copy)
     no_device = "--device is auto, cpu or cuda, not foo"
-    one_line(curate("run", two_videos, "--out", out, "--device", "foo", check=False), no_device)
-    one_line(curate("run", two_videos, "--out", out, "--dry-run", "--device", "foo", check=False), no_device)
+    one_line(invoke("curate", "run", two_videos, "--out", out, "--device", "foo"), no_device)
+    one_line(invoke("curate", "run", two_videos, "--out", out, "--dry-run", "--device", "foo"), no_device)
     one_line(
-        curate("annotate", demo_copy, "--only", "motion", "--set", "motion.fps=6", "--device", "foo", check=False),
+        invoke("curate", "annotate", demo_copy, "--only", "motion", "--set", "motion.fps=6", "--device", "foo"),
         no_device,
     )
     if not torch.cuda.is_available():
-        one_line(curate("run", two_videos, "--out", out, "--device", "cuda", check=False), "no CUDA device here")
+        one_line(invoke("curate", "run", two_videos, "--out", out, "--device", "cuda"), "no CUDA device here")
     assert not out.exists()
     assert contents(demo_copy) == before
 
@@ -58,7 +47,7 @@ def test_a_table_cut_short_is_one_line_that_says_what_to_do(demo_copy: Path):
     path = cut_short(demo_copy / "manifest.parquet")
     mend = f"cannot read {path}; delete it and run `curate run` again"
     for command in (("filter", demo_copy), ("inspect", demo_copy, clip_id), ("export", demo_copy)):
-        one_line(curate(*command, check=False), mend)
+        one_line(invoke("curate", *command), mend)
 
 
 def test_inspect_says_which_part_is_cut_short(demo_copy: Path):
@@ -69,7 +58,7 @@ def test_inspect_says_which_part_is_cut_short(demo_copy: Path):
     makers = json.loads((demo_copy / "run.json").read_text())["columns"].values()
     maker = next(maker for maker in makers if maker.startswith(f"{name}."))
     path = cut_short(next((demo_copy / "annotations" / maker).glob(f"{manifest.loc[clip_id, 'video_id']}-*.parquet")))
-    one_line(curate("inspect", demo_copy, clip_id, check=False), f"cannot read {path}; delete it")
+    one_line(invoke("curate", "inspect", demo_copy, clip_id), f"cannot read {path}; delete it")
 
 
 @pytest.mark.parametrize("table", ["annotations/motion.v*", "clips", "videos"])
@@ -82,7 +71,7 @@ def test_a_part_cut_short_is_told_and_made_again_once_it_is_gone(
     cut_short(run / "manifest.parquet")
     cut_short(run / "index.parquet")
     one_line(
-        curate("run", two_videos, "--out", run, *QUICK, check=False),
+        invoke("curate", "run", two_videos, "--out", run, *QUICK),
         f"cannot read {path}; delete it and run `curate run` again",
     )
     path.unlink()
@@ -103,7 +92,7 @@ def small_run(two_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_missing_scores_name_the_command_that_makes_them(demo_copy: Path):
     said = one_line(
-        curate("filter", demo_copy, "--policy", "svd", check=False),
+        invoke("curate", "filter", demo_copy, "--policy", "svd"),
         "policy.aesthetics",
         f"run `curate annotate {demo_copy} --only ",
     )
@@ -113,37 +102,33 @@ def test_missing_scores_name_the_command_that_makes_them(demo_copy: Path):
 
 def test_a_column_that_nobody_makes_lists_each_score_once(demo_copy: Path):
     said = one_line(
-        curate("filter", demo_copy, "--set", "zzzz.min=1", check=False), "policy.zzzz: no such column; there are: "
+        invoke("curate", "filter", demo_copy, "--set", "zzzz.min=1"), "policy.zzzz: no such column; there are: "
     )
     names = said.strip().rpartition("there are: ")[2].split(", ")
     assert names == sorted(set(names))
     assert {"motion", "sharpness", "text_area"} <= set(names)
     assert not {"clip_id", "uri", "sha256", "score_status", "failed_filters", "phash"} & set(names)
-    one_line(curate("filter", demo_copy, "--set", "motoin.min=1", check=False), "did you mean 'motion'?")
+    one_line(invoke("curate", "filter", demo_copy, "--set", "motoin.min=1"), "did you mean 'motion'?")
 
 
 def test_a_threshold_among_the_settings_is_led_to_the_policy(two_videos: Path, tmp_path: Path):
     out = ("--out", tmp_path / "run")
+    said = one_line(invoke("curate", "run", two_videos, *out, "--set", "motion.min=0.1"), "unknown setting motion.min")
+    assert said.endswith("for a threshold write policy.motion.min")
     said = one_line(
-        curate("run", two_videos, *out, "--set", "motion.min=0.1", check=False), "unknown setting motion.min"
-    )
-    assert said.endswith("for a threshold write policy.motion.min\n")
-    said = one_line(
-        curate("run", two_videos, *out, "--set", "sharpness.drop_lowest=10%", check=False),
+        invoke("curate", "run", two_videos, *out, "--set", "sharpness.drop_lowest=10%"),
         "unknown setting 'sharpness'",
     )
-    assert said.endswith("for a threshold write policy.sharpness.drop_lowest\n")
+    assert said.endswith("for a threshold write policy.sharpness.drop_lowest")
     assert "policy." not in one_line(
-        curate("run", two_videos, *out, "--set", "motion.fsp=4", check=False), "did you mean 'fps'?"
+        invoke("curate", "run", two_videos, *out, "--set", "motion.fsp=4"), "did you mean 'fps'?"
     )
 
 
 def test_inspect_asks_for_a_clip_id(demo_run: Path):
     first = pd.read_parquet(demo_run / "manifest.parquet")["clip_id"][0]
-    one_line(
-        curate("inspect", demo_run, "", check=False), "give a clip id of this run, or the start of one", first[:12]
-    )
-    one_line(curate("inspect", demo_run, " ", check=False), "give a clip id")
+    one_line(invoke("curate", "inspect", demo_run, ""), "give a clip id of this run, or the start of one", first[:12])
+    one_line(invoke("curate", "inspect", demo_run, " "), "give a clip id")
 
 
 def test_run_again_keeps_a_filter_and_another_policy_says_that_it_does_not(
@@ -181,7 +166,7 @@ def test_one_command_at_a_time_changes_a_run(demo_copy: Path, two_videos: Path):
             ("filter", demo_copy),
             ("export", demo_copy),
         ):
-            one_line(curate(*command, check=False), f"another curate command is at work on {demo_copy}")
+            one_line(invoke("curate", *command), f"another curate command is at work on {demo_copy}")
         assert (
             "policy"
             in curate("inspect", demo_copy, pd.read_parquet(demo_copy / "manifest.parquet")["clip_id"][0]).stdout

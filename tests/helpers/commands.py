@@ -1,14 +1,20 @@
 """The three commands as a user runs them, and folders that all test processes share."""
 
+import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+# What a bar is where nobody looks: `title: 3 of 10 unit; note`.
+_PROGRESS = re.compile(r"[^:]+: [\d.]+ of [\d.]+ ")
 SHARED = Path(os.environ.get("CLIPMILL_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 
@@ -41,6 +47,33 @@ def _command(
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def invoke(name: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """Run a command in this process, through the function that its console script calls: 0.1 s where a process of its
+    own takes 1 to 3 s. For what ends before any work: mistakes. name: curate, evaluate or models.
+    """
+    words = [name, *map(str, arguments)]
+    main = import_module(f"clipmill.{name}.cli").main
+    said, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(errors):
+        patch.setattr(sys, "argv", words)
+        if cwd is not None:
+            patch.chdir(cwd)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return subprocess.CompletedProcess(words, ended.value.code or 0, said.getvalue(), errors.getvalue())
+
+
+def one_line(done: subprocess.CompletedProcess, *says: str) -> str:
+    """The line of a user's mistake, after a look at how the command ended. says: what the line must hold."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if not _PROGRESS.match(line)]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith(("curate: ", "evaluate: ", "models: ")), done.stderr
+    missing = [text for text in says if text not in lines[0]]
+    assert not missing, lines[0]
+    return lines[0]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

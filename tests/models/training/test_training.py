@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers.commands import models
+from helpers.commands import invoke, models, one_line
 from safetensors.torch import load_file
 
 from clipmill.models.config import load, preset_names
@@ -227,14 +227,6 @@ def test_validation_is_the_same_every_time_and_has_a_figure_per_noise_level(
     assert sum(found[0]["validation_loss_by_level"]) / 4 == pytest.approx(found[0]["validation_loss"])
 
 
-def one_line(done: subprocess.CompletedProcess, *says: str) -> None:
-    assert done.returncode == 2, done.stdout + done.stderr
-    last = done.stderr.strip().splitlines()
-    assert len([line for line in last if line.startswith("models:")]) == 1
-    assert "Traceback" not in done.stderr
-    assert all(text in last[-1] for text in says), last[-1]
-
-
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -252,21 +244,21 @@ def one_line(done: subprocess.CompletedProcess, *says: str) -> None:
 def test_a_mistake_is_one_line_that_names_the_fix(
     options: tuple[str, ...], says: tuple[str, ...], demo_run: Path, tmp_path: Path
 ):
-    one_line(models("train", demo_run, *options, "--out", tmp_path / "ckpt", check=False), *says)
+    one_line(invoke("models", "train", demo_run, *options, "--out", tmp_path / "ckpt"), *says)
     assert not (tmp_path / "ckpt").exists(), "nothing is written before everything is checked"
 
 
 def test_runs_that_are_none_or_have_lost_their_shards(demo_run: Path, tmp_path: Path):
-    one_line(models("train", tmp_path / "nothing", *NANO, "--out", tmp_path / "c", check=False), "there is no folder")
-    one_line(models("train", tmp_path, *NANO, "--out", tmp_path / "c", check=False), "no manifest.parquet")
+    one_line(invoke("models", "train", tmp_path / "nothing", *NANO, "--out", tmp_path / "c"), "there is no folder")
+    one_line(invoke("models", "train", tmp_path, *NANO, "--out", tmp_path / "c"), "no manifest.parquet")
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(demo_run / "manifest.parquet", run)
-    one_line(models("train", run, *NANO, "--out", tmp_path / "c", check=False), "does not hold", "curate export")
+    one_line(invoke("models", "train", run, *NANO, "--out", tmp_path / "c"), "does not hold", "curate export")
     table = pq.read_table(demo_run / "manifest.parquet")
     position = table.column_names.index("shard")
     pq.write_table(table.set_column(position, "shard", pa.nulls(len(table), pa.string())), run / "manifest.parquet")
-    one_line(models("train", run, *NANO, "--out", tmp_path / "c", check=False), "no exported clips", "curate export")
+    one_line(invoke("models", "train", run, *NANO, "--out", tmp_path / "c"), "no exported clips", "curate export")
 
 
 def test_a_clip_that_does_not_decode_is_replaced_and_listed(demo_run: Path, tmp_path: Path):
@@ -298,7 +290,7 @@ def test_no_clip_that_decodes_is_one_line(workers: int, demo_run: Path, tmp_path
 
 def test_a_size_that_cannot_be_made_leaves_nothing_behind(trained: Path, tmp_path: Path):
     one_line(
-        models("sample", trained, "--out", tmp_path / "s", "--n", 1, "--size", "17x16", check=False),
+        invoke("models", "sample", trained, "--out", tmp_path / "s", "--n", 1, "--size", "17x16"),
         "multiples of 4 px",
     )
     assert not (tmp_path / "s").exists()
@@ -308,11 +300,11 @@ def test_a_size_that_cannot_be_made_leaves_nothing_behind(trained: Path, tmp_pat
 def test_a_checkpoint_of_another_training_is_not_overwritten(trained: Path, demo_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
     shutil.copytree(trained, out)
-    other = models("train", demo_run, *NANO, "--out", out, "--set", "train.learning_rate=1.0", check=False)
+    other = invoke("models", "train", demo_run, *NANO, "--out", out, "--set", "train.learning_rate=1.0")
     one_line(other, "train.learning_rate", "--out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    one_line(models("train", demo_run, *NANO, "--out", tmp_path / "full", check=False), "no checkpoint", "--out")
+    one_line(invoke("models", "train", demo_run, *NANO, "--out", tmp_path / "full"), "no checkpoint", "--out")
 
 
 def test_a_checkpoint_from_before_a_setting_existed_goes_on(trained: Path, demo_run: Path, tmp_path: Path):
@@ -324,7 +316,7 @@ def test_a_checkpoint_from_before_a_setting_existed_goes_on(trained: Path, demo_
     assert len(losses(tmp_path / "ckpt")) == 21
     packed = ("--steps", 22, *EACH_STEP, "--set", "data.packed=true", "--set", "data.tokens=512")
     one_line(
-        models("train", demo_run, *NANO, "--out", tmp_path / "ckpt", *packed, check=False),
+        invoke("models", "train", demo_run, *NANO, "--out", tmp_path / "ckpt", *packed),
         "was trained with another data.",
     )
 
@@ -336,12 +328,12 @@ def test_a_truncated_checkpoint_is_one_line(trained: Path, demo_run: Path, tmp_p
         path = out / "steps" / "00000020" / name
         path.write_bytes(path.read_bytes()[:-100])
     one_line(
-        models("train", demo_run, *NANO, "--out", out, "--steps", 30, check=False),
+        invoke("models", "train", demo_run, *NANO, "--out", out, "--steps", 30),
         "weights.safetensors",
         "earlier step",
     )
     one_line(
-        models("sample", out, "--out", tmp_path / "s", "--n", 1, check=False),
+        invoke("models", "sample", out, "--out", tmp_path / "s", "--n", 1),
         "average-0.050.safetensors",
         "earlier step",
     )
@@ -376,7 +368,7 @@ def test_samples_are_a_set_that_evaluate_reads_and_the_same_each_time(trained: P
         assert (first / name).read_bytes() == (again / name).read_bytes(), (
             "a video depends on seed and number, not on its batch"
         )
-    other = models("sample", trained, "--out", first, "--n", 5, "--seed", 8, check=False)
+    other = invoke("models", "sample", trained, "--out", first, "--n", 5, "--seed", 8)
     one_line(other, "other settings", "--out")
     (first / "000003.mp4").unlink()
     models("sample", trained, "--out", first, "--n", 6, "--seed", 7)
@@ -431,7 +423,7 @@ def test_an_autoencoder_is_trained_and_a_diffusion_model_on_its_latents(name: st
     assert (tmp_path / "samples/000001.mp4").read_bytes() == (tmp_path / "again/000001.mp4").read_bytes(), (
         "a checkpoint is whole by itself"
     )
-    wrong = models("sample", first, "--out", tmp_path / "x", check=False)
+    wrong = invoke("models", "sample", first, "--out", tmp_path / "x")
     one_line(wrong, "no checkpoint")
 
 
@@ -465,22 +457,20 @@ def test_systems_train_validate_and_sample_through_the_command(
     known = pd.read_parquet(out / "conditions.parquet")
     if name == "svd-small":
         assert set(table["number_motion"]) <= set(known["number_motion"])
-        one_line(models("sample", out, "--out", tmp_path / "none", "--n", 1, check=False), "--first")
-        unknown = models(
-            "sample", out, "--out", tmp_path / "none", "--n", 1, *first, "--number", "beauty=3", check=False
-        )
+        one_line(invoke("models", "sample", out, "--out", tmp_path / "none", "--n", 1), "--first")
+        unknown = invoke("models", "sample", out, "--out", tmp_path / "none", "--n", 1, *first, "--number", "beauty=3")
         one_line(unknown, "not conditioned on 'beauty'", "fps, motion")
         models(
             "sample", out, "--out", tmp_path / "samples", "--n", 3, "--first", shutil.copy(one, tmp_path / "moved.mp4")
         )
         shutil.copy(two, tmp_path / "moved.mp4")
-        changed = models(
-            "sample", out, "--out", tmp_path / "samples", "--n", 4, "--first", tmp_path / "moved.mp4", check=False
+        changed = invoke(
+            "models", "sample", out, "--out", tmp_path / "samples", "--n", 4, "--first", tmp_path / "moved.mp4"
         )
         one_line(changed, "other settings", "--out")
     else:
         one_line(
-            models("sample", out, "--out", tmp_path / "none", "--n", 1, "--first", demo_videos, check=False),
+            invoke("models", "sample", out, "--out", tmp_path / "none", "--n", 1, "--first", demo_videos),
             "leave --first out",
         )
 
@@ -499,5 +489,5 @@ def test_previews_and_snapshots_change_nothing_and_give_other_averages(trained: 
     table = pd.read_parquet(tmp_path / "other" / "manifest.parquet")
     assert table["average"].tolist() == [0.08]
     one_line(
-        models("sample", trained, "--out", tmp_path / "x", "--n", 1, "--average", 0.08, check=False), "train.snapshots"
+        invoke("models", "sample", trained, "--out", tmp_path / "x", "--n", 1, "--average", 0.08), "train.snapshots"
     )
