@@ -1,1 +1,5 @@
-"""Frozen encoders of captions."""
+"""Frozen encoders of captions: text -> tokens [B, N, D] and their mask. One file per encoder; `by_name`
+says which.
+
+May import: layers, curate's weights. Imported by: conditioning.
+"""
