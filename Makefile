@@ -7,7 +7,7 @@ LINKED := .venv/src/clipmill
 DEMO ?= demo
 MINUTES ?= 3
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo check test lint types tests-fast tests-all bench clean
 
 setup: $(INSTALLED)
 
@@ -31,12 +31,28 @@ demo: setup
 	$(BIN)/evaluate report $(DEMO)/scores.parquet --out $(DEMO)/index.html
 
 lint: setup
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: setup
 	$(BIN)/mypy
 
 # One process per core, each with one thread: threads of two processes would wait for each other.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+tests-fast: setup
+	$(TESTS) -m "not slow" --durations=5
+
+tests-all: setup
+	$(TESTS) --durations=20
+
+# For every save: three minutes on two cores. Types and tests beside each other.
+check: lint
+	@$(MAKE) --no-print-directory -j2 types tests-fast
+
+# Everything, as CI runs it.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	@$(MAKE) --no-print-directory -j2 types tests-all
 
 bench: setup
 	$(BIN)/python benchmarks/tables.py

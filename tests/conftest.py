@@ -10,6 +10,14 @@ import pytest
 from helpers.commands import SHARED, curate, evaluate, made_once, models
 
 DEMO_MINUTES = 2
+# Making one of these takes a minute and more: what stands on them is slow.
+SLOW_FIXTURES = {"demo_videos", "shared_videos"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)

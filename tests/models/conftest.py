@@ -1,0 +1,18 @@
+"""Fixtures of the tests of models."""
+
+from pathlib import Path
+
+import pytest
+from helpers.commands import made_once, models
+from helpers.trainings import EACH_STEP, EVALUATED, NANO
+
+
+@pytest.fixture(scope="session")
+def trained(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty steps of the smallest demo model, in one go. Read-only."""
+    options = (*NANO, "--steps", 20, *EACH_STEP, *EVALUATED, "--set", "train.checkpoint_every=10")
+
+    def make(folder: Path) -> None:
+        models("train", demo_run, *options, "--out", folder / "ckpt")
+
+    return made_once(tmp_path_factory, "trained", make) / "ckpt"

@@ -1,0 +1,117 @@
+"""What a user can get wrong around `models train`, and data that has lost something: one line, or it goes on."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers.commands import invoke, models, one_line
+from helpers.trainings import EACH_STEP, EVALUATED, NANO, losses
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--config", "dmo"), ("no preset 'dmo'", "did you mean 'demo'")),
+        (("--config", "demo-nano", "--set", "train.stepz=3"), ("train.stepz", "did you mean 'steps'")),
+        (("--config", "demo-nano", "--set", "backbone.options.widht=3"), ("widht", "did you mean 'width'")),
+        (("--config", "demo-nano", "--set", "data.query=split = 'nothing'"), ("no clip to train on", "finds none of")),
+        (("--config", "demo-nano", "--set", "data.frames=[500]"), ("shorter than 500 frames", "data.frames")),
+        (("--config", "demo-nano", "--set", "diffusion.schedule=cosin"), ("no schedule 'cosin'",)),
+        (("--config", "latte"), ("trained autoencoder", "--config frame-autoencoder")),
+        (("--config", "demo-nano", "--set", "conditioning.micro.columns=['aesthetic']"), ("no column 'aesthetic'",)),
+        (("--config", "demo-nano", "--device", "tpu"), ("auto, cpu or cuda",)),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_fix(
+    options: tuple[str, ...], says: tuple[str, ...], demo_run: Path, tmp_path: Path
+):
+    one_line(invoke("models", "train", demo_run, *options, "--out", tmp_path / "ckpt"), *says)
+    assert not (tmp_path / "ckpt").exists(), "nothing is written before everything is checked"
+
+
+def test_runs_that_are_none_or_have_lost_their_shards(demo_run: Path, tmp_path: Path):
+    one_line(invoke("models", "train", tmp_path / "nothing", *NANO, "--out", tmp_path / "c"), "there is no folder")
+    one_line(invoke("models", "train", tmp_path, *NANO, "--out", tmp_path / "c"), "no manifest.parquet")
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(demo_run / "manifest.parquet", run)
+    one_line(invoke("models", "train", run, *NANO, "--out", tmp_path / "c"), "does not hold", "curate export")
+    table = pq.read_table(demo_run / "manifest.parquet")
+    position = table.column_names.index("shard")
+    pq.write_table(table.set_column(position, "shard", pa.nulls(len(table), pa.string())), run / "manifest.parquet")
+    one_line(invoke("models", "train", run, *NANO, "--out", tmp_path / "c"), "no exported clips", "curate export")
+
+
+def test_a_clip_that_does_not_decode_is_replaced_and_listed(demo_run: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(demo_run, run)
+    table = pd.read_parquet(run / "manifest.parquet")
+    broken = table[(table["split"] == "train") & table["shard"].notna() & (table["export_n_frames"] > 4)].iloc[0]
+    with (run / "shards" / broken["shard"]).open("r+b") as file:
+        file.seek(int(broken["offset"]))
+        file.write(os.urandom(int(broken["size"])))
+    for cache in ("latents", "none"):
+        out = tmp_path / cache
+        done = models("train", run, *NANO, "--out", out, "--steps", 12, *EACH_STEP, "--set", f"data.cache={cache}")
+        assert f"clip {broken['clip_id']} does not decode" in done.stdout
+        assert "1 clips did not decode" in done.stdout
+        assert len(losses(out)) == 12
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_clip_that_decodes_is_one_line(workers: int, demo_run: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(demo_run, run)
+    for shard in (run / "shards").glob("*.tar"):
+        shard.write_bytes(os.urandom(shard.stat().st_size))
+    options = ("--config", "frame-autoencoder-nano", "--device", "cpu")
+    done = models("train", run, *options, "--out", tmp_path / "c", "--set", f"data.workers={workers}", check=False)
+    one_line(done, "no clip of the bucket", "decodes")
+
+
+def test_a_checkpoint_of_another_training_is_not_overwritten(trained: Path, demo_run: Path, tmp_path: Path):
+    out = tmp_path / "ckpt"
+    shutil.copytree(trained, out)
+    other = invoke("models", "train", demo_run, *NANO, "--out", out, "--set", "train.learning_rate=1.0")
+    one_line(other, "train.learning_rate", "--out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    one_line(invoke("models", "train", demo_run, *NANO, "--out", tmp_path / "full"), "no checkpoint", "--out")
+
+
+def test_a_checkpoint_from_before_a_setting_existed_goes_on(trained: Path, demo_run: Path, tmp_path: Path):
+    shutil.copytree(trained, tmp_path / "ckpt")
+    card = json.loads((tmp_path / "ckpt" / "card.json").read_text())
+    assert card["config"]["data"].pop("packed") is False
+    (tmp_path / "ckpt" / "card.json").write_text(json.dumps(card))
+    models("train", demo_run, *NANO, "--out", tmp_path / "ckpt", "--steps", 21, *EACH_STEP, *EVALUATED)
+    assert len(losses(tmp_path / "ckpt")) == 21
+    packed = ("--steps", 22, *EACH_STEP, "--set", "data.packed=true", "--set", "data.tokens=512")
+    one_line(
+        invoke("models", "train", demo_run, *NANO, "--out", tmp_path / "ckpt", *packed),
+        "was trained with another data.",
+    )
+
+
+def test_a_truncated_checkpoint_is_one_line(trained: Path, demo_run: Path, tmp_path: Path):
+    out = tmp_path / "ckpt"
+    shutil.copytree(trained, out)
+    for name in ("weights.safetensors", "average-0.050.safetensors"):
+        path = out / "steps" / "00000020" / name
+        path.write_bytes(path.read_bytes()[:-100])
+    one_line(
+        invoke("models", "train", demo_run, *NANO, "--out", out, "--steps", 30),
+        "weights.safetensors",
+        "earlier step",
+    )
+    one_line(
+        invoke("models", "sample", out, "--out", tmp_path / "s", "--n", 1),
+        "average-0.050.safetensors",
+        "earlier step",
+    )
+    models("sample", out, "--out", tmp_path / "s", "--n", 1, "--step", 10)
