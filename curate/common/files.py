@@ -1,10 +1,9 @@
-"""Files that are whole or not there: Parquet and JSON written beside their place and renamed, and read with one line of
-error.
-"""
+"""Files that are whole or not there: written beside their place and renamed, and Parquet read with one line of error."""
 
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +54,41 @@ def is_whole(path: Path) -> bool:
         return False
 
 
+@contextmanager
+def beside(path: Path, synced: bool = False) -> Iterator[Path]:
+    """A path to write a file or a folder at: it becomes `path` where the block ends well, and is gone where it does
+    not, so that `path` is whole or what it was. synced: a file is on the disk, not just in its cache, before that.
+
+    The name holds the process, because two may write the same file at the same moment.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        if synced:
+            _sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, synced: bool = False) -> None:
+    """Write UTF-8 atomically; synced: see `beside`."""
+    with beside(path, synced) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_atomic(path: Path, rows: pa.Table) -> None:
     """Write Parquet (zstd) next to its place and rename it. The same rows give the same bytes."""
     write_atomic_streamed(path, rows.schema, [rows])
@@ -63,16 +97,11 @@ def write_atomic(path: Path, rows: pa.Table) -> None:
 def write_atomic_streamed(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
     """`write_atomic` for rows that come in parts; the same parts give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     # Types as a reader gets them, one chunk per column: how the rows came together must not show in the bytes.
     as_read = _as_read(schema)
-    try:
-        with pq.ParquetWriter(temporary, as_read, compression="zstd") as writer:
-            for rows in parts:
-                writer.write_table(rows.cast(as_read).combine_chunks())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with beside(path) as temporary, pq.ParquetWriter(temporary, as_read, compression="zstd") as writer:
+        for rows in parts:
+            writer.write_table(rows.cast(as_read).combine_chunks())
 
 
 def _as_read(schema: pa.Schema) -> pa.Schema:
@@ -84,9 +113,4 @@ def _as_read(schema: pa.Schema) -> pa.Schema:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write indented JSON atomically."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")

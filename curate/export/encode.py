@@ -6,7 +6,6 @@ The same input gives the same bytes: one thread, exact scaling, no dates and no 
 
 import errno
 import hashlib
-import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from clipmill.curate.common.files import beside
 from clipmill.curate.errors import DecodeError, UserError, one_line
 from clipmill.curate.export.filter_graph import ClipFilter, Geometry, geometry
 from clipmill.curate.settings.export import ExportConfig
@@ -114,28 +114,27 @@ class _VideoPass:
         """Seek and encode; where the frames met are not those counted when the span was made, once more from the first
         packet.
         """
-        problem = self._attempt(clip, out, from_start=False)
-        if problem and not self._reader.sequential:
-            problem = self._attempt(clip, out, from_start=True)
-        if problem:
-            raise DecodeError(problem)
-        rate = clip_rate(clip, self._config)
-        return finish(
-            clip["clip_id"], out, promised_frames(clip["start_pts"], clip["end_pts"], _time_base(clip), rate), rate
-        )
+        with writing(out) as temporary:
+            problem = self._attempt(clip, temporary, from_start=False)
+            if problem and not self._reader.sequential:
+                problem = self._attempt(clip, temporary, from_start=True)
+            if problem:
+                raise DecodeError(problem)
+            rate = clip_rate(clip, self._config)
+            promised = promised_frames(clip["start_pts"], clip["end_pts"], _time_base(clip), rate)
+            return checked(clip["clip_id"], temporary, out, promised, rate)
 
-    def _attempt(self, clip: Mapping[str, Any], out: Path, from_start: bool) -> str | None:
-        """Write the clip to the partial file; the reason why it is not the promised one, None where it is."""
+    def _attempt(self, clip: Mapping[str, Any], path: Path, from_start: bool) -> str | None:
+        """Write the clip; the reason why it is not the promised one, None where it is."""
         plan, rate = geometry(self._video, clip, self._config), clip_rate(clip, self._config)
         clock = FrameClock(clip["start_pts"], clip["end_pts"], _time_base(clip), rate)
         tally = _Tally(self._reader.frames(clip["start_pts"], clip["end_pts"], from_start))
         chain = self._filters.pop(plan, None) or ClipFilter(plan, bool(self._video["interlaced"]))
-        with writing(out), closing(_pictures(tally, clock, chain)) as pictures:
-            _write_mp4(partial_path(out), pictures, rate, plan, self._config)
+        with closing(_pictures(tally, clock, chain)) as pictures:
+            _write_mp4(path, pictures, rate, plan, self._config)
         self._filters[plan] = chain  # only now: after an error its frames are not known
         if (tally.count, tally.first_pts) == (clip["n_frames"], clip["start_pts"]):
             return None
-        partial_path(out).unlink(missing_ok=True)
         reason = self._reader.problem()
         found = f"the source gives {tally.count} of {clip['n_frames']} frames from pts {tally.first_pts}"
         return f"{found}: {reason}" if reason else found
@@ -221,22 +220,15 @@ def _add_stream(container: OutputContainer, rate: Fraction, plan: Geometry, conf
     return stream
 
 
-def partial_path(out: Path) -> Path:
-    """Where a clip is written until it is complete and checked."""
-    return out.with_name(out.name + ".tmp")
-
-
 @contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """An error of the disk is the user's to mend (UserError), one of libav is the clip's (DecodeError); no partial file
-    stays.
+def writing(out: Path) -> Iterator[Path]:
+    """`beside`, where an error of the disk is the user's to mend (UserError) and one of libav is the clip's
+    (DecodeError).
     """
     try:
-        yield
-    except BaseException as error:
-        partial_path(out).unlink(missing_ok=True)
-        if not isinstance(error, OSError | av.error.FFmpegError):
-            raise
+        with beside(out) as temporary:
+            yield temporary
+    except (OSError, av.error.FFmpegError) as error:
         if error.errno in _DISK_ERRORS:
             raise UserError(f"cannot write {out}: {one_line(error)}") from error
         raise DecodeError(one_line(error)) from error
@@ -267,28 +259,21 @@ def verify_clip(path: Path) -> Measured:
         return Measured(len(times), duration_s, even, *size, stream.codec_context.codec.canonical_name)
 
 
-def finish(clip_id: str, out: Path, promised: int, rate: Fraction | None) -> EncodedClip:
-    """Check the partial file of `out` by decoding it, and give it its name. `rate`: the constant rate promised, None
-    for a copy.
+def checked(clip_id: str, written: Path, out: Path, promised: int, rate: Fraction | None) -> EncodedClip:
+    """Check a written file, which will be called `out`, by decoding it. `rate`: the constant rate promised, None for a
+    copy.
 
     Raises DecodeError where it holds other than the promised frames at the promised times.
     """
-    partial = partial_path(out)
-    try:
-        measured = verify_clip(partial)
-        if measured.n_frames != promised:
-            raise DecodeError(f"the written clip decodes to {measured.n_frames} frames, {promised} were promised")
-        if rate is not None and not (measured.even and measured.duration_s == promised / rate):
-            raise DecodeError(f"the written clip does not run at the promised {float(rate):g} frames per second")
-        if rate is None and not measured.duration_s:
-            raise DecodeError("a single frame without a duration has no frame rate")
-    except DecodeError:
-        partial.unlink(missing_ok=True)
-        raise
-    with partial.open("rb") as file:
+    measured = verify_clip(written)
+    if measured.n_frames != promised:
+        raise DecodeError(f"the written clip decodes to {measured.n_frames} frames, {promised} were promised")
+    if rate is not None and not (measured.even and measured.duration_s == promised / rate):
+        raise DecodeError(f"the written clip does not run at the promised {float(rate):g} frames per second")
+    if rate is None and not measured.duration_s:
+        raise DecodeError("a single frame without a duration has no frame rate")
+    with written.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    size_bytes = partial.stat().st_size
-    os.replace(partial, out)
     rate = rate or (promised / measured.duration_s).limit_denominator(100000)
     return EncodedClip(
         clip_id,
@@ -298,7 +283,7 @@ def finish(clip_id: str, out: Path, promised: int, rate: Fraction | None) -> Enc
         rate.denominator,
         measured.width,
         measured.height,
-        size_bytes,
+        written.stat().st_size,
         digest,
         measured.codec,
     )

@@ -7,7 +7,6 @@ on the machine, the number of workers or the order of the input. The same clips 
 
 import hashlib
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from clipmill.curate.common.files import beside
 from clipmill.curate.contract.schema import INDEX, SHARDS
 from clipmill.curate.errors import UserError
 from clipmill.curate.export.encode import EncodedClip
@@ -140,27 +140,18 @@ def _null_if_nan(value: Any) -> Any:
 def _write_tar(folder: Path, name: str, group: Sequence[Sample], fields: Sequence[str]) -> list[dict[str, Any]]:
     from webdataset import TarWriter
 
-    partial = folder / f"{name}.tmp"
-    try:
-        with partial.open("wb") as file:
-            with TarWriter(file, encoder=False, **_OWNER) as writer:
-                for sample in group:
-                    clip = sample.clip
-                    writer.write(
-                        {
-                            "__key__": clip.clip_id,
-                            clip.path.suffix[1:]: clip.path.read_bytes(),
-                            "json": _json(sample, fields),
-                        }
-                    )
-            file.flush()
-            os.fsync(file.fileno())
-        rows = _index_rows(partial, name, group)
-        os.replace(partial, folder / name)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return rows
+    with beside(folder / name, synced=True) as temporary:
+        with temporary.open("wb") as file, TarWriter(file, encoder=False, **_OWNER) as writer:
+            for sample in group:
+                clip = sample.clip
+                writer.write(
+                    {
+                        "__key__": clip.clip_id,
+                        clip.path.suffix[1:]: clip.path.read_bytes(),
+                        "json": _json(sample, fields),
+                    }
+                )
+        return _index_rows(temporary, name, group)
 
 
 def _index_rows(tar: Path, name: str, group: Sequence[Sample]) -> list[dict[str, Any]]:

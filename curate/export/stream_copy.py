@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from clipmill.curate.errors import DecodeError, one_line
-from clipmill.curate.export.encode import EncodedClip, finish, partial_path, writing
+from clipmill.curate.export.encode import EncodedClip, checked, writing
 from clipmill.curate.video.reader import open_video
 
 _MP4_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
@@ -48,12 +48,12 @@ def copy_clip(source: Path, video: Mapping[str, Any], clip: Mapping[str, Any], o
         raise DecodeError(
             "no keyframe span in the clip: a stream copy needs a keyframe to start at; export with --no-copy"
         )
-    with writing(out), ExitStack() as files:
-        stream, packets = _from_keyframe(files, source, int(start_pts))
-        promised = _write(
-            partial_path(out), stream, _span_packets(packets, int(start_pts), int(end_pts)), int(start_pts), out.suffix
-        )
-    return finish(clip["clip_id"], out, promised, rate=None)
+    with writing(out) as temporary:
+        with ExitStack() as files:
+            stream, packets = _from_keyframe(files, source, int(start_pts))
+            span = _span_packets(packets, int(start_pts), int(end_pts))
+            promised = _write(temporary, stream, span, int(start_pts), out.suffix)
+        return checked(clip["clip_id"], temporary, out, promised, rate=None)
 
 
 def _span_packets(packets: Iterable[Packet], start_pts: int, end_pts: int) -> Iterator[Packet]:

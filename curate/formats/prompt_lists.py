@@ -13,7 +13,7 @@ caption are left out. Each clip has its best caption (`clipmill.curate.formats.s
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipmill.curate.common.files import fingerprint
+from clipmill.curate.common.files import fingerprint, write_text
 from clipmill.curate.errors import UserError
 from clipmill.curate.formats.publish import Written, publish
 from clipmill.curate.formats.shard_clips import best_caption, exported_clips, write_clips
@@ -60,4 +60,4 @@ def _root(split: str) -> str:
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(path, "".join(f"{line}\n" for line in lines))

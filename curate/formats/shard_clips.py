@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipmill.curate.common.files import beside
 from clipmill.curate.common.log import progress
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.export.stream_copy import copy_suffix
@@ -41,9 +42,8 @@ def write_clips(run: RunDir, rows: "pd.DataFrame", names: list[str], folder: Pat
         for name, data in _missing(run, rows, names, folder):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.tmp")
-            partial.write_bytes(data)
-            partial.replace(path)
+            with beside(path) as temporary:
+                temporary.write_bytes(data)
             bar.advance()
 
 

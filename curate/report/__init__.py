@@ -16,12 +16,11 @@ def write_report(run_dir: Path) -> Path:
 
     Every table may be absent or empty. Raises UserError where the folder is no run, or a table of it cannot be read.
     """
+    from clipmill.curate.common.files import write_text
     from clipmill.curate.report.load import load_run
     from clipmill.curate.report.render import render
 
     html = render(load_run(run_dir))
     target = run_dir / REPORT_NAME
-    partial = target.with_suffix(".html.tmp")
-    partial.write_bytes(html.encode("utf-8"))
-    partial.replace(target)
+    write_text(target, html)
     return target

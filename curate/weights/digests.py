@@ -3,12 +3,12 @@
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from clipmill.curate.common.files import write_text
 from clipmill.curate.errors import UserError
 from clipmill.curate.weights.locations import cache_folder
 
@@ -99,8 +99,6 @@ def _memory() -> dict[str, object]:
 
 def _remember(memory: Mapping[str, object]) -> None:
     """A folder that cannot be written to costs time at the next run, nothing else."""
-    part = cache_folder() / f"{MEMORY_FILE}.{os.getpid()}.part"
     with contextlib.suppress(OSError):
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(memory, indent=0, sort_keys=True), encoding="utf-8")
-        part.replace(cache_folder() / MEMORY_FILE)
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        write_text(cache_folder() / MEMORY_FILE, json.dumps(memory, indent=0, sort_keys=True))

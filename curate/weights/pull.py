@@ -3,6 +3,7 @@ file's name.
 """
 
 import hashlib
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from clipmill.curate.common.files import beside
 from clipmill.curate.errors import UserError
 from clipmill.curate.weights.digests import digest, sha256
 from clipmill.curate.weights.download import discard, download, forget_label
@@ -58,30 +60,34 @@ def _same(weights: Weights, path: Path, kind: str, found: str, published: str) -
 
 def _fetch_file(weights: Weights, path: Path, report: Report | None) -> None:
     part = path.with_name(f"{path.name}.part")
+    packed = weights.source.endswith(".zip")
     tell = None if report is None else (lambda done, total: report(weights.name, done, total))
     download(weights.source, part, tell)
     try:
-        whole = _unpacked(weights, part) if weights.source.endswith(".zip") else part
-        check(weights, whole)
+        if packed:
+            _unpack(weights, part, path)
+        else:
+            check(weights, part)
     except UserError as error:
         discard(part)
         raise UserError(
             f"{weights.source} served something else: {str(error).removesuffix('; delete it')}; nothing was kept"
         ) from None
-    whole.replace(path)
-    discard(part) if whole != part else forget_label(part)
+    if packed:
+        discard(part)
+    else:
+        part.replace(path)
+        forget_label(part)
 
 
-def _unpacked(weights: Weights, archive: Path) -> Path:
-    path = archive.with_name(f"{weights.files[0]}.unpacked")
+def _unpack(weights: Weights, archive: Path, path: Path) -> None:
     try:
-        with zipfile.ZipFile(archive) as packed, packed.open(weights.files[0]) as inside, path.open("wb") as file:
-            while chunk := inside.read(1 << 20):
-                file.write(chunk)
+        with beside(path) as whole:
+            with zipfile.ZipFile(archive) as packed, packed.open(weights.files[0]) as inside, whole.open("wb") as file:
+                shutil.copyfileobj(inside, file, 1 << 20)
+            check(weights, whole)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
-        path.unlink(missing_ok=True)
         raise UserError(f"no {weights.files[0]} in the archive ({error})") from None
-    return path
 
 
 def _from_hub(weights: Weights) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clipmill.curate.common.files import beside
 from clipmill.curate.errors import UserError
 
 VERSION = 1
@@ -80,7 +81,7 @@ class Moments:
 
     def save(self, path: Path, fingerprint: str) -> None:
         """One .npz. fingerprint: of everything that made the features."""
-        with path.open("wb") as file:
+        with beside(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 clipmill_moments=VERSION,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from clipmill.curate.common.files import beside
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.extraction.measure import Measured
 from clipmill.evaluate.frames.protocol import Protocol
@@ -21,7 +22,7 @@ def save(path: Path, measured: Measured, facts: dict[str, Any]) -> None:
     """
     rows = measured.values.reshape(-1, measured.values.shape[-1]).astype(np.float64)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    with beside(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             clipmill_stats=VERSION,

@@ -8,6 +8,7 @@ import os
 from importlib import resources
 from pathlib import Path
 
+from clipmill.curate.common.files import write_text
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.report.lineage import read_story
 
@@ -30,7 +31,5 @@ def write_report(scores: Path, out: Path) -> Path:
     )
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out is the page to write, such as page.html, in a folder that is there; not {out}")
-    partial = out.with_name(f"{out.name}.tmp")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(out)
+    write_text(out, html)
     return out

@@ -4,7 +4,6 @@ code.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from clipmill.curate.common.files import beside
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.by_name import new_autoencoder, options_of
@@ -33,12 +33,9 @@ def save_autoencoder(path: Path, autoencoder: VideoAutoencoder, facts: Mapping[s
         "facts": dict(facts or {}),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
-    partial = path.with_name(f"{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, str(partial), {_ENTRY: json.dumps(entry, sort_keys=True)})
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with beside(path, synced=True) as temporary:
+        save_file(tensors, str(temporary), {_ENTRY: json.dumps(entry, sort_keys=True)})
 
 
 def load_autoencoder(path: Path) -> VideoAutoencoder:

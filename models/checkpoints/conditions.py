@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipmill.curate.common.files import beside
+
 TRAINED_ON = "conditions.parquet"
 
 
@@ -21,6 +23,6 @@ def write_trained_on(
         "caption": list(captions)[:MOST_ROWS],
         "label": pa.array(list(labels)[:MOST_ROWS], pa.string()),
     }
-    pq.write_table(
-        pa.table(columns | {f"number_{k}": list(map(float, v))[:MOST_ROWS] for k, v in numbers.items()}), path
-    )
+    columns |= {f"number_{k}": list(map(float, v))[:MOST_ROWS] for k, v in numbers.items()}
+    with beside(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)

@@ -9,7 +9,6 @@ clips.parquet CKPT/snapshots/                 averages for other widths afterwar
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from clipmill.curate.common.files import beside, write_text
 from clipmill.curate.errors import UserError
 
 STATE, WEIGHTS, OPTIMISER = "state.json", "weights.safetensors", "optimiser.safetensors"
@@ -56,15 +56,13 @@ def write_step(
     go.
     """
     final = step_folder(root, step)
-    partial = final.with_name(f"{final.name}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, tensors in files.items():
-        save_tensors(partial / name, tensors)
-    _write_text(partial / STATE, json.dumps(state, indent=1))
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(partial, final)
+    with beside(final) as temporary:
+        temporary.mkdir(parents=True)
+        for name, tensors in files.items():
+            save_tensors(temporary / name, tensors)
+        write_text(temporary / STATE, json.dumps(state, indent=1), synced=True)
+        if final.exists():
+            shutil.rmtree(final)
     for old in saved_steps(root)[:-keep]:
         shutil.rmtree(step_folder(root, old))
     return final
@@ -77,10 +75,9 @@ def remove_partial(root: Path) -> None:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Synced to the disk before it returns."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, str(path))
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Whole or not there, and synced to the disk before it returns."""
+    with beside(path, synced=True) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, str(temporary))
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -105,15 +102,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Atomically."""
-    replace_text(path, json.dumps(content, indent=1, sort_keys=True))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Atomically: a process that is killed meanwhile leaves what was there."""
-    partial = path.with_name(f"{path.name}.tmp")
-    _write_text(partial, text)
-    os.replace(partial, path)
+    """Atomically, and synced."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True), synced=True)
 
 
 def fitting(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], what: str) -> None:
@@ -128,10 +118,3 @@ def fitting(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tens
                 f"{what}: {name!r} has shape {list(tensors[name].shape)}, the model {list(tensor.shape)}: it is of"
                 " another size"
             )
-
-
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

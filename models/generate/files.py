@@ -1,6 +1,5 @@
 """Sampled videos as files: mp4s and a contact sheet."""
 
-import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +8,8 @@ import av
 import cv2
 import numpy as np
 import torch
+
+from clipmill.curate.common.files import beside
 
 _SHEET_FRAMES = 8
 _GAP_PX = 2
@@ -19,9 +20,8 @@ def write_mp4(path: Path, video: torch.Tensor, fps: float) -> None:
     """video: uint8 [T, 3, H, W] RGB. Near lossless H.264; odd sides lose nothing (yuv444p then). The file gets its name
     when complete.
     """
-    partial = path.with_name(f"{path.name}.tmp")
     height, width = video.shape[2:]
-    with av.open(str(partial), "w", format="mp4") as container:
+    with beside(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream(
             "libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "8", "preset": "medium", "bf": "0"}
         )
@@ -32,7 +32,6 @@ def write_mp4(path: Path, video: torch.Tensor, fps: float) -> None:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    os.replace(partial, path)
 
 
 def write_sheet(path: Path, videos: Sequence[torch.Tensor]) -> None:
@@ -43,7 +42,8 @@ def write_sheet(path: Path, videos: Sequence[torch.Tensor]) -> None:
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, _GAP_PX), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     picture = np.concatenate(padded)
-    cv2.imwrite(str(path), picture[:, :, ::-1])
+    with beside(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
 
 
 def _row(video: torch.Tensor) -> np.ndarray:

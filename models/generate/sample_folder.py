@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from clipmill.curate.common.files import beside, write_text
 from clipmill.curate.common.log import progress, say
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.weights import sha256
@@ -180,7 +181,7 @@ def _prepare(out: Path, facts: dict[str, Any]) -> None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no samples: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    write_text(path, json.dumps(facts, indent=1))
 
 
 def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
@@ -228,9 +229,8 @@ def _write_manifest(out: Path, wanted: Sequence[Prompt], facts: dict[str, Any], 
         own |= {"seed": facts["seed"], "n_frames": grid[0], "height": grid[1], "width": grid[2], "fps": fps}
         own |= {key: facts[key] for key in ("checkpoint", "step", "average", "weights_sha256", "clips_sha256")}
         rows.append(own)
-    partial = out / f"{MANIFEST}.tmp"
-    pq.write_table(pa.Table.from_pylist(rows), partial)
-    partial.replace(out / MANIFEST)
+    with beside(out / MANIFEST) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)
 
 
 def _write_sheet(out: Path, wanted: Sequence[Prompt]) -> None:

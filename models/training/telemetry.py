@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from clipmill.models.checkpoints.step_files import replace_text
+from clipmill.curate.common.files import write_text
 
 # Dense bf16 peak, floating point operations per second, as the vendor states it.
 _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12, "4090": 165e12}
@@ -83,7 +83,7 @@ class Telemetry:
         if not (self._write and self._path.is_file()):
             return
         kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        replace_text(self._path, "".join(f"{line}\n" for line in kept))
+        write_text(self._path, "".join(f"{line}\n" for line in kept), synced=True)
 
 
 def peak_flops(device: torch.device) -> float | None:

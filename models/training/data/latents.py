@@ -10,7 +10,6 @@ shard is whole or not there.
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,13 +156,7 @@ class LatentCache:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256("\n".join(sorted(tensors)).encode()).hexdigest()[:16]
-        # A cache is there to be shared: another training may be writing the same shard at this moment.
-        partial = self._folder / f"{name}.{os.getpid()}.tmp"
-        try:
-            save_tensors(partial, tensors)
-            os.replace(partial, self._folder / f"{name}.safetensors")
-        finally:
-            partial.unlink(missing_ok=True)
+        save_tensors(self._folder / f"{name}.safetensors", tensors)
 
     @torch.no_grad()
     def _encoded(
