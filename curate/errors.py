@@ -22,7 +22,13 @@ def closest(word: str, known: Collection[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(sorted(known))}"
 
 
-def one_line(error: BaseException) -> str:
-    """The reason of an error without paths, code numbers and line breaks."""
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """The reason of an error without paths, code numbers and line breaks; of its characters the first `most`."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())
+    return " ".join(str(text).split())[:most]
+
+
+def first_line(error: BaseException, most: int | None = None) -> str:
+    """`one_line` of an error whose further lines are advice to programmers."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(lines[0].split())[:most]

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 
 def check_file(path: Path, example: str) -> None:
@@ -25,4 +25,4 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise UserError(f"--out: cannot write to {there} ({error.strerror}); choose another place") from error
+        raise UserError(f"--out: cannot write to {there} ({one_line(error)}); choose another place") from error

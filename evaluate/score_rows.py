@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipmill.curate.common.files import fingerprint, write_atomic
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 SCHEMA = pa.schema(
     [
@@ -113,7 +113,7 @@ def _table(path: Path) -> pa.Table:
                 table = table.append_column(name, pa.array([nothing] * len(table), pa.string()))
         return table.select(SCHEMA.names).cast(SCHEMA)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is no file of scores: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(f"{path} is no file of scores: {one_line(error, 200)}") from error
 
 
 def read(path: Path) -> list[ScoreRow]:

@@ -16,7 +16,7 @@ from clipmill.curate.captions import CaptionAnnotator
 from clipmill.curate.captions.chat import Answer, Chat, Endpoint
 from clipmill.curate.captions.transport import ChatError, json_request
 from clipmill.curate.contract.annotator import ClipFrames
-from clipmill.curate.errors import AnnotatorError, UserError
+from clipmill.curate.errors import AnnotatorError, UserError, one_line
 
 _ANSWER_S = 2.0
 _CLIPS_PER_THREAD = 4
@@ -167,7 +167,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the prompt {path}: {error}") from None
+        raise UserError(f"cannot read the prompt {path}: {one_line(error)}") from None
 
 
 def _models(endpoint: Endpoint) -> list[str] | ChatError:

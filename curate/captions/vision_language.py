@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,9 +172,7 @@ def _loaded(folder: Path, kind: str, dtype: Any) -> tuple[Any, Any]:
             folder, use_safetensors=True, output_loading_info=True, **{named: dtype}, **safe
         )
     except Exception as error:  # damaged or foreign files make the readers fail in any way
-        raise UserError(
-            f"caption_video.network: {folder} cannot be loaded: {' '.join(str(error).split())[:200]}"
-        ) from None
+        raise UserError(f"caption_video.network: {folder} cannot be loaded: {one_line(error, 200)}") from None
     if report["missing_keys"]:
         raise UserError(
             f"caption_video.network: {folder} holds no whole network: {min(report['missing_keys'])} is missing"

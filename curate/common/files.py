@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place and renamed, and Parquet read with one line of error."""
+"""Files that are whole or not there: written beside their place, renamed, and read with one line of error."""
 
 import hashlib
 import json

@@ -23,7 +23,7 @@ def render(folder: Path, minutes: float = 2.0, seed: int = 0, progress: Callable
     from clipmill.curate.demo.plan import make_plan
     from clipmill.curate.demo.sidecars import write_sidecars
     from clipmill.curate.demo.truth import write_truth
-    from clipmill.curate.errors import UserError
+    from clipmill.curate.errors import UserError, one_line
 
     if not 0 < minutes < 10_000:
         raise UserError(f"--minutes must be above 0, got {minutes}")
@@ -37,7 +37,7 @@ def render(folder: Path, minutes: float = 2.0, seed: int = 0, progress: Callable
         write_sidecars(videos, rows, folder)
         return write_truth(rows, folder)
     except OSError as error:
-        raise UserError(f"cannot write the demo videos to {folder}: {error.strerror or error}") from error
+        raise UserError(f"cannot write the demo videos to {folder}: {one_line(error)}") from error
 
 
 def render_video(videos: "list[VideoPlan]", video: "VideoPlan", folder: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from clipmill.curate.decode.failures import record_failure
 from clipmill.curate.decode.task import BASE, VideoTask
 from clipmill.curate.engines import Engine, Outcome
 from clipmill.curate.engines.options import RunOptions
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.inputs.files import Source, find_sources, index_sources, path_of, printable
 from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables, sidecar_text
 from clipmill.curate.tables.fingerprints import BASE_TABLES, fingerprints
@@ -62,7 +62,7 @@ def prepare_out(out: Path) -> RunDir:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}") from error
+        raise UserError(f"cannot write to {out}: {one_line(error)}") from error
     free = shutil.disk_usage(out).free
     if free < MIN_FREE_BYTES:
         raise UserError(

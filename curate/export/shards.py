@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from clipmill.curate.common.files import beside
 from clipmill.curate.contract.schema import INDEX, SHARDS
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.export.encode import EncodedClip
 from clipmill.curate.settings.export import SPLITS, ExportConfig
 
@@ -81,7 +81,7 @@ def write_shards(samples: Iterable[Sample], folder: Path, config: ExportConfig, 
             index.extend(rows)
         _remove_others(folder, {row["shard"] for row in shards})
     except OSError as error:
-        raise UserError(f"cannot write shards in {folder}: {error.strerror or error}") from error
+        raise UserError(f"cannot write shards in {folder}: {one_line(error)}") from error
     return ShardTables(pa.Table.from_pylist(shards, SHARDS), pa.Table.from_pylist(index, INDEX))
 
 

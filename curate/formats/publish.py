@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipmill.curate.common.files import write_json
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 STATE = ".clipmill-export.json"
 # Lists, cards and the slack of a file system's blocks, per clip.
@@ -59,7 +59,7 @@ def publish(out: Path, state: str, size_bytes: int, clips: int, fill: Callable[[
             _exchange(out, partial)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full: make room and repeat the command, it goes on" if full else error.strerror or error
+        reason = "the disk is full: make room and repeat the command, it goes on" if full else one_line(error)
         raise UserError(f"cannot write {out}: {reason}") from error
     return reused
 

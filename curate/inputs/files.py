@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from clipmill.curate.common.files import read_table, write_atomic
 from clipmill.curate.contract.schema import video_id
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 # Files that lie beside videos and are never videos. Everything else is tried, whatever its name: names lie.
 NOT_VIDEOS = frozenset(
@@ -191,7 +191,7 @@ def _hash(source: Source, known: dict[tuple[str, int, int], str]) -> tuple[Sourc
             with source.path.open("rb") as file:
                 sha256 = file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return Source(source.path, source.relpath, None, None, error.strerror or str(error)), None
+        return Source(source.path, source.relpath, None, None, one_line(error)), None
     return Source(source.path, source.relpath, facts.st_size, sha256), dict(
         zip(INDEX.names, (*key, sha256), strict=True)
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.weights import find, is_path, weights_named
 
 CONFIG_FILE = "open_clip_config.json"
@@ -115,7 +115,7 @@ def _loaded(weights: str, path: Path) -> tuple[Any, Any, str]:
         try:
             network, _, transform = open_clip.create_model_and_transforms(name)
         except Exception as error:  # damaged files make the readers fail in any way
-            raise UserError(f"{path} does not hold a network of open_clip: {_short(error)}") from None
+            raise UserError(f"{path} does not hold a network of open_clip: {one_line(error, 160)}") from None
         return network, transform, name
     name = architecture(weights)
     pretrained = weights_named(weights).pretrained or ""
@@ -138,7 +138,7 @@ def load_network(path: Path, model: str, pretrained: str) -> Any:
     try:
         open_clip.load_checkpoint(network, str(path))
     except Exception as error:  # damaged files make the readers fail in any way
-        raise UserError(f"{path} does not fit CLIP {model}: {_short(error)}") from None
+        raise UserError(f"{path} does not fit CLIP {model}: {one_line(error, 160)}") from None
     return network.eval().requires_grad_(False).float()
 
 
@@ -151,13 +151,9 @@ def published(model: str, pretrained: str) -> dict[str, Any]:
     return dict(get_pretrained_cfg(model, pretrained))
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
+        reason = one_line(error) if isinstance(error, OSError) else f"not JSON ({error})"
         raise UserError(f"cannot read {path}: {reason}") from error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.networks.rapidocr import Detector
 from clipmill.curate.weights import load_state
 
@@ -29,7 +29,7 @@ def load_craft(device: str, path: Path) -> Detector:
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path} does not hold CRAFT's weights: {' '.join(str(error).split())[:120]}") from None
+        raise UserError(f"{path} does not hold CRAFT's weights: {one_line(error, 120)}") from None
     network.eval().to(device)
 
     def detect(rgb: np.ndarray) -> list[np.ndarray]:

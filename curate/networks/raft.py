@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.weights import load_state
 
 WIDTH_PX, HEIGHT_PX = 800, 450
@@ -59,7 +59,7 @@ def network_for(state: Mapping[str, Any], path: Path) -> Any:
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path} does not hold RAFT's weights: {' '.join(str(error).split())[:120]}") from None
+        raise UserError(f"{path} does not hold RAFT's weights: {one_line(error, 120)}") from None
     return network
 
 

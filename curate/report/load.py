@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from clipmill.curate.contract import schema
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, first_line, one_line
 from clipmill.curate.policy.decisions import CLIP_OUTCOMES as OUTCOMES
 from clipmill.curate.policy.decisions import to_frame
 from clipmill.curate.policy.policy import Policy, from_json
@@ -108,7 +108,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object")
     return value
@@ -121,7 +121,7 @@ def read_file(path: Path, empty: pa.Schema) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot read {path}: {first_line(error)}") from error
 
 
 def part_files(folder: Path) -> list[Path]:
@@ -137,7 +137,7 @@ def read_parts(folder: Path, columns: pa.Schema) -> pa.Table:
     try:
         return ds.dataset([str(p) for p in parts], schema=columns, format="parquet").to_table()
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {folder}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot read {folder}: {first_line(error)}") from error
 
 
 def _looked(manifest: pa.Table) -> dict[str, np.ndarray]:

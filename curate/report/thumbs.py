@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipmill.curate.contract.annotator import ROLES
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, first_line
 from clipmill.curate.report.load import Run, part_files
 
 MAX_THUMBS = 400
@@ -53,7 +53,7 @@ def _frames(run: Run, roles: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[st
             keep = pc.is_in(part.read(["clip_id"])["clip_id"], wanted)
             rows = part.read(["clip_id", "role", "jpeg"]).filter(keep).to_pylist() if pc.any(keep).as_py() else []
         except (OSError, pa.ArrowException) as error:
-            raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+            raise UserError(f"cannot read {path}: {first_line(error)}") from error
         for row in rows:
             if row["role"] in roles[row["clip_id"]] and row["jpeg"]:
                 yield row["clip_id"], row["role"], row["jpeg"]

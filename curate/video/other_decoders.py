@@ -128,7 +128,7 @@ def torchcodec_problem() -> str | None:
     try:
         import torchcodec.decoders  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
-        return one_line(error)[:200]
+        return one_line(error, 200)
     return None
 
 

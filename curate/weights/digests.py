@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from clipmill.curate.common.files import write_text
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.weights.locations import cache_folder
 
 MEMORY_FILE = ".digests.json"
@@ -32,7 +32,7 @@ def digest(path: Path, hasher: "hashlib._Hash") -> str:
             while chunk := file.read(_CHUNK_BYTES):
                 hasher.update(chunk)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
+        raise UserError(f"{path}: {one_line(error)}") from None
     return hasher.hexdigest()
 
 
@@ -85,7 +85,7 @@ def _state(path: Path) -> list[int]:
     try:
         facts = path.stat()
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
+        raise UserError(f"{path}: {one_line(error)}") from None
     return [facts.st_size, facts.st_mtime_ns]
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,7 @@ def _read(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
+        raise UserError(f"{path}: {one_line(error)}") from None
     except Exception as error:  # a damaged file makes the readers fail in any way
         raise UserError(f"{path} cannot be read as weights: {_reason(path, error)}") from None
 

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from clipmill.curate.common.files import beside
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, first_line
 from clipmill.curate.weights.digests import digest, sha256
 from clipmill.curate.weights.download import discard, download, forget_label
 from clipmill.curate.weights.locations import target
@@ -97,9 +97,9 @@ def _from_hub(weights: Weights) -> Path:
             return Path(hub.snapshot_download(weights.source, allow_patterns=list(weights.files)))
         return _first_file(hub, weights)
     except (OSError, ValueError) as error:  # the hub's own errors are kinds of these
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        reason = first_line(error, 160)
         raise UserError(
-            f"{weights.name} from {weights.source}: {reason[:160]} (the same command goes on from here)"
+            f"{weights.name} from {weights.source}: {reason} (the same command goes on from here)"
         ) from None
 
 

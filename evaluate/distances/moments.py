@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clipmill.curate.common.files import beside
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 VERSION = 1
 
@@ -102,4 +102,4 @@ class Moments:
                     raise UserError(f"{path} was written by a later version of clipmill")
                 return cls(int(data["count"]), data["mean"], data["scatter"]), str(data["fingerprint"])
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} is no readable file of moments: {' '.join(str(error).split())}") from error
+            raise UserError(f"{path} is no readable file of moments: {one_line(error)}") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipmill.curate.errors import DecodeError
+from clipmill.curate.errors import DecodeError, one_line
 from clipmill.evaluate.extraction.processes import gathered_skips, my_share
 from clipmill.evaluate.extraction.store import FeatureStore, Stored
 from clipmill.evaluate.frames.protocol import Protocol
@@ -221,7 +221,7 @@ def _load(clip: Clip, protocol: Protocol, what: Measurement) -> Loaded | str:
     except DecodeError as error:
         return str(error)
     except OSError as error:
-        return error.strerror or str(error)
+        return one_line(error)
 
 
 def read_clip(clip: Clip, protocol: Protocol) -> tuple[np.ndarray, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clipmill.curate.common.files import beside
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.extraction.measure import Measured
 from clipmill.evaluate.frames.protocol import Protocol
 
@@ -56,7 +56,7 @@ def load(path: Path) -> tuple[Measured, dict[str, Any]]:
             measured = Measured([str(i) for i in data["clip_ids"]], [str(k) for k in data["keys"]], data["features"])
             return measured, json.loads(str(data["facts"]))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is no readable file of statistics: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is no readable file of statistics: {one_line(error)}") from error
 
 
 def check_same(path: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, first_line
 from clipmill.evaluate import weights as weight_files
 from clipmill.evaluate.features import FeatureNetwork
 
@@ -98,7 +98,7 @@ def _loaded(folder: Path) -> Any:
             folder, config=config, local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"no VideoMAE can be loaded from {folder}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"no VideoMAE can be loaded from {folder}: {first_line(error)}") from None
     model, report = loaded
     if report["missing_keys"]:
         raise UserError(f"{folder} holds no whole VideoMAE: {min(report['missing_keys'])} is missing")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate import weights
 from clipmill.evaluate.frames.frame_pairs import frame_batches
 from clipmill.evaluate.metrics import PairMetric
@@ -63,7 +63,7 @@ class LPIPS(PairMetric):
                 mine = {name: f"features.{name.split('.', 2)[2]}" for name in network.net.state_dict()}
             network.net.load_state_dict({name: found[theirs] for name, theirs in mine.items()})
         except (OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise UserError(f"{path} holds no {self.net} backbone: {' '.join(str(error).split())[:160]}") from None
+            raise UserError(f"{path} holds no {self.net} backbone: {one_line(error, 160)}") from None
         return network.eval()
 
     def _backbone_file(self) -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.networks import tensor_bundle
 from clipmill.evaluate.networks.crc32c import crc32c, masked
 from clipmill.evaluate.weights import find, git_blob_sha1
@@ -182,7 +182,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     try:
         return _read_torch(path)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
+        raise UserError(f"{path}: {one_line(error)}") from None
     except Exception:  # whatever a foreign file makes the readers raise
         raise UserError(
             f"{path} holds no weights that can be read without running its code: no state dict of tensors, no"

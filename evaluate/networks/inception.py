@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate import weights as weight_files
 
 TORCHVISION_FILE = "inception_v3_google-0cc3c7bd.pth"
@@ -70,7 +70,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise UserError(f"{path} is no readable file of weights: {' '.join(str(error).split())[:160]}") from None
+        raise UserError(f"{path} is no readable file of weights: {one_line(error, 160)}") from None
     if (
         not isinstance(state, Mapping)
         or "fc.bias" not in state

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.networks.crc32c import crc32c, masked
 
 _FOOTER_BYTES = 48
@@ -63,7 +63,7 @@ def entries(index: Path) -> dict[str, Entry]:
     except UserError as error:
         raise UserError(str(error) if str(index) in str(error) else f"{index}: {error}") from None
     except OSError as error:
-        raise UserError(f"{index}: {error.strerror or error}") from None
+        raise UserError(f"{index}: {one_line(error)}") from None
     except _MALFORMED:
         raise UserError(f"{index} is not the index of a TensorFlow checkpoint, or it is damaged") from None
 

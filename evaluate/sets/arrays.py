@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.sets import Video, VideoSet
 
 
@@ -47,7 +47,7 @@ def file_set(path: Path) -> VideoSet:
                 raise UserError(f"{path} holds {len(loaded.files)} arrays ({', '.join(loaded.files[:4])}), not one")
             loaded = loaded[loaded.files[0]]
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
     except (ValueError, EOFError) as error:
         raise UserError(f"cannot read {path}: it holds no plain array (pickled objects are refused)") from error
     return array_set(loaded, str(path))

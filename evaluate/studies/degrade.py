@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -325,7 +325,7 @@ def plot(rows: Sequence[Row], path: Path, label: str) -> None:
     try:
         figure.savefig(path, dpi=160, facecolor="white")
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot write the plot {path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"cannot write the plot {path}: {one_line(error)}") from error
 
 
 def _panel(axis: "Axes", name: str, rows: Sequence[Row]) -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, first_line
 from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"
@@ -52,8 +52,8 @@ def load_diffusers(folder: Path, temporal_decoder: bool = False) -> FrameAutoenc
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         tensors = load_file(str(folder / WEIGHTS_FILE))
     except (OSError, SafetensorError, ValueError) as error:
-        message = " ".join(str(error).split())
-        raise UserError(f"{folder} needs {CONFIG_FILE} and {WEIGHTS_FILE} of an AutoencoderKL: {message}") from error
+        needs = f"{CONFIG_FILE} and {WEIGHTS_FILE} of an AutoencoderKL"
+        raise UserError(f"{folder} needs {needs}: {first_line(error)}") from error
     return from_diffusers(config, tensors, temporal_decoder).eval()
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from clipmill.curate.common.files import beside
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.by_name import new_autoencoder, options_of
 
@@ -82,9 +82,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             entry = json.loads((file.metadata() or {}).get(_ENTRY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(
-            f"cannot read the autoencoder {path}: {' '.join(str(error).split())}; copy or train it again"
-        ) from error
+        raise UserError(f"cannot read the autoencoder {path}: {one_line(error)}; copy or train it again") from error
     if (
         not isinstance(entry, dict)
         or entry.get("format") != _FORMAT

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clipmill.curate.common.files import beside, write_text
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 STATE, WEIGHTS, OPTIMISER = "state.json", "weights.safetensors", "optimiser.safetensors"
 
@@ -86,7 +86,7 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         return load_file(str(path))
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(
-            f"cannot read {path}: {' '.join(str(error).split())}; take an earlier step, or copy the checkpoint again"
+            f"cannot read {path}: {one_line(error)}; take an earlier step, or copy the checkpoint again"
         ) from error
 
 
@@ -95,7 +95,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no table")
     return found

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clipmill.curate.common.log import say
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, first_line
 from clipmill.curate.weights import network_check
 
 _ANSWER_S = 1.0
@@ -55,7 +55,7 @@ def downloaded_folder(repository: str, file: str, patterns: Sequence[str], setti
         return Path(_hub().snapshot_download(repository, allow_patterns=list(patterns)))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"the download of {repository} failed, start again or set {setting} to a folder: {_short(error)}"
+            f"the download of {repository} failed, start again or set {setting} to a folder: {first_line(error, 160)}"
         ) from error
 
 
@@ -84,7 +84,3 @@ def _hub() -> Any:
     except ImportError:
         raise UserError("text encoders with weights need huggingface_hub: pip install transformers") from None
     return huggingface_hub
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

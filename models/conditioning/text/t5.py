@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, first_line
 from clipmill.evaluate import weights as weight_files
 from clipmill.models.conditioning.text.hub import model_folder
 from clipmill.models.conditioning.text.weighted import WeightedEncoder
@@ -81,7 +81,7 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         loaded: Any = T5EncoderModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError) as error:
-        raise UserError(f"no T5 can be loaded from {folder}: {(str(error).splitlines() or [''])[0][:200]}") from None
+        raise UserError(f"no T5 can be loaded from {folder}: {first_line(error, 200)}") from None
     network, report = loaded
     if report["missing_keys"]:
         raise UserError(f"{folder} holds no whole T5 encoder: {min(report['missing_keys'])} is missing")
