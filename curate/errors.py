@@ -1,7 +1,10 @@
 """Errors a person can act on."""
 
 import difflib
+import errno
 from collections.abc import Collection
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(Exception):
@@ -14,6 +17,17 @@ class DecodeError(Exception):
 
 class AnnotatorError(Exception):
     """A score that cannot be computed for a clip; becomes that clip's `status = error` in that annotator's table."""
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether there is no room left, on the disk or in the user's share of it."""
+    return getattr(error, "errno", None) in _FULL_DISK
+
+
+def full_disk(place: object = None) -> UserError:
+    """What a person is told then. place: what could not be written, where that is known."""
+    of = "" if place is None else f" of {place}"
+    return UserError(f"the disk{of} is full; free some space and run the same command again to go on")
 
 
 def closest(word: str, known: Collection[str]) -> str:

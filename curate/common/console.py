@@ -1,6 +1,5 @@
 """How every command of clipmill ends: a user's mistake is one line on stderr and exit code 2, never a traceback."""
 
-import errno
 import shlex
 import signal
 import sys
@@ -8,7 +7,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, full_disk, is_full_disk
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -27,8 +26,8 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     except UserError as error:
         _fail(name, str(error), 2)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _fail(name, "the disk is full; free some space and run the same command again to go on", 2)
+        if is_full_disk(error):
+            _fail(name, str(full_disk()), 2)
         if error.filename is None:
             raise
         _fail(name, f"{error.filename}: {error.strerror}", 2)

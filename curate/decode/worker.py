@@ -16,22 +16,23 @@ from clipmill.curate.common.device import resolve_device
 from clipmill.curate.decode.base_tables import BORDERS, load_base, make_base
 from clipmill.curate.decode.failures import record_failure
 from clipmill.curate.decode.task import BASE, VideoTask
-from clipmill.curate.engines import FULL_DISK
-from clipmill.curate.errors import DecodeError, one_line
+from clipmill.curate.errors import DecodeError, is_full_disk, one_line
 from clipmill.curate.tables.fingerprints import BASE_TABLES, fingerprints
 from clipmill.curate.tables.run_dir import RunDir
 
 
 def process_video(task: VideoTask) -> dict[str, Any]:
-    """Make the stale tables of one video. Returns what goes to run.jsonl; status ok | partial | error | full_disk."""
+    """Make the stale tables of one video. Returns what goes to run.jsonl; status ok | partial | error. Raises OSError
+    where the disk is full.
+    """
     began = time.perf_counter()
     try:
         result = _process(replace(task, device=resolve_device(task.device)))
     except DecodeError as error:
         result = record_failure(task, "probe", str(error))
     except OSError as error:
-        if error.errno in FULL_DISK:
-            return {"status": "full_disk", "message": one_line(error)}
+        if is_full_disk(error):
+            raise
         result = record_failure(task, "read", one_line(error))
     result["seconds"] = round(time.perf_counter() - began, 4)
     return result

@@ -19,10 +19,9 @@ from clipmill.curate.common.files import read_table, readable
 from clipmill.curate.common.log import append_event, progress
 from clipmill.curate.config import Config
 from clipmill.curate.contract.schema import annotation_schema
-from clipmill.curate.engines import FULL_DISK, Engine, prepare_worker
+from clipmill.curate.engines import Engine, prepare_worker
 from clipmill.curate.engines.local import LocalEngine
 from clipmill.curate.engines.options import RunOptions
-from clipmill.curate.errors import UserError
 from clipmill.curate.tables.fingerprints import Fingerprints, fingerprints
 from clipmill.curate.tables.run_dir import RunDir
 
@@ -143,12 +142,7 @@ def _outcomes(engine: Engine, tasks: Sequence[StoredTask], options: RunOptions) 
         clips = sum(unit.n_clips for unit in task.units) * len(task.annotators)
         return options.timeout_s or _TIMEOUT_S + _TIMEOUT_S_PER_CLIP * clips
 
-    for outcome in engine.map(annotate_stored, tasks, deadline, prepare_worker):
-        if outcome.status == "error" and any(f"Errno {number}]" in (outcome.message or "") for number in FULL_DISK):
-            raise UserError(
-                f"the disk of {tasks[0].run} is full; free some space and run the same command again to go on"
-            )
-        yield outcome
+    return engine.map(annotate_stored, tasks, deadline, prepare_worker)
 
 
 def _workers(config: Config, names: Sequence[str], options: RunOptions) -> int:

@@ -4,7 +4,7 @@ import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,15 +187,13 @@ def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: Ru
     from clipmill.curate.decode.worker import process_video
     from clipmill.curate.engines import prepare_worker
 
+    def deadline_s(task: VideoTask) -> float:
+        return options.deadline_s(task.size_bytes)
+
     totals: Counter = Counter()
     with progress("curating", len(tasks), "videos") as bar:
-        deadline: Callable[[VideoTask], float] = lambda t: options.deadline_s(t.size_bytes)  # noqa: E731
-        for outcome in engine.map(process_video, tasks, deadline, prepare_worker):
+        for outcome in engine.map(process_video, tasks, deadline_s, prepare_worker):
             event = _event(outcome)
-            if event["status"] == "full_disk":
-                raise UserError(
-                    f"the disk of {run.root} is full; free some space and run the same command again to go on"
-                )
             append_event(run.events, {"unit": outcome.task.video_id, "relpath": outcome.task.relpath, **event})
             _count(totals, event)
             bar.advance(note=f"{totals['clips']} clips, {totals['error']} errors")

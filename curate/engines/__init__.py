@@ -5,7 +5,6 @@ An engine promises: every task comes back exactly once, as an `Outcome`; a task 
 memory that a worker leaks is given back when the worker is recycled. Tasks write their own files; results are small.
 """
 
-import errno
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -37,12 +36,10 @@ class Engine(Protocol):
     ) -> Iterator[Outcome[Task]]:
         """Yields one `Outcome` for every task. function, prepare and tasks must pickle; function's results come back as
         `Outcome.value`.
-        timeout_s: of a task, seconds after which it is killed.
+        timeout_s: of a task, seconds after which it is killed. Raises UserError where a task does, or fills the disk:
+        that is the same for every task.
         """
         ...
-
-
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 def prepare_worker() -> None:

@@ -34,7 +34,7 @@ class LocalEngine:
     ) -> Iterator[Outcome[Task]]:
         """See `Engine`. Leaving the iteration early (an exception, Ctrl-C) kills the workers at once.
 
-        A UserError in a worker (absent weights, say) is the same for every task: it ends the iteration.
+        A UserError in a worker (absent weights, say) or a full disk is the same for every task: it ends the iteration.
         """
         # Parallel by process: thread pools must know before their libraries load, so the workers inherit it.
         os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))

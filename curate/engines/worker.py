@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic
 
 from clipmill.curate.engines import Outcome, Task
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, full_disk, is_full_disk
 
 # Importing the libraries of the annotators takes seconds, on a loaded machine a minute; more is a hang.
 _START_S = 600.0
@@ -145,6 +145,8 @@ def _answer(function: Callable[..., Any], *arguments: Any) -> tuple[bool, bytes]
     except UserError as error:
         return False, pickle.dumps((_USER_ERROR, None, str(error)))
     except Exception as error:
+        if is_full_disk(error):
+            return False, pickle.dumps((_USER_ERROR, None, str(full_disk())))
         return False, pickle.dumps(("error", None, f"{type(error).__name__}: {' '.join(str(error).split())}"))
 
 

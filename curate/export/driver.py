@@ -17,7 +17,7 @@ from clipmill.curate.common.files import fingerprint, read_table, write_atomic
 from clipmill.curate.common.log import append_event, progress
 from clipmill.curate.engines import Engine
 from clipmill.curate.engines.options import RunOptions
-from clipmill.curate.errors import DecodeError, UserError, one_line
+from clipmill.curate.errors import DecodeError, UserError, is_full_disk, one_line
 from clipmill.curate.export.record import Exported, failures_text, read_record, reasons_of, write_record
 from clipmill.curate.inputs.files import path_of, printable
 from clipmill.curate.settings.export import ExportConfig
@@ -63,7 +63,9 @@ class ExportTask:
 
 
 def export_video(task: ExportTask) -> dict[str, Any]:
-    """Write the task's clips and the part that lists them. A clip that fails is a row with its reason."""
+    """Write the task's clips and the part that lists them. A clip that fails is a row with its reason. Raises
+    UserError or OSError where the disk is full.
+    """
     run = RunDir(Path(task.run))
     folder = run.shards / ".clips"
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +74,8 @@ def export_video(task: ExportTask) -> dict[str, Any]:
         for result in _write_clips(task, folder):
             rows.append(result)
     except (OSError, DecodeError) as error:
+        if is_full_disk(error):
+            raise
         done = {row["clip_id"] for row in rows}
         rows += [_failed(clip["clip_id"], one_line(error)) for clip in task.clips if clip["clip_id"] not in done]
     run.write(TABLE, task.unit, task.fingerprint, pa.Table.from_pylist(rows, schema=ENCODED))

@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from clipmill.curate.common.files import beside
-from clipmill.curate.errors import DecodeError, UserError, one_line
+from clipmill.curate.errors import DecodeError, UserError, full_disk, is_full_disk, one_line
 from clipmill.curate.export.filter_graph import ClipFilter, Geometry, geometry
 from clipmill.curate.settings.export import ExportConfig
 from clipmill.curate.video.frame_clock import FrameClock, promised_frames, rational_rate
@@ -30,7 +30,7 @@ from clipmill.curate.video.span_reader import SpanReader
 _BT709 = 1  # of AVCOL_SPC, AVCOL_TRC and AVCOL_PRI alike
 _LIMITED = 1  # AVCOL_RANGE_MPEG
 _MP4_OPTIONS = {"movflags": "+faststart", "use_editlist": "0", "fflags": "+bitexact"}
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENOENT, errno.ENOTDIR)
+_DISK_ERRORS = (errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -229,6 +229,8 @@ def writing(out: Path) -> Iterator[Path]:
         with beside(out) as temporary:
             yield temporary
     except (OSError, av.error.FFmpegError) as error:
+        if is_full_disk(error):
+            raise full_disk(out.parent) from error
         if error.errno in _DISK_ERRORS:
             raise UserError(f"cannot write {out}: {one_line(error)}") from error
         raise DecodeError(one_line(error)) from error

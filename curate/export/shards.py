@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from clipmill.curate.common.files import beside
 from clipmill.curate.contract.schema import INDEX, SHARDS
-from clipmill.curate.errors import UserError, one_line
+from clipmill.curate.errors import UserError, full_disk, is_full_disk, one_line
 from clipmill.curate.export.encode import EncodedClip
 from clipmill.curate.settings.export import SPLITS, ExportConfig
 
@@ -81,6 +81,8 @@ def write_shards(samples: Iterable[Sample], folder: Path, config: ExportConfig, 
             index.extend(rows)
         _remove_others(folder, {row["shard"] for row in shards})
     except OSError as error:
+        if is_full_disk(error):
+            raise full_disk(folder) from error
         raise UserError(f"cannot write shards in {folder}: {one_line(error)}") from error
     return ShardTables(pa.Table.from_pylist(shards, SHARDS), pa.Table.from_pylist(index, INDEX))
 

@@ -2,7 +2,6 @@
 is up to date.
 """
 
-import errno
 import json
 import re
 import shutil
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipmill.curate.common.files import write_json
-from clipmill.curate.errors import UserError, one_line
+from clipmill.curate.errors import UserError, full_disk, is_full_disk, one_line
 
 STATE = ".clipmill-export.json"
 # Lists, cards and the slack of a file system's blocks, per clip.
@@ -58,9 +57,9 @@ def publish(out: Path, state: str, size_bytes: int, clips: int, fill: Callable[[
             write_json(partial / STATE, {"state": state})
             _exchange(out, partial)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full: make room and repeat the command, it goes on" if full else one_line(error)
-        raise UserError(f"cannot write {out}: {reason}") from error
+        if is_full_disk(error):
+            raise full_disk(out) from error
+        raise UserError(f"cannot write {out}: {one_line(error)}") from error
     return reused
 
 

@@ -1,5 +1,6 @@
 """The local engine: a crash, a hang and an exception each cost only themselves, and everything comes back once."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -39,6 +40,8 @@ def work(task):
         sys.exit(4)
     if kind == "mistake":
         raise UserError("there are no weights")
+    if kind == "full disk":
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
     if kind == "unpicklable":
         return threading.Lock()
     if kind == "unreadable":
@@ -152,6 +155,11 @@ def test_a_mistake_of_the_user_ends_it_and_any_other_failure_to_prepare_is_told_
     ] * 2
     monkeypatch.setattr(worker, "_START_S", 1.0)
     assert [(o.status, "start" in o.message) for o in everything([("ok", 0)], never_ready)] == [("timeout", True)]
+
+
+def test_a_full_disk_ends_everything_as_one_line():
+    with pytest.raises(UserError, match=r"^the disk is full; free some space and run the same command again to go on$"):
+        everything([("ok", 0), ("full disk", 1)])
 
 
 def test_nothing_is_started_for_nothing():
