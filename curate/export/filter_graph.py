@@ -13,6 +13,7 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.frame import PictureType, VideoFrame
 
+from clipmill.curate.contract.crop import crop_box
 from clipmill.curate.errors import DecodeError
 from clipmill.curate.settings.export import ExportConfig
 
@@ -69,10 +70,10 @@ def _nearest(length: Fraction, multiple: int) -> int:
 
 def _clip_box(clip: Mapping[str, Any], width: int, height: int) -> tuple[int, int, int, int]:
     """The crop box inside the picture, on even pixels where it is a real crop: chroma has half the resolution."""
-    values = [clip.get(f"crop_{name}") for name in "xywh"]
-    if any(v is None or v != v for v in values):
+    box = crop_box(clip)
+    if box is None:
         return 0, 0, width, height
-    x, y, w, h = (int(v) for v in values)  # type: ignore[arg-type]
+    x, y, w, h = box
     x0, x1 = _even_inside(max(0, x), min(width, x + w), width)
     y0, y1 = _even_inside(max(0, y), min(height, y + h), height)
     return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else (0, 0, width, height)

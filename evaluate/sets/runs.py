@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from clipmill.curate.contract.crop import crop_box
 from clipmill.curate.errors import UserError
 from clipmill.curate.inputs.files import path_of
 from clipmill.evaluate.sets import Skip, Video, VideoSet
@@ -86,7 +87,7 @@ def _video(row: Mapping[Any, Any], root: Path, sizes: dict[str, tuple[int, int]]
         return Skip(clip_id, f"its source {source.name} is not there and it was not exported")
     # The key says which pixels: the same span of the same source, cropped or not, is another clip than its exported
     # copy.
-    span, crop = (int(row["start_pts"]), int(row["end_pts"])), _crop(row)
+    span, crop = (int(row["start_pts"]), int(row["end_pts"])), crop_box(row) if row.get("border_share") else None
     size = sizes.get(str(row["video_id"])) if crop else None
     if crop and size is None:
         return Skip(
@@ -94,14 +95,6 @@ def _video(row: Mapping[Any, Any], root: Path, sizes: dict[str, tuple[int, int]]
             "it has borders, and videos.parquet, which knows the size of the whole picture, is not beside the manifest",
         )
     return Video(clip_id, f"{clip_id}:{crop}", partial(file_frames, source, span, crop, size), _caption(row))
-
-
-def _crop(row: Mapping[Any, Any]) -> tuple[int, int, int, int] | None:
-    values = [row.get(f"crop_{name}") for name in "xywh"]
-    if any(v is None or pd.isna(v) for v in values) or not row.get("border_share"):
-        return None
-    x, y, w, h = (int(v) for v in values)  # type: ignore[arg-type]
-    return x, y, w, h
 
 
 def _sizes(root: Path) -> dict[str, tuple[int, int]]:
