@@ -12,6 +12,7 @@ from clipmill.curate.common.device import check_device
 from clipmill.curate.common.files import write_json
 from clipmill.curate.common.lock import alone
 from clipmill.curate.common.log import DownloadLines, say
+from clipmill.curate.common.package_files import read_file
 from clipmill.curate.common.settings import preset_names, title_of
 from clipmill.curate.config import Config, load
 from clipmill.curate.contract.annotator_order import in_order
@@ -308,13 +309,11 @@ def inspect(root: Path, clip_id: str) -> None:
 
 def presets(chosen: str) -> None:
     """`curate presets`."""
-    from importlib import resources
-
-    folder, names = resources.files("clipmill.curate.presets"), preset_names()
+    names = preset_names()
     if chosen and chosen not in names:
         raise UserError(f"there is no preset {chosen!r}{closest(chosen, names)}")
     for name in [chosen] if chosen else names:
-        text = folder.joinpath(f"{name}.toml").read_text(encoding="utf-8")
+        text = read_file("clipmill.curate.presets", f"{name}.toml")
         about = next((line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")), "")
         say(text.rstrip() if chosen else f"{name:24} {about}")
     if not chosen:

@@ -13,7 +13,6 @@ One that is content with the stored pictures and with columns may say so (`from_
 decoding, on many clips of many videos at once, and needs the videos no more.
 """
 
-import pkgutil
 import sys
 
 from clipmill.curate.common import plugins
@@ -23,7 +22,7 @@ from clipmill.curate.errors import UserError, closest
 
 def names() -> list[str]:
     """Every annotator of this folder, by file name."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+    return plugins.file_names(sys.modules[__name__])
 
 
 def annotator_class(name: str) -> type[Annotator]:

@@ -10,10 +10,15 @@ from clipmill.curate.errors import UserError
 Plugin = TypeVar("Plugin")
 
 
-def names(package: ModuleType) -> list[str]:
-    """Every plug-in of the package, by file name with dashes for underscores; `_private.py` is none."""
+def file_names(package: ModuleType) -> list[str]:
+    """Every plug-in of the package, by file name; `_private.py` is none."""
     found = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def names(package: ModuleType) -> list[str]:
+    """The same as a person types them, with dashes for underscores."""
+    return [name.replace("_", "-") for name in file_names(package)]
 
 
 def plugin(package: ModuleType, name: str, base: type[Plugin], what: str) -> type[Plugin]:

@@ -5,10 +5,10 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from clipmill.curate.common.package_files import file_names, read_file
 from clipmill.curate.errors import UserError, closest
 
 Section = TypeVar("Section")
@@ -16,7 +16,7 @@ Section = TypeVar("Section")
 
 def preset_names(folder: str = "clipmill.curate.presets") -> list[str]:
     """The presets in a folder of a package, by its dotted name."""
-    return sorted(f.name.removesuffix(".toml") for f in resources.files(folder).iterdir() if f.name.endswith(".toml"))
+    return file_names(folder, ".toml")
 
 
 def title_of(preset: str) -> str:
@@ -32,7 +32,7 @@ def read_preset(folder: str, preset: str) -> dict[str, Any]:
         if preset.endswith(".toml"):
             text = Path(preset).read_text(encoding="utf-8")
         else:
-            text = resources.files(folder).joinpath(f"{preset}.toml").read_text(encoding="utf-8")
+            text = read_file(folder, f"{preset}.toml")
     except (OSError, UnicodeDecodeError) as error:
         near = closest(preset, preset_names(folder))
         raise UserError(f"there is no preset {preset!r}{near} (a file's name ends in .toml)") from error

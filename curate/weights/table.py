@@ -4,9 +4,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Literal
 
+from clipmill.curate.common.package_files import read_file
 from clipmill.curate.errors import UserError, closest
 
 
@@ -67,7 +67,7 @@ def weights_named(name: str) -> Weights:
 
 @cache
 def _table() -> Mapping[str, Weights]:
-    tree = tomllib.loads(resources.files(__package__).joinpath("table.toml").read_text(encoding="utf-8"))
+    tree = tomllib.loads(read_file(__package__, "table.toml"))
     return {name: _row(name, tree[name]) for name in sorted(tree)}
 
 

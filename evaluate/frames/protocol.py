@@ -3,14 +3,15 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib import resources
 from typing import Any, Literal
 
+from clipmill.curate.common.package_files import file_names, read_file
 from clipmill.curate.common.settings import build
 from clipmill.curate.errors import UserError
 
 Resize = Literal["tf1-bilinear", "bilinear", "bilinear-antialias", "none"]
 Geometry = Literal["stretch", "short-side-crop"]
+_FOLDER = "clipmill.evaluate.protocols"
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,7 @@ class Protocol:
 
 def names() -> list[str]:
     """Every protocol of this folder."""
-    return sorted(
-        f.name.removesuffix(".toml")
-        for f in (resources.files("clipmill.evaluate") / "protocols").iterdir()
-        if f.name.endswith(".toml")
-    )
+    return file_names(_FOLDER, ".toml")
 
 
 def load(name: str, changes: Mapping[str, Any] | None = None) -> Protocol:
@@ -98,9 +95,7 @@ def load(name: str, changes: Mapping[str, Any] | None = None) -> Protocol:
     """
     if name not in names():
         raise UserError(f"no protocol called {name!r}; there are: {', '.join(names())}")
-    data = tomllib.loads(
-        (resources.files("clipmill.evaluate") / "protocols" / f"{name}.toml").read_text(encoding="utf-8")
-    )
+    data = tomllib.loads(read_file(_FOLDER, f"{name}.toml"))
     protocol = build(Protocol, data | {"name": name}, f"protocol {name}")
     changed = build(Protocol, asdict(protocol) | dict(changes or {}), f"protocol {name}")
     return protocol if changed == protocol else replace(changed, name=f"{name}+")

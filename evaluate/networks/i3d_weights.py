@@ -12,11 +12,11 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from clipmill.curate.common.package_files import read_file
 from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.networks import tensor_bundle
 from clipmill.evaluate.networks.crc32c import crc32c, masked
@@ -112,7 +112,7 @@ class Report:
 @cache
 def published_table() -> Table:
     """The 230 tensors of rgb_scratch, by name without scope."""
-    text = (resources.files("clipmill.evaluate.networks") / "i3d_rgb_scratch_crc32c.json").read_text(encoding="utf-8")
+    text = read_file("clipmill.evaluate.networks", "i3d_rgb_scratch_crc32c.json")
     return {
         name.removeprefix(_PREFIX): Known(tuple(row["shape"]), row["crc32c"]) for name, row in json.loads(text).items()
     }

@@ -5,10 +5,10 @@ checkpoint's card names its run. Nothing here knows a model. What is missing is 
 """
 
 import os
-from importlib import resources
 from pathlib import Path
 
 from clipmill.curate.common.files import write_text
+from clipmill.curate.common.package_files import read_file
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.report.lineage import read_story
 
@@ -19,7 +19,7 @@ def write_report(scores: Path, out: Path) -> Path:
     """
     import jinja2
 
-    source = resources.files(__name__).joinpath("page.html.j2").read_text(encoding="utf-8")
+    source = read_file(__name__, "page.html.j2")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
         source
     )
