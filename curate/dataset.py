@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset, Sampler
 
 from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_manifest
 from clipmill.curate.video.resize_to_cover import covered
 
 _MAX_OPEN_SHARDS = 32
@@ -135,7 +136,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             verify,
             transform,
         )
-        found = _query(_read_manifest(Path(run)) if table is None else table, query)
+        found = _query(read_manifest(RunDir(Path(run))).to_pandas() if table is None else table, query)
         exported = found[found["shard"].notna()]
         self.n_not_exported = len(found) - len(exported)
         rows = exported[_long_enough(exported, self._span)]
@@ -215,14 +216,6 @@ class _ShardFiles:
         if self._pid == os.getpid():
             for descriptor in self._open.values():
                 os.close(descriptor)
-
-
-def _read_manifest(run: Path) -> pd.DataFrame:
-    path = run / "manifest.parquet"
-    try:
-        return pq.read_table(path).to_pandas()
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
 
 
 def _query(table: pd.DataFrame, query: str | None) -> pd.DataFrame:

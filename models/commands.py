@@ -113,7 +113,8 @@ def list_presets() -> None:
 
 def info(checkpoint: Path, clips: bool, whole_config: bool) -> None:
     """The card, and which clips the last checkpoint has seen."""
-    from clipmill.models.checkpoints.step_files import STATE, read_json, saved_steps, step_folder
+    from clipmill.curate.common.files import read_json
+    from clipmill.models.checkpoints.step_files import STATE, saved_steps, step_folder
     from clipmill.models.generate.loading import read_card
 
     card = read_card(checkpoint)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 _MAGIC = b"PAR1"
 
@@ -23,22 +23,35 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
-    """One Parquet file whole; with a schema, its columns in that order. Raises UserError where it is damaged."""
+def read_table(path: Path, schema: pa.Schema | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file whole, or these columns; with a schema, its columns in that order. Raises UserError where it is
+    damaged.
+    """
     with readable(path):
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(path).read(columns=columns)
     return table if schema is None else table.select(schema.names).cast(schema)
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: Path, mend: str = "delete it and run `curate run` again") -> Iterator[None]:
     """Around the reading of one Parquet file: what Arrow says of a damaged one becomes a UserError of one line."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # absent or forbidden, not damaged: the system's own words say so
-        raise UserError(f"cannot read {path}; delete it and run `curate run` again") from error
+        raise UserError(f"cannot read {path}; {mend}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises UserError, one line, where the file cannot be read or holds none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object")
+    return value
 
 
 def is_whole(path: Path) -> bool:

@@ -9,7 +9,7 @@ from clipmill.curate.common.log import progress
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.export.stream_copy import copy_suffix
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import read_manifest
+from clipmill.curate.tables.run_json import read_exported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,10 +19,7 @@ def exported_clips(run: RunDir) -> "pd.DataFrame":
     """Kept clips that lie in shards: the manifest's rows in the order of the shards, `captions` a list per row, and
     `suffix` (".mp4" or ".mkv") of their files. Raises UserError where there are none: the shards come first.
     """
-    manifest = read_manifest(run)
-    if "shard" not in manifest.column_names or not manifest["shard"].drop_null():
-        raise UserError(f"{run.root} has no shards yet: `curate export {run.root}` writes them")
-    table = manifest.to_pandas()
+    table = read_exported(run).to_pandas()
     rows = table[table["shard"].notna() & table["keep"].fillna(False).astype(bool)]
     if rows.empty:
         raise UserError(

@@ -25,7 +25,7 @@ from clipmill.curate.inputs.files import path_of, printable
 from clipmill.curate.policy import decisions
 from clipmill.curate.policy.policy import Filter, Policy
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import read_run_json
+from clipmill.curate.tables.run_json import read_manifest, read_run_json
 
 WIDTH = 118
 SHOWN_ELSEWHERE = {"score_status", "captions", "keep", "outcome", "failed_filters", "margins", *schema.CLIPS.names}
@@ -76,10 +76,7 @@ def describe(run: Path, prefix: str) -> str:
 def find(run: Path, prefix: str) -> Clip:
     """The one clip whose id starts with `prefix`. Raises UserError as `describe`."""
     info = read_run_json(RunDir(run))
-    manifest = RunDir(run).manifest
-    if not manifest.exists():
-        raise UserError(f"{run} is no finished run: there is no manifest.parquet")
-    ids = _read(manifest, ["clip_id"])["clip_id"].to_pylist()
+    ids = read_manifest(RunDir(run), ["clip_id"])["clip_id"].to_pylist()
     if not prefix.strip():
         raise UserError(f"give a clip id of this run, or the start of one{f', such as {ids[0][:12]}' if ids else ''}")
     found = sorted(i for i in ids if i.startswith(prefix.lower()))
@@ -87,7 +84,7 @@ def find(run: Path, prefix: str) -> Clip:
         raise UserError(f"{len(found)} clips start with {prefix!r}: {_some(found)}; give more digits")
     if not found:
         raise UserError(f"no clip starts with {prefix!r}{_near(run, prefix, ids)}")
-    row = _read(manifest, filters=[("clip_id", "==", found[0])]).to_pylist(maps_as_pydicts="lossy")[0]
+    row = _read(RunDir(run).manifest, filters=[("clip_id", "==", found[0])]).to_pylist(maps_as_pydicts="lossy")[0]
     return Clip(run, row, info)
 
 
@@ -98,7 +95,7 @@ def _read(path: Path, columns: list[str] | None = None, filters: list[tuple[str,
 
 def _near(run: Path, prefix: str, ids: Sequence[str]) -> str:
     """Clips of the video of that name, else the ids that share most leading digits."""
-    table = _read(RunDir(run).manifest, ["clip_id", "relpath"]).to_pylist()
+    table = read_manifest(RunDir(run), ["clip_id", "relpath"]).to_pylist()
     of_video = [r["clip_id"] for r in table if prefix in (r["relpath"], Path(r["relpath"] or "").name)]
     if of_video:
         return f"; clips of that video: {_some(of_video)}"

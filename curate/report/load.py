@@ -1,6 +1,5 @@
 """Read a run directory into plain tables; the rest of the report never touches the disk, except for the pictures."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
+from clipmill.curate.common.files import read_json, read_table, readable
 from clipmill.curate.contract import schema
-from clipmill.curate.errors import UserError, first_line, one_line
 from clipmill.curate.policy.decisions import CLIP_OUTCOMES as OUTCOMES
 from clipmill.curate.policy.decisions import to_frame
 from clipmill.curate.policy.policy import Policy, from_json
 from clipmill.curate.report import fmt
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import no_run
 
 NESTED_COLUMNS = ("score_status", "failed_filters")
 
@@ -73,10 +73,8 @@ class Run:
 def load_run(folder: Path) -> Run:
     """Read everything but the pictures. Raises UserError where the folder is no run or a file of it is unreadable."""
     if not any((folder / name).exists() for name in ("run.json", "manifest.parquet", "videos", "decisions")):
-        raise UserError(
-            f"{folder} is not a run directory (no run.json, no tables); `curate run VIDEOS --out {folder}` makes one"
-        )
-    info = read_json(folder / "run.json")
+        raise no_run(RunDir(folder))
+    info = _read_json(folder / "run.json")
     manifest = read_file(folder / "manifest.parquet", schema.CLIPS)
     manifest = manifest.select([f.name for f in manifest.schema if f.name in NESTED_COLUMNS or _is_scalar(f.type)])
     manifest = manifest.take(pc.sort_indices(manifest["clip_id"]))
@@ -101,27 +99,14 @@ def _is_scalar(kind: pa.DataType) -> bool:
     return not (binary or pa.types.is_nested(kind))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     """A JSON object; {} where the file is absent. Raises UserError where it is not one."""
-    if not path.exists():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} must hold a JSON object")
-    return value
+    return read_json(path) if path.exists() else {}
 
 
 def read_file(path: Path, empty: pa.Schema) -> pa.Table:
     """One Parquet file; an empty table of the given schema where it is absent."""
-    if not path.exists():
-        return empty.empty_table()
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {path}: {first_line(error)}") from error
+    return read_table(path) if path.exists() else empty.empty_table()
 
 
 def part_files(folder: Path) -> list[Path]:
@@ -134,10 +119,8 @@ def read_parts(folder: Path, columns: pa.Schema) -> pa.Table:
     parts = part_files(folder)
     if not parts:
         return columns.empty_table()
-    try:
+    with readable(folder):
         return ds.dataset([str(p) for p in parts], schema=columns, format="parquet").to_table()
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {folder}: {first_line(error)}") from error
 
 
 def _looked(manifest: pa.Table) -> dict[str, np.ndarray]:
@@ -186,7 +169,7 @@ def _clip_errors(folder: Path, in_use: set[str], known: set[str]) -> pd.DataFram
 def _policies(folder: Path, clips: pd.DataFrame, primary: str) -> list[Decided]:
     """Every decisions/*.parquet; without any, the decisions that the manifest carries."""
     parts = sorted(part_files(folder / "decisions"), key=lambda p: (p.stem != primary, p.stem))
-    tables = [(p.stem, to_frame(read_file(p, schema.DECISIONS)), read_json(p.with_suffix(".json"))) for p in parts]
+    tables = [(p.stem, to_frame(read_file(p, schema.DECISIONS)), _read_json(p.with_suffix(".json"))) for p in parts]
     if not tables and {"outcome", "failed_filters"} <= set(clips.columns) and len(clips):
         tables = [(primary or "policy", clips, {})]
     return [_decided(name, table, note, clips["clip_id"]) for name, table, note in tables]

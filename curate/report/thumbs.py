@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clipmill.curate.common.files import readable
 from clipmill.curate.contract.annotator import ROLES
-from clipmill.curate.errors import UserError, first_line
 from clipmill.curate.report.load import Run, part_files
 
 MAX_THUMBS = 400
@@ -48,12 +48,10 @@ def _frames(run: Run, roles: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[st
     """Pictures of the wanted clips; a part without any of them is not read beyond its ids."""
     wanted = pa.array(sorted(roles), pa.string())
     for path in part_files(run.folder / "frames") if roles else []:
-        try:
+        with readable(path):
             part = pq.ParquetFile(path)
             keep = pc.is_in(part.read(["clip_id"])["clip_id"], wanted)
             rows = part.read(["clip_id", "role", "jpeg"]).filter(keep).to_pylist() if pc.any(keep).as_py() else []
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"cannot read {path}: {first_line(error)}") from error
         for row in rows:
             if row["role"] in roles[row["clip_id"]] and row["jpeg"]:
                 yield row["clip_id"], row["role"], row["jpeg"]

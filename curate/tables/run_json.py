@@ -1,12 +1,11 @@
 """A finished run, opened: run.json, the manifest, the configuration that made it."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from clipmill.curate.common.files import read_table
+from clipmill.curate.common.files import read_json, read_table
 from clipmill.curate.config import Config, load_tree
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
@@ -32,22 +31,51 @@ JOINED_COLUMNS = {
 DECISION_COLUMNS = ("keep", "outcome", "failed_filters", "margins")
 
 
-def read_manifest(run: RunDir) -> pa.Table:
-    """manifest.parquet. Raises UserError where the run has none yet."""
-    if not run.manifest.exists():
+def check_folder(run: RunDir) -> None:
+    """Raises UserError where there is no such folder."""
+    if not run.root.is_dir():
+        raise UserError(f"there is no folder {run.root}; `curate run VIDEOS --out {run.root}` makes a run there")
+
+
+def no_run(run: RunDir) -> UserError:
+    """What is said of a folder that holds nothing of a run."""
+    return UserError(f"{run.root} is no run directory: no run.json; `curate run VIDEOS --out {run.root}` makes one")
+
+
+def read_manifest(run: RunDir, columns: Sequence[str] | None = None) -> pa.Table:
+    """manifest.parquet, or these columns of it. Raises UserError, one line, where the folder is no finished run or the
+    file is damaged.
+    """
+    check_folder(run)
+    if not run.manifest.is_file():
         raise UserError(
             f"{run.root} is no finished run: there is no manifest.parquet; start with `curate run VIDEOS --out"
             f" {run.root}`"
         )
-    return read_table(run.manifest)
+    return read_table(run.manifest, columns=columns)
+
+
+def read_exported(run: RunDir) -> pa.Table:
+    """`read_manifest` of a run with exported clips. Raises UserError also where there are none, or a shard is lost."""
+    manifest = read_manifest(run)
+    shards = manifest["shard"].unique().drop_null().to_pylist() if "shard" in manifest.column_names else []
+    if not shards:
+        raise UserError(f"{run.root} has no exported clips: `curate export {run.root}` writes them")
+    lost = sorted(name for name in shards if not (run.shards / name).is_file())
+    if lost:
+        raise UserError(
+            f"{run.shards} does not hold {lost[0]} ({len(lost)} shards missing): bring it back, or `curate export"
+            f" {run.root}` again"
+        )
+    return manifest
 
 
 def read_run_json(run: RunDir) -> dict[str, Any]:
     """run.json. Raises UserError where it is missing or damaged."""
-    try:
-        return json.loads(run.run_json.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run.root} is no run directory: cannot read run.json") from error
+    check_folder(run)
+    if not run.run_json.is_file():
+        raise no_run(run)
+    return read_json(run.run_json)
 
 
 def config_of(run: RunDir, overrides: Sequence[str] = ()) -> Config:

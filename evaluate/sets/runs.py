@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from clipmill.curate.common.files import readable
 from clipmill.curate.contract.crop import crop_box
 from clipmill.curate.errors import UserError
 from clipmill.curate.inputs.files import path_of
@@ -27,10 +28,8 @@ def manifest_set(path: Path, where: str | None) -> VideoSet:
     A manifest with a column `path` (as `models sample` writes it) names files beside it. Raises UserError where the
     file is no manifest or nothing matches.
     """
-    try:
+    with readable(path, "copy or make it again"):
         table = pq.read_table(path).to_pandas()
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
     n_all = len(table)
     if "keep" in table:
         table = table[table["keep"].fillna(False).astype(bool)]

@@ -90,17 +90,6 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises UserError likewise."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds no table")
-    return found
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Atomically, and synced."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True), synced=True)

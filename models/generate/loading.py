@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from clipmill.curate.common.files import read_json
 from clipmill.curate.common.settings import parse_override
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoder_for import checkpoint_autoencoder
@@ -15,7 +16,6 @@ from clipmill.models.checkpoints.step_files import (
     WEIGHTS,
     average_file,
     load_tensors,
-    read_json,
     saved_steps,
     step_folder,
 )

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
+from clipmill.curate.common.files import read_json
 from clipmill.curate.errors import UserError
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_exported
 from clipmill.models.autoencoder_for import FILE, autoencoder_of
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.pixels import Pixels
@@ -98,7 +100,7 @@ class Session:
         if not steps:
             return False
         folder = step_files.step_folder(self.out, steps[-1])
-        state = step_files.read_json(folder / step_files.STATE)
+        state = read_json(folder / step_files.STATE)
         if state["clips_sha256"] != self.card["clips_sha256"]:
             raise UserError(
                 f"{self.run} no longer holds the clips that {self.out} was trained on: choose another --out, or restore"
@@ -123,7 +125,7 @@ def open_session(
     """Everything is checked before anything is written. Raises UserError, one line, and StoppedEarly where a signal
     asked meanwhile.
     """
-    manifest = read_manifest(run)
+    manifest = read_exported(RunDir(run)).to_pandas()
     autoencoder, objective, config = _objective(config, manifest, processes)
     tokens_of = objective.tokens
     buckets = make_buckets(manifest, config.data.query, config.data, tokens_of)
@@ -160,28 +162,6 @@ def open_session(
         card,
         asked,
     )
-
-
-def read_manifest(run: Path) -> pd.DataFrame:
-    """Raises UserError, one line, where the folder is no curate run with exported clips."""
-    path = run / "manifest.parquet"
-    if not run.is_dir():
-        raise UserError(f"there is no folder {run}; give a run of `curate run`")
-    if not path.is_file():
-        raise UserError(f"{run} is no curate run: it has no manifest.parquet")
-    try:
-        table = pq.read_table(path).to_pandas()
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    if "shard" not in table or not table["shard"].notna().any():
-        raise UserError(f"{run} has no exported clips: run `curate export {run}`")
-    lost = sorted({name for name in table["shard"].dropna() if not (run / "shards" / name).is_file()})
-    if lost:
-        raise UserError(
-            f"{run / 'shards'} does not hold {lost[0]} ({len(lost)} shards missing): bring it back, or `curate export`"
-            " again"
-        )
-    return table
 
 
 def _objective(
@@ -240,7 +220,7 @@ def _check_out(out: Path, card: dict[str, Any]) -> None:
         raise UserError(f"{out} exists and is no checkpoint of `models train`: choose another --out")
     # Through the dataclasses: a setting that is newer than the checkpoint has its default there, which keeps what was
     # done before.
-    before = from_dict(step_files.read_json(out / "card.json")["config"]).as_dict()
+    before = from_dict(read_json(out / "card.json")["config"]).as_dict()
     changed = _changed(_fixed(before), _fixed(card["config"]))
     if changed:
         raise UserError(
@@ -287,7 +267,7 @@ def _earlier(out: Path) -> list[dict[str, Any]]:
     steps = step_files.saved_steps(out)
     if not steps or not (out / "card.json").is_file():
         return []
-    card = step_files.read_json(out / "card.json")
+    card = read_json(out / "card.json")
     part = {key: card.get(key) for key in ("git_revision", "versions")} | {"until_step": steps[-1]}
     return [*card.get("before", []), part]
 

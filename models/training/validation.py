@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from clipmill.curate.errors import UserError
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_exported
 from clipmill.models.training.data.batch_plan import Draw
 from clipmill.models.training.data.buckets import make_buckets
 from clipmill.models.training.data.loader import Loader
 from clipmill.models.training.data.windows import Windows
-from clipmill.models.training.session import Session, read_manifest
+from clipmill.models.training.session import Session
 
 
 class Validation:
@@ -22,7 +24,8 @@ class Validation:
         """Raises UserError where there is no clip to validate on."""
         config = session.config.data
         data = replace(config, windows=1, flip=False, cache="none", image_share=0.0, tokens=None, batch=1)
-        found = make_buckets(read_manifest(session.run), config.validation_query, data, session.objective.tokens)
+        manifest = read_exported(RunDir(session.run)).to_pandas()
+        found = make_buckets(manifest, config.validation_query, data, session.objective.tokens)
         self._session, self._buckets = session, found
         windows = Windows(session.run, found.table, found.buckets, data, session.config.train.seed)
         self._loader = Loader(

@@ -13,11 +13,12 @@ import pytest
 from clipmill.curate.contract import schema
 from clipmill.curate.contract.captions import caption
 from clipmill.curate.dataset import pick_caption
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_exported
 from clipmill.models.config import load
 from clipmill.models.training.data.batch_plan import Draw
 from clipmill.models.training.data.buckets import make_buckets
 from clipmill.models.training.data.windows import Windows
-from clipmill.models.training.session import read_manifest
 
 WEIGHTS = {"coca": 0.5, "video": 0.25, "merge": 0.25, "attributes": 0.1}
 TOTAL = sum(WEIGHTS.values())
@@ -49,7 +50,7 @@ def run(demo_run, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def windows(run) -> Windows:
     data = load("demo").data
-    buckets = make_buckets(read_manifest(run), data.query, data, lambda grid: 1)
+    buckets = make_buckets(read_exported(RunDir(run)).to_pandas(), data.query, data, lambda grid: 1)
     return Windows(run, buckets.table, buckets.buckets, data, seed=3)
 
 

@@ -247,7 +247,7 @@ def test_mistakes_get_one_line(run: RunDir, tmp_path: Path):
         write_format(run, "hf", tmp_path / "damaged")
     assert not (tmp_path / "damaged").exists()
     shard.unlink()
-    with pytest.raises(UserError, match="cannot open"):
+    with pytest.raises(UserError, match="does not hold train-"):
         write_format(run, "hf", tmp_path / "damaged")
 
 
@@ -255,7 +255,7 @@ def test_without_shards_the_command_to_run_is_named(run: RunDir):
     table = pq.read_table(run.manifest)
     places = pa.nulls(len(table), pa.string())
     pq.write_table(table.set_column(table.column_names.index("shard"), "shard", places), run.manifest)
-    with pytest.raises(UserError, match=f"no shards yet: `curate export {run.root}`"):
+    with pytest.raises(UserError, match=f"no exported clips: `curate export {run.root}`"):
         write_format(run, "hf")
     run.manifest.unlink()
     with pytest.raises(UserError, match="no finished run"):

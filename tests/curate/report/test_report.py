@@ -266,7 +266,7 @@ def test_what_does_not_add_up_is_said(tmp_path):
 
 
 def test_unreadable_runs_are_one_line(tmp_path):
-    with pytest.raises(UserError, match="not a run directory"):
+    with pytest.raises(UserError, match="is no run directory"):
         write_report(tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*run\.json"):

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from clipmill.curate.dataset import decode_window
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_exported
 from clipmill.curate.video.resize_to_cover import covered
 from clipmill.models.config import load
 from clipmill.models.core.keyed import keyed_rng
@@ -17,13 +19,12 @@ from clipmill.models.training.data.batch_plan import BatchPlan, Draw
 from clipmill.models.training.data.buckets import Buckets, make_buckets
 from clipmill.models.training.data.loader import Facts, Loader
 from clipmill.models.training.data.windows import Window, Windows
-from clipmill.models.training.session import read_manifest
 
 
 @pytest.fixture(scope="module")
 def found(demo_run: Path) -> Buckets:
     data = load("demo").data
-    return make_buckets(read_manifest(demo_run), data.query, data, lambda grid: 1)
+    return make_buckets(read_exported(RunDir(demo_run)).to_pandas(), data.query, data, lambda grid: 1)
 
 
 def test_a_clip_decoded_whole_has_the_windows_that_are_decoded_one_by_one(demo_run: Path, found: Buckets):
