@@ -2,9 +2,17 @@
 unpickling.
 """
 
-from clipmill.curate.weights.digests import digest, path_sha256, remembered_sha256, sha256
+from clipmill.curate.weights.digests import digest, git_blob_sha1, path_sha256, remembered_sha256, sha256
 from clipmill.curate.weights.load import load_state
-from clipmill.curate.weights.locations import FOLDER_VARIABLE, cache_folder, find, in_hub_cache, is_path
+from clipmill.curate.weights.locations import (
+    FOLDER_VARIABLE,
+    cache_folder,
+    find,
+    hub_folder,
+    in_hub_cache,
+    is_path,
+    located,
+)
 from clipmill.curate.weights.preflight import LocalWeights, pull, resolve
 from clipmill.curate.weights.table import Weights, known, weights_named
 from clipmill.curate.weights.table_lines import list_lines
@@ -16,11 +24,14 @@ __all__ = [
     "cache_folder",
     "digest",
     "find",
+    "git_blob_sha1",
+    "hub_folder",
     "in_hub_cache",
     "is_path",
     "known",
     "list_lines",
     "load_state",
+    "located",
     "path_sha256",
     "pull",
     "remembered_sha256",

@@ -36,6 +36,11 @@ def digest(path: Path, hasher: "hashlib._Hash") -> str:
     return hasher.hexdigest()
 
 
+def git_blob_sha1(path: Path) -> str:
+    """Hexadecimal name that git gives a file's content, by which published repositories list files that they hold."""
+    return digest(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))
+
+
 def remembered_sha256(path: Path) -> str:
     """As `sha256`, read from memory where the file has the size and the modification time (ns) that it had when it was
     read.

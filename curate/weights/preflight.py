@@ -9,7 +9,7 @@ from pathlib import Path
 from clipmill.curate.errors import UserError
 from clipmill.curate.weights import network_check
 from clipmill.curate.weights.digests import path_sha256
-from clipmill.curate.weights.locations import cache_folder, find, is_path, target
+from clipmill.curate.weights.locations import bring_yourself, cache_folder, find, is_path, target
 from clipmill.curate.weights.pull import Report, fetch, source_url
 from clipmill.curate.weights.table import Weights, weights_named
 
@@ -41,6 +41,9 @@ def resolve(
     found = {name: find(name, overrides) for name in wanted}
     missing = [weights_named(name) for name in wanted if found[name] is None]
     if missing:
+        for weights in missing:
+            if weights.kind == "own":
+                raise bring_yourself(weights)
         _check_network(missing, offline)
     found |= {weights.name: fetch(weights, report) for weights in missing}
     return {name: _local(name, path, name in overrides) for name, path in found.items() if path is not None}

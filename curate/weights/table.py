@@ -20,7 +20,7 @@ class Weights:
     """
 
     name: str
-    kind: Literal["file", "hub"]
+    kind: Literal["file", "hub", "own"]
     source: str
     files: tuple[str, ...]
     licence: str

@@ -16,10 +16,11 @@ def list_lines(overrides: Mapping[str, str] | None = None) -> list[str]:
 
 def _row(weights: Weights, overrides: Mapping[str, str]) -> tuple[str, ...]:
     path = find(weights.name, overrides)
+    absent = f"no; bring it yourself: {weights.source}" if weights.kind == "own" else "no"
     return (
         weights.name,
         weights.size,
         ", ".join(weights.used_by),
         weights.licence,
-        str(path) if path is not None else "no",
+        str(path) if path is not None else absent,
     )

@@ -7,8 +7,8 @@ import torch
 
 from clipmill.curate.errors import UserError
 from clipmill.curate.networks.clip import load_network, published
+from clipmill.curate.weights import Weights, known, located, sha256
 from clipmill.curate.weights import in_hub_cache as weights_in_hub_cache
-from clipmill.evaluate import weights as weight_files
 from clipmill.evaluate.features import FeatureNetwork
 
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-B-32", "laion2b_s34b_b79k"
@@ -40,7 +40,7 @@ class CLIP(FeatureNetwork):
             raise UserError(f"the network clip takes no {', '.join(options)}")
         path = _file(weights, model, pretrained)
         self._name = f"{model} {pretrained}"
-        self._sha256 = weight_files.sha256(path)
+        self._sha256 = sha256(path)
         self._model = load_network(path, model, pretrained).to(device)
         self._tokenizer_of = model
         self.side_px, self.dim = _sizes(self._model)  # type: ignore[misc]
@@ -78,11 +78,14 @@ class CLIP(FeatureNetwork):
 def _file(weights: Path | None, model: str, pretrained: str) -> Path:
     """The weight file, looked for on this machine only."""
     cached = in_hub_cache(model, pretrained) if weights is None else None
-    if cached is not None:
-        return cached
-    return weight_files.find(
-        weights, (f"{model}-{pretrained}.safetensors", f"{model}-{pretrained}.pt"), f"CLIP {model} {pretrained}"
-    )
+    return cached or located(f"CLIP {model} {pretrained}", [entry_of(model, pretrained)], weights)
+
+
+def entry_of(model: str, pretrained: str) -> Weights:
+    """Of the table of weights; one made for the occasion where it has none."""
+    entry = next((w for w in known() if (w.model, w.pretrained) == (model, pretrained)), None)
+    files = tuple(f"{model}-{pretrained}{end}" for end in (".safetensors", ".pt"))
+    return entry or Weights(f"{model}-{pretrained}", "own", "open_clip", files, "see its page", ("evaluate", "models"))
 
 
 def in_hub_cache(model: str, pretrained: str) -> Path | None:

@@ -36,7 +36,7 @@ class I3D(FeatureNetwork):
     @classmethod
     def check(cls, weights: Path | None) -> None:
         """Raises UserError where no file of weights is found."""
-        i3d_weights.find(weights, i3d_weights.FILE_NAMES, "I3D")
+        i3d_weights.weights_file(weights)
 
     @property
     def frechet_name(self) -> str:

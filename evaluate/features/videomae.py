@@ -1,13 +1,12 @@
 """VideoMAE features through transformers: a network trained without labels on video, less blind to motion than I3D."""
 
-import os
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from clipmill.curate.errors import UserError, first_line
-from clipmill.evaluate import weights as weight_files
+from clipmill.curate.weights import hub_folder, sha256
 from clipmill.evaluate.features import FeatureNetwork
 
 DEFAULT_MODEL = "MCG-NJU/videomae-base"
@@ -75,16 +74,13 @@ def _folder(weights: Path | None, model: str) -> Path:
 
 
 def _in_cache(model: str) -> Path:
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        raise UserError("VideoMAE needs transformers: pip install transformers") from None
-    found = (
-        try_to_load_from_cache(model, "config.json") if not Path(model).is_dir() else os.path.join(model, "config.json")
-    )
-    if not isinstance(found, str):
-        raise UserError(f"no {model} in the local Hugging Face cache: put it there, or name a folder with --weights")
-    return Path(found).parent
+    found = Path(model) if Path(model).is_dir() else hub_folder(model)
+    if found is None:
+        raise UserError(
+            f"no {model} in the local Hugging Face cache: put it there (of the default model, `curate weights pull"
+            " videomae`), or name a folder with --weights"
+        )
+    return found
 
 
 def _loaded(folder: Path) -> Any:
@@ -107,4 +103,4 @@ def _loaded(folder: Path) -> Any:
 
 def _checksum(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-    return " ".join(weight_files.sha256(f) for f in files)
+    return " ".join(sha256(f) for f in files)

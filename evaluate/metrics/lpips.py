@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from clipmill.curate.errors import UserError, one_line
-from clipmill.evaluate import weights
+from clipmill.curate.weights import located, sha256, weights_named
 from clipmill.evaluate.frames.frame_pairs import frame_batches
 from clipmill.evaluate.metrics import PairMetric
 
 if TYPE_CHECKING:
     import torch
 
-# Files as torchvision publishes them; the end of the name is the beginning of the sha256.
-_BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
+_NETS = ("alex", "vgg", "squeeze")
 _BATCH_PX = 256 * 1024
 
 
@@ -67,19 +66,12 @@ class LPIPS(PairMetric):
         return network.eval()
 
     def _backbone_file(self) -> Path:
-        import torch
-
-        if self.net not in _BACKBONES:
-            raise UserError(f"LPIPS knows the backbones {', '.join(_BACKBONES)}, not {self.net!r}")
-        name = _BACKBONES[self.net]
-        places = [weights.folder() / name, Path(torch.hub.get_dir()) / "checkpoints" / name]
-        places = places if self.backbone is None else [Path(self.backbone).expanduser()]
-        path = next((p for p in places if p.is_file()), None)
-        if path is None:
-            raise UserError(
-                f"LPIPS needs torchvision's {name}: put it into {places[0].parent}, or set lpips.backbone to the file"
-            )
-        expected = name.removesuffix(".pth").rpartition("-")[2]
-        if not self.any_backbone and not weights.sha256(path).startswith(expected):
-            raise UserError(f"{path} is not torchvision's {name}: its sha256 does not begin with {expected}")
+        if self.net not in _NETS:
+            raise UserError(f"LPIPS knows the backbones {', '.join(_NETS)}, not {self.net!r}")
+        wanted = weights_named(f"lpips-{self.net}")
+        given = None if self.backbone is None else Path(self.backbone)
+        path = located(f"LPIPS (torchvision's {wanted.files[0]})", [wanted], given, "lpips.backbone")
+        expected = wanted.sha256 or ""
+        if not self.any_backbone and not sha256(path).startswith(expected):
+            raise UserError(f"{path} is not torchvision's {wanted.files[0]}: its sha256 does not begin with {expected}")
         return path

@@ -18,11 +18,10 @@ import numpy as np
 
 from clipmill.curate.common.package_files import read_file
 from clipmill.curate.errors import UserError, one_line
+from clipmill.curate.weights import git_blob_sha1, located, weights_named
 from clipmill.evaluate.networks import tensor_bundle
 from clipmill.evaluate.networks.crc32c import crc32c, masked
-from clipmill.evaluate.weights import find, git_blob_sha1
 
-FILE_NAMES = ("i3d_torchscript.pt", "i3d_pretrained_400.pt", "rgb_scratch")
 NETWORK = "I3D rgb_scratch (Kinetics-400 from scratch)"
 _PREFIX = "RGB/inception_i3d/"
 _WHY_IMAGENET = "it was initialised from ImageNet; FVD is defined on rgb_scratch, and the two give different numbers"
@@ -96,7 +95,8 @@ class Report:
                 f"{self.path} is an I3D, but not the one of FVD: {equal}; if it is a port of rgb_imagenet:"
                 f" {_WHY_IMAGENET}"
             )
-        return f"{self.path} is not an I3D in a known layout: {equal}; take one of {', '.join(FILE_NAMES)}"
+        files = ", ".join(weights_named("i3d").files)
+        return f"{self.path} is not an I3D in a known layout: {equal}; take one of {files}"
 
     def lines(self) -> list[str]:
         """Every tensor with what was found, then the verdict."""
@@ -132,10 +132,15 @@ def load(given: Path | None, table: Table | None = None) -> Mapping[str, np.ndar
     """The proven variables of the file `given`, else of the cache folder's. Raises UserError where it is missing or
     another network.
     """
-    report = check(find(given, FILE_NAMES, "I3D"), table)
+    report = check(weights_file(given), table)
     if not report.proven:
         raise UserError(report.verdict)
     return report.variables
+
+
+def weights_file(given: Path | None) -> Path:
+    """The file `given`, else the one on this machine. Raises UserError where there is none."""
+    return located("I3D", [weights_named("i3d")], given)
 
 
 def check(path: Path, table: Table | None = None) -> Report:

@@ -9,12 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from clipmill.curate.errors import UserError, one_line
-from clipmill.evaluate import weights as weight_files
+from clipmill.curate.weights import located, sha256, weights_named
 
-TORCHVISION_FILE = "inception_v3_google-0cc3c7bd.pth"
-FID_FILES = ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth")
-# Published under names that end in the start of their sha256.
-FID_SHA256, TORCHVISION_SHA256 = "6726825d", "0cc3c7bd"
 TORCHVISION_CLASSES, FID_CLASSES = 1000, 1008
 _FRAMES_AT_ONCE = 32
 _POOLED = ("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e", "Mixed_7b", "Mixed_7c")
@@ -30,18 +26,19 @@ class InceptionFrames:
         """weights: a state dict of either variant, recognised by its number of classes; None: looked for in the cache
         folder. Raises UserError where there is none, or where it holds another network.
         """
-        path = weight_files.find(weights, (*FID_FILES, TORCHVISION_FILE), "Inception-v3")
+        wanted = [weights_named(name) for name in ("inception-fid", "inception-torchvision")]
+        path = located("Inception-v3", wanted, weights)
         state = _read(path)
         self.classes = int(state["fc.bias"].shape[0])
         self.variant = "fid" if self.classes == FID_CLASSES else "torchvision"
-        self.sha256 = weight_files.sha256(path)
+        self.sha256 = sha256(path)
         self._network = _built(state, self.variant, path).to(device)
         self._device = device
 
     @property
     def proven(self) -> bool:
         """Whether the file is the published one, by its checksum."""
-        return self.sha256.startswith(FID_SHA256 if self.variant == "fid" else TORCHVISION_SHA256)
+        return self.sha256.startswith(weights_named(f"inception-{self.variant}").sha256 or "-")
 
     @property
     def identity(self) -> str:

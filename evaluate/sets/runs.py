@@ -12,11 +12,11 @@ from clipmill.curate.common.files import readable
 from clipmill.curate.contract.crop import crop_box
 from clipmill.curate.errors import UserError
 from clipmill.curate.inputs.files import path_of
+from clipmill.curate.weights import sha256
 from clipmill.evaluate.sets import Skip, Video, VideoSet
 from clipmill.evaluate.sets.files import file_frames
 from clipmill.evaluate.sets.tars import member_frames
 from clipmill.evaluate.sets.where import matching
-from clipmill.evaluate.weights import sha256
 
 _NEEDED = ("clip_id", "uri", "start_pts", "end_pts")
 _OF_SAMPLES = ("checkpoint", "step", "average", "weights_sha256")

@@ -14,7 +14,7 @@ import torch
 from clipmill.curate.common.files import beside, write_text
 from clipmill.curate.common.log import progress, say
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.weights import sha256
+from clipmill.curate.weights import sha256
 from clipmill.models.checkpoints.step_files import WEIGHTS, step_folder
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.core.noise import SampleNoise

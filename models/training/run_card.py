@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from clipmill.curate.common.files import beside
-from clipmill.evaluate.weights import sha256
+from clipmill.curate.weights import sha256
 from clipmill.models.config import ModelConfig
 from clipmill.models.training.data.batch_plan import BatchPlan
 from clipmill.models.training.data.buckets import Buckets

@@ -81,7 +81,7 @@ def test_weights_of_a_recipe_are_in_the_table_for_who_uses_them(preset):
 
 def test_the_table_names_users_that_exist():
     users = {user for entry in weights.known() for user in entry.used_by}
-    assert users <= {*annotators.names(), "evaluate"}
+    assert users <= {*annotators.names(), "evaluate", "models"}
 
 
 def test_limits_in_pixels_become_short_sides_per_second():

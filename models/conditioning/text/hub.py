@@ -6,7 +6,7 @@ from typing import Any
 
 from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError, first_line
-from clipmill.curate.weights import network_check
+from clipmill.curate.weights import hub_folder, network_check
 
 _ANSWER_S = 1.0
 
@@ -28,17 +28,8 @@ def model_folder(model: str, patterns: Sequence[str], setting: str) -> Path:
         raise UserError(
             f"{folder} holds no config.json: {setting} is a folder as save_pretrained writes it, tokenizer and all"
         )
-    return cached_folder(model, "config.json") or downloaded_folder(model, "config.json", patterns, setting)
-
-
-def cached_folder(repository: str, file: str) -> Path | None:
-    """Where the local cache of the hub holds `file` of a repository."""
-    hub = _hub()
-    try:
-        found = hub.try_to_load_from_cache(repository, file)
-    except hub.errors.HFValidationError:
-        return None
-    return Path(found).parent if isinstance(found, str) else None
+    _hub()
+    return hub_folder(model) or downloaded_folder(model, "config.json", patterns, setting)
 
 
 def downloaded_folder(repository: str, file: str, patterns: Sequence[str], setting: str) -> Path:

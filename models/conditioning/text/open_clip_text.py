@@ -7,8 +7,9 @@ import torch
 
 from clipmill.curate.errors import UserError
 from clipmill.curate.networks.clip import load_network, published
-from clipmill.evaluate import weights as weight_files
-from clipmill.evaluate.features.clip import in_hub_cache
+from clipmill.curate.weights import FOLDER_VARIABLE, cache_folder, sha256
+from clipmill.curate.weights.locations import on_this_machine
+from clipmill.evaluate.features.clip import entry_of, in_hub_cache
 from clipmill.models.conditioning.text.hub import downloaded_folder, reachable
 from clipmill.models.conditioning.text.weighted import WeightedEncoder
 
@@ -38,7 +39,7 @@ class OpenClipText(WeightedEncoder):
     @property
     def name(self) -> str:
         """With the checksum of the weights."""
-        return f"CLIP {self._model}, {self.tokens} x {self.dim}, sha256 {weight_files.sha256(self._file)}"
+        return f"CLIP {self._model}, {self.tokens} x {self.dim}, sha256 {sha256(self._file)}"
 
     def encode_some(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         tokenizer, network = self.parts
@@ -73,11 +74,11 @@ def _weight_file(model: str, pretrained: str) -> Path:
             " name"
         )
     named = Path(pretrained).expanduser()
-    stored = [weight_files.folder() / f"{model}-{pretrained}{ending}" for ending in (".safetensors", ".pt")]
-    for file in (named, *(named / name for name in _HUB_FILES), *stored):
+    for file in (named, *(named / name for name in _HUB_FILES)):
         if file.is_file():
             return file
-    return in_hub_cache(model, pretrained) or _downloaded(model, pretrained)
+    stored = on_this_machine(entry_of(model, pretrained))
+    return stored or in_hub_cache(model, pretrained) or _downloaded(model, pretrained)
 
 
 def _downloaded(model: str, pretrained: str) -> Path:
@@ -85,8 +86,8 @@ def _downloaded(model: str, pretrained: str) -> Path:
     if not repository:
         raise UserError(
             f"there are no weights {pretrained!r} for CLIP {model} here, and no hub that offers them: set {_SETTING} to"
-            f" a file, or put {model}-{pretrained}.safetensors into {weight_files.folder()} (or set"
-            f" {weight_files.FOLDER_VARIABLE})"
+            f" a file, or put {model}-{pretrained}.safetensors into {cache_folder()} (or set"
+            f" {FOLDER_VARIABLE})"
         )
     folder = downloaded_folder(repository, "open_clip_config.json", _HUB_FILES, _SETTING)
     files = [folder / name for name in _HUB_FILES if (folder / name).is_file()]

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from clipmill.curate.errors import UserError, first_line
-from clipmill.evaluate import weights as weight_files
+from clipmill.curate.weights import sha256
 from clipmill.models.conditioning.text.hub import model_folder
 from clipmill.models.conditioning.text.weighted import WeightedEncoder
 
@@ -33,10 +33,7 @@ class T5(WeightedEncoder):
     @property
     def name(self) -> str:
         """With the checksum of the weights, which takes a while for large ones."""
-        return (
-            f"T5, {self.tokens} x {self.dim}, sha256"
-            f" {' '.join(weight_files.sha256(file) for file in weights_of(self._folder))}"
-        )
+        return f"T5, {self.tokens} x {self.dim}, sha256 {' '.join(sha256(file) for file in weights_of(self._folder))}"
 
     def encode_some(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         tokenizer, network = self.parts

@@ -88,6 +88,7 @@ def test_table_agrees_with_open_clip():
 
 
 def test_table_agrees_with_torchvision_and_easyocr():
+    import torchvision
     from easyocr.config import detection_models
     from torchvision.models.optical_flow import Raft_Large_Weights
 
@@ -97,6 +98,16 @@ def test_table_agrees_with_torchvision_and_easyocr():
         Raft_Large_Weights.DEFAULT.meta["num_params"],
     )
     assert raft.files[0].endswith(f"-{raft.sha256}.pth")
+    nets = {
+        "inception-torchvision": torchvision.models.Inception_V3_Weights.IMAGENET1K_V1,
+        "lpips-alex": torchvision.models.AlexNet_Weights.IMAGENET1K_V1,
+        "lpips-squeeze": torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+        "lpips-vgg": torchvision.models.VGG16_Weights.IMAGENET1K_V1,
+    }
+    for name, published in nets.items():
+        entry = weights.weights_named(name)
+        assert (entry.source, entry.parameters) == (published.url, published.meta["num_params"])
+        assert entry.files[0].endswith(f"-{entry.sha256}.pth")
     theirs = detection_models["craft"]
     assert (craft.source, craft.files, craft.md5) == (theirs["url"], (theirs["filename"],), theirs["md5sum"])
 
@@ -459,6 +470,38 @@ def test_list_says_what_is_here(cache, server, publish):
 
 def _line(name):
     return next(line for line in weights.list_lines() if line.split()[0] == name)
+
+
+def test_what_evaluate_and_models_need_is_in_the_table():
+    users = {entry.name: set(entry.used_by) for entry in weights.known()}
+    assert {"i3d", "inception-fid", "videomae", "lpips-alex"} <= {n for n, by in users.items() if "evaluate" in by}
+    assert {"t5-v1_1-xxl", "clip-vit-h-14-laion2b", "lpips-vgg"} <= {n for n, by in users.items() if "models" in by}
+
+
+def test_weights_that_nobody_may_fetch_are_to_be_brought(cache):
+    assert "no; bring it yourself: rgb_scratch of github.com" in _line("i3d")
+    with pytest.raises(UserError, match=r"^i3d is not downloaded for you: take rgb_scratch .* or rgb_scratch into "):
+        weights.pull("i3d")
+    (cache / "rgb_scratch").mkdir(parents=True)
+    assert _line("i3d").endswith(str(cache / "rgb_scratch"))
+
+
+def test_the_first_of_several_that_is_here_is_taken_and_what_to_put_where_is_said(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    wanted = [weights.weights_named(name) for name in ("inception-fid", "inception-torchvision")]
+    if weights.find("inception-fid", {}) is None and weights.find("inception-torchvision", {}) is None:
+        with pytest.raises(UserError) as caught:
+            weights.located("Inception-v3", wanted, None)
+        assert "inception_v3_google-0cc3c7bd.pth into" in str(caught.value)
+        assert "`curate weights pull inception-fid` or `curate weights pull inception-torchvision`" in str(caught.value)
+    cache.mkdir(parents=True, exist_ok=True)
+    for name in ("inception_v3_google-0cc3c7bd.pth", "weights-inception-2015-12-05-6726825d.pth"):
+        (cache / name).touch()
+        assert weights.located("Inception-v3", wanted, None) == cache / name
+    (tmp_path / "prefix.index").touch()
+    assert weights.located("I3D", wanted, tmp_path / "prefix") == tmp_path / "prefix"
+    with pytest.raises(UserError, match=r"no weights for I3D at .*gone: there is no such file"):
+        weights.located("I3D", wanted, tmp_path / "gone")
 
 
 def test_what_a_name_or_a_preset_pulls():

@@ -399,7 +399,7 @@ def test_lpips_without_its_weights_is_one_line(backbones, monkeypatch, tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     real = moving(frames=2)
     for metric, says in (
-        (metric_class("lpips")(), "put it into"),
+        (metric_class("lpips")(), "put alexnet-owt-7be5be79.pth into"),
         (metric_class("lpips")(backbone=str(backbones["alex"])), "sha256"),
         (metric_class("lpips")(backbone=str(backbones["squeeze"]), any_backbone=True), "holds no alex backbone"),
         (metric_class("lpips")(net="resnet"), "knows the backbones"),

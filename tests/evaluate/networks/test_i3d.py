@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from helpers.commands import SHARED
 from helpers.i3d_state_dicts import as_pytorch_i3d, table_of
 
+from clipmill.curate import weights
 from clipmill.curate.errors import UserError
-from clipmill.evaluate import weights
 from clipmill.evaluate.features import network_class
 from clipmill.evaluate.features.i3d import I3D
 from clipmill.evaluate.features.i3d_random import I3DRandom, seeded_variables

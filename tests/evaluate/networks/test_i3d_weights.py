@@ -10,8 +10,8 @@ from helpers.commands import SHARED
 from helpers.i3d_state_dicts import as_kinetics_port, as_pytorch_i3d, table_of
 from helpers.tensor_bundle_writer import write_bundle
 
+from clipmill.curate import weights
 from clipmill.curate.errors import UserError
-from clipmill.evaluate import weights
 from clipmill.evaluate.features.i3d import I3D
 from clipmill.evaluate.features.i3d_random import seeded_variables
 from clipmill.evaluate.networks import i3d_weights
