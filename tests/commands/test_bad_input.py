@@ -89,6 +89,7 @@ def test_identical_bytes_under_two_names_are_one_video(hard_run):
         assert videos.loc[row.duplicate_of, "video_id"] == row.video_id
 
 
+@pytest.mark.slow
 def test_strange_names_and_the_same_name_in_two_folders(tmp_path):
     videos = tmp_path / "in"
     for folder in ("a", "b"):
@@ -104,6 +105,7 @@ def test_strange_names_and_the_same_name_in_two_folders(tmp_path):
     assert set(table["status"]) == {"ok"}
 
 
+@pytest.mark.slow
 def test_thousands_of_cuts(tmp_path):
     videos = tmp_path / "in"
     videos.mkdir()
@@ -176,6 +178,7 @@ def tiny_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_run_resumes(tmp_path, tiny_disk):
     videos = tmp_path / "in"
     videos.mkdir()

@@ -22,7 +22,6 @@ LIMIT_S = 240
     ("command", "words"),
     [
         (curate, ("run", "nowhere", "--out", "run")),
-        (curate, ("filter", "nowhere", "--polic", "svd")),
         (evaluate, ("fvd", "nowhere", "nowhere", "--features", "mini")),
         (models, ("train", "nowhere", "--config", "demo-nano", "--out", "ckpt")),
     ],
@@ -73,6 +72,7 @@ def check_interrupted(name: str, done: tuple[int, str]) -> None:
     assert "Traceback" not in stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_curate_demo(tmp_path: Path):
     out = tmp_path / "demo"  # hours of work, of which the first file is begun
     done = interrupt(["curate", "demo", out, "--minutes", 500], lambda: any(out.glob("*.*")), tmp_path / "stderr")
@@ -92,6 +92,7 @@ def test_ctrl_c_in_curate_run(demo_videos: Path, tmp_path: Path):
     check_interrupted("curate", done)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_evaluate(tmp_path: Path):
     np.save(tmp_path / "videos.npy", np.random.default_rng(0).integers(0, 256, (6000, 16, 16, 16, 3), np.uint8))
     cache = tmp_path / "cache"

@@ -49,6 +49,7 @@ def folders(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_fvd_command_reports_skips_and_never_calls_mini_fvd(folders, tmp_path):
     out = tmp_path / "scores.parquet"
     done = evaluate(
@@ -65,6 +66,7 @@ def test_fvd_command_reports_skips_and_never_calls_mini_fvd(folders, tmp_path):
     assert json.loads(table["facts"][0])["protocol"]["clip_frames"] == 16
 
 
+@pytest.mark.slow
 def test_features_are_kept_and_a_second_metric_costs_nothing(folders, tmp_path):
     cache = tmp_path / "cache"
     evaluate("fvd", folders / "real", folders / "real", "--features", "mini", "--cache", cache)
@@ -144,6 +146,7 @@ def test_copies_and_mixed_sizes_warn(tmp_path):
     assert any("differ in size" in w for w in row.warnings)
 
 
+@pytest.mark.slow
 def test_compare_orders_equals_and_refuses_others(folders, tmp_path):
     out, cache = tmp_path / "scores.parquet", tmp_path / "cache"
     base = ("--features", "mini", "--out", out, "--cache", cache, "--set", "n_fake=10")
@@ -158,6 +161,7 @@ def test_compare_orders_equals_and_refuses_others(folders, tmp_path):
     assert evaluate("compare", out, "--force").returncode == 0
 
 
+@pytest.mark.slow
 def test_statistics_stand_for_the_videos(folders, tmp_path):
     cache, file = tmp_path / "cache", tmp_path / "real.npz"
     evaluate("stats", folders / "real", "--out", file, "--features", "mini", "--cache", cache)
@@ -171,6 +175,7 @@ def test_statistics_stand_for_the_videos(folders, tmp_path):
     one_line(wrong, "resize (bilinear-antialias there, tf1-bilinear asked)")
 
 
+@pytest.mark.slow
 def test_statistics_made_in_another_way_name_the_options_that_mend_it(folders, tmp_path):
     cache, file = tmp_path / "cache", tmp_path / "real.npz"
     made = ("--features", "mini", "--set", "clip_frames=8", "--set", "fps=12.5")
@@ -210,6 +215,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(folders, tmp_pa
     assert not cache.exists()
 
 
+@pytest.mark.slow
 def test_the_folder_of_the_scores_is_made(folders, tmp_path):
     out = tmp_path / "new" / "folder" / "scores.parquet"
     evaluate(
@@ -292,6 +298,7 @@ def test_missing_weights_are_named_without_loading_torch(tmp_path):
     assert done.stdout.strip().endswith("False")
 
 
+@pytest.mark.slow
 def test_torchrun_shares_the_clips_out_and_gives_the_same_number(folders, tmp_path):
     arguments = ["fvd", folders / "real", folders / "fake", "--features", "mini"]
     evaluate(*arguments, "--cache", tmp_path / "one", "--out", tmp_path / "scores.parquet")

@@ -207,6 +207,7 @@ def test_rapidocr_needs_no_weights():
     assert Text(method="easyocr").weights == ("craft",)
 
 
+@pytest.mark.slow
 def test_craft_loads_and_runs_from_where_easyocr_keeps_it(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     craft = pytest.importorskip("easyocr.craft")
