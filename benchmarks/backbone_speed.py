@@ -1,6 +1,6 @@
 """Forward and backward pass of the DiT and the U-Net against diffusers' modules of the same shape: `python
-benchmarks/backbone_speed.py` prints the README's table. diffusers is no dependency: where it is missing, only our own
-rows are printed.
+benchmarks/backbone_speed.py` prints its table of docs/measured.md. diffusers is no dependency: where it is missing,
+only our own rows are printed.
 
 DiT: width, depth, heads, patch and the alternation of spatial and temporal blocks are those of diffusers'
 LatteTransformer3DModel, which shares one adaLN projection between its blocks where ours, like Latte's own code, has one

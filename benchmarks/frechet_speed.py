@@ -1,5 +1,5 @@
-"""Our Fréchet distance beside SciPy's matrix square root: `python benchmarks/frechet_speed.py` prints the README's
-table.
+"""Our Fréchet distance beside SciPy's matrix square root: `python benchmarks/frechet_speed.py` prints its table of
+docs/measured.md.
 
 Once from features to the number, means and covariances included, and once from given means and covariances; all take
 turns, medians are printed. The peer is what published FVD code does: numpy's covariance, sqrtm of the product, real

@@ -1,5 +1,5 @@
-"""Bias and error bar of a Fréchet distance against the truth: `python benchmarks/fvd_bias.py` prints the README's
-table.
+"""Bias and error bar of a Fréchet distance against the truth: `python benchmarks/fvd_bias.py` prints its table of
+docs/measured.md.
 
 Gaussian sets in 400 dimensions, variances falling as 1/k, at a known distance of 1.591. Printed per number of clips,
 over fresh draws of both sets: the plug-in distance; its extrapolation to infinitely many clips, and how many of the

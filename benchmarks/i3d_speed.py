@@ -1,5 +1,5 @@
 """I3D in the arrangement that is used against the plain module of the ports: `python benchmarks/i3d_speed.py` prints
-the README's table.
+its table of docs/measured.md.
 
 Both are this project's own class with the same seeded variables, in float32 without TF32: plain is channels first,
 batch norm by itself; ours is channels last, batch norm folded, 1 x 1 x 1 convolutions as matrix products. Arrangements

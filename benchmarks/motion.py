@@ -1,4 +1,5 @@
-"""Motion score against the truth on translating textures: `python benchmarks/motion.py` prints the README's table.
+"""Motion score against the truth on translating textures: `python benchmarks/motion.py` prints its table of
+docs/measured.md.
 
 A window travels over noise with equal energy per octave, at known speed, in eight directions, sampled at 2 fps from 24,
 30 and 60 fps and from a variable rate, with and without a letterbox. Printed: mean and worst relative error per speed.

@@ -1,4 +1,4 @@
-"""Run the benchmarks and put their tables into the README, between `<!-- table NAME -->` and `<!-- end NAME -->`.
+"""Run the benchmarks and put their tables into docs/measured.md, between `<!-- table NAME -->` and `<!-- end NAME -->`.
 
     python benchmarks/tables.py [--videos ../shared/videos] [--only cuts,speed,...]
 
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
+PAGE = HERE.parent / "docs" / "measured.md"
 # Of the experiment: its pools and trainings, and what notebook 06 and `gain_figure.py` read.
 WORK, RESULTS = HERE.parent / "demo" / "gain", HERE / "results"
 
@@ -61,10 +61,10 @@ def scripts(videos):
 
 
 def replace_table(text, name, table):
-    """README text with one table replaced. A README without the place for it is an error."""
+    """The page's text with one table replaced. A page without the place for it is an error."""
     pattern = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"README.md has no place for the table {name!r}")
+        raise SystemExit(f"{PAGE.name} has no place for the table {name!r}")
     return pattern.sub(lambda m: f"{m[1]}{table.strip()}\n{m[2]}", text)
 
 
@@ -80,7 +80,7 @@ def main():
         done = subprocess.run(
             [sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True, check=True
         )
-        README.write_text(replace_table(README.read_text(encoding="utf-8"), name, done.stdout), encoding="utf-8")
+        PAGE.write_text(replace_table(PAGE.read_text(encoding="utf-8"), name, done.stdout), encoding="utf-8")
         print(f"{name}\n{done.stdout}")
     if {"gain", "calibration"} & set(chosen):
         subprocess.run([sys.executable, str(HERE / "gain_figure.py"), "--work", str(WORK)], check=True)

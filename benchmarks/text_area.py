@@ -1,4 +1,4 @@
-"""Text area against the truth on rendered text: `python benchmarks/text_area.py` prints the README's table.
+"""Text area against the truth on rendered text: `python benchmarks/text_area.py` prints its table of docs/measured.md.
 
 Lines of several sizes and two faces on plain, smooth and textured backgrounds of 1280 x 720, seen as stored role frames
 (JPEG at 360 px). Truth: the union of the lines' ink boxes. Printed: ratio of measured to true area, share within 15 %,

@@ -1,5 +1,5 @@
-"""The written pages: every command line parses, every file that they name is there, and places for measured tables are
-whole.
+"""The written pages: every command line parses, every file that they name is there, places for measured tables are
+whole, and the README is short and quotes what was measured.
 """
 
 import re
@@ -14,11 +14,12 @@ import pytest
 import typer
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+README, MEASURED, COMPARE = ROOT / "README.md", ROOT / "docs" / "measured.md", ROOT / "docs" / "compare.md"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMANDS = ("curate", "evaluate", "models")
 # `curate presets            curate presets svd` is two commands in one line.
 _BETWEEN = re.compile(r"\s{3,}(?=(?:curate|evaluate|models) )|\s#")
-_ENTRY = re.compile(r"^(?:\.venv/bin/)?(curate|evaluate|models) |-m clipmill\.(curate|evaluate|models)\.cli ")
+_ENTRY = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?(curate|evaluate|models) |-m clipmill\.(curate|evaluate|models)\.cli ")
 
 
 def command_lines(page: Path) -> Iterator[tuple[str, list[str]]]:
@@ -64,7 +65,7 @@ def test_files_that_a_page_names_are_there(page):
 
 
 def test_every_table_has_one_place_and_a_script():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = MEASURED.read_text(encoding="utf-8")
     marks = re.findall(r"<!-- (table|end) (\w+) -->", text)
     names = dict.fromkeys(name for _, name in marks)
     assert marks == [(kind, name) for name in names for kind in ("table", "end")], "no table within another"
@@ -75,9 +76,78 @@ def test_every_table_has_one_place_and_a_script():
     assert all((ROOT / "benchmarks" / script).is_file() for _, script in scripts)
 
 
+def test_the_readme_is_short():
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 220
+    assert len(text.split()) <= 2500
+
+
+def rows_of(lines: list[str]) -> list[list[str]]:
+    """The cells of every row of Markdown tables, stars of emphasis taken off; rules between head and body left out."""
+    cells = [
+        [cell.strip().strip("*") for cell in line.strip().strip("|").split("|")] for line in lines if line[:1] == "|"
+    ]
+    return [row for row in cells if set(row[0]) != {"-"}]
+
+
+def measured(table: str) -> list[dict[str, str]]:
+    """The rows of one table of docs/measured.md, by the names of its first head."""
+    text = MEASURED.read_text(encoding="utf-8")
+    head, *rows = rows_of(text.partition(f"<!-- table {table} -->")[2].partition("<!-- end")[0].splitlines())
+    return [dict(zip(head, row, strict=False)) | {"": row[0]} for row in rows]
+
+
+# What the README says, with {} for the figure; where the figure stands: table, start of the row, column.
+QUOTED = [
+    ("precision {}, recall", "cuts", "fused", "precision"),
+    ("recall {}, F1", "cuts", "fused", "recall"),
+    ("F1 {} (`fused`", "cuts", "fused", "F1"),
+    ("PySceneDetect's best detector has F1 {}", "cuts", "PySceneDetect Adaptive", "F1"),
+    ("with `cascade` take {} of the time", "speed", "curate: cascade, motion", "/ PySceneDetect"),
+    ("with `fused` and text {}", "speed", "curate: fused, motion, quality, borders, text", "/ PySceneDetect"),
+    ("TensorFlow graph to {}", "goldens", "moving squares", "FVD"),
+]
+
+
+@pytest.mark.parametrize(("words", "table", "row", "column"), QUOTED, ids=[words for words, *_ in QUOTED])
+def test_a_figure_of_the_readme_is_the_measured_one(words, table, row, column):
+    figure = next(cells[column] for cells in measured(table) if cells[""].startswith(row))
+    assert words.format(figure) in " ".join(README.read_text(encoding="utf-8").split())
+
+
+def test_planted_defects_are_all_found_as_the_readme_says():
+    rows = measured("demo")
+    assert {cells["recall"] for cells in rows} == {"1.000"}
+    assert {cells["precision"] for cells in rows if not cells[""].startswith("gradual")} == {"1.000"}
+
+
+@pytest.mark.parametrize(
+    ("quoted", "pool"),
+    [
+        ("every clip", "A, "),
+        ("as many clips as the policy keeps", "R, "),
+        ("what the default policy keeps", "B, "),
+        ("what is clean by the truth", "C, "),
+    ],
+)
+def test_the_gain_of_the_readme_is_the_measured_one(quoted, pool):
+    of_readme = rows_of(README.read_text(encoding="utf-8").splitlines())
+    clips, distance, defective = next(row[1:] for row in of_readme if row[0].startswith(quoted))
+    row = next(cells for cells in measured("gain") if cells[""].startswith(pool))
+    assert clips == row["clips"].partition(" ")[0]
+    assert [distance, defective] == [row["Fréchet distance (mini), mean of seeds"], row["found defective"]]
+
+
+def test_every_claim_beside_other_tools_names_its_test():
+    rows = [row for row in rows_of(COMPARE.read_text(encoding="utf-8").splitlines()) if len(row) > 4]
+    assert len(rows) > 30
+    bare = [row[0] for row in rows if row[1] != "clipmill" and not row[1].startswith("no") and "`" not in row[-1]]
+    assert bare == []
+
+
 def test_the_loader_of_the_readme_reads_the_demo_whatever_shapes_its_clips_have(demo_run: Path, tmp_path: Path):
     (tmp_path / "run").symlink_to(demo_run)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     (block,) = [text for text in blocks if "DataLoader(" in text]
     code = f"samples_seen = 0\n{block}\nprint([list(batch['video'].shape) for _, batch in zip(range(2), loader)])"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
