@@ -10,8 +10,8 @@ import pytest
 from helpers.commands import SHARED, curate, evaluate, made_once, models
 
 DEMO_MINUTES = 2
-# Making one of these takes a minute and more: what stands on them is slow.
-SLOW_FIXTURES = {"demo_videos", "shared_videos"}
+# Rendering takes half a minute, curating more, and real footage is large: what stands on them is slow.
+SLOW_FIXTURES = {"demo", "demo_videos", "shared_videos"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -62,6 +62,7 @@ def frechet_error(found, expected):
     return abs(frechet_distance(*found) / frechet_distance(*expected) - 1)
 
 
+@pytest.mark.slow
 def test_squares_whole(goldens, videos, reference):
     found = {name: features(videos(name)) for name in ("sq0", "sq1")}
     for name, values in found.items():

@@ -114,6 +114,7 @@ def test_leaving_early_kills_the_workers():
     assert ends(first.value["pid"])
 
 
+@pytest.mark.slow
 def test_a_crash_is_known_as_one_however_soon_it_comes():
     """Sixty deaths, each right after a task was taken."""
     outcomes = everything([("crash", i) for i in range(30)] + [("ok", 30)])

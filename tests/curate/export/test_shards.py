@@ -309,6 +309,7 @@ def test_sampler_resumes_from_one_integer(world, stop):
     assert [i for i, e in whole if e == 0] != [i for i, e in whole if e == 1]
 
 
+@pytest.mark.slow
 def test_loader_workers_give_the_same_items_and_resume(run):
     """Spawned workers, stopped after 3 batches: the rest is what an uninterrupted run without workers gives."""
     data = ClipDataset(run, n_frames=3, seed=2)

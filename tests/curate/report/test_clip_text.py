@@ -266,6 +266,7 @@ def test_stale_decisions_say_so(run, ids, tmp_path):
     assert "scores have changed since" not in describe(run, ids[0])
 
 
+@pytest.mark.slow
 def test_the_commands_make_the_same_numbers_and_decision_again(tmp_path):
     """A run of two videos with a keep-rate target; the clip of one video is made again from what `inspect` prints."""
 

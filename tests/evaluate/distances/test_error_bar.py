@@ -26,12 +26,14 @@ def spread():
     return {n: np.std([frechet_distance(*gaussian_sets(n, k)) for k in range(16)], ddof=1) for n in DRAWS}
 
 
+@pytest.mark.slow
 def test_the_sets_have_the_bias_of_the_research(studies):
     """Or else the other tests would say little."""
     assert np.mean([s.full for s in studies[1024]]) == pytest.approx(7.0, rel=0.03)
     assert np.mean([s.full for s in studies[2048]]) == pytest.approx(4.29, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "within"), [(1024, 0.10), (2048, 0.05)])
 def test_infinity_meets_the_true_distance(studies, spread, n, within):
     """No single draw can be surer than its standard error (7 and 4 % of the distance), so the draws' mean is held to
@@ -46,6 +48,7 @@ def test_infinity_meets_the_true_distance(studies, spread, n, within):
     assert error == pytest.approx(spread[n], rel=0.4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", DRAWS)
 def test_standard_error_is_the_spread_over_fresh_draws(studies, spread, n):
     errors = np.array([s.standard_error for s in studies[n]])

@@ -40,6 +40,7 @@ def rows(clips, features):
     return study(clips, features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [c.name for c in CORRUPTIONS])
 def test_distance_grows_with_every_level(rows, name):
     distances = [r["distance"] for r in rows if r["corruption"] == name]
@@ -47,6 +48,7 @@ def test_distance_grows_with_every_level(rows, name):
     assert distances[0] > 0
 
 
+@pytest.mark.slow
 def test_disturbed_order_is_not_lost_beside_disturbed_pictures(rows):
     """A random network gives global swaps less than a hundredth of what it gives noise: this one must not be blind to
     time.
@@ -56,6 +58,7 @@ def test_disturbed_order_is_not_lost_beside_disturbed_pictures(rows):
         assert worst[name] > 0.1 * worst["gaussian-noise"], worst
 
 
+@pytest.mark.slow
 def test_other_clips_of_the_same_world_are_nearer_than_damaged_ones(clips, features, rows):
     other = features(demo_clips(64, seed=2, picture=(112, 64)))
     fresh = frechet_distance(features(clips), other)
@@ -111,6 +114,7 @@ def test_it_is_quick(mini):
     assert 0 < counter.get_total_flops() < 0.01 * i3d
 
 
+@pytest.mark.slow
 def test_training_is_reproducible_and_learns():
     from clipmill.evaluate.studies.train_mini import batches, loss_of, render_clips, train
 
