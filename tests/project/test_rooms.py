@@ -15,6 +15,7 @@ IMPORTS_BY_NAME = Path("curate/common/plugins.py")
 PLUG_INS = {"annotators", "metrics", "features"}  # one file per plug-in, found by its name: as many as there are
 MOST_MODULES = 16
 MOST_LINES = 400
+FEWEST_WORDS = 5
 
 Arrow = tuple[str, str]  # dotted name of the module that imports -> of the module that is imported
 
@@ -161,3 +162,9 @@ def test_rooms_are_small(house):
 def test_files_are_small(house):
     lines = {str(path): (ROOT / path).read_text(encoding="utf-8").count("\n") for path in house}
     assert {path: n for path, n in lines.items() if n > MOST_LINES} == {}
+
+
+def test_every_room_says_what_it_is_for(house):
+    rooms = {path.parent / "__init__.py" for path in house if len(path.parts) > 2}
+    said = {path: ast.get_docstring(house[path]) or "" if path in house else "" for path in rooms}
+    assert sorted(str(path) for path, text in said.items() if len(text.split()) < FEWEST_WORDS) == []
