@@ -7,17 +7,9 @@ from typing import Annotated
 
 import typer
 
-from clipmill.curate.common.console import run_app
+from clipmill.curate.common.console import new_app, run_app
 
-app = typer.Typer(
-    name="curate",
-    help="Turn a folder of raw videos into clips, scores, decisions, shards and a report.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app("curate", "Turn a folder of raw videos into clips, scores, decisions, shards and a report.")
 
 weights_app = typer.Typer(
     help="Weights of learned models: list, pull, path.", no_args_is_help=True, rich_markup_mode=None
@@ -62,11 +54,11 @@ def run(
     from clipmill.curate import commands
     from clipmill.curate.engines.options import RunOptions
 
-    options = RunOptions(workers=workers, device=device, timeout_s=timeout, retry_errors=retry_errors, lazy=lazy)
+    options = RunOptions(workers, device, timeout, retry_errors, lazy, engine)
     if dry_run:
         commands.dry_run(videos, preset, set_ or [], options)
     else:
-        commands.run(videos, out, preset, set_ or [], engine, options, export)
+        commands.run(videos, out, preset, set_ or [], options, export)
 
 
 @app.command()
@@ -132,10 +124,13 @@ def export(
     timeout: Timeout = None,
 ) -> None:
     """Write the kept clips as WebDataset shards, verified by decoding."""
-    from clipmill.curate import commands
+    from clipmill.curate.driver import operations
     from clipmill.curate.engines.options import RunOptions
 
-    commands.export(run_dir, size, fps, copy, set_ or [], RunOptions(workers=workers, timeout_s=timeout), format_, out)
+    asked = {"short_side_px": size, "fps": fps, "copy": None if copy is None else str(copy).lower()}
+    sets = [f"{key}={value}" for key, value in asked.items() if value is not None]
+    options = RunOptions(workers=workers, timeout_s=timeout)
+    operations.export(run_dir, [*sets, *(set_ or [])], options, format_, out)
 
 
 @app.command(epilog="Example: curate calibrate RUN --axis motion --drop 12.5,25,50")

@@ -6,17 +6,9 @@ from typing import Annotated
 
 import typer
 
-from clipmill.curate.common.console import run_app
+from clipmill.curate.common.console import new_app, run_app
 
-app = typer.Typer(
-    name="evaluate",
-    help="Score videos: FVD, KVD and others, each number with its protocol and its error bar.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app("evaluate", "Score videos: FVD, KVD and others, each number with its protocol and its error bar.")
 
 _SET = (
     "a folder of videos or of frame folders, a curate run, a manifest, a glob of tars, an .npy or .npz, or statistics"

@@ -5,17 +5,9 @@ from typing import Annotated
 
 import typer
 
-from clipmill.curate.common.console import run_app
+from clipmill.curate.common.console import new_app, run_app
 
-app = typer.Typer(
-    name="models",
-    help="Train the reference latent video diffusion model on a curate run, and sample from it.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app("models", "Train the reference latent video diffusion model on a curate run, and sample from it.")
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A folder that `models train` wrote.")]

@@ -3,13 +3,41 @@
 import shlex
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from clipmill.curate.errors import UserError, full_disk, is_full_disk
 
 INTERRUPTED = 128 + signal.SIGINT
+
+
+def new_app(name: str, help: str) -> typer.Typer:
+    """An empty command line that looks as all of ours do. name: of the command. help: one sentence."""
+    app = typer.Typer(
+        name=name,
+        help=help,
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def show(asked: bool) -> None:
+        if asked:
+            from clipmill import __version__
+
+            print(f"{name} (clipmill) {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        version: Annotated[bool, typer.Option("--version", callback=show, is_eager=True, help="The version.")] = False,
+    ) -> None:
+        pass
+
+    return app
 
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:

@@ -5,7 +5,7 @@ terminal.
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,45 @@ from typing import Any
 _PLAIN_EVERY_S = 10.0
 
 
-def say(text: str) -> None:
-    """One line on stdout."""
-    print(text, flush=True)
+Tell = Callable[[str], None]
+"""Takes what a person is told, one or more whole lines at a time."""
+
+
+class Terminal:
+    """Tells a person at a command: words on stdout; progress on stderr, as a bar where that is a terminal."""
+
+    def __call__(self, text: str) -> None:
+        """One line on stdout."""
+        print(text, flush=True)
+
+
+say = Terminal()
+
+
+def silent(text: str) -> None:
+    """Tells nobody."""
+
+
+def _progress_line(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
-    """A bar over `total` units that also shows counts such as clips and errors."""
+    """A bar over `total` units that also shows counts such as clips and errors. tell: who gets the plain lines where
+    there is no bar; a `Terminal` gets them on stderr.
+    """
 
-    def __init__(self, title: str, total: float, unit: str) -> None:
+    def __init__(self, title: str, total: float, unit: str, tell: Tell = say) -> None:
         self._title, self._total, self._unit = title, total, unit
+        self._has_bar = isinstance(tell, Terminal) and sys.stderr.isatty()
+        self._line = _progress_line if isinstance(tell, Terminal) else tell
         self._done, self._shown_at = 0.0, time.monotonic()
         self._bar: Any = None
         self._task: Any = None
 
     def start(self) -> None:
-        """Shows the bar where stderr is a terminal; elsewhere `advance` prints a line now and then."""
-        if not sys.stderr.isatty():
+        """Shows the bar where stderr is a terminal; elsewhere `advance` tells a line now and then."""
+        if not self._has_bar:
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -52,7 +74,7 @@ class Progress:
             self._bar.update(self._task, advance=amount, note=note)
         elif time.monotonic() - self._shown_at > _PLAIN_EVERY_S:
             self._shown_at = time.monotonic()
-            print(f"{self._title}: {self._done:g} of {self._total:g} {self._unit}; {note}", file=sys.stderr, flush=True)
+            self._line(f"{self._title}: {self._done:g} of {self._total:g} {self._unit}; {note}")
 
     def stop(self) -> None:
         """Takes the bar off the terminal, where there is one."""
@@ -61,9 +83,9 @@ class Progress:
 
 
 @contextmanager
-def progress(title: str, total: float, unit: str) -> Iterator[Progress]:
+def progress(title: str, total: float, unit: str, tell: Tell = say) -> Iterator[Progress]:
     """The one progress bar of a stage."""
-    bar = Progress(title, total, unit)
+    bar = Progress(title, total, unit, tell)
     bar.start()
     try:
         yield bar
@@ -82,12 +104,13 @@ class DownloadLines:
     and at the end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Tell = say) -> None:
         self._shown_at = 0.0
+        self._line = _progress_line if isinstance(tell, Terminal) else tell
 
     def __call__(self, name: str, done_bytes: int, all_bytes: int | None) -> None:
         ended = all_bytes is not None and done_bytes >= all_bytes
         if ended or time.monotonic() - self._shown_at > _PLAIN_EVERY_S:
             self._shown_at = time.monotonic()
             of = f" of {all_bytes / 1e6:.0f}" if all_bytes else ""
-            print(f"downloading {name}: {done_bytes / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
+            self._line(f"downloading {name}: {done_bytes / 1e6:.0f}{of} MB")

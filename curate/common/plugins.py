@@ -1,9 +1,12 @@
-"""Plug-ins by file name: one class per file of a package, no registry."""
+"""What is imported by a name known only when the program runs: plug-ins by file name (one class per file of a package,
+no registry), and public names of a package when they are first used.
+"""
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from clipmill.curate.errors import UserError
 
@@ -36,3 +39,16 @@ def plugin(package: ModuleType, name: str, base: type[Plugin], what: str) -> typ
     if len(found) != 1:
         raise UserError(f"{module.__name__} must define exactly one {base.__name__}, it defines {len(found)}")
     return found[0]
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose public names live in other modules: each is imported when it is first used,
+    so that `import` of the package costs nothing. homes: public name -> dotted name of its module.
+    """
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(homes[name]), name)
+
+    return get

@@ -1,9 +1,10 @@
 """Plain values into frozen dataclasses: TOML presets, `--set key=value`, and errors that name the closest key."""
 
+import json
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,6 +55,32 @@ def parse_override(text: str) -> dict[str, Any]:
     for name in reversed(key.strip().split(".")):
         parsed = {name: parsed}
     return parsed
+
+
+Settings = Mapping[str, Any] | Sequence[str]
+"""Changes of a configuration: a mapping of (dotted, or nested) names to values, or texts `key=value`."""
+
+
+def setting_texts(settings: Settings) -> list[str]:
+    """Either way of writing settings as `key=value` texts, which `parse_override` reads back.
+
+    Raises UserError for a text alone, where several are meant, and for a value that TOML cannot hold.
+    """
+    if isinstance(settings, str):
+        raise UserError(f"settings are a mapping or a list of key=value, not the text {settings!r} alone")
+    return list(_texts(settings, "")) if isinstance(settings, Mapping) else list(settings)
+
+
+def _texts(tree: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _texts(value, f"{prefix}{name}.")
+        elif isinstance(value, str | bool | int | float | list | tuple):
+            yield f"{prefix}{name}={json.dumps(value, ensure_ascii=False)}"
+        elif value is None or isinstance(value, Path):
+            yield f"{prefix}{name}={json.dumps('none' if value is None else str(value), ensure_ascii=False)}"
+        else:
+            raise UserError(f"{prefix}{name} takes a text, a number, true, false or a list, not {value!r}")
 
 
 def build(

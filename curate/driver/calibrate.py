@@ -7,7 +7,7 @@ train the same model on each subset, and let people or a metric say where to cut
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +18,10 @@ from clipmill.curate.common.files import write_atomic
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.contract.schema import INDEX
-from clipmill.curate.engines import Engine
-from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.driver.pipeline import Work, write_shards
 from clipmill.curate.errors import UserError
-from clipmill.curate.export.driver import export
 from clipmill.curate.policy import decisions, waterfall
-from clipmill.curate.policy.policy import Filter, Policy, check_columns, policy_id
+from clipmill.curate.policy.policy import Filter, Policy, check_columns
 from clipmill.curate.tables.join import makers, with_decisions, with_shards
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import DECISION_COLUMNS, JOINED_COLUMNS, read_manifest
@@ -32,58 +30,76 @@ Side = Literal["lowest", "highest"]
 
 
 @dataclass(frozen=True)
+class Question:
+    """What is calibrated. axis: the column. side: which end of it is dropped. base: filters that hold for all subsets;
+    its own limit on the axis is left out.
+    """
+
+    axis: str
+    side: Side
+    base: Policy
+
+    @property
+    def others(self) -> tuple[Filter, ...]:
+        """The filters of `base` on other columns."""
+        return tuple(f for f in self.base.filters if f.column != self.axis)
+
+    def limit(self, value: float) -> Filter:
+        """The axis limited to what is not beyond `value`."""
+        return Filter(self.axis, min=value) if self.side == "lowest" else Filter(self.axis, max=value)
+
+    def target(self, drop: float) -> Filter:
+        """The axis without a share of the clips."""
+        return Filter(self.axis, drop_lowest=drop) if self.side == "lowest" else Filter(self.axis, drop_highest=drop)
+
+
+@dataclass(frozen=True)
 class Subset:
-    """One folder to train on. drop: share that was asked for, 0 to 1. threshold: inclusive, in the axis' unit."""
+    """One folder to train on. drop: share that was asked for, 0 to 1. threshold: inclusive, in the axis' unit. side: of
+    the axis that is dropped.
+    """
 
     folder: Path
     drop: float
     threshold: float
     clips: int
     seconds: float
+    side: Side
 
 
-def calibrate(
-    run: RunDir,
-    config: Config,
-    axis: str,
-    drops: Sequence[float],
-    base: Policy,
-    side: Side,
-    engine: Engine,
-    options: RunOptions,
-) -> list[Subset]:
-    """Write the folders; the whole set first. base: filters that hold for all subsets; its own limit on the axis is
-    left out.
-
-    drops: shares in (0, 1). side: which end of the axis is dropped. Raises UserError for an unknown column, one that is
-    no number, and a run without scores on it.
+def calibrate(work: Work, question: Question, drops: Sequence[float]) -> list[Subset]:
+    """Write the folders; the whole set first. drops: shares in (0, 1). Raises UserError for an unknown column, one that
+    is no number, and a run without scores on it.
     """
-    manifest = read_manifest(run)
+    config, axis, manifest = work.config, question.axis, read_manifest(work.run)
     check_columns(Policy("axis", (Filter(axis),)), [*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS])
     scores = _scores(manifest, axis)
-    others = tuple(f for f in base.filters if f.column != axis)
-    worst = pc.min(scores).as_py() if side == "lowest" else pc.max(scores).as_py()
-    everything = Policy(f"{axis}-all", (*others, _limit(axis, side, worst)))
-    root = run.root / "calibration" / axis
+    worst = pc.min(scores).as_py() if question.side == "lowest" else pc.max(scores).as_py()
+    everything = Policy(f"{axis}-all", (*question.others, question.limit(worst)))
+    root = work.run.root / "calibration" / axis
     # Its own places, not the run's: an export that is up to date does not write them again.
-    whole = _subset(
-        RunDir(root / "all"), run, with_shards(manifest, RunDir(root / "all")), config, everything, 0.0, side
-    )
-    export(RunDir(whole.folder), config.export, policy_id(_frozen(manifest, config, everything)), engine, options)
-    exported = read_manifest(RunDir(whole.folder))
+    folder = RunDir(root / "all")
+    subsets = [_subset(folder, work, with_shards(manifest, folder), everything, question.side)]
+    write_shards(replace(work, run=folder), _frozen(manifest, config, everything))
+    exported = read_manifest(folder)
     in_all = exported.filter(pc.fill_null(exported["keep"], False))
-    subsets = [whole]
     for drop in sorted(drops):
         # The share is of the clips that the whole set holds: the threshold is found on them alone.
-        target = Filter(axis, drop_lowest=drop) if side == "lowest" else Filter(axis, drop_highest=drop)
-        policy = Policy(
-            f"{axis}-drop-{100 * drop:g}", (*others, _frozen(in_all, config, Policy("axis", (target,))).filters[0])
-        )
-        folder = RunDir(root / f"drop-{100 * drop:g}")
-        subset = _subset(folder, run, exported, config, policy, drop, side)
-        _share_shards(folder, RunDir(whole.folder))
-        subsets.append(subset)
+        found = _frozen(in_all, config, Policy("axis", (question.target(drop),))).filters[0]
+        part = RunDir(root / f"drop-{100 * drop:g}")
+        policy = Policy(f"{axis}-drop-{100 * drop:g}", (*question.others, found))
+        subsets.append(replace(_subset(part, work, exported, policy, question.side), drop=drop))
+        _share_shards(part, folder)
     return subsets
+
+
+def side_of(word: str, config: Config, axis: str) -> Side:
+    """auto, lowest or highest -> the end to drop. Raises UserError for another word."""
+    if word == "auto":
+        return default_side(config, axis)
+    if word not in ("lowest", "highest"):
+        raise UserError(f"--side is auto, lowest or highest, not {word!r}")
+    return "lowest" if word == "lowest" else "highest"
 
 
 def default_side(config: Config, axis: str) -> Side:
@@ -106,34 +122,27 @@ def _scores(manifest: pa.Table, axis: str) -> pa.ChunkedArray:
     return found
 
 
-def _limit(axis: str, side: Side, value: float) -> Filter:
-    return Filter(axis, min=value) if side == "lowest" else Filter(axis, max=value)
-
-
 def _frozen(manifest: pa.Table, config: Config, policy: Policy) -> Policy:
     undecided = manifest.drop_columns([c for c in DECISION_COLUMNS if c in manifest.column_names])
     return decisions.freeze(policy, decisions.to_frame(undecided), makers(config))
 
 
-def _subset(
-    folder: RunDir, run: RunDir, manifest: pa.Table, config: Config, policy: Policy, drop: float, side: Side
-) -> Subset:
+def _subset(folder: RunDir, work: Work, manifest: pa.Table, policy: Policy, side: Side) -> Subset:
     """A folder's manifest and decisions: all clips of the run, of which those outside the subset lie in no shard."""
     folder.root.mkdir(parents=True, exist_ok=True)
     undecided = manifest.drop_columns([c for c in DECISION_COLUMNS if c in manifest.column_names])
-    frame, known = decisions.to_frame(undecided), makers(config)
+    frame, known = decisions.to_frame(undecided), makers(work.config)
     found = decisions.outcomes(decisions.freeze(policy, frame, known), frame, known)
     decisions.save(folder.root, found, waterfall.summary(found))
     decided = with_decisions(undecided, decisions.to_arrow(found))
     keep = pc.fill_null(decided["keep"], False)
     write_atomic(folder.manifest, _only_in_shards(decided, keep))
-    shutil.copyfile(run.videos, folder.videos)
+    shutil.copyfile(work.run.videos, folder.videos)
     limit = found.policy.filters[-1]
     threshold = limit.min if side == "lowest" else limit.max
     seconds = pc.sum(decided.filter(keep)["duration_s"]).as_py() or 0.0
-    return Subset(
-        folder.root, drop, float(threshold if threshold is not None else "nan"), int(pc.sum(keep).as_py() or 0), seconds
-    )
+    at = float("nan") if threshold is None else float(threshold)
+    return Subset(folder.root, 0.0, at, int(pc.sum(keep).as_py() or 0), seconds, side)
 
 
 def _only_in_shards(manifest: pa.Table, keep: pa.ChunkedArray) -> pa.Table:

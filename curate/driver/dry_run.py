@@ -10,47 +10,42 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clipmill.curate.common.device import check_device
 from clipmill.curate.common.files import read_table
 from clipmill.curate.config import Config
-from clipmill.curate.driver.finish import finish
-from clipmill.curate.driver.stored_passes import run_passes
-from clipmill.curate.driver.videos import Listing, list_inputs, prepare_out, process, tasks_of, write_unprocessed
-from clipmill.curate.engines import Engine
+from clipmill.curate.driver.pipeline import Work, curate, write_shards
+from clipmill.curate.driver.preflight import preflight
+from clipmill.curate.driver.videos import Listing, list_inputs, prepare_out
 from clipmill.curate.engines.options import RunOptions
-from clipmill.curate.export.driver import export
-from clipmill.curate.policy.policy import policy_id
-from clipmill.curate.tables.run_dir import RunDir
 
 SAMPLE_VIDEOS = 12
 
 
-def estimate(videos: Sequence[Path], config: Config, engine: Engine, options: RunOptions) -> list[str]:
+def estimate(videos: Sequence[Path], config: Config, options: RunOptions) -> list[str]:
     """Lines that say how long the run would take, how much disk it would need and how much would be kept, with 95 %
     intervals.
 
     The sample is the videos with the smallest content hashes, so it is random over content and the same every time.
+    Raises UserError as a run does.
     """
+    check_device(options.device)
+    config = preflight(config, tell=options.tell)
     folder = Path(tempfile.mkdtemp(prefix="curate-dry-run-"))
     try:
-        run = prepare_out(folder)
-        listing = list_inputs(videos, run, options.n_workers)
+        work = Work(prepare_out(folder), config, options)
+        listing = list_inputs(videos, work.run, options)
         sample = sorted(listing.units, key=lambda s: s.sha256 or "")[:SAMPLE_VIDEOS]
-        return _report(run, listing, Listing(sample, 0, listing.inputs, listing.sidecars), config, engine, options)
+        return _report(work, listing, Listing(sample, 0, listing.inputs, listing.sidecars))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _report(
-    run: RunDir, listing: Listing, sample: Listing, config: Config, engine: Engine, options: RunOptions
-) -> list[str]:
-    began = time.monotonic()
-    process(tasks_of(sample, run, config, options), engine, run, options)
-    run_passes(run, config, sample.names, options)
-    write_unprocessed(sample, run)
-    joined, found = finish(run, config, [s.video_id or "" for s in sample.units])
+def _report(work: Work, listing: Listing, sample: Listing) -> list[str]:
+    run, options, began = work.run, work.options, time.monotonic()
+    curated = curate(work, sample)
     curated_s = time.monotonic() - began
     tables = _bytes_below(run.root)
-    done = export(run, config.export, policy_id(found.policy), engine, options)
+    done = write_shards(work, curated.outcomes.policy)
     seconds, shards = time.monotonic() - began, _bytes_below(run.shards)
     share = sum(s.size_bytes or 0 for s in sample.units) / max(1, sum(s.size_bytes or 0 for s in listing.units))
     kept = read_table(run.manifest)["keep"]
@@ -65,7 +60,7 @@ def _report(
         ),
         f"disk: about {_size(tables / share)} of tables and {_size(shards / share)} of shards"
         + (f" ({done.failed} of {done.clips + done.failed} clips could not be exported)" if done.failed else ""),
-        f"clips: about {round(len(joined.clips) / share)}, {keep_rate(kept)}",
+        f"clips: about {round(len(curated.joined.clips) / share)}, {keep_rate(kept)}",
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from clipmill.curate.common.log import DownloadLines
+from clipmill.curate.common.log import DownloadLines, Tell, say
 from clipmill.curate.config import Config
 from clipmill.curate.driver.policy_of_run import policy_of
 from clipmill.curate.errors import UserError, closest
@@ -11,18 +11,19 @@ from clipmill.curate.weights.locations import is_path
 from clipmill.curate.weights.table import known
 
 
-def preflight(config: Config, annotators: Sequence[str] | None = None) -> Config:
+def preflight(config: Config, annotators: Sequence[str] | None = None, tell: Tell = say) -> Config:
     """Everything that can be known before any work: the policy's columns exist, what annotators load is there, or is
     fetched now. The configuration comes back with where the weights are. annotators: those that will run, None: all;
-    the others' results are there already. Raises UserError, within two seconds where no network is there.
+    the others' results are there already. tell: hears of downloads. Raises UserError, within two seconds where no
+    network is there.
     """
     policy_of(config)
     for name in config.annotators if annotators is None else annotators:
         config.annotator(name).check()
-    return replace(config, found_weights=_found_weights(config))
+    return replace(config, found_weights=_found_weights(config, tell))
 
 
-def _found_weights(config: Config) -> dict[str, dict[str, str]]:
+def _found_weights(config: Config, tell: Tell) -> dict[str, dict[str, str]]:
     from clipmill.curate import weights
 
     names = list(dict.fromkeys(weight for name in config.annotators for weight in config.annotator(name).weights))
@@ -30,7 +31,7 @@ def _found_weights(config: Config) -> dict[str, dict[str, str]]:
     past = {
         n: dict(config.found_weights[n]) for n in names if n in config.found_weights and not _is_here(n, config.weights)
     }
-    here = weights.resolve([name for name in names if name not in past], config.weights, report=DownloadLines())
+    here = weights.resolve([name for name in names if name not in past], config.weights, report=DownloadLines(tell))
     return past | {name: {"path": found.path, "sha256": found.sha256} for name, found in here.items()}
 
 

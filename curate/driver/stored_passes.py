@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from clipmill.curate.annotation.stored_worker import StoredTask, StoredUnit, annotate_stored, wanted
 from clipmill.curate.common.device import resolve_device
 from clipmill.curate.common.files import read_table, readable
-from clipmill.curate.common.log import append_event, progress
+from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
 from clipmill.curate.contract.schema import annotation_schema
 from clipmill.curate.engines import Engine, prepare_worker
@@ -116,7 +116,7 @@ def _one_pass(
     workers = _workers(config, names, options)
     engine = LocalEngine(workers, recycle_after=1 << 30)  # a network is loaded once per process
     task = StoredTask((), names, str(run.root), config, options.device, options.retry_errors)
-    with progress(", ".join(names), sum(unit.n_clips for unit in units), "clips") as bar:
+    with options.progress(", ".join(names), sum(unit.n_clips for unit in units), "clips") as bar:
         failed = []
         for outcome in _outcomes(engine, [replace(task, units=group) for group in _groups(units, workers)], options):
             if outcome.status == "ok":

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from clipmill.curate.common.files import is_whole, read_table, write_atomic
-from clipmill.curate.common.log import append_event, progress
+from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.decode.failures import record_failure
@@ -26,6 +26,7 @@ from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables, 
 from clipmill.curate.tables.fingerprints import BASE_TABLES, fingerprints
 from clipmill.curate.tables.join import UNPROCESSED
 from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_videos
 
 MIN_FREE_BYTES = 64 << 20
 # Without the pictures a video still counts as done: only what looks at them fails, and its source may be gone.
@@ -71,7 +72,7 @@ def prepare_out(out: Path) -> RunDir:
     return run
 
 
-def list_inputs(inputs: Sequence[Path], run: RunDir, threads: int) -> Listing:
+def list_inputs(inputs: Sequence[Path], run: RunDir, options: RunOptions) -> Listing:
     """Find and hash the input files. Raises UserError where there is nothing to do."""
     sources, skipped = find_sources(inputs)
     outside = [s for s in sources if run.root.resolve() not in s.path.resolve().parents]
@@ -80,8 +81,8 @@ def list_inputs(inputs: Sequence[Path], run: RunDir, threads: int) -> Listing:
     index = run.root / "index.parquet"
     if not is_whole(index):  # it only saves the hashing
         index.unlink(missing_ok=True)
-    with progress("indexing", len(outside), "files") as bar:
-        sources = index_sources(outside, index, threads, lambda _: bar.advance())
+    with options.progress("indexing", len(outside), "files") as bar:
+        sources = index_sources(outside, index, options.n_workers, lambda _: bar.advance())
     return Listing(
         sources,
         skipped,
@@ -92,9 +93,7 @@ def list_inputs(inputs: Sequence[Path], run: RunDir, threads: int) -> Listing:
 
 def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
     """The listing that the run's videos.parquet holds; the files need not be there."""
-    if not run.videos.exists():
-        raise UserError(f"{run.root} is no finished run: there is no videos.parquet")
-    rows = read_table(run.videos, schema.VIDEOS).to_pylist()
+    rows = read_videos(run).to_pylist()
     sources = [
         Source(
             path=path_of(row["uri"]),
@@ -191,7 +190,7 @@ def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: Ru
         return options.deadline_s(task.size_bytes)
 
     totals: Counter = Counter()
-    with progress("curating", len(tasks), "videos") as bar:
+    with options.progress("curating", len(tasks), "videos") as bar:
         for outcome in engine.map(process_video, tasks, deadline_s, prepare_worker):
             event = _event(outcome)
             append_event(run.events, {"unit": outcome.task.video_id, "relpath": outcome.task.relpath, **event})

@@ -4,6 +4,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
@@ -36,8 +37,6 @@ class LocalEngine:
 
         A UserError in a worker (absent weights, say) or a full disk is the same for every task: it ends the iteration.
         """
-        # Parallel by process: thread pools must know before their libraries load, so the workers inherit it.
-        os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))
         todo = ((task, 0) for task in tasks)
         again: deque[tuple[Task, int]] = deque()
         workers: list[Worker[Task]] = []
@@ -47,7 +46,8 @@ class LocalEngine:
                 while sum(worker.busy for worker in workers) < self.workers and (next_one := _next(again, todo)):
                     worker = next((worker for worker in workers if not worker.busy), None)
                     if worker is None:
-                        worker = Worker(function, prepare)
+                        with _one_thread():
+                            worker = Worker(function, prepare)
                         workers.append(worker)
                     task, tries = next_one
                     worker.give(task, timeout_s(task), tries)
@@ -73,6 +73,20 @@ class LocalEngine:
                 if worker.alive and worker.n_tasks >= self.recycle_after:
                     worker.retire()
                 yield outcome, worker.tries
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Parallel by process: thread pools must know before their libraries load, so a worker inherits it. The caller's
+    own environment comes back: what it starts or imports later may have threads.
+    """
+    before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
+    os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _next(again: deque[tuple[Task, int]], todo: Iterator[tuple[Task, int]]) -> tuple[Task, int] | None:

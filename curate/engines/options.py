@@ -1,17 +1,22 @@
 """How a run is done. Light: imported by the command line."""
 
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+
+from clipmill.curate.common.log import Progress, Tell, progress, say
 
 _TIMEOUT_S, _TIMEOUT_S_PER_MB = 300.0, 1.0
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run, not what. Nothing here but `lazy` changes a byte of the data.
+    """How to run, not what, and who is told. Nothing here but `lazy` changes a byte of the data.
 
-    timeout_s: deadline per video; None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row.
-    lazy: leave out, and record as not run, what follows the decoding for clips that a filter has dropped by then.
+    workers: processes, 0 for one per core. device: auto, cpu or cuda, for the networks. timeout_s: deadline per video;
+    None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row. lazy: leave out, and record as
+    not run, what follows the decoding for clips that a filter has dropped by then. engine: where workers run; there is
+    "local". tell: gets words and progress.
     """
 
     workers: int = 0
@@ -19,6 +24,8 @@ class RunOptions:
     timeout_s: float | None = None
     retry_errors: bool = False
     lazy: bool = False
+    engine: str = "local"
+    tell: Tell = say
 
     @property
     def n_workers(self) -> int:
@@ -28,3 +35,7 @@ class RunOptions:
     def deadline_s(self, size_bytes: int) -> float:
         """Seconds that a video of this size may take: `timeout_s`, or without it 300 and one more per 10^6 bytes."""
         return self.timeout_s or _TIMEOUT_S + _TIMEOUT_S_PER_MB * size_bytes / 1e6
+
+    def progress(self, title: str, total: float, unit: str) -> AbstractContextManager[Progress]:
+        """The bar of a stage, shown to whom `tell` tells."""
+        return progress(title, total, unit, self.tell)

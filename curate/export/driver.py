@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipmill.curate.common.files import fingerprint, read_table, write_atomic
-from clipmill.curate.common.log import append_event, progress
+from clipmill.curate.common.log import append_event
 from clipmill.curate.engines import Engine
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import DecodeError, UserError, is_full_disk, one_line
@@ -134,7 +134,7 @@ def export(run: RunDir, config: ExportConfig, policy_id: str, engine: Engine, op
     _check_sources(todo)
     run.shards.mkdir(parents=True, exist_ok=True)
     deadline = partial(_deadline_s, options)
-    with progress("exporting", len(todo), "videos") as bar:
+    with options.progress("exporting", len(todo), "videos") as bar:
         for outcome in engine.map(export_video, todo, deadline, prepare_worker):
             if outcome.status != "ok":
                 _record_failure(run, outcome.task, outcome.message or outcome.status)

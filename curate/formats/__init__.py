@@ -4,6 +4,7 @@ is encoded again.
 
 from pathlib import Path
 
+from clipmill.curate.common.log import Tell, say
 from clipmill.curate.errors import UserError
 from clipmill.curate.formats.publish import Written
 from clipmill.curate.tables.run_dir import RunDir
@@ -21,7 +22,7 @@ def check_format(name: str, out: Path | None) -> None:
         )
 
 
-def write_format(run: RunDir, name: str, out: Path | None = None) -> Written:
+def write_format(run: RunDir, name: str, out: Path | None = None, tell: Tell = say) -> Written:
     """The exported clips of a run as `hf` (a folder for the `datasets` package) or `folder` (videos.txt beside
     prompts.txt).
 
@@ -34,7 +35,7 @@ def write_format(run: RunDir, name: str, out: Path | None = None) -> Written:
     if name == "hf":
         from clipmill.curate.formats.hugging_face import write_hugging_face
 
-        return write_hugging_face(run, target)
+        return write_hugging_face(run, target, tell)
     from clipmill.curate.formats.prompt_lists import write_prompt_lists
 
-    return write_prompt_lists(run, target)
+    return write_prompt_lists(run, target, tell)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipmill.curate.common.files import fingerprint, read_table, write_atomic
+from clipmill.curate.common.log import Tell
 from clipmill.curate.contract import schema
 from clipmill.curate.formats.card import card_text
 from clipmill.curate.formats.publish import Written, publish
@@ -50,7 +51,7 @@ _ABOUT = {
 }
 
 
-def write_hugging_face(run: RunDir, out: Path) -> Written:
+def write_hugging_face(run: RunDir, out: Path, tell: Tell) -> Written:
     """Raises UserError as `write_format`."""
     rows = exported_clips(run)
     facts = read_run_json(run)
@@ -58,9 +59,12 @@ def write_hugging_face(run: RunDir, out: Path) -> Written:
     docs = _docs(table, facts)
     card = card_text(run, table, docs, facts)
     state = fingerprint({"version": HUGGING_FACE_VERSION, "card": card, "rows": table.to_pylist()})
-    reused = publish(
-        out, state, int(rows["size"].sum()), len(rows), lambda folder: _fill(run, rows, table, card, folder)
-    )
+
+    def fill(folder: Path) -> None:
+        write_clips(run, rows, _names(rows, table), folder, tell)
+        _describe(rows, table, card, folder)
+
+    reused = publish(out, state, int(rows["size"].sum()), len(rows), fill)
     return Written(out, len(rows), reused=reused)
 
 
@@ -97,9 +101,11 @@ def _docs(table: pa.Table, facts: dict[str, Any]) -> dict[str, str]:
     return {n: _ABOUT[n][1] if n in _ABOUT else f"{known.get(n, '')} ({makers[n]})".strip() for n in table.column_names}
 
 
-def _fill(run: RunDir, rows: "pd.DataFrame", table: pa.Table, card: str, folder: Path) -> None:
-    names = [f"data/{split}/{name}" for split, name in zip(rows["split"], table["file_name"].to_pylist(), strict=True)]
-    write_clips(run, rows, names, folder)
+def _names(rows: "pd.DataFrame", table: pa.Table) -> list[str]:
+    return [f"data/{split}/{name}" for split, name in zip(rows["split"], table["file_name"].to_pylist(), strict=True)]
+
+
+def _describe(rows: "pd.DataFrame", table: pa.Table, card: str, folder: Path) -> None:
     for split in rows["split"].unique():
         write_atomic(folder / "data" / split / "metadata.parquet", table.filter(pc.equal(table["split"], split)))
     (folder / "README.md").write_text(card, encoding="utf-8")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipmill.curate.common.files import fingerprint, write_text
+from clipmill.curate.common.log import Tell
 from clipmill.curate.errors import UserError
 from clipmill.curate.formats.publish import Written, publish
 from clipmill.curate.formats.shard_clips import best_caption, exported_clips, write_clips
@@ -26,7 +27,7 @@ FOLDER_VERSION = 1
 VIDEOS, PROMPTS = "videos.txt", "prompts.txt"
 
 
-def write_prompt_lists(run: RunDir, out: Path) -> Written:
+def write_prompt_lists(run: RunDir, out: Path, tell: Tell) -> Written:
     """Raises UserError as `write_format`, and where no clip of the training split has a caption."""
     exported = exported_clips(run)
     rows = exported.assign(text=exported["captions"].map(best_caption))
@@ -39,16 +40,16 @@ def write_prompt_lists(run: RunDir, out: Path) -> Written:
     state = fingerprint(
         {"version": FOLDER_VERSION, "clips": rows[["clip_id", "sha256", "split", "text"]].to_numpy().tolist()}
     )
-    reused = publish(out, state, int(rows["size"].sum()), len(rows), lambda folder: _fill(run, rows, folder))
+    reused = publish(out, state, int(rows["size"].sum()), len(rows), lambda folder: _fill(run, rows, folder, tell))
     return Written(out, len(rows), len(exported) - len(rows), reused)
 
 
-def _fill(run: RunDir, rows: "pd.DataFrame", folder: Path) -> None:
+def _fill(run: RunDir, rows: "pd.DataFrame", folder: Path, tell: Tell) -> None:
     names = [
         f"{_root(split)}videos/{clip_id}{suffix}"
         for clip_id, split, suffix in rows[["clip_id", "split", "suffix"]].to_numpy()
     ]
-    write_clips(run, rows, names, folder)
+    write_clips(run, rows, names, folder, tell)
     for split, own in rows.assign(name=names).groupby("split"):
         root = _root(str(split))
         _write_lines(folder / root / VIDEOS, [name.removeprefix(root) for name in own["name"]])

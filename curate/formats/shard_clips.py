@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipmill.curate.common.files import beside
-from clipmill.curate.common.log import progress
+from clipmill.curate.common.log import Tell, progress, say
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.export.stream_copy import copy_suffix
 from clipmill.curate.tables.run_dir import RunDir
@@ -29,13 +29,13 @@ def exported_clips(run: RunDir) -> "pd.DataFrame":
     return rows.sort_values(["shard", "offset"], ignore_index=True)
 
 
-def write_clips(run: RunDir, rows: "pd.DataFrame", names: list[str], folder: Path) -> None:
+def write_clips(run: RunDir, rows: "pd.DataFrame", names: list[str], folder: Path, tell: Tell = say) -> None:
     """The bytes of each clip to `folder / name`, checked against their sha256; files that are there already are whole
     and stay.
 
     Raises UserError where a shard does not hold what the manifest says, OSError where the folder cannot be written.
     """
-    with progress("unpacking", len(rows), "clips") as bar:
+    with progress("unpacking", len(rows), "clips", tell) as bar:
         for name, data in _missing(run, rows, names, folder):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from clipmill.curate.common.files import read_json, read_table
 from clipmill.curate.config import Config, load_tree
+from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
 
@@ -68,6 +69,13 @@ def read_exported(run: RunDir) -> pa.Table:
             f" {run.root}` again"
         )
     return manifest
+
+
+def read_videos(run: RunDir) -> pa.Table:
+    """videos.parquet. Raises UserError where the run has none yet."""
+    if not run.videos.exists():
+        raise UserError(f"{run.root} is no finished run: there is no videos.parquet")
+    return read_table(run.videos, schema.VIDEOS)
 
 
 def read_run_json(run: RunDir) -> dict[str, Any]:

@@ -1,0 +1,191 @@
+"""What can be done with videos and runs, from plain arguments to the result. Commands and Python API call these.
+
+Every mistake of the user is a UserError, one line, before any work. Who is told what: `RunOptions.tell`.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipmill.curate.common.device import check_device
+from clipmill.curate.common.files import write_json
+from clipmill.curate.common.lock import alone
+from clipmill.curate.common.settings import title_of
+from clipmill.curate.config import Config, load
+from clipmill.curate.contract.annotator_order import in_order
+from clipmill.curate.driver import calibrate as calibration
+from clipmill.curate.driver.finish import redecide
+from clipmill.curate.driver.pipeline import Curated, Work, curate, write_shards
+from clipmill.curate.driver.policy_of_run import filtered_policy, kept_policy, policy_of, policy_stays, with_settings
+from clipmill.curate.driver.preflight import preflight
+from clipmill.curate.driver.run_facts import run_facts, summary_lines
+from clipmill.curate.driver.videos import check_sources, list_inputs, listing_of, now, prepare_out, tasks_of
+from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.errors import UserError
+from clipmill.curate.export.record import Exported, failures_text
+from clipmill.curate.formats import check_format, write_format
+from clipmill.curate.policy import decisions
+from clipmill.curate.policy.policy import Policy, check_columns, override
+from clipmill.curate.report import write_report
+from clipmill.curate.tables.join import makers
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json
+
+_ENCODES = ("export.short_side_px", "export.fps")
+
+
+@dataclass(frozen=True)
+class Request:
+    """How and when an operation was asked for, for run.json. command: a line that does the same."""
+
+    command: str
+    at: str = field(default_factory=now)
+    clock_s: float = field(default_factory=time.monotonic)
+
+
+def run(
+    videos: Sequence[Path], out: Path, config: Config, options: RunOptions, export_: bool, request: Request
+) -> None:
+    """Curate the videos into `out`, which may hold an interrupted or older run. export_: write the kept clips."""
+    check_device(options.device)
+    work = Work(RunDir(out), preflight(config, tell=options.tell), options)
+    assert work.engine is not None  # an unknown one is told before anything is written
+    prepare_out(out)
+    with alone(out):
+        listing = list_inputs(videos, work.run, options)
+        policy, message = kept_policy(work.run, work.config)
+        if message:
+            work.tell(message)
+        _record(work, curate(work, listing, policy), listing.inputs, request)
+        try:
+            if export_:
+                _export(work)
+        except UserError:
+            _report(work)  # what was found out is worth its report, shards or not
+            raise
+        _report(work)
+
+
+def annotate(root: Path, names: Sequence[str], sets: Sequence[str], options: RunOptions, request: Request) -> None:
+    """The run's configuration with these annotators added or changed; the rest stays, and so does the policy."""
+    check_device(options.device)
+    run_dir = RunDir(root)
+    facts = read_run_json(run_dir)
+    active = list(dict.fromkeys([*facts["config"]["annotators"], *names]))
+    config = config_of(run_dir, [f"annotators={active}", *sets])
+    policy = filtered_policy(run_dir)
+    if policy is not None:
+        policy = with_settings(policy, sets, config)
+    work = Work(run_dir, preflight(config, in_order(names, config.annotator), options.tell), options)
+    listing = listing_of(run_dir, facts["inputs"])
+    check_sources(tasks_of(listing, run_dir, work.config, options), run_dir)
+    prepare_out(root)
+    with alone(root):
+        if policy is not None:
+            work.tell(policy_stays(policy))
+        _record(work, curate(work, listing, policy), facts["inputs"], request)
+        _report(work)
+
+
+def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | None) -> decisions.Outcomes:
+    """Decide the run again. preset: a preset's policy or that of a .toml file, None: the run's own. sets: with or
+    without `policy.` before the column. name: of the decisions, None: the policy's.
+    """
+    run_dir = RunDir(root)
+    config = config_of(run_dir)
+    source = config if preset is None else load(preset)
+    policy = policy_of(source, name or (title_of(preset) if preset else None))
+    columns = [*read_manifest(run_dir).column_names, *makers(config)]
+    policy = override(policy, [s.removeprefix("policy.") for s in sets])
+    check_columns(policy, columns, root)
+    with alone(root):
+        return redecide(run_dir, config, policy)
+
+
+def export(
+    root: Path, sets: Sequence[str], options: RunOptions, format_: str = "", format_out: Path | None = None
+) -> Exported:
+    """The kept clips as shards, verified by decoding. sets: settings of `export`, with or without that word. format_:
+    another layout of the same clips, written to `format_out`; "" for none.
+    """
+    check_format(format_, format_out)
+    run_dir = RunDir(root)
+    work = Work(run_dir, _export_config(run_dir, sets), options)
+    facts = read_run_json(run_dir)
+    facts["config"] = work.config.as_dict()
+    prepare_out(root)
+    with alone(root):
+        done = _export(work)
+        if done.failed and not done.clips:
+            raise UserError(f"no shards: {failures_text(done.failed, done.reasons)}")
+        write_json(run_dir.run_json, facts)
+    if format_:
+        work.tell(write_format(run_dir, format_, format_out, options.tell).text)
+    return done
+
+
+def calibrate(
+    root: Path, axis: str, drops: Sequence[float], side: str, base: str, options: RunOptions
+) -> list[calibration.Subset]:
+    """Subsets of the run that differ in one threshold. drops: shares in (0, 1). side: auto, lowest or highest. base:
+    filters for all of them: a preset, a .toml file, run (its own policy) or none.
+    """
+    run_dir = RunDir(root)
+    work = Work(run_dir, config_of(run_dir), options)
+    filters = (
+        Policy("none") if base == "none" else policy_of(work.config if base == "run" else load(base), title_of(base))
+    )
+    question = calibration.Question(axis, calibration.side_of(side, work.config, axis), filters)
+    with alone(root):
+        return calibration.calibrate(work, question, drops)
+
+
+def report(root: Path) -> Path:
+    """Write RUN/report.html again; its path."""
+    read_run_json(RunDir(root))
+    return write_report(root)
+
+
+def _record(work: Work, curated: Curated, inputs: Sequence[str], request: Request) -> None:
+    """run.json."""
+    totals = curated.totals
+    stages = {k.removeprefix("seconds "): round(v, 3) for k, v in totals.items() if k.startswith("seconds ")}
+    told = {"command": request.command, "inputs": list(inputs), "started_at": request.at, "finished_at": now()}
+    told |= {"seconds": round(time.monotonic() - request.clock_s, 2), "workers": work.options.n_workers}
+    told |= {
+        "processed": {"videos": totals["videos"], "frames_decoded": totals["frames_decoded"], "stage_seconds": stages}
+    }
+    write_json(work.run.run_json, run_facts(work.config, curated.joined, curated.outcomes, told))
+
+
+def _report(work: Work) -> None:
+    facts = read_run_json(work.run)
+    path = write_report(work.run.root)
+    for line in summary_lines(facts["counts"], facts.get("failed_scores", {})):
+        work.tell(line)
+    work.tell(f"report: {path}")
+
+
+def _export(work: Work) -> Exported:
+    policy, _, _ = decisions.load(work.run.root, read_run_json(work.run)["policy"])
+    done = write_shards(work, policy)
+    work.tell(done.text)
+    return done
+
+
+def _export_config(run: RunDir, sets: Sequence[str]) -> Config:
+    """The run's configuration with these settings. A size or a rate ends a copy that an earlier export asked for: it
+    needs encoding.
+
+    Raises UserError where these settings ask for both.
+    """
+    named = [s if s.startswith("export.") else f"export.{s}" for s in sets]
+    encodes = any(text.partition("=")[0].strip() in _ENCODES for text in named)
+    config = config_of(run, [*(["export.copy=false"] if encodes else []), *named])
+    if encodes and config.export.copy:
+        raise UserError(
+            "--copy takes the source's pictures as they are, in their size and rate: leave out --copy, or --size and"
+            " --fps"
+        )
+    return config

@@ -1,0 +1,76 @@
+"""The steps from listed videos to decided clips and shards, the same for whoever needs them: `operations`, `dry_run`,
+`calibrate`.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from clipmill.curate.config import Config
+from clipmill.curate.driver.finish import finish
+from clipmill.curate.driver.stored_passes import run_passes
+from clipmill.curate.driver.videos import Listing, process, refresh_videos, tasks_of, write_unprocessed
+from clipmill.curate.engines import Engine
+from clipmill.curate.engines.by_name import engine_of
+from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.export.driver import export
+from clipmill.curate.export.record import Exported
+from clipmill.curate.policy.decisions import Outcomes
+from clipmill.curate.policy.policy import Policy, asked, policy_id
+from clipmill.curate.tables.join import Joined
+from clipmill.curate.tables.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all steps of one operation share: where, what, how."""
+
+    run: RunDir
+    config: Config
+    options: RunOptions
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Where the workers run. Raises UserError for an unknown one."""
+        return engine_of(self.options)
+
+    def tell(self, text: str) -> None:
+        """A line for people."""
+        self.options.tell(text)
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What `curate` made. totals: videos, clips, frames decoded and seconds per stage of this call alone."""
+
+    joined: Joined
+    outcomes: Outcomes
+    totals: Counter[str]
+
+
+def curate(work: Work, listing: Listing, policy: Policy | None = None) -> Curated:
+    """Everything that is stale of these videos, then the joined tables and the decisions. policy: what decides, None:
+    the configuration's. Raises UserError where the disk fills up: what is done stays done.
+    """
+    run, config, options = work.run, work.config, work.options
+    tasks = tasks_of(listing, run, config, options)
+    if len(tasks) < len(listing.units):
+        work.tell(f"{len(listing.units) - len(tasks)} of {len(listing.units)} videos are up to date")
+    totals = process(tasks, work.engine, run, options)
+    write_unprocessed(listing, run)
+    for warning in refresh_videos(listing, run, config):
+        work.tell(f"warning: {warning}")
+    # What `--lazy` leaves out is what this policy drops, not what the configuration's would.
+    in_play = config if policy is None else replace(config, policy=asked(policy))
+    totals += run_passes(run, in_play, listing.names, options)
+    joined, outcomes = finish(run, config, [s.video_id or "" for s in listing.units], policy)
+    for message in joined.messages:
+        work.tell(message)
+    return Curated(joined, outcomes, totals)
+
+
+def write_shards(work: Work, policy: Policy) -> Exported:
+    """The clips that the manifest keeps, as shards. policy: the frozen one that keeps them. Raises UserError as
+    `export.driver.export` does.
+    """
+    return export(work.run, work.config.export, policy_id(policy), work.engine, work.options)
