@@ -9,8 +9,8 @@ from typing import Any
 
 from clipmill.curate.common.console import command_line
 from clipmill.curate.common.log import say
-from clipmill.curate.common.settings import parse_override
 from clipmill.curate.errors import UserError
+from clipmill.evaluate.changes import changes_of
 from clipmill.evaluate.evaluation import Evaluation, Spec
 from clipmill.evaluate.extraction.measure import Settings
 from clipmill.evaluate.extraction.processes import is_first
@@ -54,18 +54,9 @@ class Options:
         return evaluation
 
     def _resolved(self) -> tuple[Protocol, dict[str, dict[str, Any]]]:
-        """The protocol with its changed fields, and the fields of metrics: `--set fvd.draws=5` has a dot, a protocol's
-        field has none.
-        """
-        changes: dict[str, Any] = {"features": self.features} if self.features else {}
-        parameters: dict[str, dict[str, Any]] = {}
-        for text in self.sets:
-            for key, value in parse_override(text).items():
-                if isinstance(value, dict):
-                    parameters.setdefault(key, {}).update(value)
-                else:
-                    changes[key] = value
-        return load(self.protocol, changes), parameters
+        """The protocol with its changed fields, and the fields of metrics."""
+        changes, parameters = changes_of(self.sets)
+        return load(self.protocol, ({"features": self.features} if self.features else {}) | changes), parameters
 
 
 def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> None:

@@ -160,7 +160,7 @@ class Evaluation:
             protocol, videos = protocol or self.protocol, self._set(role)
             asked = protocol.n_real if role == "real" else protocol.n_fake
             total = min(asked or len(videos.videos), len(videos.videos) * protocol.clips_per_video)
-            with progress(title, total, "clips") as bar:
+            with progress(title, total, "clips", self.settings.tell) as bar:
                 measured = measure(videos, asked, protocol, what, self.settings, lambda _: bar.advance())
             if not measured.clip_ids:
                 raise UserError(f"no clip of {videos.name} could be used; {_first_reasons(measured)}")

@@ -118,8 +118,28 @@ class FrechetVideoDistance(_VideoFeatureMetric):
     """The Fréchet distance of all videos seen, ddof and dtype as the protocol has them; FVD only on proven I3D features
     (`frechet_name`).
 
-    meter = FrechetVideoDistance("mini"); meter.update(reals, real=True); meter.update(samples, real=False);
-    meter.compute()
+    Args:
+        features: Name of a feature network (None: the protocol's), or a function of float32 videos [B, T, 3, S, S] in
+            [-1, 1] to features [B, D].
+        protocol: A protocol's name, or the protocol.
+        weights: A local file of the feature network.
+        network_device: Where a network given by name runs.
+        side_px: The picture size S that a function takes; None: videos stay as large as they are.
+        reset_real_features: Whether `reset` forgets the real videos, too.
+        **metric_options: Of `torchmetrics.Metric`.
+
+    Raises:
+        UserError: Unknown names, missing weights; from `update`: videos that are not uint8 [B, T, 3, H, W].
+
+    Example:
+        >>> import torch
+        >>> from clipmill.evaluate import FrechetVideoDistance
+        >>> videos = torch.randint(0, 256, (4, 16, 3, 64, 64), dtype=torch.uint8)
+        >>> meter = FrechetVideoDistance("mini")
+        >>> meter.update(videos, real=True)
+        >>> meter.update(videos, real=False)
+        >>> round(float(meter.compute()), 3) == 0
+        True
     """
 
     def compute(self) -> torch.Tensor:
@@ -130,7 +150,21 @@ class FrechetVideoDistance(_VideoFeatureMetric):
 
 
 class KernelVideoDistance(_VideoFeatureMetric):
-    """The unbiased squared MMD of all videos seen, with a cubic kernel (KVD on I3D features)."""
+    """The unbiased squared MMD of all videos seen, with a cubic kernel (KVD on I3D features).
+
+    Args:
+        features: And the others: as of `FrechetVideoDistance`.
+
+    Example:
+        >>> import torch
+        >>> from clipmill.evaluate import KernelVideoDistance
+        >>> videos = torch.randint(0, 256, (4, 16, 3, 64, 64), dtype=torch.uint8)
+        >>> meter = KernelVideoDistance("mini")
+        >>> meter.update(videos, real=True)
+        >>> meter.update(videos.flip(-1), real=False)
+        >>> meter.compute().shape
+        torch.Size([])
+    """
 
     def compute(self) -> torch.Tensor:
         """float64 scalar. Raises UserError below two videos on a side."""

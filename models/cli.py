@@ -40,7 +40,8 @@ def train(
     """
     from clipmill.models import commands
 
-    commands.train(run, config, out, steps, set_ or [], device, cache)
+    settings = [*(set_ or []), *([f"train.steps={steps}"] if steps is not None else [])]
+    commands.train(run, config, out, settings, device, cache)
 
 
 @app.command(epilog='Example: models sample CKPT --n 64 --out samples --caption "a red ball bounces"')
@@ -76,11 +77,12 @@ def sample(
     """Write videos, a contact sheet and a manifest that `evaluate` reads."""
     from clipmill.models import commands
 
-    texts = commands.caption_list(caption or [], captions)
-    numbers = commands.number_list(number or [])
-    commands.sample(
-        checkpoint, out, n, seed, texts, label, numbers, first, frames, size, step, average, set_ or [], device
-    )
+    texts, numbers = commands.caption_list(caption or [], captions), commands.number_list(number or [])
+    from clipmill.models.generate.sample_folder import Request
+    from clipmill.models.generate.sample_folder import sample as sample_into
+
+    request = Request(n, seed, texts, label, numbers, first, frames, size, step, average)
+    sample_into(checkpoint, out, request, set_ or [], device)
 
 
 @app.command(name="list")

@@ -3,68 +3,28 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clipmill.curate.common.console import command_line
 from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError
-from clipmill.models.config import ModelConfig, load, preset_names
-
-if TYPE_CHECKING:
-    from clipmill.models.stop_signals import StopAsked
+from clipmill.models.config import load, preset_names
 
 
 def train(
-    run: Path, name: str, out: Path, steps: int | None, overrides: Sequence[str], device: str, cache: Path | None
+    run: Path, name: str, out: Path, overrides: Sequence[str], device: str = "auto", cache: Path | None = None
 ) -> None:
     """Raises UserError, one line, for everything that a user can mend."""
     from clipmill.models.stop_signals import StopAsked
 
     # First of all: imports alone take seconds, and what comes before the first step may take hours.
     with StopAsked() as asked:
-        config = load(name, [*overrides, *([f"train.steps={steps}"] if steps is not None else [])])
-        _train(run, config, out, device, cache, asked)
+        config = load(name, overrides)
+        from clipmill.models.processes import start
+        from clipmill.models.training.run import train as train_on
+        from clipmill.models.training.session import Surroundings
 
-
-def _train(run: Path, config: ModelConfig, out: Path, device: str, cache: Path | None, asked: "StopAsked") -> None:
-    from clipmill.models.processes import start, stop
-    from clipmill.models.stop_signals import StoppedEarly
-    from clipmill.models.training.run import run_session
-    from clipmill.models.training.session import open_session
-
-    processes = start(device)
-    try:
-        session = open_session(run, config, out, processes, cache, asked)
-        session.card["command"] = command_line("models")
-        run_session(session)
-    except StoppedEarly as stopped:
-        if processes.first:
-            say(str(stopped))
-    finally:
-        stop()
-
-
-def sample(
-    checkpoint: Path,
-    out: Path,
-    count: int,
-    seed: int,
-    captions: tuple[str, ...],
-    label: str | None,
-    numbers: tuple[tuple[str, float], ...],
-    first: Path | None,
-    frames: int | None,
-    size: str | None,
-    step: int | None,
-    average: float | None,
-    overrides: Sequence[str],
-    device: str,
-) -> None:
-    """Raises UserError likewise."""
-    from clipmill.models.generate import sample_folder
-
-    request = sample_folder.Request(count, seed, captions, label, numbers, first, frames, size)
-    sample_folder.sample(checkpoint, out, request, step, average, overrides, device)
+        train_on(run, config, out, Surroundings(start(device), asked, cache), command_line("models"))
 
 
 def caption_list(given: Sequence[str], file: Path | None) -> tuple[str, ...]:

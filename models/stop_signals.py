@@ -1,6 +1,7 @@
 """SIGTERM and SIGUSR1 ask for a checkpoint and an orderly end; Ctrl-C does too, a second one ends at once."""
 
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -23,7 +24,8 @@ class StopAsked:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopAsked":
-        for number in ASKING:
+        # Python hands signals to the main thread alone: called in another, a training ends when it is done.
+        for number in ASKING if threading.current_thread() is threading.main_thread() else ():
             self._before[number] = signal.signal(number, self._take)
         return self
 

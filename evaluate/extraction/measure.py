@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clipmill.curate.common.log import Tell, say
 from clipmill.curate.errors import DecodeError, one_line
 from clipmill.evaluate.extraction.processes import gathered_skips, my_share
 from clipmill.evaluate.extraction.store import FeatureStore, Stored
@@ -25,13 +26,14 @@ _STORE_EVERY = 256
 class Settings:
     """How to work, none of which changes a number. device: auto, cpu or cuda. batch: clips per forward pass. workers:
     decoding threads.
-    cache: folder for features, None to remember nothing.
+    cache: folder for features, None to remember nothing. tell: gets progress.
     """
 
     device: str = "auto"
     batch: int = 8
     workers: int = 2
     cache: Path | None = None
+    tell: Tell = say
 
 
 @dataclass(frozen=True)

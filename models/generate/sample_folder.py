@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from clipmill.curate.common.files import beside, write_text
-from clipmill.curate.common.log import progress, say
+from clipmill.curate.common.log import Tell, progress, say
 from clipmill.curate.errors import UserError
 from clipmill.curate.weights import sha256
 from clipmill.models.checkpoints.step_files import WEIGHTS, step_folder
@@ -33,9 +33,12 @@ _SHEET_VIDEOS = 16
 
 @dataclass(frozen=True)
 class Request:
-    """What `models sample` was asked for. frames, size: None for what the model was trained on first."""
+    """What was asked for. captions: by turns; none: the training clips'. numbers: micro-conditioning. first: a picture,
+    video or folder to begin with. frames, size ("HEIGHTxWIDTH", px): None for what the model was trained on first.
+    step: of which checkpoint, None: the last. average: relative width of the weights' average, 0 for the last weights.
+    """
 
-    count: int
+    count: int = 16
     seed: int = 0
     captions: tuple[str, ...] = ()
     label: str | None = None
@@ -43,22 +46,18 @@ class Request:
     first: Path | None = None
     frames: int | None = None
     size: str | None = None
+    step: int | None = None
+    average: float | None = None
 
 
 def sample(
-    checkpoint: Path,
-    out: Path,
-    request: Request,
-    step: int | None,
-    average: float | None,
-    overrides: Sequence[str],
-    device: str,
+    checkpoint: Path, out: Path, request: Request, overrides: Sequence[str], device: str, tell: Tell = say
 ) -> None:
     """Files that are there already are kept: an interrupted command goes on, and fewer videos than before take none
     away. Raises UserError, one line.
     """
     processes = start(device)
-    loaded = load(checkpoint, step, average, tuple(overrides))
+    loaded = load(checkpoint, request.step, request.average, tuple(overrides))
     grid = _grid(loaded, request)
     first = first_frames(request.first, grid[1], grid[2]) if request.first else []
     _check_first(loaded, bool(first))
@@ -69,7 +68,7 @@ def sample(
     missing = [prompt for prompt in wanted if not (out / _name(prompt)).is_file()]
     try:
         generator = loaded.generator(processes.device)
-        with progress("sampling", len(wanted), "videos") as bar:
+        with progress("sampling", len(wanted), "videos", tell) as bar:
             bar.advance(len(wanted) - len(missing))
             for prompt, video in _made(generator, missing, grid, request.seed):
                 write_mp4(out / _name(prompt), video, fps)
@@ -82,7 +81,7 @@ def sample(
     _write_sheet(out, there)
     more = f", {len(there) - len(wanted)} of them from before" if len(there) > len(wanted) else ""
     alike = f"--set clip_frames={grid[0]} --set fps={fps:g}"
-    say(
+    tell(
         f"{len(there)} videos in {out}{more}; look at {out / SHEET}; score them with: evaluate run REAL {out} {alike}"
         " --features mini"
     )

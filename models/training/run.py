@@ -1,15 +1,34 @@
 """One training from its first step, or its last checkpoint, to its end: what is written and what a person sees."""
 
 import shlex
+from pathlib import Path
 from typing import Any
 
-from clipmill.curate.common.log import Progress, progress, say
+from clipmill.curate.common.log import Progress
 from clipmill.models.checkpoints.conditions import MOST_ROWS, TRAINED_ON, write_trained_on
+from clipmill.models.config import ModelConfig
+from clipmill.models.processes import stop
+from clipmill.models.stop_signals import StoppedEarly
 from clipmill.models.training.data.windows import Window
 from clipmill.models.training.loop import Hooks
 from clipmill.models.training.preview import preview_of
-from clipmill.models.training.session import Session, start_folder
+from clipmill.models.training.session import Session, Surroundings, open_session, start_folder
 from clipmill.models.training.validation import Validation, validation_of
+
+
+def train(run: Path, config: ModelConfig, out: Path, around: Surroundings, command: str) -> None:
+    """Train a model on a run's clips, or go on with it, and leave the group of processes. command: a line that does the
+    same, for the run card. A signal that asks to stop is no failure. Raises UserError, one line.
+    """
+    try:
+        session = open_session(run, config, out, around)
+        session.card["command"] = command
+        run_session(session)
+    except StoppedEarly as stopped:
+        if around.processes.first:
+            around.tell(str(stopped))
+    finally:
+        stop()
 
 
 def run_session(session: Session) -> None:
@@ -25,11 +44,11 @@ def run_session(session: Session) -> None:
     if first:
         _announce(session, resumed, validation)
         _write_conditions(session)
-    with progress("training", config.train.steps, "steps") as bar:
+    with session.around.progress("training", config.train.steps, "steps") as bar:
         if first:
             bar.advance(session.trainer.progress.step)
         hooks = _hooks(session, bar, validation, preview)
-        reason = session.trainer.run(session.batches(), hooks, session.asked)
+        reason = session.trainer.run(session.batches(), hooks, session.around.asked)
     session.save()
     if first:
         _conclude(session, reason)
@@ -57,16 +76,18 @@ def _hooks(session: Session, bar: Progress, validation: Validation | str, previe
 
 
 def _announce(session: Session, resumed: bool, validation: Validation | str) -> None:
-    config, buckets = session.config, session.buckets
+    config, buckets, tell = session.config, session.buckets, session.around.tell
     clips = sum(len(bucket.rows) for bucket in buckets.buckets if not bucket.images)
     left = "".join(f", {count} {reason}" for reason, count in buckets.left_out.items())
-    say(f"{config.name}: {session.card['parameters']:,} parameters on {session.processes.device}; {clips} clips{left}")
+    session.around.tell(
+        f"{config.name}: {session.card['parameters']:,} parameters on {session.processes.device}; {clips} clips{left}"
+    )
     for bucket in buckets.buckets:
-        say(f"  {bucket}: {len(bucket.rows)} clips, batch {bucket.batch}")
+        tell(f"  {bucket}: {len(bucket.rows)} clips, batch {bucket.batch}")
     if isinstance(validation, str):
-        say(f"  no validation: {validation}")
+        tell(f"  no validation: {validation}")
     if resumed:
-        say(f"  going on from step {session.trainer.progress.step}")
+        tell(f"  going on from step {session.trainer.progress.step}")
 
 
 def _write_conditions(session: Session) -> None:
@@ -88,9 +109,9 @@ def _write_conditions(session: Session) -> None:
 
 
 def _conclude(session: Session, reason: str | None) -> None:
-    done = session.trainer.progress
+    done, tell = session.trainer.progress, session.around.tell
     for clip_id, why in done.failed.items():
-        say(f"  clip {clip_id} does not decode: {why}")
+        tell(f"  clip {clip_id} does not decode: {why}")
     notes = [f"{done.skipped} steps skipped (gradient not finite)"] if done.skipped else []
     notes += [f"{len(done.failed)} clips did not decode and were replaced"] if done.failed else []
     ended = (
@@ -98,7 +119,7 @@ def _conclude(session: Session, reason: str | None) -> None:
         if reason
         else f"step {done.step}"
     )
-    say(f"{'; '.join([ended, *notes])}. Checkpoint: {session.out}. Next: {_next(session)}")
+    tell(f"{'; '.join([ended, *notes])}. Checkpoint: {session.out}. Next: {_next(session)}")
 
 
 def _next(session: Session) -> str:

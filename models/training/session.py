@@ -1,6 +1,7 @@
 """A training put together: from a curate run and a config to a checkpoint folder, new or resumed."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from clipmill.curate.common.files import read_json
+from clipmill.curate.common.log import Progress, Tell, progress, say
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_exported
@@ -37,6 +39,22 @@ from clipmill.models.training.run_card import run_card, seen_clips, write_seen
 from clipmill.models.training.telemetry import Telemetry
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a training does not depend on. cache: folder of cached latents, None: within the checkpoint. tell: gets
+    words, from the first process alone, and progress.
+    """
+
+    processes: Processes
+    asked: StopAsked
+    cache: Path | None = None
+    tell: Tell = say
+
+    def progress(self, title: str, total: float, unit: str) -> AbstractContextManager[Progress]:
+        """The bar of a stage, shown to whom `tell` tells."""
+        return progress(title, total, unit, self.tell)
+
+
 @dataclass
 class Session:
     """All parts of one training."""
@@ -44,7 +62,7 @@ class Session:
     run: Path
     out: Path
     config: ModelConfig
-    processes: Processes
+    around: Surroundings
     buckets: Buckets
     plan: BatchPlan
     loader: Loader
@@ -55,7 +73,11 @@ class Session:
     telemetry: Telemetry
     trainer: Trainer
     card: dict[str, Any]
-    asked: StopAsked
+
+    @property
+    def processes(self) -> Processes:
+        """This process among the others."""
+        return self.around.processes
 
     def batches(self) -> Iterator[VideoBatch]:
         """From where the training stands."""
@@ -119,13 +141,11 @@ class Session:
         return True
 
 
-def open_session(
-    run: Path, config: ModelConfig, out: Path, processes: Processes, cache: Path | None, asked: StopAsked
-) -> Session:
+def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings) -> Session:
     """Everything is checked before anything is written. Raises UserError, one line, and StoppedEarly where a signal
     asked meanwhile.
     """
-    manifest = read_exported(RunDir(run)).to_pandas()
+    manifest, processes, asked = read_exported(RunDir(run)).to_pandas(), around.processes, around.asked
     autoencoder, objective, config = _objective(config, manifest, processes)
     tokens_of = objective.tokens
     buckets = make_buckets(manifest, config.data.query, config.data, tokens_of)
@@ -143,13 +163,13 @@ def open_session(
     _check_out(out, card)
     telemetry = Telemetry(out / "log.jsonl", processes.device, processes.first)
     trainer = Trainer(objective, config.train, processes, buckets.buckets, telemetry)
-    source = _source(windows, autoencoder, config, sha256, cache or out / "latents", processes, asked)
+    source = _source(windows, autoencoder, config, around.cache or out / "latents", around)
     loader = Loader(source, buckets.table, buckets.buckets, plan, facts, config.data.images_per_clip)
     return Session(
         run,
         out,
         config,
-        processes,
+        around,
         buckets,
         plan,
         loader,
@@ -160,7 +180,6 @@ def open_session(
         telemetry,
         trainer,
         card,
-        asked,
     )
 
 
@@ -188,21 +207,15 @@ def _objective(
 
 
 def _source(
-    windows: Windows,
-    autoencoder: VideoAutoencoder | None,
-    config: ModelConfig,
-    sha256: str,
-    cache: Path,
-    processes: Processes,
-    asked: StopAsked,
+    windows: Windows, autoencoder: VideoAutoencoder | None, config: ModelConfig, cache: Path, around: Surroundings
 ) -> WindowSource:
+    asked, processes = around.asked, around.processes
     if config.data.cache == "none" or autoencoder is None:
         asked.leave_early(processes)
         return windows
-    from clipmill.curate.common.log import progress
-
-    latents = LatentCache(cache / cache_key(sha256, config.data, config.train.seed), windows)
-    with progress("encoding", 1, "windows") as bar:
+    key = cache_key(weights_sha256(autoencoder), config.data, config.train.seed)
+    latents = LatentCache(cache / key, windows)
+    with around.progress("encoding", 1, "windows") as bar:
         latents.fill(
             autoencoder, processes.device, processes, lambda done, of: bar.advance(0, f"{done} of {of}"), asked
         )

@@ -25,7 +25,7 @@ from clipmill.models.training.data.buckets import Bucket, Packed
 from clipmill.models.training.data.loader import check_shares
 from clipmill.models.training.objectives.diffusion import DiffusionObjective
 from clipmill.models.training.run import run_session
-from clipmill.models.training.session import Session, open_session
+from clipmill.models.training.session import Session, Surroundings, open_session
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -210,7 +210,7 @@ def train(run: Path, out: Path, steps: int) -> Session:
         "data.windows=1",
         "data.image_share=0.5",
     ]
-    session = open_session(run, load("dit-nano", options), out, Processes(0, 1, CPU), None, StopAsked())
+    session = open_session(run, load("dit-nano", options), out, Surroundings(Processes(0, 1, CPU), StopAsked()))
     run_session(session)
     return session
 

@@ -1,0 +1,143 @@
+"""The Python API of `clipmill.models`; its names are imported from there.
+
+Both functions do what the commands of the same name do, and may be called under torchrun as well.
+"""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from clipmill.curate.common.log import Tell, say, silent
+from clipmill.curate.common.settings import Settings, setting_texts
+
+Place = str | os.PathLike[str]
+"""A file or folder."""
+
+
+class TrainKeywords(TypedDict, total=False):
+    """The options of `train`: how, not what.
+
+    device: auto, cpu or cuda. cache: folder of cached latents; None: within the checkpoint. tell: a function of one
+    line of text that gets words and progress, None for silence; default: the terminal.
+    """
+
+    device: str
+    cache: Place | None
+    tell: Tell | None
+
+
+class SampleKeywords(TypedDict, total=False):
+    """The options of `sample`.
+
+    seed: video k of a seed is always the same. captions: by turns; none: the training clips'. label: class. numbers:
+    micro-conditioning, name -> value. first: a picture, video or folder to begin with. frames, size ("HEIGHTxWIDTH",
+    px): default as trained. step: of which checkpoint; None: the last. average: relative width of the weights' average,
+    0 for the last weights. device: auto, cpu or cuda. tell: as of `train`.
+    """
+
+    seed: int
+    captions: Sequence[str]
+    label: str | None
+    numbers: Mapping[str, float]
+    first: Place | None
+    frames: int | None
+    size: str | None
+    step: int | None
+    average: float | None
+    device: str
+    tell: Tell | None
+
+
+def train(run: Place, out: Place, config: str, settings: Settings = (), **options: Unpack[TrainKeywords]) -> Path:
+    """Train a model on the exported clips of a run, or go on with it, as `models train` does.
+
+    SIGTERM, SIGUSR1 and Ctrl-C (interrupting the kernel of a notebook) finish the step, save and return; the same call
+    goes on.
+
+    Args:
+        run: A curate run with exported clips: a `Run`, or its folder.
+        out: The checkpoint folder; one that is there goes on.
+        config: A preset (`models list`), its small size `NAME-nano`, or a `.toml` file.
+        settings: Changes, for example `{"train.steps": 700, "data.batch": 16}`, or `key=value` texts.
+        **options: See `TrainKeywords`.
+
+    Returns:
+        The checkpoint folder, for `sample`.
+
+    Raises:
+        UserError: No exported clips, an unknown setting, a folder that holds another training, no GPU.
+
+    Example:
+        >>> from clipmill import models
+        >>> settings = {"train.steps": 2, "data.cache": "none", "data.workers": 0}
+        >>> models.train("run", "checkpoint", "demo-nano", settings, device="cpu", tell=None).name
+        'checkpoint'
+    """
+    from clipmill.models.stop_signals import StopAsked
+
+    sets = setting_texts(settings)
+    words = ["models", "train", os.fspath(run), "--config", config, "--out", os.fspath(out)]
+    command = shlex.join([*words, *(word for text in sets for word in ("--set", text))])
+    cache = options.get("cache")
+    with StopAsked() as asked:
+        from clipmill.models.config import load
+        from clipmill.models.processes import start
+        from clipmill.models.training.run import train as train_on
+        from clipmill.models.training.session import Surroundings
+
+        resolved, place = load(config, sets), None if cache is None else Path(cache)
+        processes, tell = start(options.get("device", "auto")), _tell(options.get("tell", say))
+        train_on(Path(run), resolved, Path(out), Surroundings(processes, asked, place, tell), command)
+    return Path(out)
+
+
+def sample(
+    checkpoint: Place, out: Place, n: int = 16, settings: Settings = (), **options: Unpack[SampleKeywords]
+) -> Path:
+    """Make videos, a contact sheet and a manifest that `evaluate` reads, as `models sample` does. Videos that are there
+    already stay.
+
+    Args:
+        checkpoint: A folder that `train` wrote.
+        out: Where the videos go.
+        n: How many videos there shall be.
+        settings: Changes, for example `{"sample.steps": 25, "sample.guidance": 4}`, or `key=value` texts.
+        **options: See `SampleKeywords`.
+
+    Returns:
+        The folder of the videos, for `evaluate.score`.
+
+    Raises:
+        UserError: No checkpoint, conditions that the model was not trained on, a folder with other samples.
+
+    Example:
+        >>> from clipmill import models
+        >>> folder = models.sample("checkpoint", "samples", n=2, settings={"sample.steps": 2}, device="cpu", tell=None)
+        >>> sorted(path.name for path in folder.glob("*.mp4"))
+        ['000000.mp4', '000001.mp4']
+    """
+    from clipmill.models.generate.sample_folder import Request
+    from clipmill.models.generate.sample_folder import sample as sample_into
+
+    first = options.get("first")
+    request = Request(
+        count=n,
+        seed=options.get("seed", 0),
+        captions=tuple(options.get("captions", ())),
+        label=options.get("label"),
+        numbers=tuple((name, float(value)) for name, value in options.get("numbers", {}).items()),
+        first=None if first is None else Path(first),
+        frames=options.get("frames"),
+        size=options.get("size"),
+        step=options.get("step"),
+        average=options.get("average"),
+    )
+    tell, device = _tell(options.get("tell", say)), options.get("device", "auto")
+    sample_into(Path(checkpoint), Path(out), request, setting_texts(settings), device, tell)
+    return Path(out)
+
+
+def _tell(given: Tell | None) -> Tell:
+    return silent if given is None else given
