@@ -5,10 +5,12 @@ them. `clipmill.evaluate` says with FVD and KVD how far one set of videos is fro
 """
 
 import os
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "curate", "evaluate", "models"]
 
 try:
     __version__ = version("clipmill")
@@ -24,3 +26,10 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy and SciPy: 2^4 tu
 _HERE = Path(__file__).resolve().parent
 if not (_HERE / "curate").is_dir():
     __path__ = [*__path__, str(_HERE.parent)]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The three packages without an import of their own: `import clipmill; clipmill.curate.run(...)`."""
+    if name not in ("curate", "evaluate", "models"):
+        raise AttributeError(f"module 'clipmill' has no attribute {name!r}")
+    return import_module(f"clipmill.{name}")

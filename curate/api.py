@@ -18,7 +18,7 @@ from clipmill.curate.driver import operations
 from clipmill.curate.driver.run_facts import outcome_counts
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json, read_videos
+from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json, read_videos, select
 
 if TYPE_CHECKING:
     import duckdb
@@ -163,30 +163,44 @@ class Run:
         """The configuration that made the run."""
         return config_of(self._dir)
 
-    def arrow(self, columns: Sequence[str] | None = None) -> "pa.Table":
+    def arrow(self, where: str | None = None, columns: Sequence[str] | None = None) -> "pa.Table":
         """The clips, one row each, dropped ones included.
 
         Args:
-            columns: The columns to read; None for all (`run.facts["column_docs"]` explains them).
+            where: An SQL condition on the columns, such as `"keep and motion > 0.1"`; None for all clips.
+            columns: The columns to keep; None for all (`run.facts["column_docs"]` explains them).
 
         Raises:
-            UserError: A column that the run does not have.
+            UserError: A column that the run does not have, a condition that does not work.
         """
-        return read_manifest(self._dir, columns)
+        from clipmill.curate.common.sql import rows_where
 
-    def pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
-        """`arrow` as a data frame."""
-        return self.arrow(columns).to_pandas()
+        if where is None:
+            return read_manifest(self._dir, columns)
+        found = rows_where(read_manifest(self._dir), where)
+        return found if columns is None else select(found, columns)
+
+    def pandas(self, where: str | None = None, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+        """`arrow` as a data frame.
+
+        Args:
+            where: An SQL condition on the columns; None for all clips.
+            columns: The columns to keep; None for all.
+        """
+        return self.arrow(where, columns).to_pandas()
 
     def duckdb(self) -> "duckdb.DuckDBPyRelation":
-        """The clips as a DuckDB relation, to filter, join and count by SQL.
+        """The clips as a DuckDB relation, to filter, join and count by SQL; it sees the table alone, no file, no
+        network.
 
         Example:
             >>> from clipmill.curate import Run
-            >>> Run("run").duckdb().filter("keep and motion > 0.1").aggregate("count(*)").fetchone()[0] > 0
+            >>> Run("run").duckdb().filter("keep").aggregate("count(*)").fetchall()[0][0] > 0
             True
         """
-        return _relation(self.arrow())
+        from clipmill.curate.common.sql import connect
+
+        return connect({"clips": self.arrow()}).table("clips")
 
     def videos(self) -> "pa.Table":
         """The input files, one row each, unreadable ones and copies included."""
@@ -296,11 +310,3 @@ def _flags(sets: Sequence[str]) -> list[str]:
 def _command(words: Sequence[str]) -> str:
     """The command that does the same, for run.json."""
     return shlex.join(["curate", *words])
-
-
-def _relation(table: "pa.Table") -> "duckdb.DuckDBPyRelation":
-    """On a connection of its own, without access to files and network: conditions may come from anywhere."""
-    import duckdb
-
-    connection = duckdb.connect(config={"enable_external_access": False, "python_enable_replacements": False})
-    return connection.from_arrow(table)

@@ -51,6 +51,23 @@ class ResumableSampler(Sampler[int]):
     exactly the samples that were still to come, with any number of ranks. Yields `Draw`.
 
     Loader workers fetch ahead, so count what the training loop consumed: `start + steps * batch_size * world`.
+
+    Args:
+        n: Samples in the data set.
+        seed: Of the permutations.
+        start: How many samples all ranks together have drawn before.
+        rank: Of this process.
+        world: How many processes there are.
+
+    Raises:
+        ValueError: An empty data set, impossible ranks.
+
+    Example:
+        >>> from itertools import islice
+        >>> from clipmill.curate import ResumableSampler
+        >>> whole, rest = ResumableSampler(10, seed=0), ResumableSampler(10, seed=0, start=4)
+        >>> list(islice(whole, 12))[4:] == list(islice(rest, 8))
+        True
     """
 
     def __init__(self, n: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
@@ -95,6 +112,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
     (seed, clip_id, epoch): the same whatever the worker count, the order, or which other clips the query finds.
     Safe with loader workers, spawned (then with `worker_init_fn=leave_at_once`) or forked: every process opens the
     shards for itself.
+
+    Example:
+        >>> from clipmill.curate import ClipDataset
+        >>> clips = ClipDataset("run", n_frames=8, size=(64, 64))
+        >>> tuple(clips[0]["video"].shape)
+        (8, 3, 64, 64)
     """
 
     def __init__(

@@ -177,7 +177,7 @@ def test_missing_craft_weights_fail_at_once_and_name_the_fix(tmp_path):
     code = (
         "import sys, socket\n"
         "socket.socket.connect = lambda *a: sys.exit('network')\n"
-        "from curate import weights\n"
+        "from clipmill.curate import weights\n"
         "from clipmill.curate.annotators.text import Text\n"
         "from clipmill.curate.errors import UserError\n"
         "text = Text(method='easyocr')\n"

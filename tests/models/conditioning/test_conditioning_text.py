@@ -48,7 +48,7 @@ def test_tokens_without_weights_never_change(kind):
 def test_another_process_makes_the_same_tokens():
     code = f"""
 import hashlib
-from models.conditioning.text.hash_words import HashWords
+from clipmill.models.conditioning.text.hash_words import HashWords
 print(hashlib.sha256(HashWords(8, 16).encode([{SENTENCE!r}])[0].numpy().tobytes()).hexdigest())
 """
     environment = os.environ | {"PYTHONHASHSEED": "77"}
