@@ -113,6 +113,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
     Safe with loader workers, spawned (then with `worker_init_fn=leave_at_once`) or forked: every process opens the
     shards for itself.
 
+    Args:
+        run: The run directory, or a `Run`.
+        table: Rows of its manifest, in place of all of them.
+        stride: Frames from one to the next.
+        seed: Of windows and captions.
+
     Example:
         >>> from clipmill.curate import ClipDataset
         >>> clips = ClipDataset("run", n_frames=8, size=(64, 64))

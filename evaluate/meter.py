@@ -153,7 +153,8 @@ class KernelVideoDistance(_VideoFeatureMetric):
     """The unbiased squared MMD of all videos seen, with a cubic kernel (KVD on I3D features).
 
     Args:
-        features: And the others: as of `FrechetVideoDistance`.
+        features: Name of a feature network, or a function, as of `FrechetVideoDistance`.
+        protocol: A protocol's name, or the protocol; and so on.
 
     Example:
         >>> import torch

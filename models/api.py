@@ -114,7 +114,8 @@ def sample(
 
     Example:
         >>> from clipmill import models
-        >>> folder = models.sample("checkpoint", "samples", n=2, settings={"sample.steps": 2}, device="cpu", tell=None)
+        >>> few = {"sample.steps": 2}
+        >>> folder = models.sample("checkpoint", "samples", n=2, settings=few, frames=8, device="cpu", tell=None)
         >>> sorted(path.name for path in folder.glob("*.mp4"))
         ['000000.mp4', '000001.mp4']
     """

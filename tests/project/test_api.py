@@ -4,7 +4,6 @@ import doctest
 import inspect
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 
@@ -25,14 +24,14 @@ def failures(text: str, name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(two_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(two_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where `videos` are two of the demo's, and the page makes `run`, `checkpoint` and `samples`."""
     root = tmp_path_factory.mktemp("api")
     shutil.copytree(two_videos, root / "videos")
     with chdir(root):
         said = failures(PAGE.read_text(encoding="utf-8"), "api.md")
     assert said == [], "\n".join(said)
-    yield root
+    return root
 
 
 def test_the_page_does_what_it_says(folder: Path):
