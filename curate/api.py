@@ -17,8 +17,9 @@ from clipmill.curate.config import Config, load
 from clipmill.curate.driver import operations
 from clipmill.curate.driver.run_facts import outcome_counts
 from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json, read_videos, select
+from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json, read_videos
 
 if TYPE_CHECKING:
     import duckdb
@@ -175,10 +176,9 @@ class Run:
         """
         from clipmill.curate.common.sql import rows_where
 
-        if where is None:
-            return read_manifest(self._dir, columns)
-        found = rows_where(read_manifest(self._dir), where)
-        return found if columns is None else select(found, columns)
+        table = read_manifest(self._dir, columns if where is None else None)
+        found = table if where is None else rows_where(table, where)
+        return found if columns is None else _selected(found, columns)
 
     def pandas(self, where: str | None = None, columns: Sequence[str] | None = None) -> "pd.DataFrame":
         """`arrow` as a data frame.
@@ -310,3 +310,10 @@ def _flags(sets: Sequence[str]) -> list[str]:
 def _command(words: Sequence[str]) -> str:
     """The command that does the same, for run.json."""
     return shlex.join(["curate", *words])
+
+
+def _selected(table: "pa.Table", columns: Sequence[str]) -> "pa.Table":
+    absent = [name for name in columns if name not in table.column_names]
+    if absent:
+        raise UserError(f"the run has no column {absent[0]!r}: `Run.facts['columns']` lists them")
+    return table.select(list(columns))
