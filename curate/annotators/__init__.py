@@ -11,6 +11,9 @@ video once and hands each annotator what its class asks for:
 
 One that is content with the stored pictures and with columns may say so (`from_stored`): it then runs after all
 decoding, on many clips of many videos at once, and needs the videos no more.
+
+May import: contract, common, errors, video, networks, captions. Imported by: nobody by name but common/plugins; policy
+asks for the columns.
 """
 
 import sys

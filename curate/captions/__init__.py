@@ -1,5 +1,7 @@
 """Captions: what a caption annotator is, and the list of a clip's captions. Each makes one; training draws among them
 by weight.
+
+May import: contract, networks, errors. Imported by: caption annotators, and tables for what wrote a caption.
 """
 
 from dataclasses import dataclass

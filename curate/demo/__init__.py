@@ -3,6 +3,8 @@
 Textured sprites move over natural-looking backdrops by simple laws; shots are cut, dissolved and faded together, half
 of them carry a defect a curation tool must find, and the files come in the containers and codecs that people really
 have.
+
+May import: errors alone: the demo knows nothing of what will look for its defects.
 """
 
 from collections.abc import Callable

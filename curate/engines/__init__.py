@@ -3,6 +3,8 @@ the same seam.
 
 An engine promises: every task comes back exactly once, as an `Outcome`; a task that crashes or hangs costs only itself;
 memory that a worker leaks is given back when the worker is recycled. Tasks write their own files; results are small.
+
+May import: errors, common. Imported by: driver, export.
 """
 
 from collections.abc import Callable, Iterable, Iterator

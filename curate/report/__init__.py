@@ -4,6 +4,8 @@
 picks and packs the clips for the page's sliders and galleries, `thumbs` re-encodes their pictures, `template.html.j2`,
 `style.css`, `charts.js` and `app.js` draw. The file asks for nothing from outside itself and its bytes depend on the
 run directory alone.
+
+May import: tables, policy, inputs, contract, config, common, errors. It decodes no video.
 """
 
 from pathlib import Path

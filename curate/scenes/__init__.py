@@ -1,4 +1,7 @@
-"""Cut detection: cheap curves for every frame, a multi-rate cascade over them, a network where they are unsure."""
+"""Cut detection: cheap curves for every frame, a multi-rate cascade over them, a network where they are unsure.
+
+May import: settings, errors. It sees curves and thumbnails, and opens no video.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING

@@ -1,5 +1,7 @@
 """Weights of learned models: name -> source, checksum, licence; found on this machine, downloaded once, read without
 unpickling.
+
+May import: common, errors. Imported by: networks, driver, and the other packages' networks.
 """
 
 from clipmill.curate.weights.digests import digest, git_blob_sha1, path_sha256, remembered_sha256, sha256

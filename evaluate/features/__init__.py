@@ -1,4 +1,7 @@
-"""Feature networks, one per file: videos in, one vector each out. A new one is a new file, found by its name."""
+"""Feature networks, one per file: videos in, one vector each out. A new one is a new file, found by its name.
+
+May import: networks, curate's weights, networks and common.
+"""
 
 import sys
 from abc import ABC, abstractmethod

@@ -1,4 +1,7 @@
-"""Metrics, one per file. A new one is a new file, found by its name. What a metric looks at decides its base class."""
+"""Metrics, one per file. A new one is a new file, found by its name. What a metric looks at decides its base class.
+
+May import: distances, frames, features, curate's common, weights, and the motion annotator.
+"""
 
 import sys
 from abc import ABC, abstractmethod

@@ -2,6 +2,8 @@
 
 Everything is read from what the commands left: the file of scores names its sets, samples name their checkpoint, the
 checkpoint's card names its run. Nothing here knows a model. What is missing is left out, and said.
+
+May import: score_rows, curate's common and errors.
 """
 
 import os

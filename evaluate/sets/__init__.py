@@ -1,5 +1,7 @@
 """Sets of videos, whatever they are stored as: an ordered list of videos, each with a name, a content key and a way to
 its frames.
+
+May import: curate alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,1 +1,4 @@
-"""Video <-> latents. One file per autoencoder."""
+"""Video <-> latents. One file per autoencoder.
+
+May import: layers, curate's common and errors.
+"""

@@ -1,5 +1,5 @@
 """The written pages: every command line parses, every file that they name is there, places for measured tables are
-whole, and the README is short and quotes what was measured.
+whole, and the README is short and quotes what was measured, the map names every room.
 """
 
 import re
@@ -143,6 +143,13 @@ def test_every_claim_beside_other_tools_names_its_test():
     assert len(rows) > 30
     bare = [row[0] for row in rows if row[1] != "clipmill" and not row[1].startswith("no") and "`" not in row[-1]]
     assert bare == []
+
+
+def test_every_room_is_on_the_map():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = {path.parent.relative_to(ROOT) for name in COMMANDS for path in (ROOT / name).glob("*/**/*.py")}
+    assert len(folders) > 30
+    assert [str(folder) for folder in sorted(folders) if f"`{folder.as_posix()}`" not in page] == []
 
 
 def test_the_loader_of_the_readme_reads_the_demo_whatever_shapes_its_clips_have(demo_run: Path, tmp_path: Path):

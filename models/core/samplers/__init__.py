@@ -1,1 +1,4 @@
-"""From noise to data along noise levels [N + 1], the stations. One file per family of samplers."""
+"""From noise to data along noise levels [N + 1], the stations. One file per family of samplers.
+
+May import: core.
+"""
