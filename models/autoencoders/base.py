@@ -1,6 +1,7 @@
 """What all autoencoders share: their factors, the statistics of their latents, and which sizes they take."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -51,6 +52,11 @@ class VideoAutoencoder(nn.Module):
     def last_layer(self) -> nn.Parameter:
         """Weight of the decoder's last layer, where gradients of two losses are compared. Raises UserError where
         nothing is learned.
+        """
+
+    def measure(self, videos: Iterable[torch.Tensor]) -> None:
+        """Takes from training videos, float [B, T, 3, H, W] in [-1, 1] each, what it needs of them in place of being
+        trained; most need nothing.
         """
 
     def latent_grid(self, grid: Grid) -> Grid:

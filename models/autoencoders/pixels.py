@@ -71,6 +71,11 @@ class Pixels(VideoAutoencoder):
     def last_layer(self) -> nn.Parameter:
         raise UserError("an autoencoder of kind 'pixels' has nothing to train: choose frame or causal")
 
+    def measure(self, videos: Iterable[torch.Tensor]) -> None:
+        """The components, where there are any."""
+        if self.config.components is not None:
+            self.fit(videos)
+
     @torch.no_grad()
     def fit(self, videos: Iterable[torch.Tensor]) -> "Pixels":
         """Finds the components, largest variance first, from float [B, T, 3, H, W] each. Raises UserError for no video,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from clipmill.models.autoencoders.pixels import Pixels
+from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.statistics import fill_latent_statistics
 from clipmill.models.pixels import as_floats
 from clipmill.models.training.data.batch_plan import Draw
@@ -15,12 +15,11 @@ from clipmill.models.training.data.windows import Windows
 _MEASURED, _MEASURED_BYTES = 256, 256 * 2**20
 
 
-def fit_to(pixels: Pixels, windows: Windows) -> None:
+def fit_to(autoencoder: VideoAutoencoder, windows: Windows) -> None:
     """Principal components, where there are any, and the scale of latents: what pixels have in place of training."""
     videos = list(first_windows(windows))
-    if pixels.config.components is not None:
-        pixels.fit(videos)
-    fill_latent_statistics(pixels, videos)
+    autoencoder.measure(videos)
+    fill_latent_statistics(autoencoder, videos)
 
 
 def first_windows(windows: Windows) -> Iterator[torch.Tensor]:

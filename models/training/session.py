@@ -15,7 +15,6 @@ from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_exported
 from clipmill.models.autoencoder_for import FILE, autoencoder_of
 from clipmill.models.autoencoders.base import VideoAutoencoder
-from clipmill.models.autoencoders.pixels import Pixels
 from clipmill.models.autoencoders.saving import save_autoencoder, weights_sha256
 from clipmill.models.checkpoints import step_files
 from clipmill.models.checkpoints.tensors import all_whole, optimiser_tensors, put_all, put_optimiser_tensors
@@ -155,11 +154,11 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
     check_shares(buckets.buckets, processes)
     windows = Windows(run, buckets.table, buckets.buckets, config.data, config.train.seed)
     asked.leave_early(processes)
-    if isinstance(autoencoder, Pixels) and config.autoencoder.weights is None:
+    if autoencoder is not None and config.autoencoder.weights is None:
         fit_to(autoencoder, windows)
         asked.leave_early(processes)
     sha256 = weights_sha256(autoencoder) if autoencoder is not None else ""
-    card = run_card(config, run, buckets, sha256, getattr(getattr(objective, "both", None), "perceptual_name", None))
+    card = run_card(config, run, buckets, sha256, objective.perceptual_name)
     _check_out(out, card)
     telemetry = Telemetry(out / "log.jsonl", processes.device, processes.first)
     trainer = Trainer(objective, config.train, processes, buckets.buckets, telemetry)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -147,12 +147,12 @@ class Loader:
         }
         pinned = processes.device.type == "cuda"
         draws: Any = _Endless(self, step, processes)
-        loader: Any = DataLoader(cast(Dataset[Window], self._source), batch_sampler=draws, pin_memory=pinned, **options)
-        try:
-            yield from zip(self._draws(step, processes), loader, strict=False)
-        except UserError as error:
-            # A worker's error arrives with its traceback as text; its last line is what was said.
-            raise UserError(str(error).strip().splitlines()[-1].partition("UserError: ")[2] or str(error)) from None
+        loader: Any = DataLoader(_Answers(self._source), batch_sampler=draws, pin_memory=pinned, **options)
+        for some, answers in zip(self._draws(step, processes), loader, strict=False):
+            for answer in answers:
+                if isinstance(answer, UserError):
+                    raise answer
+            yield some, answers
 
 
 def check_shares(buckets: Sequence[Bucket], processes: Processes) -> None:
@@ -165,6 +165,21 @@ def check_shares(buckets: Sequence[Bucket], processes: Processes) -> None:
         )
 
 
+class _Answers(Dataset[Window | UserError]):
+    """Windows, or the UserError met on the way to one: raised in a worker, it would arrive with its traceback as its
+    text.
+    """
+
+    def __init__(self, source: WindowSource) -> None:
+        self._source = source
+
+    def __getitem__(self, draw: Draw) -> Window | UserError:
+        try:
+            return self._source[draw]
+        except UserError as error:
+            return error
+
+
 class _Endless:
     """The draws of step after step, as DataLoader wants them."""
 
@@ -175,8 +190,8 @@ class _Endless:
         return self._loader._draws(self._step, self._processes)
 
 
-def _as_list(windows: list[Window]) -> list[Window]:
-    return windows
+def _as_list(answers: list[Window | UserError]) -> list[Window | UserError]:
+    return answers
 
 
 def _floats(values: Any) -> torch.Tensor:

@@ -25,6 +25,11 @@ class Objective(nn.Module):
     discriminator).
     """
 
+    @property
+    def perceptual_name(self) -> str | None:
+        """For the run card: the perceptual distance among its losses; None where it knows none."""
+        return None
+
     def players(self, step: int) -> tuple[str, ...]:
         """Who moves in this step, in order."""
         return ("model",)

@@ -34,6 +34,10 @@ class ReconstructionObjective(Objective):
         self.autoencoder, self.device, self._seed = autoencoder, device, config.train.seed
         self._flops: dict[Grid, int] = {}
 
+    @property
+    def perceptual_name(self) -> str:
+        return self.both.perceptual_name
+
     def players(self, step: int) -> tuple[str, ...]:
         return self.both.players(step)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clipmill.curate.dataset import decode_window
+from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_exported
 from clipmill.curate.video.resize_to_cover import covered
@@ -97,3 +98,18 @@ def test_workers_that_still_read_ahead_end_without_a_word(found: Buckets, capfd:
     said = capfd.readouterr().err
     assert "terminate" not in said
     assert "Exception" not in said
+
+
+class Missing:
+    """A source whose clips are all gone; picklable, for worker processes."""
+
+    def __getitem__(self, draw: Draw) -> Window:
+        raise UserError("no clip decodes: bring the shards back")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_cannot_read_is_said_in_its_own_words(found: Buckets, workers: int):
+    plan = BatchPlan(found.buckets, 0)
+    loader = Loader(Missing(), found.table, found.buckets, plan, Facts())
+    with pytest.raises(UserError, match=r"^no clip decodes: bring the shards back$"):
+        next(loader.batches(0, Processes(0, 1, torch.device("cpu")), workers=workers))
