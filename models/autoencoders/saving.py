@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from clipmill.curate.common.files import beside
 from clipmill.curate.errors import UserError, one_line
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.by_name import new_autoencoder, options_of
+from clipmill.models.tensor_files import write_tensors
 
 _ENTRY = "clipmill"
 _FORMAT = 1
@@ -32,10 +31,8 @@ def save_autoencoder(path: Path, autoencoder: VideoAutoencoder, facts: Mapping[s
         "options": options_of(autoencoder),
         "facts": dict(facts or {}),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with beside(path, synced=True) as temporary:
-        save_file(tensors, str(temporary), {_ENTRY: json.dumps(entry, sort_keys=True)})
+    write_tensors(path, autoencoder.state_dict(), {_ENTRY: json.dumps(entry, sort_keys=True)})
 
 
 def load_autoencoder(path: Path) -> VideoAutoencoder:

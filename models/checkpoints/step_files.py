@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from clipmill.curate.common.files import beside, write_text
 from clipmill.curate.errors import UserError, one_line
+from clipmill.models.tensor_files import write_tensors
 
 STATE, WEIGHTS, OPTIMISER = "state.json", "weights.safetensors", "optimiser.safetensors"
 
@@ -59,7 +60,7 @@ def write_step(
     with beside(final) as temporary:
         temporary.mkdir(parents=True)
         for name, tensors in files.items():
-            save_tensors(temporary / name, tensors)
+            write_tensors(temporary / name, tensors)
         write_text(temporary / STATE, json.dumps(state, indent=1), synced=True)
         if final.exists():
             shutil.rmtree(final)
@@ -72,12 +73,6 @@ def remove_partial(root: Path) -> None:
     """What a killed process left half-written."""
     for path in steps_folder(root).glob("*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Whole or not there, and synced to the disk before it returns."""
-    with beside(path, synced=True) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, str(temporary))
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -23,6 +23,7 @@ from clipmill.models.config import ModelConfig, from_dict
 from clipmill.models.network import seeded_network
 from clipmill.models.processes import Processes
 from clipmill.models.stop_signals import StopAsked
+from clipmill.models.tensor_files import write_tensors
 from clipmill.models.training.data.batch import VideoBatch
 from clipmill.models.training.data.batch_plan import BatchPlan
 from clipmill.models.training.data.buckets import Buckets, make_buckets
@@ -109,9 +110,7 @@ class Session:
             if self.processes.first:
                 folder = self.out / "snapshots"
                 folder.mkdir(exist_ok=True)
-                step_files.save_tensors(
-                    folder / f"{self.trainer.progress.step:08d}-{average.std:.3f}.safetensors", tensors
-                )
+                write_tensors(folder / f"{self.trainer.progress.step:08d}-{average.std:.3f}.safetensors", tensors)
 
     def restore(self) -> bool:
         """Go on from the last checkpoint; False where there is none. Raises UserError where the data are no longer the

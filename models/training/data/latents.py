@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder, Posterior
-from clipmill.models.checkpoints.step_files import save_tensors
 from clipmill.models.pixels import as_floats
 from clipmill.models.processes import Processes
 from clipmill.models.settings.training import DataConfig
 from clipmill.models.stop_signals import StopAsked
+from clipmill.models.tensor_files import write_tensors
 from clipmill.models.training.data.batch_plan import Draw
 from clipmill.models.training.data.windows import Window, Windows
 
@@ -156,7 +156,7 @@ class LatentCache:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256("\n".join(sorted(tensors)).encode()).hexdigest()[:16]
-        save_tensors(self._folder / f"{name}.safetensors", tensors)
+        write_tensors(self._folder / f"{name}.safetensors", tensors)
 
     @torch.no_grad()
     def _encoded(

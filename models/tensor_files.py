@@ -1,0 +1,26 @@
+"""Tensors as one safetensors file."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from clipmill.curate.common.files import beside
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, str] | None = None) -> None:
+    """Whole or not there, and synced to the disk before it returns. Raises OSError where the disk refuses."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with beside(path, synced=True) as temporary:
+        try:
+            save_file(plain, str(temporary), None if header is None else dict(header))
+        except SafetensorError as error:
+            # It tells the system's number in its words alone; a full disk is known by the number.
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
