@@ -1,5 +1,5 @@
-"""Training reads: any query over a manifest, clips at random from the shards by `pread`, and an order that one integer
-resumes.
+"""Training reads: any condition over a manifest, clips at random from the shards by `pread`, and an order that one
+integer resumes.
 """
 
 import atexit
@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from clipmill.curate.common.old_conditions import to_sql
+from clipmill.curate.common.sql import frame_where
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_manifest
@@ -109,7 +112,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
     start_frame: int, where the window begins in the clip. caption: str, "" where the clip has none.
 
     The window of `n_frames` frames, `stride` apart, and the caption (in proportion to `sample_weight`) are drawn by
-    (seed, clip_id, epoch): the same whatever the worker count, the order, or which other clips the query finds.
+    (seed, clip_id, epoch): the same whatever the worker count, the order, or which other clips the condition takes.
     Safe with loader workers, spawned (then with `worker_init_fn=leave_at_once`) or forked: every process opens the
     shards for itself.
 
@@ -129,9 +132,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         run: Path | str,
-        query: str | None = None,
+        where: str | None = None,
         *,
-        table: pd.DataFrame | None = None,
+        table: pa.Table | pd.DataFrame | None = None,
         n_frames: int | None = None,
         stride: int = 1,
         size: tuple[int, int] | None = None,
@@ -139,19 +142,23 @@ class ClipDataset(Dataset[dict[str, Any]]):
         verify: bool = False,
         columns: Sequence[str] = (),
         transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        query: str | None = None,
     ) -> None:
         """run: the run directory, for its `shards/` and, without `table`, its `manifest.parquet`.
 
-        query: a pandas query over the manifest's columns, for example "split == 'train' and motion > 0.1".
+        where: an SQL condition on the manifest's columns, for example "split = 'train' AND motion > 0.1"; a clip for
+        which it is null is not taken (see `clipmill.curate.common.sql`).
         n_frames: frames per item; none for the whole clip. Clips too short for it are left out and counted in
         `n_too_short`, clips that are in no shard in `n_not_exported`. size: (height, width) in px that every frame is
         scaled to cover and cropped to in the middle, so that clips of all shapes make one batch; none for each clip's
         own. verify: check the sha256 at every read.
         columns: columns of the manifest to put into every item under their names, for example scores to condition on.
-        transform: applied to the finished item.
+        transform: applied to the finished item. query: what `where` was called, for pandas; refused.
 
-        Raises UserError where there is no manifest, a column is missing, the query is wrong, or nothing is left.
+        Raises UserError where there is no manifest, a column is missing, the condition is wrong, or nothing is left.
         """
+        if query is not None:
+            raise UserError(f"ClipDataset takes where=, in SQL, and no query=: write where={to_sql(query)!r}")
         if stride < 1 or (n_frames is not None and n_frames < 1):
             raise UserError(f"n_frames and stride are at least 1, not {n_frames} and {stride}")
         if size is not None and min(size) < 1:
@@ -165,7 +172,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             verify,
             transform,
         )
-        found = _query(read_manifest(RunDir(Path(run))).to_pandas() if table is None else table, query)
+        found = _found(read_manifest(RunDir(Path(run))) if table is None else table, where)
         exported = found[found["shard"].notna()]
         self.n_not_exported = len(found) - len(exported)
         rows = exported[_long_enough(exported, self._span)]
@@ -247,18 +254,12 @@ class _ShardFiles:
                 os.close(descriptor)
 
 
-def _query(table: pd.DataFrame, query: str | None) -> pd.DataFrame:
-    missing = [name for name in _COLUMNS if name not in table]
+def _found(table: pa.Table | pd.DataFrame, where: str | None) -> pd.DataFrame:
+    names = table.column_names if isinstance(table, pa.Table) else table.columns
+    missing = [name for name in _COLUMNS if name not in names]
     if missing:
         raise UserError(f"the manifest has no column {missing[0]!r}: run `curate export` first")
-    if query is None:
-        return table
-    if "keep" in table:  # null where nothing decided, as after --lazy; pandas selects by no nulls
-        table = table.assign(keep=table["keep"].eq(True).fillna(False).astype(bool))
-    try:
-        return table.query(query)
-    except Exception as error:  # pandas raises whatever its parser or the comparison raises
-        raise UserError(f"the query {query!r} does not work: {error}") from error
+    return frame_where(table, where)
 
 
 def _needed(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ Set = Annotated[
 Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of the feature network.")]
 Where = Annotated[
     str | None,
-    typer.Option(metavar="CONDITION", help='SQL-like, on the clips of a run: "motion > 0.1 AND width >= 512".'),
+    typer.Option(metavar="CONDITION", help='SQL, on the clips of a run: "motion > 0.1 AND width >= 512".'),
 ]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Add the scores to this file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]

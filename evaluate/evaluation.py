@@ -32,7 +32,7 @@ _NOT_OF_CLIPS = ("name", "version", "summary", "source")
 @dataclass
 class Evaluation:
     """real, fake: see `clipmill.evaluate.sets.open_set`, or a file that `evaluate stats` wrote. weights: of the feature
-    network. where: SQL-like condition for those of the two sets that have columns to name
+    network. where: SQL condition for those of the two sets that have columns to name
     (`clipmill.evaluate.sets.manifests.takes_condition`): both where both are runs, never samples. parameters: metric
     name -> its fields. seed: of error bars.
     """

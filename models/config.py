@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from clipmill.curate.common import settings
+from clipmill.curate.common.old_conditions import to_sql
 from clipmill.curate.common.settings import build, parse_override, read_preset
 from clipmill.curate.errors import UserError, closest
 from clipmill.models.conditioning.config import ConditioningConfig
@@ -134,12 +135,13 @@ def load(name: str, overrides: Iterable[str] = ()) -> ModelConfig:
     """
     tree = _tree(name)
     for text in overrides:
-        tree = merged(tree, parse_override(text))
+        tree = merged(tree, _in_sql(parse_override(text)))
     return from_dict(tree | {"name": name})
 
 
 def from_dict(tree: Mapping[str, Any]) -> ModelConfig:
-    """What `ModelConfig.as_dict` said. Raises UserError for an unknown key or a wrong value."""
+    """What `ModelConfig.as_dict` said, of older versions too. Raises UserError for an unknown key or a wrong value."""
+    tree = _in_sql(tree)
     known = [*SECTIONS, "name", "about", "property", "paper", "trains", "autoencoder_loss"]
     for key in tree:
         if key not in known:
@@ -172,7 +174,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tree(name: str) -> dict[str, Any]:
     small = name.endswith(NANO) and not name.endswith(".toml")
-    tree = read_preset(FOLDER, name.removesuffix(NANO) if small else name)
+    tree = _in_sql(read_preset(FOLDER, name.removesuffix(NANO) if small else name))
     nano = tree.pop("nano", {})
     base = tree.pop("base", None)
     if base is not None:
@@ -184,9 +186,34 @@ def _tree(name: str) -> dict[str, Any]:
 
 def _read_whole(name: str) -> dict[str, Any]:
     """With its [nano] table still in it."""
-    tree = read_preset(FOLDER, name)
+    tree = _in_sql(read_preset(FOLDER, name))
     base = tree.pop("base", None)
     return tree if base is None else merged(_read_whole(base), tree)
+
+
+_OLD = {"query": "where", "validation_query": "validation_where"}
+
+
+def _in_sql(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Presets and checkpoints of before have `data.query`, for pandas: the same as `data.where`, in SQL. Raises
+    UserError where it is no plain condition.
+    """
+    out = dict(tree)
+    if isinstance(out.get("nano"), Mapping):
+        out["nano"] = _in_sql(out["nano"])
+    data = out.get("data")
+    if isinstance(data, Mapping) and not _OLD.keys().isdisjoint(data):
+        for old in (key for key in _OLD if key in data and _OLD[key] in data):
+            raise UserError(f"data.{old} is called data.{_OLD[old]} now: give one of them")
+        out["data"] = {_OLD.get(key, key): _new(key, value) if key in _OLD else value for key, value in data.items()}
+    return out
+
+
+def _new(key: str, condition: Any) -> Any:
+    try:
+        return to_sql(condition) if isinstance(condition, str) and condition else condition
+    except UserError as error:
+        raise UserError(f"data.{key}, now data.{_OLD[key]}: {error}") from error
 
 
 def section(kind: type, values: Any, where: str) -> Any:

@@ -113,9 +113,9 @@ FRAMES, STRIDE, SIZE = max(config["data"]["frames"]), config["data"]["stride"], 
 SHOWN = 4
 
 
-def windows(query: str, per_clip: int) -> np.ndarray:
+def windows(where: str, per_clip: int) -> np.ndarray:
     """uint8 [N, T, H, W, 3] of clips of the run, as training draws them."""
-    clips = ClipDataset(run, query, n_frames=FRAMES, stride=STRIDE)
+    clips = ClipDataset(run, where, n_frames=FRAMES, stride=STRIDE)
     drawn = (clips[Draw(index, epoch)]["video"] for index in range(len(clips)) for epoch in range(per_clip))
     return np.stack([covered(video, *SIZE).permute(0, 2, 3, 1).numpy() for video in drawn])
 
@@ -127,8 +127,8 @@ def resized(videos: Iterable[np.ndarray]) -> np.ndarray:
 
 
 made = resized(read_video(SAMPLES / path)[:FRAMES] for path in samples["path"][:128])
-known = windows("keep and split == 'train'", per_clip=12)
-unknown = windows("keep and split == 'val'", per_clip=4)
+known = windows("keep AND split = 'train'", per_clip=12)
+unknown = windows("keep AND split = 'val'", per_clip=4)
 print(f"{len(made)} samples, {len(known)} windows of training clips, {len(unknown)} of validation clips")
 display(strips(made[:SHOWN], "samples"), strips(known[:: max(1, len(known) // SHOWN)][:SHOWN], "training clips"))
 

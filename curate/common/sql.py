@@ -68,6 +68,13 @@ def rows_where(table: pa.Table, condition: str) -> pa.Table:
     return table.filter(pa.array(taken(table, condition)))
 
 
+def frame_where(table: pa.Table | pd.DataFrame, condition: str | None) -> pd.DataFrame:
+    """The rows for which the condition is true, all of them for None, in pandas. Raises UserError as `taken` does."""
+    if isinstance(table, pd.DataFrame):
+        return table if condition is None else table[taken(table, condition)]
+    return (table if condition is None else rows_where(table, condition)).to_pandas()
+
+
 def _mask(connection: "duckdb.DuckDBPyConnection", condition: str, rows: int) -> np.ndarray:
     expression = f"({condition}\n)"  # a comment at the end of the condition ends there
     connection.sql(f"SELECT 1 FROM {_TABLE} WHERE {expression}")  # aggregates and windows are no conditions

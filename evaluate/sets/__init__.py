@@ -69,7 +69,8 @@ class VideoSet:
 def open_set(spec: str | Path | np.ndarray, where: str | None = None, index: Path | None = None) -> VideoSet:
     """The set that `spec` names.
 
-    where: an SQL-like condition on the manifest's columns, for runs and manifests. index: a file that remembers the
+    where: an SQL condition on the manifest's columns, for runs and manifests
+    (see `clipmill.curate.common.sql`). index: a file that remembers the
     hashes of video files. Raises UserError, one line, where there is nothing, nothing matches, or the kind of set is
     unknown.
     """

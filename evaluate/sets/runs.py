@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipmill.curate.common.files import readable
+from clipmill.curate.common.sql import frame_where
 from clipmill.curate.contract.crop import crop_box
 from clipmill.curate.errors import UserError
 from clipmill.curate.inputs.files import path_of
@@ -16,25 +18,24 @@ from clipmill.curate.weights import sha256
 from clipmill.evaluate.sets import Skip, Video, VideoSet
 from clipmill.evaluate.sets.files import file_frames
 from clipmill.evaluate.sets.tars import member_frames
-from clipmill.evaluate.sets.where import matching
 
 _NEEDED = ("clip_id", "uri", "start_pts", "end_pts")
 _OF_SAMPLES = ("checkpoint", "step", "average", "weights_sha256")
 
 
 def manifest_set(path: Path, where: str | None) -> VideoSet:
-    """The kept clips of a manifest (all of them where it has no column `keep`), those that match `where`.
+    """The kept clips of a manifest (all of them where it has no column `keep`), those for which `where` is true.
 
     A manifest with a column `path` (as `models sample` writes it) names files beside it. Raises UserError where the
     file is no manifest or nothing matches.
     """
     with readable(path, "copy or make it again"):
-        table = pq.read_table(path).to_pandas()
-    n_all = len(table)
-    if "keep" in table:
-        table = table[table["keep"].fillna(False).astype(bool)]
+        whole = pq.read_table(path)
+    n_all = len(whole)
+    if "keep" in whole.column_names:
+        whole = whole.filter(pc.fill_null(whole["keep"], False))  # older runs have nulls where a score is missing
     try:
-        table = matching(table, where)
+        table = frame_where(whole, where)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     if table.empty:

@@ -10,8 +10,8 @@ from typing import Literal
 class DataConfig:
     """Which windows of which clips, and how they are put into batches.
 
-    query: SQL-like, on the manifest; only exported clips are read. frames: window lengths; a clip goes to the longest
-    it can fill.
+    where, validation_where: SQL conditions on the manifest, "" for all clips (see `clipmill.curate.common.sql`); only
+    kept and exported clips are read. frames: window lengths; a clip goes to the longest it can fill.
     stride: clip frames from one frame of a window to the next. sizes: "HEIGHTxWIDTH", px; a clip goes to the one
     nearest to its shape, is shrunk to cover it and cropped in the middle. batch: samples of an optimiser step over all
     processes; tokens: where set, positions of latents per step instead, so that large buckets have small batches, in
@@ -26,8 +26,8 @@ class DataConfig:
     workers: processes that decode; 0 decodes in the training process.
     """
 
-    query: str = "split = 'train'"
-    validation_query: str = "split = 'val'"
+    where: str = "split = 'train'"
+    validation_where: str = "split = 'val'"
     frames: tuple[int, ...] = (16,)
     stride: int = 1
     sizes: tuple[str, ...] = ("256x256",)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 
 from clipmill.curate.common.files import read_json
 from clipmill.curate.common.log import Progress, Tell, progress, say
@@ -143,10 +143,10 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
     """Everything is checked before anything is written. Raises UserError, one line, and StoppedEarly where a signal
     asked meanwhile.
     """
-    manifest, processes, asked = read_exported(RunDir(run)).to_pandas(), around.processes, around.asked
+    manifest, processes, asked = read_exported(RunDir(run)), around.processes, around.asked
     autoencoder, objective, config = _objective(config, manifest, processes)
     tokens_of = objective.tokens
-    buckets = make_buckets(manifest, config.data.query, config.data, tokens_of)
+    buckets = make_buckets(manifest, config.data.where, config.data, tokens_of)
     plan = BatchPlan(buckets.buckets, config.train.seed, config.data.image_share)
     facts = Facts(config.conditioning.micro.columns, config.conditioning.classes.column)
     facts.check(buckets.table)
@@ -182,7 +182,7 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
 
 
 def _objective(
-    config: ModelConfig, manifest: pd.DataFrame, processes: Processes
+    config: ModelConfig, manifest: pa.Table, processes: Processes
 ) -> tuple[VideoAutoencoder | None, Objective, ModelConfig]:
     if config.trains == "autoencoder":
         if config.data.cache != "none":
@@ -194,7 +194,7 @@ def _objective(
         return None, ReconstructionObjective(config, processes.device), config
     classes = config.conditioning.classes
     if classes.column and not classes.names:
-        named = replace(classes, names=class_names_of(manifest, classes.column))
+        named = replace(classes, names=class_names_of(manifest.to_pandas(), classes.column))
         config = replace(config, conditioning=replace(config.conditioning, classes=named))
     autoencoder = autoencoder_of(config.autoencoder, processes.device)
     return (

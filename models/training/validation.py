@@ -18,14 +18,14 @@ from clipmill.models.training.session import Session
 
 
 class Validation:
-    """Up to `train.validation_clips` clips that `data.validation_query` finds, one window each."""
+    """Up to `train.validation_clips` clips that `data.validation_where` finds, one window each."""
 
     def __init__(self, session: Session) -> None:
         """Raises UserError where there is no clip to validate on."""
         config = session.config.data
         data = replace(config, windows=1, flip=False, cache="none", image_share=0.0, tokens=None, batch=1)
-        manifest = read_exported(RunDir(session.run)).to_pandas()
-        found = make_buckets(manifest, config.validation_query, data, session.objective.tokens)
+        manifest = read_exported(RunDir(session.run))
+        found = make_buckets(manifest, config.validation_where, data, session.objective.tokens)
         self._session, self._buckets = session, found
         windows = Windows(session.run, found.table, found.buckets, data, session.config.train.seed)
         self._loader = Loader(

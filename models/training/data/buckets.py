@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 
+from clipmill.curate.common.sql import frame_where
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.sets.where import matching
 from clipmill.models.layers.plan import Grid
 from clipmill.models.settings.training import DataConfig, size_px
 
@@ -53,8 +54,8 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Buckets:
-    """table: the kept and exported clips that the query found, one row each. left_out: reason -> clips. Every clip is
-    in a bucket or left out.
+    """table: the kept and exported clips that the condition takes, one row each. left_out: reason -> clips. Every clip
+    is in a bucket or left out.
     """
 
     buckets: tuple[Bucket, ...]
@@ -62,9 +63,11 @@ class Buckets:
     left_out: dict[str, int]
 
 
-def make_buckets(manifest: pd.DataFrame, query: str, config: DataConfig, tokens_of: TokensOf) -> Buckets:
-    """Raises UserError for a query that does not work, and where nothing is left to train on."""
-    found = matching(manifest, query or None)
+def make_buckets(manifest: pa.Table | pd.DataFrame, where: str, config: DataConfig, tokens_of: TokensOf) -> Buckets:
+    """where: "" for all clips. Raises UserError for a condition that does not work, and where nothing is left to train
+    on.
+    """
+    found = frame_where(manifest, where or None)
     exported = found[found["shard"].notna()] if "shard" in found else found.iloc[:0]
     table, left_out = _kept(exported)
     lengths = [_length(int(n), config) for n in table.get("export_n_frames", [])]
@@ -76,7 +79,7 @@ def make_buckets(manifest: pd.DataFrame, query: str, config: DataConfig, tokens_
         {"not exported": len(found) - len(exported)} | left_out | {"too short": sum(not length for length in lengths)}
     )
     if not groups:
-        raise UserError(_nothing(len(manifest), len(found), left_out, query, config))
+        raise UserError(_nothing(len(manifest), len(found), left_out, where, config))
     buckets = [_with_batch(Bucket(*key, tuple(rows), 0), config, tokens_of) for key, rows in sorted(groups.items())]
     if config.image_share > 0:
         buckets += [_with_batch(replace(bucket, frames=1, images=True), config, tokens_of) for bucket in buckets]
@@ -119,18 +122,18 @@ def _with_batch(bucket: Bucket, config: DataConfig, tokens_of: TokensOf) -> Buck
     return replace(bucket, batch=max(fits, 1) * config.batch_multiple)
 
 
-def _nothing(clips: int, found: int, left_out: dict[str, int], query: str, config: DataConfig) -> str:
+def _nothing(clips: int, found: int, left_out: dict[str, int], where: str, config: DataConfig) -> str:
     if not found:
-        return f"no clip to train on: {query!r} finds none of {clips} in the manifest"
+        return f"no clip to train on: {where!r} finds none of {clips} in the manifest"
     if left_out["not exported"] == found:
         return (
-            f"no clip to train on: none of the {found} that {query!r} finds is kept and exported; run `curate filter`"
+            f"no clip to train on: none of the {found} that {where!r} finds is kept and exported; run `curate filter`"
             " and `curate export`"
         )
     gone = [f"{left_out[reason]} {reason}" for reason in (_DROPPED, _UNDECIDED) if left_out.get(reason)]
     if gone and not left_out["too short"]:
         return (
-            f"no clip to train on: of {found} that {query!r} finds, {' and '.join(gone)}; loosen it with `curate"
+            f"no clip to train on: of {found} that {where!r} finds, {' and '.join(gone)}; loosen it with `curate"
             " filter`, or run `curate export` for what it keeps now"
         )
     need = (min(config.frames) - 1) * config.stride + 1

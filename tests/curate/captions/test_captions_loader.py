@@ -50,7 +50,7 @@ def run(demo_run, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def windows(run) -> Windows:
     data = load("demo").data
-    buckets = make_buckets(read_exported(RunDir(run)).to_pandas(), data.query, data, lambda grid: 1)
+    buckets = make_buckets(read_exported(RunDir(run)).to_pandas(), data.where, data, lambda grid: 1)
     return Windows(run, buckets.table, buckets.buckets, data, seed=3)
 
 

@@ -172,7 +172,7 @@ def frames_of(item: dict) -> list[int]:
 
 
 def test_whole_clips(run):
-    data = ClipDataset(run, "split == 'val'", columns=["first_frame"], verify=True)
+    data = ClipDataset(run, "split = 'val'", columns=["first_frame"], verify=True)
     assert (len(data), data.n_not_exported, data.n_too_short) == (2, 0, 0)
     for item in (data[0], data[1]):
         assert item["video"].shape == (LENGTH, 3, 90, 160)
@@ -195,14 +195,27 @@ def test_windows_are_where_they_say_and_differ_by_epoch(run):
     assert max(starts) <= LENGTH - 13
 
 
-def test_draws_depend_on_the_clip_not_on_the_query(run):
+def test_draws_depend_on_the_clip_not_on_the_condition(run):
     everything = ClipDataset(run, n_frames=4, seed=3)
-    some = ClipDataset(run, "split == 'val'", n_frames=4, seed=3)
+    some = ClipDataset(run, "split = 'val'", n_frames=4, seed=3)
     everywhere = {everything[i]["clip_id"]: everything[i] for i in range(len(everything))}
     for i in range(len(some)):
         item = some[i]
         assert torch.equal(item["video"], everywhere[item["clip_id"]]["video"])
         assert item["caption"] == everywhere[item["clip_id"]]["caption"]
+
+
+def test_a_condition_asks_the_run_or_the_table_that_is_given(run):
+    manifest = pd.read_parquet(run / "manifest.parquet")
+    where = "keep AND split = 'train' AND len(captions) > 0"
+    keep = manifest["clip_id"].rank().mod(3).map({0: True, 1: False, 2: None}).astype(object)
+    table = manifest.assign(keep=keep)
+    data = ClipDataset(run, where, table=table)
+    expected = table[(table["keep"] == True) & (table["split"] == "train") & table["captions"].notna()]  # noqa: E712
+    assert list(data.table["clip_id"]) == list(expected["clip_id"])
+    assert 0 < len(data) < N_CLIPS
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    assert list(ClipDataset(run, where, table=arrow).table["clip_id"]) == list(data.table["clip_id"])
 
 
 def test_captions_come_by_their_weight(run):
@@ -229,10 +242,16 @@ def test_a_stride_that_spans_the_clip_exactly(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"query": "spllit == 'val'"}, "does not work"),
+        ({"where": "spllit = 'val'"}, "does not work: there is no column 'spllit'; did you mean 'split'"),
+        ({"where": "@__import__('os').getcwd() != ''"}, "does not work"),
+        (
+            {"query": "keep and split == 'train'"},
+            r"""no query=: write where="keep AND split = 'train'"$""",
+        ),
+        ({"query": "split.str.contains('t')"}, "conditions are SQL now"),
         ({"columns": ["motion"]}, "motion"),
         ({"stride": 0}, "at least 1"),
-        ({"query": "split == 'x'"}, "no clip"),
+        ({"where": "split = 'x'"}, "no clip"),
     ],
 )
 def test_mistakes_get_one_line(run, arguments, message):

@@ -7,6 +7,8 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers.barcode import painted, read, write_video
 
@@ -14,7 +16,7 @@ from clipmill.curate.errors import DecodeError, UserError
 from clipmill.evaluate.frames.protocol import load
 from clipmill.evaluate.frames.window import choose_frames
 from clipmill.evaluate.sets import natural_key, open_set
-from clipmill.evaluate.sets.where import matching
+from clipmill.evaluate.sets.runs import manifest_set
 
 PLAIN = {"clip_choice": "first", "n_real": 0, "n_fake": 0}
 
@@ -106,21 +108,42 @@ def test_window_by_rate_follows_the_times():
     assert (variable[taken] <= np.arange(20) / 10 + 1e-9).all()
 
 
-def test_where_speaks_sql():
-    table = pd.DataFrame({"motion": [0.1, 0.5, np.nan], "source": ["ego", "it's", "ego"], "width": [64, 128, 256]})
+def test_where_speaks_sql(tmp_path):
+    table = pa.table(
+        {
+            "clip_id": ["0", "1", "2", "3"],
+            "path": ["x.mp4"] * 4,
+            "motion": [0.1, 0.5, None, 0.5],
+            "source": ["ego", "it's", "ego", "it's"],
+            "width": [64, 128, 256, 128],
+            "failed_filters": [[], ["motion"], [], []],
+            "keep": [True, True, True, None],  # a run of before `keep` was false where a score is missing
+        }
+    )
+    manifest = tmp_path / "manifest.parquet"
+    pq.write_table(table, manifest)
+    (tmp_path / "x.mp4").touch()
 
     def ids(where):
-        return matching(table, where).index.tolist()
+        return [int(video.video_id) for video in manifest_set(manifest, where).videos]
 
+    assert ids(None) == [0, 1, 2]
     assert ids("motion > 0.2 OR source = 'ego'") == [0, 1, 2]
+    assert ids("motion > 0.05 AND width >= 128") == [1]
     assert ids("source = 'it''s' AND width <> 64") == [1]
     assert ids("motion IS NOT NULL and NOT width = 64") == [1]
     assert ids("motion IS NULL") == [2]
+    assert ids("NOT motion > 0.2") == [0], "what is null is neither one nor the other"
     assert ids("width BETWEEN 100 AND 300 AND source IN ('ego')") == [2]
-    with pytest.raises(UserError, match="motoin"):
+    assert ids("list_contains(failed_filters, 'motion')") == [1]
+    with pytest.raises(
+        UserError, match=r"manifest\.parquet: the condition .* no column 'motoin'; did you mean 'motion'"
+    ):
         ids("motoin > 1")
     with pytest.raises(UserError, match="does not work"):
         ids("motion >")
+    with pytest.raises(UserError, match="it holds a subquery"):
+        ids(f"clip_id IN (SELECT clip_id FROM '{manifest}')")
 
 
 def test_a_run_is_read_from_its_shards_or_its_sources(demo_run, tmp_path):

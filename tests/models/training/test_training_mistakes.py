@@ -19,7 +19,7 @@ from helpers.trainings import EACH_STEP, EVALUATED, NANO, losses
         (("--config", "dmo"), ("no preset 'dmo'", "did you mean 'demo'")),
         (("--config", "demo-nano", "--set", "train.stepz=3"), ("train.stepz", "did you mean 'steps'")),
         (("--config", "demo-nano", "--set", "backbone.options.widht=3"), ("widht", "did you mean 'width'")),
-        (("--config", "demo-nano", "--set", "data.query=split = 'nothing'"), ("no clip to train on", "finds none of")),
+        (("--config", "demo-nano", "--set", "data.where=split = 'nothing'"), ("no clip to train on", "finds none of")),
         (("--config", "demo-nano", "--set", "data.frames=[500]"), ("shorter than 500 frames", "data.frames")),
         (("--config", "demo-nano", "--set", "diffusion.schedule=cosin"), ("no schedule 'cosin'",)),
         (("--config", "latte"), ("trained autoencoder", "--config frame-autoencoder")),
@@ -87,7 +87,9 @@ def test_a_checkpoint_of_another_training_is_not_overwritten(trained: Path, demo
 def test_a_checkpoint_from_before_a_setting_existed_goes_on(trained: Path, demo_run: Path, tmp_path: Path):
     shutil.copytree(trained, tmp_path / "ckpt")
     card = json.loads((tmp_path / "ckpt" / "card.json").read_text())
-    assert card["config"]["data"].pop("packed") is False
+    data = card["config"]["data"]
+    assert data.pop("packed") is False
+    data["query"], data["validation_query"] = data.pop("where"), data.pop("validation_where")  # as it was called
     (tmp_path / "ckpt" / "card.json").write_text(json.dumps(card))
     models("train", demo_run, *NANO, "--out", tmp_path / "ckpt", "--steps", 21, *EACH_STEP, *EVALUATED)
     assert len(losses(tmp_path / "ckpt")) == 21

@@ -54,16 +54,16 @@ def test_a_token_budget_gives_large_buckets_small_batches():
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("where", "says"),
     [
         ("split = 'val'", "finds none of 2"),
         ("split = 'train'", "shorter than 64 frames"),
         ("nothing = 1", "does not work"),
     ],
 )
-def test_nothing_to_train_on_is_one_line_that_names_the_fix(query: str, says: str):
+def test_nothing_to_train_on_is_one_line_that_names_the_fix(where: str, says: str):
     with pytest.raises(UserError, match=says):
-        make_buckets(manifest((40, 64, 64), (20, 64, 64)), query, DataConfig(frames=(64,)), tokens)
+        make_buckets(manifest((40, 64, 64), (20, 64, 64)), where, DataConfig(frames=(64,)), tokens)
 
 
 def buckets(*sizes: tuple[int, int], images: tuple[int, ...] = ()) -> list[Bucket]:

@@ -204,7 +204,7 @@ def train(run: Path, out: Path, steps: int) -> Session:
         "train.learning_rate=1e-2",
     ]
     options += [
-        "data.query=split = 'val'",
+        "data.where=split = 'val'",
         "data.packed=true",
         "data.tokens=800",
         "data.windows=1",

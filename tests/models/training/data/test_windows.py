@@ -25,7 +25,7 @@ from clipmill.models.training.data.windows import Window, Windows
 @pytest.fixture(scope="module")
 def found(demo_run: Path) -> Buckets:
     data = load("demo").data
-    return make_buckets(read_exported(RunDir(demo_run)).to_pandas(), data.query, data, lambda grid: 1)
+    return make_buckets(read_exported(RunDir(demo_run)).to_pandas(), data.where, data, lambda grid: 1)
 
 
 def test_a_clip_decoded_whole_has_the_windows_that_are_decoded_one_by_one(demo_run: Path, found: Buckets):
