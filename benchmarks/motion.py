@@ -65,7 +65,7 @@ def main() -> None:
             clips = [
                 clip(p, speed, a, sample_times(rate), bar_px, motion.short_side_px) for p in pictures for a in angles
             ]
-            error = np.array([row["motion"] for row in motion(clips)]) / speed - 1
+            error = np.array([row["motion"] for row in map(motion.measure, clips)]) / speed - 1
             cells.append(f"{100 * error.mean():+.1f} % (worst {100 * np.abs(error).max():.1f} %)")
         print(f"| {rate} | {'2.2:1' if bar_px else 'none'} | " + " | ".join(cells) + " |", flush=True)
 

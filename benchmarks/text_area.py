@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--side-px", type=int, default=Text.side_px)
     args = parser.parse_args()
     text, none = Text(side_px=args.side_px), np.zeros(0)
-    text.setup("cpu", {})
+    measure = text.load("cpu", {})
     print("| background | em | ratio, mean | within 15 % | ms |\n|---|---|---|---|---|")
     for kind in ("plain", "smooth", "textured"):
         for em_px in SIZES_PX:
@@ -113,7 +113,7 @@ def main() -> None:
                 for frame, _ in cases
             ]
             start = time.perf_counter()
-            ratio = np.array([row["text_area"] for row in text(clips)]) / [truth for _, truth in cases]
+            ratio = np.array([row["text_area"] for row in measure(clips)]) / [truth for _, truth in cases]
             ms = 1000 * (time.perf_counter() - start) / len(cases)
             good = float(np.mean(np.abs(ratio - 1) <= 0.15))
             print(f"| {kind} | {em_px / HEIGHT:.3f} | {ratio.mean():.2f} | {good:.0%} | {ms:.0f} |", flush=True)

@@ -10,16 +10,19 @@ annotators = ["borders", "motion"]   # which annotators run
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from clipmill.curate.common.settings import build, parse_override, read_preset
+from clipmill.curate.contract.annotator import Annotator
 from clipmill.curate.errors import UserError, closest
 from clipmill.curate.policy.policy import KEYS
 from clipmill.curate.policy.policy import merge as merge_policy
 from clipmill.curate.settings.decode import DecodeConfig, FramesConfig
 from clipmill.curate.settings.dedup import DedupConfig
 from clipmill.curate.settings.export import ExportConfig
+from clipmill.curate.settings.fingerprints import Fingerprints, fingerprints
 from clipmill.curate.settings.scenes import ScenesConfig
 
 SECTIONS: dict[str, type] = {
@@ -34,15 +37,14 @@ _OTHER_KEYS = ("policy", "annotators", "weights")
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved configuration. `parameters`: annotator name -> the settings that differ from its defaults. `policy`:
-    filter -> rule.
-    annotators: those asked for and those that they need, in the order in which they run. weights: name -> a path of the
-    user's.
-    found_weights: name -> {path, sha256} of what the annotators load; no setting, but what the preflight found.
+    """A resolved configuration. `annotators`: name -> settings, of those asked for and those that they need, in the
+    order in which they run. `parameters`: annotator name -> the settings that differ from its defaults. `policy`:
+    filter -> rule. `weights`: name -> a path of the user's.
+    `found_weights`: name -> {path, sha256} of what the annotators load; no setting, but what the preflight found.
     """
 
     preset: str
-    annotators: tuple[str, ...]
+    annotators: Mapping[str, Annotator]
     decode: DecodeConfig
     frames: FramesConfig
     scenes: ScenesConfig
@@ -54,28 +56,31 @@ class Config:
     found_weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return asdict(self)
+        """Plain values for run.json; of the annotators the names, because `parameters` holds what was set."""
+        return asdict(self) | {"annotators": tuple(self.annotators)}
 
-    def annotator(self, name: str) -> Any:
-        """The annotator called `name`, with its parameters. Raises UserError for an unknown name or parameter."""
-        from clipmill.curate.annotators import annotator_class
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """Of everything that is made under this configuration."""
+        return fingerprints(self.decode, self.frames, self.scenes, self.annotators, self.found_weights)
 
-        return build(annotator_class(name), self.parameters.get(name, {}), name, lambda key: _threshold(name, key))
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the fingerprints: another machine has its own versions of libraries."""
+        return {name: value for name, value in vars(self).items() if name != "fingerprints"}
 
     @property
     def decoding(self) -> tuple[str, ...]:
         """The annotators that run while a video is decoded."""
-        return tuple(name for name in self.annotators if not self.annotator(name).from_stored)
+        return tuple(name for name, annotator in self.annotators.items() if not annotator.from_stored)
 
     @property
     def stored(self) -> tuple[str, ...]:
         """The annotators that run afterwards, on stored pictures and columns."""
-        return tuple(name for name in self.annotators if self.annotator(name).from_stored)
+        return tuple(name for name, annotator in self.annotators.items() if annotator.from_stored)
 
     def files(self, name: str) -> dict[str, Path]:
         """What the annotator called `name` loads: name of the weights -> path."""
-        return {weights: Path(self.found_weights[weights]["path"]) for weights in self.annotator(name).weights}
+        return {weights: Path(self.found_weights[weights]["path"]) for weights in self.annotators[name].weights}
 
 
 def load(preset: str = "default", overrides: Iterable[str] = ()) -> Config:
@@ -120,17 +125,27 @@ def _resolve(preset: str, tree: dict[str, Any]) -> Config:
     active = tree.get("annotators", [])
     if not isinstance(active, list) or not all(isinstance(a, str) for a in active):
         raise UserError("annotators must be a list of names, for example annotators = ['borders', 'motion']")
-    config = Config(
+    parameters = {k: v for k, v in tree.items() if k not in SECTIONS and k not in _OTHER_KEYS}
+    for name in parameters:  # settings of those that do not run are checked, too
+        annotator_of(name, parameters)
+    ordered = in_order(active, lambda name: annotator_of(name, parameters))
+    return Config(
         preset=preset,
-        annotators=tuple(active),
-        parameters={k: v for k, v in tree.items() if k not in SECTIONS and k not in _OTHER_KEYS},
+        annotators={name: annotator_of(name, parameters) for name in ordered},
+        parameters=parameters,
         policy=dict(tree.get("policy", {})),
         weights=_weights(tree.get("weights", {})),
         **{name: build(kind, tree.get(name, {}), name) for name, kind in SECTIONS.items()},
     )
-    for name in {*config.annotators, *config.parameters}:
-        config.annotator(name)
-    return replace(config, annotators=in_order(active, config.annotator))
+
+
+def annotator_of(name: str, parameters: Mapping[str, Mapping[str, Any]]) -> Annotator:
+    """The annotator called `name`, with its settings of `parameters`. Raises UserError for an unknown name or
+    setting.
+    """
+    from clipmill.curate.annotators import annotator_class
+
+    return build(annotator_class(name), parameters.get(name, {}), name, lambda key: _threshold(name, key))
 
 
 def _weights(given: Any) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipmill.curate.annotation.collector import Collector
+from clipmill.curate.annotation.ready import Loaded
 from clipmill.curate.contract.annotator import Annotator, ClipFrames, FrameRequest
 from clipmill.curate.contract.captions import captions_of
 from clipmill.curate.contract.schema import annotation_schema
@@ -138,16 +139,16 @@ def _cut(picture: np.ndarray, crop: tuple[float, float, float, float]) -> np.nda
     return picture[y0:y1, x0:x1]
 
 
-def annotate(annotator: Annotator, source: ClipSource, scenes: ScenesConfig, full_frame: bool = False) -> pa.Table:
+def annotate(loaded: Loaded, source: ClipSource, scenes: ScenesConfig, full_frame: bool = False) -> pa.Table:
     """One row per clip of the video: status ok, error or not_run, the last two with the reason in one line."""
-    rows: list[dict[str, Any]] = []
+    annotator, rows = loaded.annotator, []
     for position, clip in enumerate(source.rows):
         if reason := unusable(clip, scenes):
             rows.append(empty_row(annotator, clip, "not_run", reason))
             continue
         try:
             view = source.view(annotator, position, full_frame)
-            values = annotator([view])[0]
+            values = loaded.measure([view])[0]
             if isinstance(values, Exception):
                 raise values
             rows.append(empty_row(annotator, clip, "ok", None) | values)

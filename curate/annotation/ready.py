@@ -1,18 +1,39 @@
-"""An annotator with its network loaded, once per worker."""
+"""What a worker has loaded, so that networks are loaded once and not for every task."""
 
-import functools
-from pathlib import Path
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from clipmill.curate.config import Config
-from clipmill.curate.contract.annotator import Annotator
+from clipmill.curate.contract.annotator import Annotator, Measure
+
+Value = TypeVar("Value")
 
 
-def ready_annotator(config: Config, name: str, device: str) -> Annotator:
-    """The annotator after its setup, once per worker and parameters."""
-    return _ready(config.annotator(name), device, tuple(config.files(name).items()))
+@dataclass(frozen=True)
+class Loaded:
+    """An annotator and what its `load` returned."""
+
+    annotator: Annotator
+    measure: Measure
 
 
-@functools.lru_cache(maxsize=32)
-def _ready(annotator: Annotator, device: str, files: tuple[tuple[str, Path], ...]) -> Annotator:
-    annotator.setup(device, dict(files))
-    return annotator
+class Ready:
+    """One for each worker: it goes to the process empty, with the function that the process runs, and stays there from
+    task to task.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What `make` returned the first time that it was asked for by this key."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def annotator(self, config: Config, name: str, device: str) -> Loaded:
+        """The annotator called `name`, loaded once for its settings, device and files. device: cpu or cuda."""
+        annotator, files = config.annotators[name], config.files(name)
+        key = annotator, device, tuple(files.items())
+        return self.once(key, lambda: Loaded(annotator, annotator.load(device, files)))

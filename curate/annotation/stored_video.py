@@ -11,7 +11,7 @@ import pyarrow as pa
 from clipmill.curate.annotation.clip_view import ClipSource
 from clipmill.curate.annotation.collector import Collector
 from clipmill.curate.common.files import read_table
-from clipmill.curate.tables.fingerprints import Fingerprints
+from clipmill.curate.settings.fingerprints import Fingerprints
 from clipmill.curate.tables.run_dir import RunDir
 
 _SIGNALS = ("luma_mean", "luma_std", "dark_share", "difference")

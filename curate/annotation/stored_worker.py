@@ -15,16 +15,15 @@ from typing import Any
 import pyarrow as pa
 
 from clipmill.curate.annotation.clip_view import ClipSource, empty_row, unusable
-from clipmill.curate.annotation.ready import ready_annotator
+from clipmill.curate.annotation.ready import Ready
 from clipmill.curate.annotation.stored_video import StoredVideo
 from clipmill.curate.common.device import resolve_device
 from clipmill.curate.common.files import read_table
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
-from clipmill.curate.contract.annotator import Annotator, ClipFrames
+from clipmill.curate.contract.annotator import ClipFrames
 from clipmill.curate.contract.annotator_order import inputs_of
 from clipmill.curate.errors import AnnotatorError, UserError, one_line
-from clipmill.curate.tables.fingerprints import Fingerprints, fingerprints
 from clipmill.curate.tables.run_dir import RunDir
 
 # How a row begins that was left out, not tried: another pass may fill it.
@@ -68,13 +67,14 @@ def wanted(row: Mapping[str, Any] | None, out_of_play: Mapping[str, str], clip_i
     return retry_errors and row["status"] == "error"
 
 
-def annotate_stored(task: StoredTask) -> dict[str, Any]:
-    """Make the parts of all units. Returns counts for run.jsonl."""
-    run, prints, seconds = RunDir(Path(task.run)), fingerprints(task.config), {}
+def annotate_stored(task: StoredTask, ready: Ready | None = None) -> dict[str, Any]:
+    """Make the parts of all units. ready: what the worker has loaded. Returns counts for run.jsonl."""
+    ready = ready or Ready()
+    run, seconds = RunDir(Path(task.run)), {}
     counts = {"ok": 0, "error": 0, "not_run": 0}
     for name in task.annotators:
         began = time.perf_counter()
-        for video in _Pass(task, name, run, prints).videos():
+        for video in _Pass(task, name, run, ready).videos():
             for status in video.new:
                 counts[status] += 1
         seconds[name] = round(time.perf_counter() - began, 4)
@@ -97,9 +97,10 @@ class _Video:
 class _Pass:
     """One annotator over the units of a task."""
 
-    def __init__(self, task: StoredTask, name: str, run: RunDir, prints: Fingerprints) -> None:
-        self.task, self.name, self.run, self.prints = task, name, run, prints
-        self.annotator: Annotator = task.config.annotator(name)
+    def __init__(self, task: StoredTask, name: str, run: RunDir, ready: Ready) -> None:
+        self.task, self.name, self.run, self.ready = task, name, run, ready
+        self.prints = task.config.fingerprints
+        self.annotator = task.config.annotators[name]
         self.inputs = inputs_of(name, self.annotator, task.config.annotators)
 
     def videos(self) -> Iterator[_Video]:
@@ -182,9 +183,9 @@ class _Pass:
         if not views:
             return []
         # Only now: a network that has nothing to do need not be loaded.
-        ready = ready_annotator(self.task.config, self.name, resolve_device(self.task.device))
+        loaded = self.ready.annotator(self.task.config, self.name, resolve_device(self.task.device))
         try:
-            return list(ready(views))
+            return list(loaded.measure(views))
         except UserError:
             raise
         except Exception as error:

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.contract.annotator import ROLES, ClipFrames
+from clipmill.curate.contract.annotator import ROLES, ClipFrames, Measure, per_clip
+from clipmill.curate.contract.column import Column
 from clipmill.curate.networks.aesthetic_heads import Head, load_head
-from clipmill.curate.networks.clip_columns import roles_of
+from clipmill.curate.networks.clip_columns import embeddings, roles_of
 from clipmill.curate.networks.clip_judge import ClipJudge, check_size
 
 
@@ -18,18 +19,17 @@ from clipmill.curate.networks.clip_judge import ClipJudge, check_size
 class Aesthetics(ClipJudge):
     """How pleasing people would find the pictures.
 
-    aesthetics: float32, mean over the frames; the heads were fitted to ratings from 1 to 10, most footage lies between
-    3 and 7.
-    aesthetics_first, aesthetics_middle, aesthetics_last: float32, the same for each frame.
-
     head: name of the head's weights (`curate weights list`), or a file; it belongs to the CLIP network that it was
     trained on.
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "aesthetics": pa.float32(),
-        **{f"aesthetics_{role}": pa.float32() for role in ROLES},
+    columns: ClassVar[Mapping[str, Column]] = {
+        "aesthetics": Column(
+            pa.float32(),
+            "mean over the frames; the heads were fitted to ratings from 1 to 10, most footage lies between 3 and 7",
+        ),
+        **{f"aesthetics_{role}": Column(pa.float32(), f"the same for the {role} frame") for role in ROLES},
     }
 
     head: str = "aesthetics-mlp-vit-l-14"
@@ -38,12 +38,12 @@ class Aesthetics(ClipJudge):
     def weights(self) -> tuple[str, ...]:
         return (self.head,)
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
         """Raises UserError where the file is no head."""
-        self.__dict__["_head"] = load_head(files[self.head])
+        return per_clip(partial(self._judge, load_head(files[self.head])))
 
-    def judge(self, clip: ClipFrames, pictures: np.ndarray) -> dict[str, Any]:
-        head: Head = self.__dict__["_head"]
+    def _judge(self, head: Head, clip: ClipFrames) -> dict[str, Any]:
+        pictures = embeddings(clip.columns)
         check_size(pictures, head.size, f"aesthetics.head = {self.head}")
         scores = head(pictures)
         by_role = {

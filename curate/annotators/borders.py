@@ -1,6 +1,6 @@
 """Black borders (letterbox, pillarbox, window box) and the picture's box inside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,21 +8,22 @@ import numpy as np
 import pyarrow as pa
 
 from clipmill.curate.contract.annotator import Annotator, ClipFrames
+from clipmill.curate.contract.column import Column
 
 MAX_BLACK = 40
 BAR_NOISE = 10
 EDGE_STEP = 6
 SPILL_PX = 8
+_BOX = (
+    "display px of the full picture; the whole picture where there is no evidence (no border, or no frame bright enough"
+    " to tell a border from a dark scene)"
+)
 SIDES = ("top", "bottom", "left", "right")
 
 
 @dataclass(frozen=True)
 class Borders(Annotator):
     """The box of the picture inside its black borders, over all sampled frames of the clip.
-
-    crop_x, crop_y, crop_w, crop_h: int32, display px of the full picture; the whole picture where there is no evidence
-    (no border, or no frame bright enough to tell a border from a dark scene).
-    border_share: float32 in [0, 1), share of the full picture outside the box.
 
     A line belongs to a border where 98 % of it lies within noise of the black that the outermost lines show. A border
     counts where it has a straight inner edge: in at least one bright frame the picture begins along `min_edge` of its
@@ -36,12 +37,9 @@ class Borders(Annotator):
 
     version: ClassVar[int] = 1
     observe_fps: ClassVar[float] = 1.0
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "crop_x": pa.int32(),
-        "crop_y": pa.int32(),
-        "crop_w": pa.int32(),
-        "crop_h": pa.int32(),
-        "border_share": pa.float32(),
+    columns: ClassVar[Mapping[str, Column]] = {
+        **{f"crop_{side}": Column(pa.int32(), _BOX) for side in "xywh"},
+        "border_share": Column(pa.float32(), "in [0, 1), share of the full picture outside the box"),
     }
 
     min_lit: float = 0.15
@@ -54,11 +52,8 @@ class Borders(Annotator):
         """
         return frame_borders(luma)
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        """One dict of the columns per clip."""
-        return [self._box(clip) for clip in clips]
-
-    def _box(self, clip: ClipFrames) -> dict[str, Any]:
+    def measure(self, clip: ClipFrames) -> dict[str, Any]:
+        """The columns, from what was observed."""
         width, height = clip.width_px, clip.height_px
         rows = clip.observed.reshape(-1, 9)
         bright = rows[rows[:, 8] >= self.min_lit]

@@ -4,6 +4,7 @@ was read.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,8 @@ from clipmill.curate.captions.attributes import sentence
 from clipmill.curate.captions.cleaning import mended
 from clipmill.curate.captions.colours import colour_shares
 from clipmill.curate.captions.screen_text import Reader, recognition_model
-from clipmill.curate.contract.annotator import ROLES, ClipFrames, FrameRequest
+from clipmill.curate.contract.annotator import ROLES, ClipFrames, FrameRequest, Measure, per_clip
+from clipmill.curate.contract.column import Column
 
 _MIDDLE = "middle"
 _MIN_LETTERS = 2
@@ -25,21 +27,22 @@ _MIN_LETTERS = 2
 class CaptionAttributes(CaptionAnnotator):
     """What the numbers say in words; it does not guess what is in the picture.
 
-    caption_attributes: string, length in seconds; direction of the camera and amount of motion (where `motion` runs);
-    dark or bright (`quality`); contrast and the most frequent colours of the stored pictures; and the text on the
-    middle picture (where `text` found some), read by rapidocr's network. What was not measured is not said.
-    caption_attributes_flags: list<string>, `unread` where `text` found text and none was read with confidence, else
-    empty.
-
     sample_weight: low, so that training prefers captions that say what is seen; alone, it is always drawn. text_above:
     share of the picture that has to be text before it is read. confidence: of a line that counts as read, 0 to 1.
     n_colours: colours that are named, each with at least `colour_share` of the pixels.
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "caption_attributes": pa.string(),
-        "caption_attributes_flags": pa.list_(pa.string()),
+    columns: ClassVar[Mapping[str, Column]] = {
+        "caption_attributes": Column(
+            pa.string(),
+            "length in seconds; direction of the camera and amount of motion (where `motion` runs); dark or bright"
+            " (`quality`); contrast and the most frequent colours of the stored pictures; and the text on the middle"
+            " picture (where `text` found some), read by rapidocr's network. What was not measured is not said",
+        ),
+        "caption_attributes_flags": Column(
+            pa.list_(pa.string()), "`unread` where `text` found text and none was read with confidence, else empty"
+        ),
     }
 
     sample_weight: float = 0.1
@@ -60,16 +63,13 @@ class CaptionAttributes(CaptionAnnotator):
         """Raise UserError where rapidocr's models are missing."""
         recognition_model()
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        self.__dict__["_reader"] = Reader(device)
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
+        """Raises UserError where rapidocr's models are missing."""
+        return per_clip(partial(self._describe, Reader(device)))
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        """One dict of the columns per clip."""
-        return [self._describe(clip) for clip in clips]
-
-    def _describe(self, clip: ClipFrames) -> dict[str, Any]:
+    def _describe(self, reader: Reader, clip: ClipFrames) -> dict[str, Any]:
         pictures = list(clip.frames) if len(clip.roles) else []
-        read, unread = self._read(clip)
+        read, unread = self._read(reader, clip)
         measured = {"duration_s": clip.end_s - clip.start_s} | dict(clip.columns)
         text = sentence(measured, contrast(pictures), self._colours(pictures), read)
         return {"caption_attributes": text, "caption_attributes_flags": ["unread"] if unread else []}
@@ -78,11 +78,11 @@ class CaptionAttributes(CaptionAnnotator):
         shares = colour_shares(pictures) if pictures else {}
         return [name for name, share in shares.items() if share >= self.colour_share][: self.n_colours]
 
-    def _read(self, clip: ClipFrames) -> tuple[list[str], bool]:
+    def _read(self, reader: Reader, clip: ClipFrames) -> tuple[list[str], bool]:
         """(lines read with confidence, whether there was text and none of it)."""
         if (clip.columns.get("text_area_middle") or 0.0) < self.text_above or _MIDDLE not in clip.roles:
             return [], False
-        lines = self.__dict__["_reader"](clip.frames[clip.roles.index(_MIDDLE)])
+        lines = reader(clip.frames[clip.roles.index(_MIDDLE)])
         sure = [mended(line.text)[0] for line in lines if line.confidence >= self.confidence]
         kept = [text for text in sure if sum(c.isalnum() for c in text) >= _MIN_LETTERS]
         return list(dict.fromkeys(kept)), not kept

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from clipmill.curate.captions import FLAGS
 from clipmill.curate.captions.coca import Coca
 from clipmill.curate.captions.local import LocalCaptions
-from clipmill.curate.contract.annotator import ClipFrames, FrameRequest
+from clipmill.curate.contract.annotator import ClipFrames, FrameRequest, Measure, Rows
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import AnnotatorError, UserError
 from clipmill.curate.networks.clip import embedding_size
 
@@ -17,9 +20,6 @@ from clipmill.curate.networks.clip import embedding_size
 @dataclass(frozen=True)
 class CaptionCoca(LocalCaptions):
     """What CoCa sees on the middle picture.
-
-    caption_coca: string, one sentence, cleaned. An error where nothing is left of it.
-    caption_coca_flags: list<string>, what was odd about it (see `clipmill.curate.captions.cleaning`).
 
     network: name of weights of open_clip's CoCa (`curate weights list`), or a folder that holds them with
     open_clip_config.json.
@@ -29,9 +29,9 @@ class CaptionCoca(LocalCaptions):
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "caption_coca": pa.string(),
-        "caption_coca_flags": pa.list_(pa.string()),
+    columns: ClassVar[Mapping[str, Column]] = {
+        "caption_coca": Column(pa.string(), "one sentence, cleaned. An error where nothing is left of it"),
+        "caption_coca_flags": FLAGS,
     }
 
     sample_weight: float = 0.5
@@ -58,12 +58,13 @@ class CaptionCoca(LocalCaptions):
             raise UserError("caption_coca needs n_beams >= 1 and max_tokens >= 2")
         embedding_size(self.network)
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        self.__dict__["_coca"] = Coca(self.network, files[self.network], device, self.n_beams, self.max_tokens)
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
+        """Raises UserError where the file does not fit."""
+        return partial(self._write, Coca(self.network, files[self.network], device, self.n_beams, self.max_tokens))
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
+    def _write(self, coca: Coca, clips: Sequence[ClipFrames]) -> Rows:
         """One dict of the columns per clip, or why there is none."""
         if any(len(clip.frames) == 0 for clip in clips):
             raise AnnotatorError("no stored picture")
-        found = self.__dict__["_coca"].captions([clip.frames[0] for clip in clips], self.batch_pictures)
+        found = coca.captions([clip.frames[0] for clip in clips], self.batch_pictures)
         return [self.row_or_why_not(text, ended) for text, ended in found]

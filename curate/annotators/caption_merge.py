@@ -6,9 +6,11 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from clipmill.curate.captions import FLAGS
 from clipmill.curate.captions.served import ServedCaptions
 from clipmill.curate.contract.annotator import ClipFrames
 from clipmill.curate.contract.captions import PREFIX
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import AnnotatorError, UserError
 
 PROMPT = (
@@ -23,20 +25,20 @@ _SIDECAR = "sidecar"
 class CaptionMerge(ServedCaptions):
     """What a language model makes of the clip's other captions; it sees no picture.
 
-    caption_merge: string, its answer, cleaned. An error, with its kind, where it gave none (as for caption_server), and
-    where the clip has fewer than two of the captions to merge: one alone is no second opinion, and training would draw
-    it twice.
-    caption_merge_flags: list<string>, what was odd about the answer (see `clipmill.curate.captions.cleaning`).
-
     base_url, model, prompt, prompt_file, max_tokens, temperature, seed, concurrency, timeout_s, retries, backoff_s,
     requests_per_minute, key_variable: see `clipmill.curate.captions.served`. sources: which captions are merged, in
     this order, by the ends of their annotators' names, or sidecar; those whose annotators do not run are left out.
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "caption_merge": pa.string(),
-        "caption_merge_flags": pa.list_(pa.string()),
+    columns: ClassVar[Mapping[str, Column]] = {
+        "caption_merge": Column(
+            pa.string(),
+            "its answer, cleaned. An error, with its kind, where it gave none (as for caption_server), and where the"
+            " clip has fewer than two of the captions to merge: one alone is no second opinion, and training would draw"
+            " it twice",
+        ),
+        "caption_merge_flags": FLAGS,
     }
 
     sample_weight: float = 0.25

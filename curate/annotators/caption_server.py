@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from clipmill.curate.captions import FLAGS
 from clipmill.curate.captions.served import ServedCaptions
 from clipmill.curate.contract.annotator import ROLES, ClipFrames, FrameRequest
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import AnnotatorError, UserError
 from clipmill.curate.video.picture import encode_jpeg
 
@@ -23,20 +25,20 @@ PROMPT = (
 class CaptionServer(ServedCaptions):
     """What a vision-language model says of the stored pictures.
 
-    caption_server: string, its answer, cleaned. An error, with its kind, where it gave none: refused, unreachable,
-    timeout, dropped, http N, garbage or refusal; `curate annotate RUN --only caption_server --retry-errors` asks for
-    those again.
-    caption_server_flags: list<string>, what was odd about the answer (see `clipmill.curate.captions.cleaning`).
-
     base_url, model, prompt, prompt_file, max_tokens, temperature, seed, concurrency, timeout_s, retries, backoff_s,
     requests_per_minute, key_variable: see `clipmill.curate.captions.served`. roles: the pictures that are sent, of
     first, middle, last. short_side_px, jpeg_quality: as which they are sent.
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "caption_server": pa.string(),
-        "caption_server_flags": pa.list_(pa.string()),
+    columns: ClassVar[Mapping[str, Column]] = {
+        "caption_server": Column(
+            pa.string(),
+            "its answer, cleaned. An error, with its kind, where it gave none: refused, unreachable, timeout, dropped,"
+            " http N, garbage or refusal; `curate annotate RUN --only caption_server --retry-errors` asks for those"
+            " again",
+        ),
+        "caption_server_flags": FLAGS,
     }
 
     prompt: str = PROMPT

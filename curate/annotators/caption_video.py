@@ -4,23 +4,23 @@ captions.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from clipmill.curate.captions import FLAGS
 from clipmill.curate.captions.local import LocalCaptions
 from clipmill.curate.captions.vision_language import VisionLanguage, check_transformers
-from clipmill.curate.contract.annotator import ROLES, ClipFrames, FrameRequest
+from clipmill.curate.contract.annotator import ROLES, ClipFrames, FrameRequest, Measure, Rows
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import AnnotatorError, UserError
 
 
 @dataclass(frozen=True)
 class CaptionVideo(LocalCaptions):
     """What a vision-language network says of the stored pictures.
-
-    caption_video: string, cleaned. An error where the network declined or nothing is left.
-    caption_video_flags: list<string>, what was odd about it (see `clipmill.curate.captions.cleaning`).
 
     network: name of weights (`curate weights list`), or a folder with a network and its processor as transformers saves
     them: BLIP-2, whose Q-Former looks at all pictures side by side as in VideoBLIP, or any network of the kind
@@ -31,9 +31,9 @@ class CaptionVideo(LocalCaptions):
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "caption_video": pa.string(),
-        "caption_video_flags": pa.list_(pa.string()),
+    columns: ClassVar[Mapping[str, Column]] = {
+        "caption_video": Column(pa.string(), "cleaned. An error where the network declined or nothing is left"),
+        "caption_video_flags": FLAGS,
     }
 
     sample_weight: float = 0.25
@@ -64,18 +64,21 @@ class CaptionVideo(LocalCaptions):
             raise UserError("caption_video needs max_tokens >= 1 and n_beams >= 1")
         check_transformers()
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        self.__dict__["_network"] = VisionLanguage(files[self.network], device)
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
+        """Raises UserError where the folder holds no network of this kind."""
+        return partial(self._write, VisionLanguage(files[self.network], device))
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
+    def _write(self, network: VisionLanguage, clips: Sequence[ClipFrames]) -> Rows:
         """One dict of the columns per clip, or why there is none. A clip without all its pictures is done alone, with
         those it has.
         """
         if any(len(clip.roles) == 0 for clip in clips):
             raise AnnotatorError("no stored picture")
         if len({len(clip.roles) for clip in clips}) > 1:
-            return [row for clip in clips for row in self([clip])]
+            return [row for clip in clips for row in self._write(network, [clip])]
         # Filled up with the last, so that what is written of a clip does not depend on how many others there are.
-        pictures = [clip.frames for clip in clips] + [clips[-1].frames] * (self.batch_clips_at_once - len(clips))
-        found = self.__dict__["_network"].captions(pictures, self.prompt, self.max_tokens, self.n_beams)
+        pictures = [list(clip.frames) for clip in clips] + [list(clips[-1].frames)] * (
+            self.batch_clips_at_once - len(clips)
+        )
+        found = network.captions(pictures, self.prompt, self.max_tokens, self.n_beams)
         return [self.row_or_why_not(text, ended) for text, ended in found[: len(clips)]]

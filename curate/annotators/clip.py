@@ -4,27 +4,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames, FrameRequest
+from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames, FrameRequest, Measure, Rows
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import AnnotatorError
-from clipmill.curate.networks.clip import embedding_size, ready_clip
+from clipmill.curate.networks.clip import ClipModel, embedding_size, ready_clip
 from clipmill.curate.networks.clip_columns import column
 
 # Larger than any network's input, as in the stored pictures.
 _SHORT_SIDE_PX = 512
+_DOC = (
+    "of length 1 (to rounding), of the (cropped) stored picture, resized and cut to the middle square as open_clip does"
+)
 
 
 @dataclass(frozen=True)
 class Clip(Annotator):
     """Where the first, middle and last frame lie in CLIP's space.
-
-    clip_embedding_first, clip_embedding_middle, clip_embedding_last: fixed-size list of float16, of length 1 (to
-    rounding), of the (cropped) stored picture, resized and cut to the middle square as open_clip does.
 
     network: name of weights of open_clip (`curate weights list`), or a folder that holds them with
     open_clip_config.json.
@@ -39,10 +41,10 @@ class Clip(Annotator):
     batch_pictures: int = 48
 
     @property
-    def columns(self) -> Mapping[str, pa.DataType]:  # type: ignore[override]  # its types depend on the network
+    def columns(self) -> Mapping[str, Column]:  # type: ignore[override]  # its types depend on the network
         """Lists of as many numbers as the network makes."""
         kind = pa.list_(pa.float16(), embedding_size(self.network))
-        return {column(role): kind for role in ROLES}
+        return {column(role): Column(kind, _DOC) for role in ROLES}
 
     @property
     def frames(self) -> FrameRequest:
@@ -64,11 +66,13 @@ class Clip(Annotator):
         """Without the size of a batch, and without the place of a folder: its content counts."""
         return {}
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        self.__dict__["_model"] = ready_clip(self.network, files[self.network], device)
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
+        """Raises UserError where the file does not fit."""
+        return partial(_embed, ready_clip(self.network, files[self.network], device))
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        if any(len(clip.frames) == 0 for clip in clips):
-            raise AnnotatorError("no stored picture")
-        vectors = iter(self.__dict__["_model"].pictures([picture for clip in clips for picture in clip.frames]))
-        return [{column(role): next(vectors).astype(np.float16) for role in clip.roles} for clip in clips]
+
+def _embed(model: ClipModel, clips: Sequence[ClipFrames]) -> Rows:
+    if any(len(clip.frames) == 0 for clip in clips):
+        raise AnnotatorError("no stored picture")
+    vectors = iter(model.pictures([picture for clip in clips for picture in clip.frames]))
+    return [{column(role): next(vectors).astype(np.float16) for role in clip.roles} for clip in clips]

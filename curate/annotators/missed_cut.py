@@ -6,24 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
 from clipmill.curate.contract.annotator import ClipFrames
+from clipmill.curate.contract.column import Column
+from clipmill.curate.networks.clip_columns import embeddings
 from clipmill.curate.networks.clip_judge import ClipJudge
 
 
 @dataclass(frozen=True)
 class MissedCut(ClipJudge):
-    """Similarity of a clip's frames.
-
-    clip_first_similarity: float32 in [-1, 1], smallest cosine of the first frame's embedding to those of the others.
-    Frames of one shot lie above 0.8 as a rule (EasyAnimate's limit); null where the clip has one picture.
-    """
+    """Similarity of a clip's frames."""
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {"clip_first_similarity": pa.float32()}
+    columns: ClassVar[Mapping[str, Column]] = {
+        "clip_first_similarity": Column(
+            pa.float32(),
+            "in [-1, 1], smallest cosine of the first frame's embedding to those of the others. Frames of one shot lie"
+            " above 0.8 as a rule (EasyAnimate's limit); null where the clip has one picture",
+        )
+    }
 
-    def judge(self, clip: ClipFrames, pictures: np.ndarray) -> dict[str, Any]:
-        first, *others = pictures
+    def measure(self, clip: ClipFrames) -> dict[str, Any]:
+        """The column, from the embeddings that `clip` made."""
+        first, *others = embeddings(clip.columns)
         return {"clip_first_similarity": float(min(first @ other for other in others)) if others else None}

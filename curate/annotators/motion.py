@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.contract.annotator import Annotator, ClipFrames, FrameRequest
+from clipmill.curate.contract.annotator import Annotator, ClipFrames, FrameRequest, Measure, per_clip
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import AnnotatorError, UserError
 from clipmill.curate.networks.raft import HEIGHT_PX, Raft, sized
 
@@ -23,6 +24,7 @@ CELLS_SHORT_SIDE = 16
 MIN_SIDE_PX = 8
 MAX_PX = 64 * 512
 EDGE_PX = 2
+_PAN = "(the picture's content moves the other way), averaged over time"
 METHODS = ("farneback", "raft")
 Flow = tuple[np.ndarray, np.ndarray]
 PairFlows = Callable[[Sequence[tuple[np.ndarray, np.ndarray]]], list[Flow]]
@@ -31,18 +33,6 @@ PairFlows = Callable[[Sequence[tuple[np.ndarray, np.ndarray]]], list[Flow]]
 @dataclass(frozen=True)
 class Motion(Annotator):
     """How much moves, and where the camera goes.
-
-    motion: float32 >= 0, mean flow magnitude over cells and time, in short sides of the (cropped) picture per second.
-    motion_per_pair: list<float32>, the same for each pair of sampled frames.
-    static_share: float32 in [0, 1], share of cells and time slower than `static_below` short sides per second.
-    pan_x, pan_y: float32, short sides per second, travel of the camera to the right / downwards (the picture's content
-    moves the other way), averaged over time. zoom: float32, relative growth of the picture per second (> 0: zoom in).
-    roll: float32, rad/s, turn of the camera clockwise as seen by the viewer (the content turns the other way).
-    camera_direction: static | left | right | up | down | zoom_in | zoom_out | rotate_cw | rotate_ccw (the camera's
-    movement) | unsteady (it moves, without a lasting direction) | complex (no single camera movement explains the
-    flow). All are null where the clip holds fewer than two sampled frames or is smaller than 8 px after the crop, and
-    an error where the picture is so flat (black, say) that nothing could be seen to move: a number would read as
-    "static".
 
     method: farneback (offline) or raft (800x450 px; needs weights, and a GPU: on one core of a CPU a pair takes about
     10 s; while a video is worked on, its pictures take about 2 MB per second of it on disk). network: RAFT's weights by
@@ -54,15 +44,30 @@ class Motion(Annotator):
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[dict[str, pa.DataType]] = {
-        "motion": pa.float32(),
-        "motion_per_pair": pa.list_(pa.float32()),
-        "static_share": pa.float32(),
-        "camera_direction": pa.string(),
-        "pan_x": pa.float32(),
-        "pan_y": pa.float32(),
-        "zoom": pa.float32(),
-        "roll": pa.float32(),
+    columns: ClassVar[Mapping[str, Column]] = {
+        "motion": Column(
+            pa.float32(),
+            ">= 0, mean flow magnitude over cells and time, in short sides of the (cropped) picture per second. All of"
+            " motion's columns are null where the clip holds fewer than two sampled frames or is smaller than 8 px"
+            " after the crop, and an error where the picture is so flat (black, say) that nothing could be seen to"
+            ' move: a number would read as "static"',
+        ),
+        "motion_per_pair": Column(pa.list_(pa.float32()), "the same for each pair of sampled frames"),
+        "static_share": Column(
+            pa.float32(),
+            "in [0, 1], share of cells and time slower than `static_below` short sides per second",
+        ),
+        "camera_direction": Column(
+            pa.string(),
+            "static | left | right | up | down | zoom_in | zoom_out | rotate_cw | rotate_ccw (the camera's movement) |"
+            " unsteady (it moves, without a lasting direction) | complex (no single camera movement explains the flow)",
+        ),
+        "pan_x": Column(pa.float32(), f"short sides per second, travel of the camera to the right {_PAN}"),
+        "pan_y": Column(pa.float32(), f"short sides per second, travel of the camera downwards {_PAN}"),
+        "zoom": Column(pa.float32(), "relative growth of the picture per second (> 0: zoom in)"),
+        "roll": Column(
+            pa.float32(), "rad/s, turn of the camera clockwise as seen by the viewer (the content turns the other way)"
+        ),
     }
 
     method: Literal["farneback", "raft"] = "farneback"
@@ -97,22 +102,23 @@ class Motion(Annotator):
         if self.method not in METHODS:
             raise UserError(f"motion.method must be one of {', '.join(METHODS)}, not {self.method!r}")
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
         """One OpenCV thread, because workers are parallel already; RAFT on `device`. Raises UserError where its file
         does not fit.
         """
         import cv2
 
         cv2.setNumThreads(0)
-        if self.method == "raft":
-            self.__dict__["_raft"] = Raft(files[self.network], device)
+        if self.method == "farneback":
+            return per_clip(self.measure)
+        raft = Raft(files[self.network], device)
+        return per_clip(lambda clip: self._row(clip, *raft_maps(raft, clip.frames, clip.t_s)))
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        """One dict of the columns per clip."""
-        return [self._measure(clip) for clip in clips]
+    def measure(self, clip: ClipFrames) -> dict[str, Any]:
+        """The columns by Farneback's flow."""
+        return self._row(clip, *flow_maps(clip.frames, clip.t_s, self.short_side_px))
 
-    def _measure(self, clip: ClipFrames) -> dict[str, Any]:
-        maps, dt_s = self._maps(clip)
+    def _row(self, clip: ClipFrames, maps: Sequence["FlowMap"], dt_s: Sequence[float]) -> dict[str, Any]:
         if not maps:
             return dict.fromkeys(self.columns)
         if float(np.median([_luma(f).std() for f in clip.frames])) < self.min_contrast:
@@ -128,17 +134,6 @@ class Motion(Annotator):
             "static_share": float(np.average(still, weights=dt_s)),
             **camera_motion(fits, np.asarray(dt_s), self.camera_above),
         }
-
-    def _maps(self, clip: ClipFrames) -> tuple[list["FlowMap"], list[float]]:
-        if self.method == "farneback":
-            return flow_maps(clip.frames, clip.t_s, self.short_side_px)
-        return _maps_of_pairs(clip.frames, clip.t_s, sized, self._raft_flows)
-
-    def _raft_flows(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Flow]:
-        different = [pair for pair in pairs if not np.array_equal(*pair)]
-        flows = iter(self.__dict__["_raft"](different))
-        found = [_still(pair[0]) if np.array_equal(*pair) else next(flows) for pair in pairs]
-        return [(flow, _in_view(flow)) for flow in found]
 
 
 def _luma(frame: np.ndarray) -> np.ndarray:
@@ -179,6 +174,17 @@ def flow_maps(frames: np.ndarray, t_s: np.ndarray, short_side_px: int) -> tuple[
         return [pair_flow(*pair) for pair in pairs]
 
     return _maps_of_pairs(frames, t_s, lambda frame: _enlarge(frame, short_side_px), flows)
+
+
+def raft_maps(raft: Raft, frames: np.ndarray, t_s: np.ndarray) -> tuple[list[FlowMap], list[float]]:
+    """As `flow_maps`, by RAFT. frames: uint8 [T, H, W, 3] RGB. Equal frames are not shown to the network."""
+
+    def flows(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Flow]:
+        seen = iter(raft([pair for pair in pairs if not np.array_equal(*pair)]))
+        found = [_still(pair[0]) if np.array_equal(*pair) else next(seen) for pair in pairs]
+        return [(flow, _in_view(flow)) for flow in found]
+
+    return _maps_of_pairs(frames, t_s, sized, flows)
 
 
 def _maps_of_pairs(

@@ -1,6 +1,6 @@
 """Fingerprints of the first, middle and last frames, for near duplicates (see `clipmill.curate.duplicates.near`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,30 +8,32 @@ import numpy as np
 import pyarrow as pa
 
 from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames, FrameRequest
+from clipmill.curate.contract.column import Column
 
 THUMB_PX = 32
 MIN_STD = 4.0
+_PHASH = (
+    "16 hex digits, `imagehash.phash` (signs of the 8 x 8 lowest DCT coefficients of the 32 x 32 luma against their"
+    " median). A string, because a table with nulls would read integers as floats"
+)
+_THUMB = (
+    "32 x 32 uint8 lumas, row by row, each frame squeezed to a square: the role's own frame, then its neighbours within"
+    " `tolerance_s` inside the clip, because the two ends of a copy are seldom cut on the same frame. Null for frames"
+    " without structure (luma standard deviation below `min_std` of 255): black, white, near-uniform"
+)
 
 
 @dataclass(frozen=True)
 class PHash(Annotator):
     """Perceptual hashes inside the crop box.
 
-    phash_first, phash_middle, phash_last: string of 16 hex digits, `imagehash.phash` (signs of the 8 x 8 lowest DCT
-    coefficients of the 32 x 32 luma against their median). A string, because a table with nulls would read integers as
-    floats.
-    thumb_first, thumb_middle, thumb_last: binary, 32 x 32 uint8 lumas, row by row, each frame squeezed to a square: the
-    role's own frame, then its neighbours within `tolerance_s` inside the clip, because the two ends of a copy are
-    seldom cut on the same frame. Null for frames without structure (luma standard deviation below `min_std` of 255):
-    black, white, near-uniform.
-
     fps: sampling rate, 1/s. tolerance_s: s. min_std: luma levels of 255, measured on the 32 x 32 thumb.
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        **{f"phash_{role}": pa.string() for role in ROLES},
-        **{f"thumb_{role}": pa.binary() for role in ROLES},
+    columns: ClassVar[Mapping[str, Column]] = {
+        **{f"phash_{role}": Column(pa.string(), _PHASH) for role in ROLES},
+        **{f"thumb_{role}": Column(pa.binary(), _THUMB) for role in ROLES},
     }
 
     fps: float = 8.0
@@ -43,11 +45,8 @@ class PHash(Annotator):
         """Small gray frames at `fps`."""
         return FrameRequest(fps=self.fps, short_side_px=48, gray=True)
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        """One dict of the columns per clip."""
-        return [self._fingerprints(clip) for clip in clips]
-
-    def _fingerprints(self, clip: ClipFrames) -> dict[str, Any]:
+    def measure(self, clip: ClipFrames) -> dict[str, Any]:
+        """The columns; all null where the clip has no frame."""
         row: dict[str, Any] = dict.fromkeys(self.columns)
         n = len(clip.frames)
         if n == 0:

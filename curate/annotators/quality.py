@@ -1,6 +1,6 @@
 """Technical quality without a network: sharpness, blockiness, exposure, near-black, flicker, duplicated frames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipmill.curate.contract.annotator import Annotator, ClipFrames
+from clipmill.curate.contract.column import Column
 
 WORK_SIDE_PX = 256
 TILES = 8
@@ -28,36 +29,40 @@ _PHASES = 2 * BLOCK_TILES * BLOCK_TILES * BLOCK_PX
 class Quality(Annotator):
     """Technical quality inside the crop box. Luma is taken as coded; limited-range video spans 16 to 235 of 255.
 
-    sharpness: float32 >= 0, rms of the finest band (I - G1 * I) over rms of the band two octaves below (G2 * I - G4 *
-    I) at a short side of 256 px (smaller pictures at their own size), upper quartile of the tiles that hold contrast,
-    median over time. Natural pictures have about equal energy per octave (D. J. Field, JOSA A 1987), so contrast
-    cancels: 0.35 to 3 for ordinary footage, 0.16 to 0.25 when blurred by 1 % of the short side. Null where nothing has
-    contrast.
-    blockiness: float32 >= 0, excess of luma steps on an 8 px grid over the steps beside it, at the worst of the 8
-    phases, smaller of both directions; 0 = no grid, 1 = steps twice as large on the grid. Measured at native size: a
-    grid that was rescaled after coding is not seen. Null for pictures under 48 px.
-    exposure: float32 in [0, 1], mean luma / 255. over_share: float32 in [0, 1], share of luma >= 235.
-    under_share: float32 in [0, 1], share of luma <= 20.
-    near_black: float32 in [0, 1], share of frames of which at least `black_area` has luma <= 32.
-    flicker: float32 >= 0, 1/s: summed height of the up-and-down swings of mean luma, relative to it, per second. Only
-    swings that turn within 0.25 s count, fades and cuts do not; a step counts only as far as the whole picture shares
-    it (|change of the mean| over mean |change|), so motion counts little. Null below three frames.
-    dup_frame_share: float32 in [0, 1], share of frames equal to the one before (mean luma difference <= `same_below`).
-
     black_area: share of the picture, 0 to 1. same_below: luma levels of 255.
     """
 
     version: ClassVar[int] = 1
     observe_fps: ClassVar[float] = 1.0
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "sharpness": pa.float32(),
-        "blockiness": pa.float32(),
-        "exposure": pa.float32(),
-        "over_share": pa.float32(),
-        "under_share": pa.float32(),
-        "near_black": pa.float32(),
-        "flicker": pa.float32(),
-        "dup_frame_share": pa.float32(),
+    columns: ClassVar[Mapping[str, Column]] = {
+        "sharpness": Column(
+            pa.float32(),
+            ">= 0, rms of the finest band (I - G1 * I) over rms of the band two octaves below (G2 * I - G4 * I) at a"
+            " short side of 256 px (smaller pictures at their own size), upper quartile of the tiles that hold"
+            " contrast, median over time. Natural pictures have about equal energy per octave (D. J. Field, JOSA A"
+            " 1987), so contrast cancels: 0.35 to 3 for ordinary footage, 0.16 to 0.25 when blurred by 1 % of the short"
+            " side. Null where nothing has contrast",
+        ),
+        "blockiness": Column(
+            pa.float32(),
+            ">= 0, excess of luma steps on an 8 px grid over the steps beside it, at the worst of the 8 phases, smaller"
+            " of both directions; 0 = no grid, 1 = steps twice as large on the grid. Measured at native size: a grid"
+            " that was rescaled after coding is not seen. Null for pictures under 48 px",
+        ),
+        "exposure": Column(pa.float32(), "in [0, 1], mean luma / 255"),
+        "over_share": Column(pa.float32(), "in [0, 1], share of luma >= 235"),
+        "under_share": Column(pa.float32(), "in [0, 1], share of luma <= 20"),
+        "near_black": Column(pa.float32(), "in [0, 1], share of frames of which at least `black_area` has luma <= 32"),
+        "flicker": Column(
+            pa.float32(),
+            ">= 0, 1/s: summed height of the up-and-down swings of mean luma, relative to it, per second. Only swings"
+            " that turn within 0.25 s count, fades and cuts do not; a step counts only as far as the whole picture"
+            " shares it (|change of the mean| over mean |change|), so motion counts little. Null below three frames",
+        ),
+        "dup_frame_share": Column(
+            pa.float32(),
+            "in [0, 1], share of frames equal to the one before (mean luma difference <= `same_below`)",
+        ),
     }
 
     black_area: float = 0.98
@@ -69,9 +74,9 @@ class Quality(Annotator):
         """
         return np.concatenate([tile_maps(luma).ravel(), step_phases(luma).ravel()]).astype(np.float32)
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        """One dict of the columns per clip."""
-        return [{**_observed(clip), **self._signals(clip)} for clip in clips]
+    def measure(self, clip: ClipFrames) -> dict[str, Any]:
+        """The columns, from what was observed and from the signals of every frame."""
+        return {**_observed(clip), **self._signals(clip)}
 
     def _signals(self, clip: ClipFrames) -> dict[str, Any]:
         if len(clip.signals_t_s) == 0:

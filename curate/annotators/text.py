@@ -8,16 +8,18 @@ labels.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames, FrameRequest
+from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames, FrameRequest, Measure, per_clip
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import AnnotatorError, UserError
 from clipmill.curate.networks.craft import check_easyocr, load_craft, unshrunk
-from clipmill.curate.networks.rapidocr import GROW, grown, load_rapidocr, rapidocr_model
+from clipmill.curate.networks.rapidocr import GROW, Detector, grown, load_rapidocr, rapidocr_model
 
 RASTER_SCALE = 4
 CUT_GROW = 2.1
@@ -27,28 +29,27 @@ SAME_FRAME_LEVELS = 12
 FLAT_LEVELS = 10
 METHODS = ("rapidocr", "easyocr")
 CRAFT = "craft"
+_AREA = (
+    "in [0, 1], area of the union of the text lines' boxes over the area of the (cropped) frame, boxes tight around the"
+    " ink"
+)
 
 
 @dataclass(frozen=True)
 class Text(Annotator):
     """How much of the picture is text.
 
-    text_area: float32 in [0, 1], largest of the three below. text_area_first, text_area_middle, text_area_last: float32
-    in [0, 1], area of the union of the text lines' boxes over the area of the (cropped) frame, boxes tight around the
-    ink.
-    text_boxes: int32, boxes on the frame with the largest text area.
-
     method: rapidocr (PP-OCR detection, offline) or easyocr (CRAFT, needs the weights `craft`). side_px: short side of
     the network's input for rapidocr; CRAFT sees the frame as it is. tight: cut boxes to the ink; without it, boxes are
     as the networks' authors draw them.
-    Raises UserError from `check` and `setup` where the method's package is missing or its weights are damaged.
+    Raises UserError from `check` and `load` where the method's package is missing or its weights are damaged.
     """
 
     version: ClassVar[int] = 2
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "text_area": pa.float32(),
-        **{f"text_area_{role}": pa.float32() for role in ROLES},
-        "text_boxes": pa.int32(),
+    columns: ClassVar[Mapping[str, Column]] = {
+        "text_area": Column(pa.float32(), "in [0, 1], largest of those of the first, middle and last frame"),
+        **{f"text_area_{role}": Column(pa.float32(), _AREA) for role in ROLES},
+        "text_boxes": Column(pa.int32(), "boxes on the frame with the largest text area"),
     }
 
     method: Literal["rapidocr", "easyocr"] = "rapidocr"
@@ -65,41 +66,39 @@ class Text(Annotator):
         return (CRAFT,) if self.method == "easyocr" else ()
 
     def check(self) -> None:
-        """Raise UserError where a package that `setup` needs is missing; loads nothing."""
+        """Raise UserError where a package that `load` needs is missing; loads nothing."""
         if self.method not in METHODS:
             raise UserError(f"text.method must be one of {', '.join(METHODS)}, not {self.method!r}")
         rapidocr_model() if self.method == "rapidocr" else check_easyocr()
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        """Load the network, one thread."""
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
+        """The network runs in one thread."""
         self.check()
         detector = (
             load_rapidocr(device, self.side_px) if self.method == "rapidocr" else load_craft(device, files[CRAFT])
         )
-        self.__dict__["_detector"] = detector
+        return self.measured_by(detector)
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        """One dict of the columns per clip."""
-        if "_detector" not in self.__dict__:
-            self.setup("cpu", {})
-        return [self._measure(clip) for clip in clips]
+    def measured_by(self, detector: Detector) -> Measure:
+        """What `load` returns, with a detector of one's own."""
+        return per_clip(partial(self._measure, detector))
 
-    def _measure(self, clip: ClipFrames) -> dict[str, Any]:
+    def _measure(self, detector: Detector, clip: ClipFrames) -> dict[str, Any]:
         if len(clip.frames) == 0:
             raise AnnotatorError("no frame to look for text on")
         found: dict[str, tuple[float, int]] = {}
         last: tuple[np.ndarray, tuple[float, int]] | None = None
         for role, frame in zip(clip.roles, clip.frames, strict=True):
-            result = last[1] if last and same_picture(last[0], frame) else self._area(frame)
+            result = last[1] if last and same_picture(last[0], frame) else self._area(detector, frame)
             last, found[role] = (frame, result), result
         area, count = max(found.values())
         by_role = {f"text_area_{role}": found[role][0] if role in found else None for role in ROLES}
         return {"text_area": area, **by_role, "text_boxes": count}
 
-    def _area(self, rgb: np.ndarray) -> tuple[float, int]:
+    def _area(self, detector: Detector, rgb: np.ndarray) -> tuple[float, int]:
         if min(rgb.shape[:2]) < 16 or int(rgb.max()) - int(rgb.min()) < FLAT_LEVELS:
             return 0.0, 0
-        kernels = self.__dict__["_detector"](rgb)
+        kernels = detector(rgb)
         gray = _gray(rgb)
         boxes = [tight_box(gray, kernel) if self.tight else self._as_drawn(kernel) for kernel in kernels]
         return union_area(boxes, gray.shape), len(boxes)

@@ -4,14 +4,18 @@ section 3.1).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from clipmill.curate.contract.annotator import ClipFrames
+from clipmill.curate.contract.annotator import ClipFrames, Measure, per_clip
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import UserError
+from clipmill.curate.networks.clip import ready_clip
+from clipmill.curate.networks.clip_columns import embeddings
 from clipmill.curate.networks.clip_judge import ClipTextJudge, check_size
 
 _PLAIN = "a photo"
@@ -26,21 +30,21 @@ class ZeroShot(ClipTextJudge):
     """What CLIP takes the pictures for. Probabilities are its own and not calibrated: look at examples before you set a
     limit.
 
-    watermark_probability: float32 in [0, 1], "a photo with a watermark or a logo over it" against one without; mean
-    over the frames.
-    nsfw_probability: float32 in [0, 1], explicit against safe for work; largest of the frames.
-    zero_shot: map from tag to float32 in [0, 1], the tag's text against "a photo", mean over the frames.
-    zero_shot_tags: list of the tags whose probability is at least `tag_from`.
-
     tags: texts such as "a photo of a dog", or "dog = a photo of a dog" to name the tag. network: as that of `clip`.
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {
-        "watermark_probability": pa.float32(),
-        "nsfw_probability": pa.float32(),
-        "zero_shot": pa.map_(pa.string(), pa.float32()),
-        "zero_shot_tags": pa.list_(pa.string()),
+    columns: ClassVar[Mapping[str, Column]] = {
+        "watermark_probability": Column(
+            pa.float32(),
+            'in [0, 1], "a photo with a watermark or a logo over it" against one without; mean over the frames',
+        ),
+        "nsfw_probability": Column(pa.float32(), "in [0, 1], explicit against safe for work; largest of the frames"),
+        "zero_shot": Column(
+            pa.map_(pa.string(), pa.float32()),
+            'from tag to [0, 1], the tag\'s text against "a photo", mean over the frames',
+        ),
+        "zero_shot_tags": Column(pa.list_(pa.string()), "the tags whose probability is at least `tag_from`"),
     }
 
     tags: tuple[str, ...] = ()
@@ -55,15 +59,17 @@ class ZeroShot(ClipTextJudge):
         if len(set(names)) < len(names):
             raise UserError("zero_shot.tags holds two tags of one name")
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        super().setup(device, files)
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
+        """Raises UserError where the file does not fit."""
+        model = ready_clip(self.network, files[self.network], device)
         pairs = [*_PAIRS.values(), *((text, _PLAIN) for _, text in self._texts())]
-        vectors = self.clip_model.texts([text for pair in pairs for text in pair])
+        vectors = model.texts([text for pair in pairs for text in pair])
         # P(first) = sigmoid(scale * (cosine to the first - cosine to the second))
-        self.__dict__["_directions"] = self.clip_model.scale * (vectors[0::2] - vectors[1::2])
+        return per_clip(partial(self._judge, model.scale * (vectors[0::2] - vectors[1::2])))
 
-    def judge(self, clip: ClipFrames, pictures: np.ndarray) -> dict[str, Any]:
-        directions: np.ndarray = self.__dict__["_directions"]
+    def _judge(self, directions: np.ndarray, clip: ClipFrames) -> dict[str, Any]:
+        """directions: float32 [pairs, D]."""
+        pictures = embeddings(clip.columns)
         check_size(pictures, directions.shape[1], f"zero_shot.network = {self.network}")
         found = 1 / (1 + np.exp(-(pictures @ directions.T)))
         (watermark, nsfw), rest = found.T[:2], found.T[2:].mean(axis=1)

@@ -7,17 +7,22 @@ May import: contract, networks, errors. Imported by: caption annotators, and tab
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import pyarrow as pa
+
 from clipmill.curate.captions.cleaning import clean
 from clipmill.curate.contract.annotator import Annotator
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import AnnotatorError
 
 _SHOWN_CHARACTERS = 120
 
+FLAGS = Column(pa.list_(pa.string()), "what was odd about it (see `clipmill.curate.captions.cleaning`)")
+
 
 @dataclass(frozen=True)
 class CaptionAnnotator(Annotator):
-    """Base of the annotators `caption_<source>`. Each makes two columns: `caption_<source>`, string, the text, and
-    `caption_<source>_flags`, list<string>, what was odd about it (see `clipmill.curate.captions.cleaning`).
+    """Base of the annotators `caption_<source>`. Each makes two columns: `caption_<source>`, the text, and
+    `caption_<source>_flags`, what was odd about it.
 
     sample_weight: how often training draws it, relative to a clip's other captions; 0: never. It changes no text.
     """

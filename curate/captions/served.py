@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from clipmill.curate.captions import CaptionAnnotator
 from clipmill.curate.captions.chat import Answer, Chat, Endpoint
 from clipmill.curate.captions.transport import ChatError, json_request
-from clipmill.curate.contract.annotator import ClipFrames
+from clipmill.curate.contract.annotator import ClipFrames, Measure, Rows
 from clipmill.curate.errors import AnnotatorError, UserError, one_line
 
 _ANSWER_S = 2.0
@@ -132,17 +133,17 @@ class ServedCaptions(CaptionAnnotator):
         }
         return Endpoint(**how, key=self._key())
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
         """Reads the prompt. Raises UserError where its file cannot be read."""
-        self.__dict__["_chat"] = Chat(self._endpoint())
-        self.__dict__["_prompt"] = self.prompt if self.prompt_file is None else _text(files[self.weights[0]])
+        prompt = self.prompt if self.prompt_file is None else _text(files[self.weights[0]])
+        return partial(self._captions, Chat(self._endpoint()), prompt)
 
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any] | Exception]:
+    def _captions(self, chat: Chat, prompt: str, clips: Sequence[ClipFrames]) -> Rows:
         """One dict of the columns per clip, or why the server gave none: `kind: message`, see
         `clipmill.curate.captions.transport.KINDS`.
         """
         with ThreadPoolExecutor(min(self.concurrency, max(1, len(clips)))) as threads:
-            return list(threads.map(self._caption, clips))
+            return list(threads.map(partial(self._caption, chat, prompt), clips))
 
     def content(self, clip: ClipFrames, prompt: str) -> Any:
         """What the server is asked of a clip: the content of a user's message. Raises AnnotatorError where there is
@@ -150,12 +151,12 @@ class ServedCaptions(CaptionAnnotator):
         """
         raise TypeError(f"{type(self).__name__} has no content()")
 
-    def _caption(self, clip: ClipFrames) -> dict[str, Any] | Exception:
+    def _caption(self, chat: Chat, prompt: str, clip: ClipFrames) -> dict[str, Any] | Exception:
         try:
-            message = {"role": "user", "content": self.content(clip, self.__dict__["_prompt"])}
+            message = {"role": "user", "content": self.content(clip, prompt)}
             options = {"max_tokens": self.max_tokens, "temperature": self.temperature}
             options |= {} if self.seed is None else {"seed": self.seed}
-            answer: Answer = self.__dict__["_chat"].ask(clip.clip_id, [message], options)
+            answer: Answer = chat.ask(clip.clip_id, [message], options)
             return self.row(answer.text, answer.finished)
         except ChatError as error:
             return AnnotatorError(str(error))

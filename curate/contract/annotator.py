@@ -1,12 +1,13 @@
 """What an annotator is: settings, the frames it asks for, and one row of columns per clip."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
+
+from clipmill.curate.contract.column import Column
 
 ROLES = ("first", "middle", "last")
 
@@ -55,14 +56,25 @@ class ClipFrames:
     captions: Sequence[Mapping[str, Any]] = ()
 
 
+# One dict of column values per clip, same order. AnnotatorError, raised for one clip or in the place of its dict among
+# several: nothing can be said of it, and why.
+Rows = Sequence[dict[str, Any] | Exception]
+Measure = Callable[[Sequence[ClipFrames]], Rows]
+
+
+def per_clip(measure: Callable[[ClipFrames], dict[str, Any]]) -> Measure:
+    """A function of one clip as one of many, which looks at each alone."""
+    return lambda clips: [measure(clip) for clip in clips]
+
+
 @dataclass(frozen=True)
 class Annotator:
     """Base of all annotators. A subclass is a frozen dataclass: its fields are its parameters, settable as `--set
     name.field=value`.
 
     version: part of the table's name; bump it when results change.
-    columns: name -> Arrow type; name, unit and range of each are documented in the subclass's docstring. Names are
-    unique across annotators, because a policy refers to columns by name alone.
+    columns: name -> type and what it means, with unit and range. Names are unique across annotators, because a policy
+    refers to columns by name alone.
     observe_fps: how often `observe` is called, 0 for never.
     gpu: how much of a GPU it keeps busy, 0 to 1; those that load different weights for it run in passes of their own.
     from_stored: stored pictures and columns are enough (see above). max_workers: processes it may run in at once, None:
@@ -70,7 +82,7 @@ class Annotator:
     """
 
     version: ClassVar[int] = 1
-    columns: ClassVar[Mapping[str, pa.DataType]] = {}
+    columns: ClassVar[Mapping[str, Column]] = {}
     observe_fps: ClassVar[float] = 0.0
     gpu: ClassVar[float] = 0.0
     from_stored: ClassVar[bool] = False
@@ -100,7 +112,7 @@ class Annotator:
 
     @property
     def batch_clips(self) -> int:
-        """How many clips `__call__` is given at once, at most."""
+        """How many clips the loaded function is given at once, at most."""
         return 1
 
     @property
@@ -108,25 +120,32 @@ class Annotator:
         """The pictures this annotator needs; None where signals or observations are enough."""
         return None
 
-    def check(self) -> None:
-        """Raise UserError where something that `setup` needs is missing. For the preflight: quick, loads nothing."""
+    @property
+    def needs_video(self) -> bool:
+        """Whether stored pictures, signals and columns are not enough: the video has to be decoded for it."""
+        return self.observe_fps > 0 or (self.frames is not None and self.frames.fps is not None)
 
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        """Load models; called once per worker process, before the first clip. device: cpu or cuda. files: of each name
-        in `weights`.
+    def check(self) -> None:
+        """Raise UserError where something that `load` needs is missing. For the preflight: quick, loads nothing."""
+
+    def load(self, device: str, files: Mapping[str, Path]) -> Measure:
+        """What turns clips into rows; called once per worker process, before the first clip. One that needs a network
+        loads it here and returns a function that holds it: the annotator itself stays settings. device: cpu or cuda.
+        files: of each name in `weights`.
         """
+        return per_clip(self.measure)
+
+    def measure(self, clip: ClipFrames) -> dict[str, Any]:
+        """The columns of one clip: all that an annotator without a network has to write. Raises AnnotatorError, with
+        the reason, where nothing can be said of it.
+        """
+        raise TypeError(f"{type(self).__name__} has neither measure() nor load()")
 
     def observe(self, luma: np.ndarray) -> np.ndarray:
         """Measure one upright full-resolution frame, luma uint8 [H, W] -> float32 [K]. Called `observe_fps` times a
         second.
         """
         raise TypeError(f"{type(self).__name__} sets observe_fps but has no observe()")
-
-    def __call__(self, clips: Sequence[ClipFrames]) -> Sequence[dict[str, Any] | Exception]:
-        """One dict of column values per clip, same order. AnnotatorError, raised for one clip or in the place of its
-        dict among several: nothing can be said of it, and why.
-        """
-        raise TypeError(f"{type(self).__name__} has no __call__()")
 
     def params(self) -> dict[str, Any]:
         """The parameters that decide the result, for the fingerprint."""

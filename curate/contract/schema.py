@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from clipmill.curate.contract.column import Column, types
+
 SCHEMA_VERSION = 1
 
 CUT = pa.struct(
@@ -33,144 +35,167 @@ CAPTION = pa.struct(
 )
 
 
-def _schema(columns: Mapping[str, tuple[pa.DataType, str]]) -> pa.Schema:
-    fields = [pa.field(name, kind, metadata={"doc": doc}) for name, (kind, doc) in columns.items()]
+def _schema(columns: Mapping[str, Column]) -> pa.Schema:
+    fields = [pa.field(name, column.type, metadata={"doc": column.doc}) for name, column in columns.items()]
     return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
 
 
-VIDEOS = _schema(
-    {
-        "video_id": (
-            pa.string(),
-            "first 128 bits of sha256 of the file's bytes, hex; null where the file cannot be read",
-        ),
-        "uri": (pa.string(), "file URI, percent-encoded, so any file name survives"),
-        "relpath": (pa.string(), "path below the input folder, for people"),
-        "sha256": (pa.string(), "of the file's bytes"),
-        "size_bytes": (pa.int64(), "bytes"),
-        "container": (pa.string(), "libav's short name of the container format"),
-        "video_codec": (pa.string(), "libav's codec name"),
-        "pix_fmt": (pa.string(), "pixel format of the stream"),
-        "width": (pa.int32(), "display px, after rotation"),
-        "height": (pa.int32(), "display px, after rotation"),
-        "sar_num": (pa.int32(), "sample aspect ratio, numerator (after rotation)"),
-        "sar_den": (pa.int32(), "sample aspect ratio, denominator"),
-        "rotation_deg": (pa.int32(), "clockwise turn that shows the picture upright: 0, 90, 180 or 270"),
-        "duration_s": (pa.float64(), "s, first frame shown to the end of the last, of decoded frames"),
-        "start_pts": (pa.int64(), "pts of the first decoded frame"),
-        "time_base_num": (pa.int32(), "seconds per pts unit, numerator"),
-        "time_base_den": (pa.int32(), "seconds per pts unit, denominator"),
-        "avg_fps_num": (pa.int32(), "decoded frames per second, numerator"),
-        "avg_fps_den": (pa.int32(), "decoded frames per second, denominator"),
-        "is_vfr": (pa.bool_(), "a frame lasts over 1.5 times the median frame"),
-        "interlaced": (pa.bool_(), "more than half of the decoded frames are flagged interlaced"),
-        "keyframe_pts": (pa.list_(pa.int64()), "pts of every keyframe packet"),
-        "gop_max_s": (pa.float32(), "s, the longest distance between keyframes"),
-        "n_frames_decoded": (pa.int64(), "frames, counted, not declared"),
-        "n_decode_errors": (pa.int64(), "packets that could not be decoded"),
-        "has_audio": (pa.bool_(), "an audio stream is present"),
-        "crop_x": (pa.int32(), "px, left edge of the picture inside its black borders, over the whole video"),
-        "crop_y": (pa.int32(), "px, top edge"),
-        "crop_w": (pa.int32(), "px"),
-        "crop_h": (pa.int32(), "px"),
-        "cuts": (
-            pa.list_(CUT),
-            "shot boundaries: pts = first frame of the new shot, or the middle of a gradual transition",
-        ),
-        "caption": (pa.string(), "sidecar text"),
-        "title": (pa.string(), "sidecar text"),
-        "tags": (pa.list_(pa.string()), "sidecar text"),
-        "license": (pa.string(), "sidecar text"),
-        "source_url": (pa.string(), "sidecar text"),
-        "status": (
-            pa.string(),
-            "ok | partial (decoded up to an error) | error | duplicate (same bytes as another file)",
-        ),
-        "duplicate_of": (pa.string(), "relpath of the file with the same bytes that was processed"),
-        "error_stage": (pa.string(), "read | probe | decode | scenes | crashed | timeout"),
-        "error_message": (pa.string(), "one line"),
-    }
-)
+VIDEO_COLUMNS: dict[str, Column] = {
+    "video_id": Column(
+        pa.string(),
+        "first 128 bits of sha256 of the file's bytes, hex; null where the file cannot be read",
+    ),
+    "uri": Column(pa.string(), "file URI, percent-encoded, so any file name survives"),
+    "relpath": Column(pa.string(), "path below the input folder, for people"),
+    "sha256": Column(pa.string(), "of the file's bytes"),
+    "size_bytes": Column(pa.int64(), "bytes"),
+    "container": Column(pa.string(), "libav's short name of the container format"),
+    "video_codec": Column(pa.string(), "libav's codec name"),
+    "pix_fmt": Column(pa.string(), "pixel format of the stream"),
+    "width": Column(pa.int32(), "display px, after rotation"),
+    "height": Column(pa.int32(), "display px, after rotation"),
+    "sar_num": Column(pa.int32(), "sample aspect ratio, numerator (after rotation)"),
+    "sar_den": Column(pa.int32(), "sample aspect ratio, denominator"),
+    "rotation_deg": Column(pa.int32(), "clockwise turn that shows the picture upright: 0, 90, 180 or 270"),
+    "duration_s": Column(pa.float64(), "s, first frame shown to the end of the last, of decoded frames"),
+    "start_pts": Column(pa.int64(), "pts of the first decoded frame"),
+    "time_base_num": Column(pa.int32(), "seconds per pts unit, numerator"),
+    "time_base_den": Column(pa.int32(), "seconds per pts unit, denominator"),
+    "avg_fps_num": Column(pa.int32(), "decoded frames per second, numerator"),
+    "avg_fps_den": Column(pa.int32(), "decoded frames per second, denominator"),
+    "is_vfr": Column(pa.bool_(), "a frame lasts over 1.5 times the median frame"),
+    "interlaced": Column(pa.bool_(), "more than half of the decoded frames are flagged interlaced"),
+    "keyframe_pts": Column(pa.list_(pa.int64()), "pts of every keyframe packet"),
+    "gop_max_s": Column(pa.float32(), "s, the longest distance between keyframes"),
+    "n_frames_decoded": Column(pa.int64(), "frames, counted, not declared"),
+    "n_decode_errors": Column(pa.int64(), "packets that could not be decoded"),
+    "has_audio": Column(pa.bool_(), "an audio stream is present"),
+    "crop_x": Column(pa.int32(), "px, left edge of the picture inside its black borders, over the whole video"),
+    "crop_y": Column(pa.int32(), "px, top edge"),
+    "crop_w": Column(pa.int32(), "px"),
+    "crop_h": Column(pa.int32(), "px"),
+    "cuts": Column(
+        pa.list_(CUT),
+        "shot boundaries: pts = first frame of the new shot, or the middle of a gradual transition",
+    ),
+    "caption": Column(pa.string(), "sidecar text"),
+    "title": Column(pa.string(), "sidecar text"),
+    "tags": Column(pa.list_(pa.string()), "sidecar text"),
+    "license": Column(pa.string(), "sidecar text"),
+    "source_url": Column(pa.string(), "sidecar text"),
+    "status": Column(
+        pa.string(),
+        "ok | partial (decoded up to an error) | error | duplicate (same bytes as another file)",
+    ),
+    "duplicate_of": Column(pa.string(), "relpath of the file with the same bytes that was processed"),
+    "error_stage": Column(pa.string(), "read | probe | decode | crashed | timeout | internal (a fault of the program)"),
+    "error_message": Column(pa.string(), "one line"),
+}
+VIDEOS = _schema(VIDEO_COLUMNS)
 
-CLIPS = _schema(
-    {
-        "clip_id": (pa.string(), "first 128 bits of sha256 of video_id, start_pts, end_pts, hex"),
-        "video_id": (pa.string(), "the source video"),
-        "clip_index": (pa.int32(), "position in the video, from 0"),
-        "start_pts": (pa.int64(), "pts of the first frame"),
-        "end_pts": (pa.int64(), "pts at which the clip ends, exclusive"),
-        "time_base_num": (pa.int32(), "seconds per pts unit, numerator"),
-        "time_base_den": (pa.int32(), "seconds per pts unit, denominator"),
-        "start_s": (pa.float64(), "s from the video's first frame"),
-        "end_s": (pa.float64(), "s from the video's first frame, exclusive"),
-        "duration_s": (pa.float64(), "s"),
-        "n_frames": (pa.int64(), "decoded frames in the span"),
-        "fps": (pa.float32(), "frames per second over the clip"),
-        "keyframe_start_pts": (
-            pa.int64(),
-            "pts of the first keyframe in the clip: a stream copy starts here; null where there is none",
-        ),
-        "keyframe_end_pts": (pa.int64(), "pts at which a stream copy ends, exclusive; null where there is no keyframe"),
-        "crop_x": (pa.int32(), "px, the picture inside its black borders"),
-        "crop_y": (pa.int32(), "px"),
-        "crop_w": (pa.int32(), "px"),
-        "crop_h": (pa.int32(), "px"),
-        "width": (pa.int32(), "display px of the crop box"),
-        "height": (pa.int32(), "display px of the crop box"),
-        "cut_residual": (pa.float32(), "0 to 1, the highest cut score left inside the clip: a missed cut shows here"),
-    }
-)
+CLIP_COLUMNS: dict[str, Column] = {
+    "clip_id": Column(pa.string(), "first 128 bits of sha256 of video_id, start_pts, end_pts, hex"),
+    "video_id": Column(pa.string(), "the source video"),
+    "clip_index": Column(pa.int32(), "position in the video, from 0"),
+    "start_pts": Column(pa.int64(), "pts of the first frame"),
+    "end_pts": Column(pa.int64(), "pts at which the clip ends, exclusive"),
+    "time_base_num": Column(pa.int32(), "seconds per pts unit, numerator"),
+    "time_base_den": Column(pa.int32(), "seconds per pts unit, denominator"),
+    "start_s": Column(pa.float64(), "s from the video's first frame"),
+    "end_s": Column(pa.float64(), "s from the video's first frame, exclusive"),
+    "duration_s": Column(pa.float64(), "s"),
+    "n_frames": Column(pa.int64(), "decoded frames in the span"),
+    "fps": Column(pa.float32(), "frames per second over the clip"),
+    "keyframe_start_pts": Column(
+        pa.int64(),
+        "pts of the first keyframe in the clip: a stream copy starts here; null where there is none",
+    ),
+    "keyframe_end_pts": Column(
+        pa.int64(), "pts at which a stream copy ends, exclusive; null where there is no keyframe"
+    ),
+    "crop_x": Column(pa.int32(), "px, the picture inside its black borders"),
+    "crop_y": Column(pa.int32(), "px"),
+    "crop_w": Column(pa.int32(), "px"),
+    "crop_h": Column(pa.int32(), "px"),
+    "width": Column(pa.int32(), "display px of the crop box"),
+    "height": Column(pa.int32(), "display px of the crop box"),
+    "cut_residual": Column(pa.float32(), "0 to 1, the highest cut score left inside the clip: a missed cut shows here"),
+}
+CLIPS = _schema(CLIP_COLUMNS)
 
-FRAMES = _schema(
-    {
-        "clip_id": (pa.string(), "the clip"),
-        "role": (pa.string(), "first | middle | last"),
-        "pts": (pa.int64(), "of the frame"),
-        "width": (pa.int32(), "px of the JPEG"),
-        "height": (pa.int32(), "px of the JPEG"),
-        "jpeg": (pa.binary(), "display orientation, square pixels, full frame (crop box not applied)"),
-    }
-)
+FRAME_COLUMNS: dict[str, Column] = {
+    "clip_id": Column(pa.string(), "the clip"),
+    "role": Column(pa.string(), "first | middle | last"),
+    "pts": Column(pa.int64(), "of the frame"),
+    "width": Column(pa.int32(), "px of the JPEG"),
+    "height": Column(pa.int32(), "px of the JPEG"),
+    "jpeg": Column(pa.binary(), "display orientation, square pixels, full frame (crop box not applied)"),
+}
+FRAMES = _schema(FRAME_COLUMNS)
 
-DECISIONS = _schema(
-    {
-        "clip_id": (pa.string(), "the clip"),
-        "keep": (pa.bool_(), "null where a score that the policy needs is missing (see outcome)"),
-        "outcome": (pa.string(), "kept | dropped | error | not_run"),
-        "failed_filters": (pa.list_(pa.string()), "every filter that fails, in the policy's order"),
-        "margins": (
-            pa.map_(pa.string(), pa.float64()),
-            "filter -> distance to its threshold in the column's unit; negative = fails",
-        ),
-    }
-)
+DECIDED_COLUMNS: dict[str, Column] = {
+    "clip_id": Column(pa.string(), "the clip"),
+    "keep": Column(pa.bool_(), "null where a score that the policy needs is missing (see outcome)"),
+    "outcome": Column(pa.string(), "kept | dropped | error | not_run"),
+    "failed_filters": Column(pa.list_(pa.string()), "every filter that fails, in the policy's order"),
+    "margins": Column(
+        pa.map_(pa.string(), pa.float64()),
+        "filter -> distance to its threshold in the column's unit; negative = fails",
+    ),
+}
+DECISIONS = _schema(DECIDED_COLUMNS)
 
-SHARDS = _schema(
-    {
-        "shard": (pa.string(), "file name below shards/"),
-        "uri": (pa.string(), "path relative to the run directory"),
-        "sha256": (pa.string(), "of the tar"),
-        "size_bytes": (pa.int64(), "bytes"),
-        "n_clips": (pa.int32(), "clips"),
-        "total_duration_s": (pa.float64(), "s"),
-        "width": (pa.int32(), "px; null where clips differ"),
-        "height": (pa.int32(), "px; null where clips differ"),
-        "fps": (pa.float32(), "frames per second; null where clips differ"),
-        "total_frames": (pa.int64(), "frames"),
-        "codec": (pa.string(), "video codec of the clips"),
-        "policy_id": (pa.string(), "sha256 of the frozen policy"),
-        "split": (pa.string(), "train | val | test"),
-        "clip_ids_sha256": (pa.string(), "of the sorted clip ids, newline-joined"),
-    }
-)
+# What the join adds to the manifest from comparing clips with each other.
+JOINED_COLUMNS: dict[str, Column] = {
+    "dup_group_id": Column(
+        pa.string(), "smallest clip id of the group of near duplicates; null where the clip has none"
+    ),
+    "dup_rank": Column(
+        pa.int32(),
+        "0 = the one to keep of its group, or alone; then larger before smaller, longer before shorter, sharper"
+        " before softer",
+    ),
+    "dup_of": Column(
+        pa.string(), "clip id of the group's rank 0; null for that one and where the clip has no duplicate"
+    ),
+    "semantic_group_id": Column(
+        pa.string(), "smallest clip id of the group of clips alike by CLIP's embeddings; null where the clip has none"
+    ),
+    "semantic_rank": Column(
+        pa.int32(),
+        "0 = the one to keep of its group, or alone (dedup.semantic_keep says by what); null without embeddings",
+    ),
+    "semantic_of": Column(
+        pa.string(), "clip id of the semantic group's rank 0; null for that one and where there is no group"
+    ),
+    "split": Column(pa.string(), "train | val | test, by source video; duplicates are never across splits"),
+}
+
+SHARD_COLUMNS: dict[str, Column] = {
+    "shard": Column(pa.string(), "file name below shards/"),
+    "uri": Column(pa.string(), "path relative to the run directory"),
+    "sha256": Column(pa.string(), "of the tar"),
+    "size_bytes": Column(pa.int64(), "bytes"),
+    "n_clips": Column(pa.int32(), "clips"),
+    "total_duration_s": Column(pa.float64(), "s"),
+    "width": Column(pa.int32(), "px; null where clips differ"),
+    "height": Column(pa.int32(), "px; null where clips differ"),
+    "fps": Column(pa.float32(), "frames per second; null where clips differ"),
+    "total_frames": Column(pa.int64(), "frames"),
+    "codec": Column(pa.string(), "video codec of the clips"),
+    "policy_id": Column(pa.string(), "sha256 of the frozen policy"),
+    "split": Column(pa.string(), "train | val | test"),
+    "clip_ids_sha256": Column(pa.string(), "of the sorted clip ids, newline-joined"),
+}
+SHARDS = _schema(SHARD_COLUMNS)
 
 STATUSES = ("ok", "error", "not_run")
 ANNOTATION_KEYS = {"clip_id": pa.string(), "status": pa.string(), "error": pa.string()}
 
 
-def annotation_schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
+def annotation_schema(columns: Mapping[str, Column]) -> pa.Schema:
     """Schema of an annotator's table: clip_id, its columns, status (ok | error | not_run), error (one line or null)."""
-    return pa.schema([("clip_id", pa.string()), *columns.items(), ("status", pa.string()), ("error", pa.string())])
+    return pa.schema([("clip_id", pa.string()), *types(columns), ("status", pa.string()), ("error", pa.string())])
 
 
 def video_id(sha256_hex: str) -> str:
@@ -183,19 +208,18 @@ def clip_id(video: str, start_pts: int, end_pts: int) -> str:
     return hashlib.sha256(f"{video}:{start_pts}:{end_pts}".encode()).hexdigest()[:32]
 
 
-INDEX = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("split", pa.string()),
-        ("shard", pa.string()),
-        ("offset", pa.int64()),
-        ("size", pa.int64()),
-        ("sha256", pa.string()),
-        ("export_n_frames", pa.int64()),
-        ("export_fps_num", pa.int32()),
-        ("export_fps_den", pa.int32()),
-        ("export_width", pa.int32()),
-        ("export_height", pa.int32()),
-        ("export_codec", pa.string()),
-    ]
-)
+INDEX_COLUMNS: dict[str, Column] = {
+    "clip_id": Column(pa.string(), "the clip"),
+    "split": Column(pa.string(), "train | val | test"),
+    "shard": Column(pa.string(), "file name of the tar that holds the clip"),
+    "offset": Column(pa.int64(), "bytes from the tar's start to the clip's video"),
+    "size": Column(pa.int64(), "bytes of the clip's video"),
+    "sha256": Column(pa.string(), "of those bytes"),
+    "export_n_frames": Column(pa.int64(), "frames in the exported clip"),
+    "export_fps_num": Column(pa.int32(), "frames per second of the exported clip, numerator"),
+    "export_fps_den": Column(pa.int32(), "frames per second of the exported clip, denominator"),
+    "export_width": Column(pa.int32(), "px of the exported clip"),
+    "export_height": Column(pa.int32(), "px of the exported clip"),
+    "export_codec": Column(pa.string(), "video codec of the exported clip"),
+}
+INDEX = pa.schema(types(INDEX_COLUMNS))

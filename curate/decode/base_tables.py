@@ -2,7 +2,6 @@
 view of them.
 """
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +13,17 @@ import pyarrow as pa
 from clipmill.curate import scenes
 from clipmill.curate.annotation.clip_view import ClipSource, annotate
 from clipmill.curate.annotation.collector import Collector, Thumbs
+from clipmill.curate.annotation.ready import Loaded, Ready
 from clipmill.curate.annotation.stored_video import StoredVideo
 from clipmill.curate.common.stage_clock import StageClock
 from clipmill.curate.contract import schema
-from clipmill.curate.contract.annotator import ROLES, Annotator
+from clipmill.curate.contract.annotator import ROLES
 from clipmill.curate.decode.decode_pass import DecodePass, decode_pass, video_facts
 from clipmill.curate.decode.task import VideoTask
 from clipmill.curate.errors import DecodeError
 from clipmill.curate.scenes.spans import Span, spans
 from clipmill.curate.scenes.transition import Transition
-from clipmill.curate.tables.fingerprints import Fingerprints
+from clipmill.curate.settings.fingerprints import Fingerprints
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.video.picture import decode_jpeg
 
@@ -54,23 +54,15 @@ class Base:
         run.write("videos", unit, fingerprint, pa.Table.from_pylist([self.video], schema=schema.VIDEOS))
 
 
-@functools.lru_cache(maxsize=2)
-def ready_network(device: str) -> Any:
-    """TransNetV2, loaded once per worker."""
-    from clipmill.curate.scenes.transnet import WindowNetwork
-
-    return WindowNetwork(device)
-
-
-def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Path) -> tuple[Base, Collector]:
+def make_base(task: VideoTask, annotators: Mapping[str, Loaded], ready: Ready, scratch: Path) -> tuple[Base, Collector]:
     """Decode the video once; find its clips; choose their pictures; measure their borders. Raises DecodeError."""
     config = task.config
-    collector = Collector(list(annotators.values()), config.frames, scratch)
+    collector = Collector([loaded.annotator for loaded in annotators.values()], config.frames, scratch)
     networked = config.scenes.detector in ("fused", "transnetv2")
     thumbs = Thumbs(scratch) if networked else None
     result = decode_pass(Path(task.path), config.decode.decoder, config.scenes, collector, thumbs)
     with result.clock("cuts"):
-        network = ready_network(task.device) if networked else None
+        network = _cut_network(ready, task.device) if networked else None
         transitions, looked = scenes.detect(
             result.curves, result.t_s, config.scenes, thumbs.read if thumbs else None, network
         )
@@ -104,6 +96,12 @@ def make_base(task: VideoTask, annotators: Mapping[str, Annotator], scratch: Pat
         task.identity() | facts | _video_crop(clips, facts) | {"cuts": [_cut_struct(t, result) for t in transitions]}
     )
     return base, collector
+
+
+def _cut_network(ready: Ready, device: str) -> Any:
+    from clipmill.curate.scenes.transnet import WindowNetwork
+
+    return ready.once(("transnetv2", device), lambda: WindowNetwork(device))
 
 
 def _keyframe_indices(result: DecodePass) -> list[int]:
@@ -230,15 +228,15 @@ def _video_crop(clips: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) ->
 
 
 def load_base(
-    task: VideoTask, annotators: Mapping[str, Annotator], run: RunDir, prints: Fingerprints, scratch: Path
+    task: VideoTask, annotators: Mapping[str, Loaded], run: RunDir, prints: Fingerprints, scratch: Path
 ) -> tuple[Base, Collector]:
     """The stored clips and pictures; the video is decoded again only where an annotator needs more than the stored
     pictures.
     """
     stored = StoredVideo(run, task.video_id, prints)
-    collector = Collector(list(annotators.values()), None, scratch)
+    collector = Collector([loaded.annotator for loaded in annotators.values()], None, scratch)
     clock, decoded = StageClock(), 0
-    if any(a.observe_fps > 0 or (a.frames is not None and a.frames.fps is not None) for a in annotators.values()):
+    if any(loaded.annotator.needs_video for loaded in annotators.values()):
         result = decode_pass(Path(task.path), task.config.decode.decoder, None, collector, None)
         clock, decoded = result.clock, len(result.pts)
         if not np.array_equal(result.pts, stored.pts):

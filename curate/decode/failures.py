@@ -10,7 +10,7 @@ import pyarrow as pa
 from clipmill.curate.common.files import read_table
 from clipmill.curate.contract import schema
 from clipmill.curate.decode.task import BASE, VideoTask
-from clipmill.curate.tables.fingerprints import BASE_TABLES, fingerprints
+from clipmill.curate.settings.fingerprints import BASE_TABLES
 from clipmill.curate.tables.run_dir import RunDir
 
 
@@ -23,7 +23,7 @@ def record_failure(task: VideoTask, stage: str, message: str) -> dict[str, Any]:
 
 
 def _failed_video(task: VideoTask, stage: str, message: str) -> list[str]:
-    run, prints = RunDir(Path(task.run)), fingerprints(task.config)
+    run, prints = RunDir(Path(task.run)), task.config.fingerprints
     no_curves = pa.table({"pts": pa.array([], pa.int64())})
     for table, rows in (
         ("curves", no_curves),
@@ -32,7 +32,7 @@ def _failed_video(task: VideoTask, stage: str, message: str) -> list[str]:
     ):
         run.write(table, task.video_id, prints.base, rows)
     for name in task.config.annotators:
-        columns = task.config.annotator(name).columns
+        columns = task.config.annotators[name].columns
         run.write(
             prints.tables[name],
             task.video_id,
@@ -45,10 +45,10 @@ def _failed_video(task: VideoTask, stage: str, message: str) -> list[str]:
 
 
 def _failed_annotations(task: VideoTask, message: str) -> list[str]:
-    run, prints = RunDir(Path(task.run)), fingerprints(task.config)
+    run, prints = RunDir(Path(task.run)), task.config.fingerprints
     clip_ids = read_table(run.part("clips", task.video_id, prints.base))["clip_id"].to_pylist()
     for name in task.annotators:
-        columns = task.config.annotator(name).columns
+        columns = task.config.annotators[name].columns
         rows = [{"clip_id": c, **dict.fromkeys(columns), "status": "error", "error": message} for c in clip_ids]
         table = pa.Table.from_pylist(rows, schema=schema.annotation_schema(columns))
         run.write(prints.tables[name], task.video_id, prints.annotations[name], table)

@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from clipmill.curate.annotation.clip_view import annotate
-from clipmill.curate.annotation.ready import ready_annotator
+from clipmill.curate.annotation.ready import Ready
 from clipmill.curate.common.device import resolve_device
 from clipmill.curate.decode.base_tables import BORDERS, load_base, make_base
 from clipmill.curate.decode.failures import record_failure
 from clipmill.curate.decode.task import BASE, VideoTask
 from clipmill.curate.errors import DecodeError, is_full_disk, one_line
-from clipmill.curate.tables.fingerprints import BASE_TABLES, fingerprints
+from clipmill.curate.settings.fingerprints import BASE_TABLES
 from clipmill.curate.tables.run_dir import RunDir
 
 
-def process_video(task: VideoTask) -> dict[str, Any]:
-    """Make the stale tables of one video. Returns what goes to run.jsonl; status ok | partial | error. Raises OSError
-    where the disk is full.
+def process_video(task: VideoTask, ready: Ready | None = None) -> dict[str, Any]:
+    """Make the stale tables of one video. ready: what the worker has loaded. Returns what goes to run.jsonl; status
+    ok | partial | error. Raises OSError where the disk is full.
     """
     began = time.perf_counter()
     try:
-        result = _process(replace(task, device=resolve_device(task.device)))
+        result = _process(replace(task, device=resolve_device(task.device)), ready or Ready())
     except DecodeError as error:
         result = record_failure(task, "probe", str(error))
     except OSError as error:
@@ -38,20 +38,20 @@ def process_video(task: VideoTask) -> dict[str, Any]:
     return result
 
 
-def _process(task: VideoTask) -> dict[str, Any]:
-    run, prints = RunDir(Path(task.run)), fingerprints(task.config)
+def _process(task: VideoTask, ready: Ready) -> dict[str, Any]:
+    run, prints = RunDir(Path(task.run)), task.config.fingerprints
     base_is_stale = BASE in task.stale
-    annotators = {name: ready_annotator(task.config, name, task.device) for name in task.annotators}
+    annotators = {name: ready.annotator(task.config, name, task.device) for name in task.annotators}
     if base_is_stale:
-        base, collector = make_base(task, annotators, run.scratch)
+        base, collector = make_base(task, annotators, ready, run.scratch)
     else:
         base, collector = load_base(task, annotators, run, prints, run.scratch)
     with closing(collector):
-        for name, annotator in annotators.items():
+        for name, loaded in annotators.items():
             table = base.tables.get(name)
             if table is None:
                 with base.clock(name):
-                    table = annotate(annotator, base.source, task.config.scenes, full_frame=name == BORDERS)
+                    table = annotate(loaded, base.source, task.config.scenes, full_frame=name == BORDERS)
             run.write(prints.tables[name], task.video_id, prints.annotations[name], table)
         if base_is_stale:
             base.write(run, task.video_id, prints.base)

@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 from clipmill.curate.common.files import write_atomic
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
-from clipmill.curate.contract.schema import INDEX
+from clipmill.curate.contract.schema import INDEX, JOINED_COLUMNS
 from clipmill.curate.driver.pipeline import Work, write_shards
 from clipmill.curate.errors import UserError
 from clipmill.curate.policy import decisions, waterfall
 from clipmill.curate.policy.policy import Filter, Policy, check_columns
 from clipmill.curate.tables.join import makers, with_decisions, with_shards
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import DECISION_COLUMNS, JOINED_COLUMNS, read_manifest
+from clipmill.curate.tables.run_json import DECISION_COLUMNS, read_manifest
 
 Side = Literal["lowest", "highest"]
 

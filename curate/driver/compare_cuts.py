@@ -12,7 +12,6 @@ from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.scenes.spans import spans
-from clipmill.curate.tables.fingerprints import fingerprints
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_manifest
 
@@ -27,7 +26,7 @@ def compare_cuts(run: RunDir, now: Config, then: Config) -> pd.DataFrame:
     alone make obvious. Raises UserError where the run has no curves.
     """
     read_manifest(run)
-    base = fingerprints(now).base
+    base = now.fingerprints.base
     rows = []
     for video in read_table(run.videos, schema.VIDEOS).to_pylist():
         part = run.part("curves", video["video_id"] or "", base)

@@ -77,7 +77,7 @@ def annotate(root: Path, names: Sequence[str], sets: Sequence[str], options: Run
     policy = filtered_policy(run_dir)
     if policy is not None:
         policy = with_settings(policy, sets, config)
-    work = Work(run_dir, preflight(config, in_order(names, config.annotator), options.tell), options)
+    work = Work(run_dir, preflight(config, in_order(names, config.annotators.__getitem__), options.tell), options)
     listing = listing_of(run_dir, facts["inputs"])
     check_sources(tasks_of(listing, run_dir, work.config, options), run_dir)
     prepare_out(root)

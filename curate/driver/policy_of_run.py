@@ -13,7 +13,7 @@ from clipmill.curate.errors import UserError
 from clipmill.curate.policy.policy import Policy, asked, from_json, merge, parse
 from clipmill.curate.tables.join import makers
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import JOINED_COLUMNS, read_run_json
+from clipmill.curate.tables.run_json import read_run_json
 
 
 def policy_of(config: Config, name: str | None = None) -> Policy:
@@ -23,7 +23,7 @@ def policy_of(config: Config, name: str | None = None) -> Policy:
 
 
 def _columns(config: Config) -> list[str]:
-    return [*schema.CLIPS.names, *makers(config), *JOINED_COLUMNS]
+    return [*schema.CLIPS.names, *makers(config), *schema.JOINED_COLUMNS]
 
 
 def filtered_policy(run: RunDir) -> Policy | None:

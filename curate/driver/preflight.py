@@ -19,14 +19,14 @@ def preflight(config: Config, annotators: Sequence[str] | None = None, tell: Tel
     """
     policy_of(config)
     for name in config.annotators if annotators is None else annotators:
-        config.annotator(name).check()
+        config.annotators[name].check()
     return replace(config, found_weights=_found_weights(config, tell))
 
 
 def _found_weights(config: Config, tell: Tell) -> dict[str, dict[str, str]]:
     from clipmill.curate import weights
 
-    names = list(dict.fromkeys(weight for name in config.annotators for weight in config.annotator(name).weights))
+    names = list(dict.fromkeys(weight for annotator in config.annotators.values() for weight in annotator.weights))
     # What an earlier command loaded need not be here any more where its results are.
     past = {
         n: dict(config.found_weights[n]) for n in names if n in config.found_weights and not _is_here(n, config.weights)
@@ -61,5 +61,5 @@ def pull_names(preset_or_name: str) -> list[str]:
             f"there are neither weights nor a preset called {preset_or_name!r}{near} (see `curate weights list`)"
         )
     config = load(preset_or_name)
-    needed = dict.fromkeys(name for annotator in config.annotators for name in config.annotator(annotator).weights)
+    needed = dict.fromkeys(name for annotator in config.annotators.values() for name in annotator.weights)
     return [name for name in needed if not is_path(name)]

@@ -1,6 +1,5 @@
 """What run.json says of a run, and the last lines of a command."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -10,10 +9,10 @@ import pyarrow as pa
 
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
+from clipmill.curate.contract.column import docs
 from clipmill.curate.policy import decisions
-from clipmill.curate.tables.fingerprints import library_version
+from clipmill.curate.settings.fingerprints import library_version
 from clipmill.curate.tables.join import Joined
-from clipmill.curate.tables.run_json import JOINED_COLUMNS
 
 _LIBRARIES = (
     "av",
@@ -60,15 +59,11 @@ def run_facts(config: Config, joined: Joined, found: decisions.Outcomes, told: d
 
 
 def column_docs(config: Config) -> dict[str, str]:
-    """column -> one line with unit and range, from the schema and the annotators' docstrings."""
-    docs = {field.name: (field.metadata or {}).get(b"doc", b"").decode() for field in schema.CLIPS} | JOINED_COLUMNS
-    for name in config.annotators:
-        annotator = config.annotator(name)
-        text = " ".join((type(annotator).__doc__ or "").split())
-        for column in annotator.columns:
-            found = re.search(rf"\b{re.escape(column)}\b(?:,? \w+)*: (.*?)(?=(?<=[.;]) \w+(?:,? \w+)*: |$)", text)
-            docs[column] = found[1].strip() if found else name
-    return docs
+    """column of the manifest -> one line with unit and range."""
+    columns = schema.CLIP_COLUMNS | schema.JOINED_COLUMNS
+    for annotator in config.annotators.values():
+        columns |= annotator.columns
+    return docs(columns)
 
 
 def summary_lines(counts: Mapping[str, int], failed: Mapping[str, int]) -> list[str]:

@@ -9,10 +9,13 @@ others say so.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import takewhile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipmill.curate.annotation.ready import Ready
 from clipmill.curate.annotation.stored_worker import StoredTask, StoredUnit, annotate_stored, wanted
 from clipmill.curate.common.device import resolve_device
 from clipmill.curate.common.files import read_table, readable
@@ -22,7 +25,7 @@ from clipmill.curate.contract.schema import annotation_schema
 from clipmill.curate.engines import Engine, prepare_worker
 from clipmill.curate.engines.local import LocalEngine
 from clipmill.curate.engines.options import RunOptions
-from clipmill.curate.tables.fingerprints import Fingerprints, fingerprints
+from clipmill.curate.settings.fingerprints import Fingerprints
 from clipmill.curate.tables.run_dir import RunDir
 
 _CLIPS_PER_TASK = 512
@@ -36,7 +39,7 @@ def passes(config: Config) -> list[tuple[str, ...]]:
     found: list[list[str]] = [[]]
     network: tuple[str, ...] = ()
     for name in config.stored:
-        annotator = config.annotator(name)
+        annotator = config.annotators[name]
         if annotator.gpu > 0:
             if network and annotator.weights != network:
                 found.append([])
@@ -61,7 +64,7 @@ def _units(
     run: RunDir, config: Config, videos: Mapping[str, str], names: Sequence[str], options: RunOptions
 ) -> list[StoredUnit]:
     """The videos with something to do in this pass."""
-    prints = fingerprints(config)
+    prints = config.fingerprints
     dropped = _out_of_play(run, config, list(videos), names) if options.lazy else {}
     done = run.done("videos", prints.base)
     units = []
@@ -87,14 +90,13 @@ def _is_stale(run: RunDir, prints: Fingerprints, name: str, unit: StoredUnit, re
 
 def _out_of_play(run: RunDir, config: Config, videos: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
     """video id -> clip id -> the filters that drop it, by what was measured before this pass."""
-    from clipmill.curate.contract.schema import CLIPS
+    from clipmill.curate.contract.schema import CLIPS, JOINED_COLUMNS
     from clipmill.curate.policy import decisions
     from clipmill.curate.policy.policy import parse
     from clipmill.curate.tables.join import join, makers
-    from clipmill.curate.tables.run_json import JOINED_COLUMNS
 
-    before = config.annotators[: min(config.annotators.index(name) for name in names)]
-    known = replace(config, annotators=before)
+    before = takewhile(lambda item: item[0] not in names, config.annotators.items())
+    known = replace(config, annotators=dict(before))
     columns = {*CLIPS.names, *makers(known), *JOINED_COLUMNS}
     policy = parse("lazy", {column: rule for column, rule in config.policy.items() if column in columns})
     table = join(run, known, videos).clips
@@ -142,13 +144,13 @@ def _outcomes(engine: Engine, tasks: Sequence[StoredTask], options: RunOptions) 
         clips = sum(unit.n_clips for unit in task.units) * len(task.annotators)
         return options.timeout_s or _TIMEOUT_S + _TIMEOUT_S_PER_CLIP * clips
 
-    return engine.map(annotate_stored, tasks, deadline, prepare_worker)
+    return engine.map(partial(annotate_stored, ready=Ready()), tasks, deadline, prepare_worker)
 
 
 def _workers(config: Config, names: Sequence[str], options: RunOptions) -> int:
     """One process per GPU network; elsewhere as many as asked for, and as the annotators allow."""
-    limits = [limit for name in names if (limit := config.annotator(name).max_workers) is not None]
-    on_gpu = any(config.annotator(name).gpu > 0 for name in names) and resolve_device(options.device) != "cpu"
+    limits = [limit for name in names if (limit := config.annotators[name].max_workers) is not None]
+    on_gpu = any(config.annotators[name].gpu > 0 for name in names) and resolve_device(options.device) != "cpu"
     return max(1, min([options.n_workers, *limits, *([1] if on_gpu else [])]))
 
 
@@ -167,9 +169,9 @@ def _groups(units: Sequence[StoredUnit], workers: int) -> Iterator[tuple[StoredU
 
 def _failed(run: RunDir, task: StoredTask, message: str) -> dict[str, object]:
     """Error rows for what a video lacks; rows that are there stay. Returns what goes to run.jsonl."""
-    prints, failed = fingerprints(task.config), 0
+    prints, failed = task.config.fingerprints, 0
     for name in task.annotators:
-        unit, columns = task.units[0], task.config.annotator(name).columns
+        unit, columns = task.units[0], task.config.annotators[name].columns
         path = run.part(prints.tables[name], unit.video_id, prints.annotations[name])
         old = {row["clip_id"]: row for row in read_table(path).to_pylist()} if path.exists() else {}
         ids = read_table(run.part("clips", unit.video_id, prints.base))["clip_id"].to_pylist()

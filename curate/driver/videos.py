@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.inputs.files import Source, find_sources, index_sources, path_of, printable
 from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables, sidecar_text
-from clipmill.curate.tables.fingerprints import BASE_TABLES, fingerprints
+from clipmill.curate.settings.fingerprints import BASE_TABLES
 from clipmill.curate.tables.join import UNPROCESSED
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_videos
@@ -111,7 +112,7 @@ def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
 
 def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> list[VideoTask]:
     """One task per video with something stale, large files first so that the last worker is not left alone with one."""
-    prints = fingerprints(config)
+    prints = config.fingerprints
     base_done = set.intersection(*(run.done(table, prints.base) for table in _NEEDED))
     done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.decoding}
     failed: set[str] = set()
@@ -171,10 +172,7 @@ def _decoders(task: VideoTask) -> list[str]:
     """
     if BASE in task.stale:
         return ["the detection of cuts"]
-    annotators = {name: task.config.annotator(name) for name in task.annotators}
-    return [
-        n for n, a in annotators.items() if a.observe_fps > 0 or (a.frames is not None and a.frames.fps is not None)
-    ]
+    return [name for name in task.annotators if task.config.annotators[name].needs_video]
 
 
 def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: RunOptions) -> Counter:
@@ -183,6 +181,7 @@ def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: Ru
 
     Raises UserError where the disk fills up: what is done stays done.
     """
+    from clipmill.curate.annotation.ready import Ready
     from clipmill.curate.decode.worker import process_video
     from clipmill.curate.engines import prepare_worker
 
@@ -191,7 +190,7 @@ def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: Ru
 
     totals: Counter = Counter()
     with options.progress("curating", len(tasks), "videos") as bar:
-        for outcome in engine.map(process_video, tasks, deadline_s, prepare_worker):
+        for outcome in engine.map(partial(process_video, ready=Ready()), tasks, deadline_s, prepare_worker):
             event = _event(outcome)
             append_event(run.events, {"unit": outcome.task.video_id, "relpath": outcome.task.relpath, **event})
             _count(totals, event)
@@ -235,7 +234,7 @@ def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
     what was said of a caption that has changed is taken away, to be made again. A video that is not here keeps its
     text: nobody can see what lies beside it. Returns warnings.
     """
-    fingerprint, warnings = fingerprints(config).base, list(listing.sidecars.warnings)
+    fingerprint, warnings = config.fingerprints.base, list(listing.sidecars.warnings)
     for source in listing.units:
         path = run.part("videos", source.video_id or "", fingerprint)
         if not path.exists() or not source.path.exists():
@@ -252,9 +251,9 @@ def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
 
 
 def _forget_judgements(run: RunDir, config: Config, unit: str) -> None:
-    prints = fingerprints(config)
+    prints = config.fingerprints
     for name in config.stored:
-        if config.annotator(name).reads_sidecar:
+        if config.annotators[name].reads_sidecar:
             run.part(prints.tables[name], unit, prints.annotations[name]).unlink(missing_ok=True)
 
 

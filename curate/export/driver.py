@@ -21,7 +21,7 @@ from clipmill.curate.errors import DecodeError, UserError, is_full_disk, one_lin
 from clipmill.curate.export.record import Exported, failures_text, read_record, reasons_of, write_record
 from clipmill.curate.inputs.files import path_of, printable
 from clipmill.curate.settings.export import ExportConfig
-from clipmill.curate.tables.fingerprints import library_version
+from clipmill.curate.settings.fingerprints import library_version
 from clipmill.curate.tables.join import append_shards
 from clipmill.curate.tables.run_dir import RunDir
 

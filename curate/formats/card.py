@@ -13,7 +13,7 @@ import pyarrow as pa
 from clipmill.curate.common.files import read_table
 from clipmill.curate.policy import decisions
 from clipmill.curate.report import fmt
-from clipmill.curate.tables.fingerprints import library_version
+from clipmill.curate.settings.fingerprints import library_version
 from clipmill.curate.tables.run_dir import RunDir
 
 # Upper limits of the size categories that hubs know.

@@ -102,7 +102,7 @@ class ClipModel:
 
 @lru_cache(maxsize=2)
 def ready_clip(weights: str, path: Path, device: str) -> ClipModel:
-    """The network, loaded once per process for all annotators that share it."""
+    """The network, loaded once per process: two annotators of one pass share it, and neither knows of the other."""
     return ClipModel(weights, path, device)
 
 

@@ -2,18 +2,13 @@
 again.
 """
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from clipmill.curate.contract.annotator import Annotator, ClipFrames
+from clipmill.curate.contract.annotator import Annotator
 from clipmill.curate.errors import UserError
-from clipmill.curate.networks.clip import ClipModel, ready_clip
-from clipmill.curate.networks.clip_columns import embeddings
 
 
 @dataclass(frozen=True)
@@ -35,13 +30,6 @@ class ClipJudge(Annotator):
     def params(self) -> dict[str, Any]:
         return {}
 
-    @abstractmethod
-    def judge(self, clip: ClipFrames, pictures: np.ndarray) -> dict[str, Any]:
-        """pictures: float32 [R, D] of length 1, one per role that the clip has, in their order."""
-
-    def __call__(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
-        return [self.judge(clip, embeddings(clip.columns)) for clip in clips]
-
 
 @dataclass(frozen=True)
 class ClipTextJudge(ClipJudge):
@@ -54,14 +42,6 @@ class ClipTextJudge(ClipJudge):
     @property
     def weights(self) -> tuple[str, ...]:
         return (self.network,)
-
-    def setup(self, device: str, files: Mapping[str, Path]) -> None:
-        self.__dict__["_model"] = ready_clip(self.network, files[self.network], device)
-
-    @property
-    def clip_model(self) -> ClipModel:
-        """Ready after `setup`."""
-        return self.__dict__["_model"]
 
 
 def check_size(pictures: np.ndarray, size: int, setting: str) -> None:

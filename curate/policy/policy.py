@@ -165,9 +165,9 @@ def _score_makers() -> dict[str, str]:
         columns = annotator_class(name).columns
         # Those of a network's embeddings are known only with the network, and no filter limits a vector.
         known = columns.items() if isinstance(columns, Mapping) else ()
-        found.update(
-            {column: name for column, kind in known if not (pa.types.is_nested(kind) or pa.types.is_binary(kind))}
-        )
+        for column, made in known:
+            if not (pa.types.is_nested(made.type) or pa.types.is_binary(made.type)):
+                found[column] = name
     return found
 
 

@@ -255,7 +255,7 @@ def _made_by(clip: Clip, maker: str) -> str:
 def _parameters(clip: Clip, name: str) -> Mapping[str, Any]:
     """All parameters of an annotator; where this version of the code no longer has it, those that were set."""
     try:
-        return load_tree(clip.info["config"]).annotator(name).params()
+        return load_tree(clip.info["config"]).annotators[name].params()
     except (UserError, KeyError):
         return ((clip.info.get("config") or {}).get("parameters") or {}).get(name, {})
 

@@ -1,6 +1,5 @@
 """What the page's sliders and galleries work on: scores of (a sample of) all clips, and the clips worth looking at."""
 
-import re
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
@@ -187,9 +186,9 @@ def _column_json(run: Run, name: str, n: int) -> dict[str, Any]:
 
 def _doc(run: Run, name: str) -> str:
     stated = (run.info.get("column_docs") or {}).get(name)
-    if stated is None and name in schema.CLIPS.names:
-        stated = (schema.CLIPS.field(name).metadata or {}).get(b"doc", b"").decode()
-    return re.sub(r"^(float|int|bool)\d* ", "", fmt.text(stated))
+    if stated is None and name in schema.CLIP_COLUMNS:
+        stated = schema.CLIP_COLUMNS[name].doc
+    return fmt.text(stated)
 
 
 def pack(scores: Column, filters: list[Filter]) -> list[float | None]:

@@ -22,7 +22,7 @@ from clipmill.curate.duplicates.near import near_duplicates
 from clipmill.curate.duplicates.semantic import semantic_duplicates
 from clipmill.curate.duplicates.splits import assign_splits
 from clipmill.curate.networks.clip_columns import column as embedding_column
-from clipmill.curate.tables.fingerprints import Fingerprints, fingerprints
+from clipmill.curate.settings.fingerprints import Fingerprints
 from clipmill.curate.tables.run_dir import RunDir
 
 SIDECAR = ("caption", "title", "tags", "license", "source_url")
@@ -53,8 +53,7 @@ UNPROCESSED = "unprocessed.parquet"
 def makers(config: Config) -> dict[str, str]:
     """column -> the annotator and version that makes it, for every annotator of the configuration."""
     found = {}
-    for name in config.annotators:
-        annotator = config.annotator(name)
+    for name, annotator in config.annotators.items():
         found.update(dict.fromkeys(annotator.columns, f"{name}.v{annotator.version}"))
     return found
 
@@ -63,14 +62,13 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
     """All tables of these units side by side, sorted by video and time. Scores that were not computed are null with
     their status.
     """
-    prints = fingerprints(config)
+    prints = config.fingerprints
     clips = run.read("clips", units, prints.base, schema.CLIPS)
     videos = read_videos(run, units, prints)
     columns: dict[str, Any] = {name: clips[name] for name in clips.column_names}
     columns.update(_of_video(clips, videos))
     statuses: dict[str, list[str | None]] = {}
-    for name in config.annotators:
-        annotator = config.annotator(name)
+    for name, annotator in config.annotators.items():
         table = run.read(
             prints.tables[name], units, prints.annotations[name], schema.annotation_schema(annotator.columns)
         )
@@ -112,8 +110,7 @@ def _captions(columns: Mapping[str, Any], config: Config, statuses: Mapping[str,
     rows: list[list[dict[str, Any]]] = [
         [] if text is None else [caption("sidecar", None, text, 1.0, "ok")] for text in columns["caption"].to_pylist()
     ]
-    for name in config.annotators:
-        writer = config.annotator(name)
+    for name, writer in config.annotators.items():
         if isinstance(writer, CaptionAnnotator):
             texts = columns[name].to_pylist()
             for captions, text, status in zip(rows, texts, statuses[name], strict=True):

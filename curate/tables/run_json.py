@@ -11,24 +11,6 @@ from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
 
-JOINED_COLUMNS = {
-    "dup_group_id": "smallest clip id of the group of near duplicates; null where the clip has none",
-    "dup_rank": (
-        "0 = the one to keep of its group, or alone; then larger before smaller, longer before shorter, sharper before"
-        " softer"
-    ),
-    "dup_of": "clip id of the group's rank 0; null for that one and where the clip has no duplicate",
-    "semantic_group_id": (
-        "smallest clip id of the group of clips alike by CLIP's embeddings; null where the clip has none"
-    ),
-    "semantic_rank": (
-        "0 = the one to keep of its group, or alone (dedup.semantic_keep says by what); null without embeddings"
-    ),
-    "semantic_of": "clip id of the semantic group's rank 0; null for that one and where there is no group",
-    "split": "train | val | test, by source video; duplicates are never across splits",
-}
-
-
 DECISION_COLUMNS = ("keep", "outcome", "failed_filters", "margins")
 
 

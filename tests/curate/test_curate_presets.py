@@ -74,9 +74,9 @@ def test_a_recipe_is_explained(preset):
 def test_weights_of_a_recipe_are_in_the_table_for_who_uses_them(preset):
     config = load(preset)
     for name in config.annotators:
-        for needed in config.annotator(name).weights:
+        for needed in config.annotators[name].weights:
             assert name in weights.weights_named(needed).used_by
-    assert set(pull_names(preset)) == {w for name in config.annotators for w in config.annotator(name).weights}
+    assert set(pull_names(preset)) == {w for annotator in config.annotators.values() for w in annotator.weights}
 
 
 def test_the_table_names_users_that_exist():
@@ -87,7 +87,7 @@ def test_the_table_names_users_that_exist():
 def test_limits_in_pixels_become_short_sides_per_second():
     """Pixels between two frames of the recipe's rate, over the short side that the preset measures at."""
     for preset, px, key in (("data-juicer-msrvtt", 0.25, "min"), ("easyanimate", 2, "min"), ("easyanimate", 20, "max")):
-        motion = load(preset).annotator("motion")
+        motion = load(preset).annotators["motion"]
         assert motion.method == "farneback"
         assert LIMITS[preset]["motion"][key] == pytest.approx(px * motion.fps / motion.short_side_px, rel=0.01)
 

@@ -11,7 +11,7 @@ BORDERS = Borders()
 
 
 def box(*lumas):
-    row = BORDERS([clip(observed=[BORDERS.observe(x) for x in lumas], size=lumas[0].shape[::-1])])[0]
+    row = BORDERS.measure(clip(observed=[BORDERS.observe(x) for x in lumas], size=lumas[0].shape[::-1]))
     return row["crop_x"], row["crop_y"], row["crop_w"], row["crop_h"]
 
 
@@ -40,7 +40,7 @@ def test_noise_in_the_bars():
 
 
 def test_share_of_the_picture():
-    row = BORDERS([clip(observed=[BORDERS.observe(barred(texture(0), 90, 90))], size=(1280, 720))])[0]
+    row = BORDERS.measure(clip(observed=[BORDERS.observe(barred(texture(0), 90, 90))], size=(1280, 720)))
     assert row["border_share"] == pytest.approx(0.25, abs=0.005)
 
 
@@ -93,7 +93,7 @@ def test_small_pictures(shape):
 
 
 def test_nothing_observed_is_the_full_picture():
-    row = BORDERS([clip(size=(640, 360))])[0]
+    row = BORDERS.measure(clip(size=(640, 360)))
     assert (row["crop_w"], row["crop_h"], row["border_share"]) == (640, 360, 0)
 
 
@@ -110,7 +110,7 @@ def test_nothing_observed_is_the_full_picture():
     ],
 )
 def test_real_footage(shared_videos, name, expected):
-    row = BORDERS([of_file(BORDERS, shared_videos / name, last=130)])[0]
+    row = BORDERS.measure(of_file(BORDERS, shared_videos / name, last=130))
     assert (row["crop_x"], row["crop_y"], row["crop_w"], row["crop_h"]) == pytest.approx(expected, abs=2)
 
 
@@ -118,13 +118,9 @@ def test_real_footage(shared_videos, name, expected):
     "name", ["finetrainers_hiker_tiny.mp4", "cotracker_bear.mp4", "internvid_dog_snow.mp4", "vda_rollercoaster.mp4"]
 )
 def test_bars_added_to_real_footage(shared_videos, name):
-    row = BORDERS(
-        [
-            of_file(
-                BORDERS, shared_videos / "dev" / name, last=61, change=lambda x: barred(x, 13, 13, 21, 21, quality=40)
-            )
-        ]
-    )[0]
+    row = BORDERS.measure(
+        of_file(BORDERS, shared_videos / "dev" / name, last=61, change=lambda x: barred(x, 13, 13, 21, 21, quality=40))
+    )
     clip_w, clip_h = row["crop_x"] + row["crop_w"] + 21, row["crop_y"] + row["crop_h"] + 13
     full = of_file(BORDERS, shared_videos / "dev" / name, last=2)
     assert (row["crop_x"], row["crop_y"], clip_w, clip_h) == pytest.approx(

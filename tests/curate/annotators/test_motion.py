@@ -44,7 +44,7 @@ def moving(seed, speed, angle, times, bar_px=0, px=MOTION.short_side_px):
 def test_speed_of_a_translating_texture(speed, rate):
     times = on_grid(frame_times(rate))
     for seed, angle in ((0, 0.9), (1, np.pi / 2)):
-        row = MOTION([clip(moving(seed, speed, angle, times), times)])[0]
+        row = MOTION.measure(clip(moving(seed, speed, angle, times), times))
         assert row["motion"] == pytest.approx(speed, rel=0.05)
         assert row["pan_x"] == pytest.approx(speed * np.cos(angle), abs=0.05 * speed)
         assert row["pan_y"] == pytest.approx(speed * np.sin(angle), abs=0.05 * speed)
@@ -53,25 +53,25 @@ def test_speed_of_a_translating_texture(speed, rate):
 @pytest.mark.parametrize("speed", [0.02, 0.1, 0.5])
 def test_speed_inside_a_letterbox_is_in_its_own_short_sides(speed):
     times = on_grid(frame_times(30))
-    row = MOTION([clip(moving(3, speed, 0.4, times, bar_px=48), times)])[0]
+    row = MOTION.measure(clip(moving(3, speed, 0.4, times, bar_px=48), times))
     assert row["motion"] == pytest.approx(speed, rel=0.08)
 
 
 def test_true_time_between_frames_counts():
     frames = moving(0, 0.1, 0.0, np.array([0.0, 0.5, 1.5]))
-    per_pair = MOTION([clip(frames, [0.0, 0.5, 1.5])])[0]["motion_per_pair"]
+    per_pair = MOTION.measure(clip(frames, [0.0, 0.5, 1.5]))["motion_per_pair"]
     assert per_pair == pytest.approx([0.1, 0.1], rel=0.05)
 
 
 def test_repeated_frames_have_no_pair():
     frames = moving(0, 0.1, 0.0, np.array([0.0, 1.0, 1.0]))
-    assert len(MOTION([clip(frames, [0.0, 1.0, 1.0])])[0]["motion_per_pair"]) == 1
+    assert len(MOTION.measure(clip(frames, [0.0, 1.0, 1.0]))["motion_per_pair"]) == 1
 
 
 @pytest.mark.parametrize(("angle", "name"), [(0, "right"), (np.pi, "left"), (np.pi / 2, "down"), (-np.pi / 2, "up")])
 def test_direction_of_a_pan(angle, name):
     times = on_grid(frame_times(30))
-    assert MOTION([clip(moving(4, 0.1, angle, times), times)])[0]["camera_direction"] == name
+    assert MOTION.measure(clip(moving(4, 0.1, angle, times), times))["camera_direction"] == name
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_zoom_and_roll(scale, degrees, name):
         turn = cv2.getRotationMatrix2D((500, 500), degrees * k, scale**k)  # positive: counter-clockwise on the screen
         turned = cv2.warpAffine(big, turn, (1000, 1000), flags=cv2.INTER_LINEAR)
         frames.append(cv2.resize(turned[320:680, 180:820], (114, 64), interpolation=cv2.INTER_AREA))
-    row = MOTION([clip(frames, times)])[0]
+    row = MOTION.measure(clip(frames, times))
     assert row["camera_direction"] == name
     assert row["zoom"] == pytest.approx((scale - 1) * 2, abs=0.02)
     assert row["roll"] == pytest.approx(np.deg2rad(degrees) * 2, abs=0.02)
@@ -104,7 +104,7 @@ def test_a_moving_object_does_not_move_the_background():
                 np.where(mask > 0, np.roll(disc, 50 * k, 1), background), (114, 64), interpolation=cv2.INTER_AREA
             )
         )
-    row = MOTION([clip(frames, np.arange(4) * 0.5)])[0]
+    row = MOTION.measure(clip(frames, np.arange(4) * 0.5))
     assert row["camera_direction"] == "static"
     assert row["static_share"] > 0.4
     assert abs(row["pan_x"]) < 0.01
@@ -114,7 +114,7 @@ def test_noise_is_not_motion():
     still, rng = texture(8, HEIGHT, WIDTH), np.random.default_rng(0)
     noisy = [np.clip(still + rng.normal(0, 8, still.shape), 0, 255).astype(np.uint8) for _ in range(5)]
     frames = [cv2.resize(f, (114, 64), interpolation=cv2.INTER_AREA) for f in noisy]
-    row = MOTION([clip(frames, np.arange(5) * 0.5)])[0]
+    row = MOTION.measure(clip(frames, np.arange(5) * 0.5))
     assert row["motion"] < 0.004
     assert row["static_share"] > 0.95
 
@@ -122,7 +122,7 @@ def test_noise_is_not_motion():
 def test_what_cannot_be_measured_is_null():
     one = np.zeros((1, 64, 114), np.uint8)
     for frames, times in ((one, [0.0]), (np.zeros((2, 4, 90), np.uint8), [0.0, 0.5]), (np.zeros((0,)), [])):
-        row = MOTION([clip(frames, times)])[0]
+        row = MOTION.measure(clip(frames, times))
         assert set(row) == set(MOTION.columns)
         assert all(v is None for v in row.values())
 
@@ -131,12 +131,12 @@ def test_a_flat_picture_is_not_static():
     rng = np.random.default_rng(0)
     black = rng.integers(0, 6, (3, 64, 114), np.uint8)
     with pytest.raises(AnnotatorError, match="too little contrast"):
-        MOTION([clip(black, [0.0, 0.5, 1.0])])
+        MOTION.measure(clip(black, [0.0, 0.5, 1.0]))
 
 
 def test_strip_of_extreme_aspect_is_bounded():
     strip = np.stack([np.roll(texture(9, 16, 4000), 4 * k, axis=1) for k in range(2)])
-    assert MOTION([clip(strip, [0.0, 0.5])])[0]["motion"] == pytest.approx(0.5, rel=0.1)
+    assert MOTION.measure(clip(strip, [0.0, 0.5]))["motion"] == pytest.approx(0.5, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +149,5 @@ def test_strip_of_extreme_aspect_is_bounded():
 )
 def test_real_footage(shared_videos, name, low, high):
     """A still classroom, a glider followed by the camera, a person talking before a still camera."""
-    row = MOTION([of_file(MOTION, shared_videos / "dev" / name, last=300)])[0]
+    row = MOTION.measure(of_file(MOTION, shared_videos / "dev" / name, last=300))
     assert low <= row["motion"] <= high

@@ -37,7 +37,7 @@ def still(luma, **kwargs):
 
 
 def score(luma, name, **kwargs):
-    return QUALITY([still(luma, **kwargs)])[0][name]
+    return QUALITY.measure(still(luma, **kwargs))[name]
 
 
 def auc(high, low):
@@ -49,7 +49,7 @@ def real_scores(shared_videos):
     """variant -> list of rows, three seconds of each file."""
     variants = {"original": lambda luma: luma, "blurred": blur, "blocky": coarse_dct}
     paths = [shared_videos / "dev" / name for name in REAL]
-    return {k: [QUALITY([of_file(QUALITY, p, last=40, change=f)])[0] for p in paths] for k, f in variants.items()}
+    return {k: [QUALITY.measure(of_file(QUALITY, p, last=40, change=f)) for p in paths] for k, f in variants.items()}
 
 
 def test_blurred_footage_is_told_from_sharp(real_scores):
@@ -115,7 +115,7 @@ def test_crop_box_keeps_borders_out():
 def test_exposure_shares():
     luma = np.full((200, 320), 120, np.uint8)
     luma[:100], luma[100:, :80] = 240, 10
-    row = QUALITY([still(luma)])[0]
+    row = QUALITY.measure(still(luma))
     assert row["over_share"] == pytest.approx(0.5, abs=0.02)
     assert row["under_share"] == pytest.approx(0.125, abs=0.02)
     assert row["exposure"] == pytest.approx(luma.mean() / 255, abs=0.01)
@@ -125,14 +125,14 @@ def test_exposure_shares():
 @pytest.mark.parametrize("black", [0, 16, 24])
 def test_near_black_counts_frames_in_both_ranges(black):
     dark, light = np.full((54, 96), black, np.uint8), texture(5)
-    row = QUALITY([clip(lumas=[dark] * 3 + [light] * 9)])[0]
+    row = QUALITY.measure(clip(lumas=[dark] * 3 + [light] * 9))
     assert row["near_black"] == pytest.approx(0.25)
 
 
 def test_night_scene_with_lights_is_not_near_black():
     night = np.full((540, 960), 18, np.uint8)
     night[240:340, 400:660] = 200
-    assert QUALITY([clip(lumas=[night] * 4)])[0]["near_black"] == 0
+    assert QUALITY.measure(clip(lumas=[night] * 4))["near_black"] == 0
 
 
 def gains(kind, n=90, fps=30.0):
@@ -158,7 +158,7 @@ def gains(kind, n=90, fps=30.0):
 def test_flicker_is_modulation_and_nothing_else(kind, low, high, fps):
     picture = cv2.resize(texture(6), (96, 54), interpolation=cv2.INTER_AREA)
     lumas = [np.clip(picture * g, 0, 255).astype(np.uint8) for g in gains(kind, 90, fps)]
-    assert low <= QUALITY([clip(lumas=lumas, fps=fps)])[0]["flicker"] <= high
+    assert low <= QUALITY.measure(clip(lumas=lumas, fps=fps))["flicker"] <= high
 
 
 def test_motion_is_not_flicker():
@@ -167,14 +167,14 @@ def test_motion_is_not_flicker():
         cv2.resize(wide[:, 40 * (k % 12) : 40 * (k % 12) + 700], (96, 54), interpolation=cv2.INTER_AREA)
         for k in range(60)
     ]
-    assert QUALITY([clip(lumas=lumas)])[0]["flicker"] < 0.2
+    assert QUALITY.measure(clip(lumas=lumas))["flicker"] < 0.2
 
 
 def test_pulldown_is_duplication_not_flicker():
     """24 fps shown at 30: every fifth frame repeats; the scene brightens steadily."""
     ramp = [np.clip(cv2.resize(texture(8), (96, 54)) * (0.5 + 0.01 * k), 0, 255).astype(np.uint8) for k in range(48)]
     lumas = [f for k, f in enumerate(ramp) for f in [f] * (2 if k % 4 == 3 else 1)]
-    row = QUALITY([clip(lumas=lumas)])[0]
+    row = QUALITY.measure(clip(lumas=lumas))
     assert row["flicker"] < 0.01
     assert row["dup_frame_share"] == pytest.approx(12 / 59, abs=0.001)
 
@@ -182,19 +182,19 @@ def test_pulldown_is_duplication_not_flicker():
 def test_the_cut_into_the_clip_does_not_count():
     one = flicker_per_s(np.arange(3) / 30, np.array([100.0, 100.0, 100.0]), np.array([np.nan, 0.0, 0.0]))
     assert one == 0
-    row = QUALITY([clip(lumas=[texture(0)] * 4)])[0]
+    row = QUALITY.measure(clip(lumas=[texture(0)] * 4))
     assert row["dup_frame_share"] == 1.0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (16, 16), (16, 4000), (47, 900), (48, 53)])
 def test_odd_sizes_are_measured_or_null(shape):
     luma = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
-    row = QUALITY([still(luma)])[0]
+    row = QUALITY.measure(still(luma))
     assert (row["blockiness"] is None) == (min(shape) < 48)
     assert row["exposure"] == pytest.approx(luma.mean() / 255, abs=0.1)
 
 
 def test_nothing_observed_is_null():
-    row = QUALITY([clip()])[0]
+    row = QUALITY.measure(clip())
     assert set(row) == set(QUALITY.columns)
     assert all(v is None for v in row.values())

@@ -1,4 +1,4 @@
-"""Text area against rendered text of known area, with the real detector, offline; CRAFT's path with random weights."""
+"""Text area against rendered text of known area, with the real loaded, offline; CRAFT's path with random weights."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from clipmill.curate import weights
 from clipmill.curate.annotators.text import Text, same_picture, tight_box, union_area
 from clipmill.curate.errors import AnnotatorError, UserError
 from clipmill.curate.networks.craft import shrunk, unshrunk
-from clipmill.curate.networks.rapidocr import grown, map_kernels
+from clipmill.curate.networks.rapidocr import grown, load_rapidocr, map_kernels
 from clipmill.curate.video.picture import decode_jpeg, encode_jpeg
 
 ROLES = ("first", "middle", "last")
@@ -23,10 +23,9 @@ HEIGHT, WIDTH = 720, 1280
 
 
 @pytest.fixture(scope="module")
-def detector():
-    text = Text()
-    text.setup("cpu", {})
-    return text
+def loaded():
+    """What finds the text of clips, by the defaults."""
+    return Text().load("cpu", {})
 
 
 def stored(rgb, short_side_px=360):
@@ -69,9 +68,9 @@ def written(picture, lines, em_px, face="pillow", color=(255, 255, 255)):
     return picture, float(mask.mean())
 
 
-def measure(text, *rgb):
+def measure(loaded, *rgb):
     frames = [stored(f) for f in rgb]
-    return text([clip(frames, np.arange(len(frames)), roles=ROLES[: len(frames)])])[0]
+    return loaded([clip(frames, np.arange(len(frames)), roles=ROLES[: len(frames)])])[0]
 
 
 @pytest.mark.parametrize("face", ["pillow", cv2.FONT_HERSHEY_DUPLEX])
@@ -79,39 +78,39 @@ def measure(text, *rgb):
 @pytest.mark.parametrize(
     ("em_px", "lines"), [(34, ["Subscribe for more"]), (60, ["Breaking news", "at the river"]), (120, ["MARKET"])]
 )
-def test_area_of_rendered_text(detector, em_px, lines, kind, face):
+def test_area_of_rendered_text(loaded, em_px, lines, kind, face):
     picture, truth = written(background(kind), lines, em_px, face)
-    row = measure(detector, picture)
+    row = measure(loaded, picture)
     assert row["text_area_first"] == pytest.approx(truth, rel=0.15)
     assert row["text_boxes"] >= len(lines)
 
 
-def test_dark_text_on_light(detector):
+def test_dark_text_on_light(loaded):
     picture, truth = written(
         np.full((HEIGHT, WIDTH, 3), 225, np.uint8), ["Opening hours", "nine to five"], 56, color=(20, 20, 20)
     )
-    assert measure(detector, picture)["text_area"] == pytest.approx(truth, rel=0.15)
+    assert measure(loaded, picture)["text_area"] == pytest.approx(truth, rel=0.15)
 
 
-def test_portrait_and_small_pictures(detector):
+def test_portrait_and_small_pictures(loaded):
     picture, truth = written(np.full((960, 540, 3), 90, np.uint8), ["Follow me"], 70)
-    assert measure(detector, picture)["text_area"] == pytest.approx(truth, rel=0.15)
+    assert measure(loaded, picture)["text_area"] == pytest.approx(truth, rel=0.15)
     tiny = clip([np.zeros((9, 16, 3), np.uint8)], [0.0], roles=("first",))
-    assert detector([tiny])[0]["text_area"] == 0
+    assert loaded([tiny])[0]["text_area"] == 0
 
 
-def test_largest_of_three_frames(detector):
+def test_largest_of_three_frames(loaded):
     empty = background("noise")
     picture, truth = written(empty, ["Chapter three"], 80)
-    row = measure(detector, empty, picture, empty)
+    row = measure(loaded, empty, picture, empty)
     assert (row["text_area_first"], row["text_area_last"]) == (0, 0)
     assert row["text_area"] == row["text_area_middle"] == pytest.approx(truth, rel=0.15)
 
 
-def test_identical_frames_are_looked_at_once(detector):
+def test_identical_frames_are_looked_at_once():
     calls = []
-    counting = Text()
-    counting.__dict__["_detector"] = lambda rgb: calls.append(1) or detector.__dict__["_detector"](rgb)
+    detector = load_rapidocr("cpu", Text().side_px)
+    counting = Text().measured_by(lambda rgb: calls.append(1) or detector(rgb))
     picture, _ = written(background("plain"), ["Still"], 80)
     row = measure(counting, picture, picture, picture)
     assert len(calls) == 1
@@ -156,15 +155,15 @@ def test_tight_box_follows_the_line(degrees):
 @pytest.mark.parametrize(
     ("name", "low", "high"), [("cotracker_bear.mp4", 0, 0.005), ("video2dataset_slides.mp4", 0.02, 0.3)]
 )
-def test_real_footage(shared_videos, detector, name, low, high):
+def test_real_footage(shared_videos, loaded, name, low, high):
     """A bear without a letter, and slides full of them."""
-    row = detector([of_file(detector, shared_videos / "dev" / name, last=45)])[0]
+    row = loaded([of_file(Text(), shared_videos / "dev" / name, last=45)])[0]
     assert low <= row["text_area"] <= high
 
 
-def test_no_frames_is_an_error(detector):
+def test_no_frames_is_an_error(loaded):
     with pytest.raises(AnnotatorError):
-        detector([clip()])
+        loaded([clip()])
 
 
 def test_unknown_method():
@@ -221,10 +220,9 @@ def test_craft_loads_and_runs_from_where_easyocr_keeps_it(tmp_path, monkeypatch)
     text = Text(method="easyocr")
     files = {name: Path(local.path) for name, local in weights.resolve(text.weights, {}, offline=True).items()}
     assert files == {"craft": file}
-    text.setup("cpu", files)
-    row = text([clip([picture], [0.0], roles=("first",))])[0]
+    row = text.load("cpu", files)([clip([picture], [0.0], roles=("first",))])[0]
     assert 0 <= row["text_area"] <= 1
     for content, problem in ((b"not weights", "cannot be read"), (None, "does not hold CRAFT's weights")):
         file.write_bytes(content) if content else torch.save({"a": torch.zeros(1)}, file)
         with pytest.raises(UserError, match=problem):
-            text.setup("cpu", files)
+            text.load("cpu", files)

@@ -15,11 +15,11 @@ from clipmill.curate.contract.annotator import ROLES
 
 
 @pytest.fixture(scope="module")
-def annotator():
+def write():
+    """What writes the captions of clips, by the defaults."""
     made = CaptionAttributes()
     made.check()
-    made.setup("cpu", {})
-    return made
+    return made.load("cpu", {})
 
 
 def flat(*rgb):
@@ -34,10 +34,10 @@ def lettering(text, px=2.0, angle_deg=0.0, size=(640, 360)):
     return cv2.warpAffine(picture, turn, size, borderMode=cv2.BORDER_REPLICATE)
 
 
-def described(annotator, picture, **columns):
+def described(write, picture, **columns):
     """(caption, flags) of a clip of three times this picture."""
     frames = replace(clip([picture] * 3, [0, 1, 2], roles=ROLES), end_s=3.2, columns=columns)
-    row = annotator([frames])[0]
+    row = write([frames])[0]
     return row["caption_attributes"], row["caption_attributes_flags"]
 
 
@@ -109,18 +109,18 @@ def test_shares_of_colours_add_up_over_pictures():
     assert set(colour_shares([every])) <= set(NAMES)
 
 
-def test_text_is_read_where_there_is_text_and_only_there(annotator):
+def test_text_is_read_where_there_is_text_and_only_there(write):
     picture = lettering("HARBOUR 42")
-    assert described(annotator, picture, text_area_middle=0.1) == (
+    assert described(write, picture, text_area_middle=0.1) == (
         'A shot of 3 seconds. The colours are mostly dark grey. Text on the screen reads "HARBOUR 42".', []
     )  # fmt: skip
-    assert "HARBOUR" not in described(annotator, picture, text_area_middle=0.0)[0]
-    assert "HARBOUR" not in described(annotator, picture)[0]
+    assert "HARBOUR" not in described(write, picture, text_area_middle=0.0)[0]
+    assert "HARBOUR" not in described(write, picture)[0]
 
 
-def test_text_that_cannot_be_read_is_flagged_not_guessed(annotator):
+def test_text_that_cannot_be_read_is_flagged_not_guessed(write):
     noise = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
-    text, flags = described(annotator, cv2.blur(noise, (9, 9)), text_area_middle=0.1)
+    text, flags = described(write, cv2.blur(noise, (9, 9)), text_area_middle=0.1)
     assert "Text" not in text
     assert flags == ["unread"]
 
@@ -154,9 +154,8 @@ def test_a_line_is_cut_out_upright():
     assert line[3:-3, 3:-3].min() == 255
 
 
-def test_the_same_clip_gives_the_same_caption(annotator):
+def test_the_same_clip_gives_the_same_caption(write):
     picture = lettering("MARKET")
     columns = {"text_area_middle": 0.1, "motion": 0.1, "camera_direction": "up"}
-    other = CaptionAttributes()
-    other.setup("cpu", {})
-    assert described(annotator, picture, **columns) == described(other, picture, **columns)
+    other = CaptionAttributes().load("cpu", {})
+    assert described(write, picture, **columns) == described(other, picture, **columns)

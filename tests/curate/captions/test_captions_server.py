@@ -155,12 +155,11 @@ def pictures(n=1, seed=0):
 
 
 def asking(server, **values):
-    """An annotator after its setup."""
+    """What a loaded annotator asks."""
     annotator = CaptionServer(
         **({"base_url": server.url, "model": "tiny-vlm", "timeout_s": 20.0, "backoff_s": 0.01} | values)
     )
-    annotator.setup("cpu", {"./p.txt": values.get("prompt_file")} if "prompt_file" in values else {})
-    return annotator
+    return annotator.load("cpu", {"./p.txt": values.get("prompt_file")} if "prompt_file" in values else {})
 
 
 def test_one_clip_that_fails_costs_the_others_nothing():
@@ -186,9 +185,9 @@ def test_the_question_holds_the_settings_and_the_chosen_pictures(tmp_path):
     with serving() as server:
         annotator = CaptionServer(base_url=server.url, model="tiny-vlm", prompt_file="p.txt", roles=("middle",))
         assert annotator.weights == ("./p.txt",)
-        annotator.setup("cpu", {"./p.txt": tmp_path / "p.txt"})
+        ask = annotator.load("cpu", {"./p.txt": tmp_path / "p.txt"})
         one = pictures()[0]
-        annotator([replace(one, frames=one.frames[1:2], roles=("middle",))])
+        ask([replace(one, frames=one.frames[1:2], roles=("middle",))])
         assert server.problems == []
         (content,) = server.contents.values()
     assert [part["type"] for part in content] == ["image_url", "text"]
@@ -206,8 +205,8 @@ def test_an_answer_that_was_cut_off_loses_its_last_sentence():
 def test_retry_after_holds_for_all_threads():
     with serving([["429", "good"]]) as server:
         server.retry_after = "0.6"
-        annotator = asking(server, concurrency=1)
-        annotator(pictures(3))
+        ask = asking(server, concurrency=1)
+        ask(pictures(3))
         gaps = np.diff(server.times_s)
     assert gaps[0] >= 0.6
     assert server.counts == {"429": 1, "good": 3}
@@ -273,8 +272,8 @@ def closed_port():
 def test_a_key_shows_in_no_message_and_no_parameter(monkeypatch):
     monkeypatch.setenv("CAPTION_KEY", KEY)
     with serving(key="another") as server:
-        annotator = asking(server, key_variable="CAPTION_KEY")
-        (row,) = annotator(pictures())
+        annotator = CaptionServer(base_url=server.url, model="tiny-vlm", key_variable="CAPTION_KEY")
+        (row,) = annotator.load("cpu", {})(pictures())
         assert str(row) == "http 401: bad key Bearer ..."
     assert KEY not in json.dumps(annotator.params()) + repr(annotator)
 
@@ -382,9 +381,9 @@ def with_captions(**texts):
 
 
 def merging(server, **values):
+    """The annotator, and what it asks once loaded."""
     annotator = CaptionMerge(base_url=server.url, model="tiny-llm", backoff_s=0.01, **values)
-    annotator.setup("cpu", {})
-    return annotator
+    return annotator, annotator.load("cpu", {})
 
 
 def test_the_first_two_captions_are_merged_in_their_order():
@@ -393,8 +392,8 @@ def test_the_first_two_captions_are_merged_in_their_order():
         with_captions(coca="a cat", sidecar="Tom"),
     ]
     with serving() as server:
-        annotator = merging(server)
-        row, error = annotator(clips)
+        annotator, ask = merging(server)
+        row, error = ask(clips)
         ((question, content),) = server.contents.items()
         assert server.problems == []
     assert content == f"{annotator.prompt}\n\n1. a dog on grass\n2. A dog runs."
@@ -406,8 +405,8 @@ def test_the_first_two_captions_are_merged_in_their_order():
 
 def test_other_sources_may_be_merged():
     with serving() as server:
-        annotator = merging(server, sources=("sidecar", "server"))
-        annotator([with_captions(server="A man.", coca="x", sidecar="Rex")])
+        annotator, ask = merging(server, sources=("sidecar", "server"))
+        ask([with_captions(server="A man.", coca="x", sidecar="Rex")])
         assert next(iter(server.contents.values())).endswith("\n\n1. Rex\n2. A man.")
     assert annotator.uses == ("caption_server",)
     with pytest.raises(UserError, match="two or more"):

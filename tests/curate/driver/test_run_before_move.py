@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-from tests.helpers.commands import contents, curate
+from helpers.commands import contents, curate
 
 STORED = Path(__file__).parents[2] / "data" / "run_before_move"
 # Their versions are part of the fingerprints: another one makes every table stale, and rightly so.

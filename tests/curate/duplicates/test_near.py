@@ -29,7 +29,7 @@ class Large(PHash):
 
 
 def row(clip_id, frames, video=None, duration_s=4.0, sharpness=1.0, step_s=1 / PHASH.fps):
-    prints = PHASH([clip([small(f) for f in frames], np.arange(len(frames)) * step_s)])[0]
+    prints = PHASH.measure(clip([small(f) for f in frames], np.arange(len(frames)) * step_s))
     height, width = frames[0].shape
     size = {"width": width, "height": height, "duration_s": duration_s, "sharpness": sharpness}
     return {"clip_id": clip_id, "video_id": video or f"video of {clip_id}", **size, **prints}
@@ -174,7 +174,7 @@ def test_order_of_rows_does_not_matter():
 
 def test_black_and_flat_clips_have_no_fingerprint_and_no_group():
     flat = [np.full((360, 640), v, np.uint8) for v in (16, 128, 235)]
-    assert all(v is None for v in PHASH([clip(flat, np.arange(3), roles=ROLES)])[0].values())
+    assert all(v is None for v in PHASH.measure(clip(flat, np.arange(3), roles=ROLES)).values())
     assert groups_of(table(row("a", flat), row("b", flat))) == set()
 
 

@@ -95,9 +95,9 @@ def test_pictures_are_brought_to_800x450(shape, expected):
 
 def test_columns_are_those_of_the_flow_in_short_sides_per_second(files):
     motion = Motion(method="raft", network=str(files["small"]))
-    motion.setup("cpu", {motion.network: files["small"]})
+    measure = motion.load("cpu", {motion.network: files["small"]})
     first, second = pictures(450, 450, 2)
-    row = motion([clip([first, second], [0.0, 0.25])])[0]
+    row = measure([clip([first, second], [0.0, 0.25])])[0]
     assert set(row) == set(Motion.columns)
     padded = [np.pad(p, ((0, 6), (0, 6), (0, 0)), mode="edge") for p in (first, second)]
     flow = published_flow(files["small"], *padded)[:450, :450]
@@ -112,13 +112,13 @@ def test_columns_are_those_of_the_flow_in_short_sides_per_second(files):
 
 def test_equal_frames_do_not_move_and_flat_ones_are_an_error(files):
     motion = Motion(method="raft", network=str(files["small"]))
-    motion.setup("cpu", {motion.network: files["small"]})
+    measure = motion.load("cpu", {motion.network: files["small"]})
     frame = pictures(90, 160, 1)[0]
-    row = motion([clip([frame, frame, frame], [0.0, 0.5, 1.0])])[0]
+    row = measure([clip([frame, frame, frame], [0.0, 0.5, 1.0])])[0]
     assert (row["motion"], row["static_share"], row["camera_direction"]) == (0.0, 1.0, "static")
     with pytest.raises(AnnotatorError, match="too little contrast"):
-        motion([clip([frame * 0, frame * 0], [0.0, 0.5])])
-    assert all(value is None for value in motion([clip([frame], [0.0])])[0].values())
+        measure([clip([frame * 0, frame * 0], [0.0, 0.5])])
+    assert all(value is None for value in measure([clip([frame], [0.0])])[0].values())
 
 
 def test_what_it_asks_for_and_is_known_by():
@@ -142,7 +142,7 @@ def test_other_files_are_refused(tmp_path):
 
 def test_farneback_does_not_wait_for_torch():
     code = (
-        "import sys; from clipmill.curate.annotators.motion import Motion; Motion().setup('cpu', {}); print('torch' in"
+        "import sys; from clipmill.curate.annotators.motion import Motion; Motion().load('cpu', {}); print('torch' in"
         " sys.modules)"
     )
     assert (
@@ -155,11 +155,10 @@ def test_true_speed_with_the_published_weights():
     path = weights.find("raft-large", {})
     if path is None:
         pytest.skip("RAFT's weights are not on this machine: curate weights pull raft-large")
-    motion = Motion(method="raft")
-    motion.setup("cpu", {"raft-large": Path(path)})
+    measure = Motion(method="raft").load("cpu", {"raft-large": Path(path)})
     big = cv2.cvtColor(texture(0, 1000, 1600), cv2.COLOR_GRAY2RGB)
     frames = [big[100 : 100 + 450, 100 + 45 * k : 900 + 45 * k] for k in range(3)]
-    row = motion([clip(frames, [0.0, 0.5, 1.0])])[0]
+    row = measure([clip(frames, [0.0, 0.5, 1.0])])[0]
     assert row["motion"] == pytest.approx(0.2, rel=0.05)
     assert row["camera_direction"] == "right"
 

@@ -19,6 +19,7 @@ from clipmill.curate.common.files import write_atomic, write_json
 from clipmill.curate.common.settings import parse_override
 from clipmill.curate.config import load
 from clipmill.curate.contract import schema
+from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import UserError
 from clipmill.curate.policy import decisions, waterfall
 from clipmill.curate.policy.policy import parse
@@ -109,7 +110,7 @@ def finish(run, table, video):
             for name in ("keep", "outcome", "failed_filters", "margins"):
                 table = table.append_column(name, decisions.to_arrow(found)[name])
     write_atomic(run.manifest, table)
-    kinds = schema.annotation_schema({"motion": pa.float32()})
+    kinds = schema.annotation_schema({"motion": Column(pa.float32(), "short sides per second")})
     errors = [None, None, "fewer than two sampled frames", None]
     rows = [
         {"clip_id": c, "error": e, "status": "error" if e else "ok"}
