@@ -9,6 +9,10 @@ video once and hands each annotator what its class asks for:
   decoded frame;
 - the columns that other annotators made of the same clip (`after`, `uses`), and its captions.
 
+`measure(clip)` returns the columns of one clip. One that needs a network, or looks at many clips at once, writes
+`load(device, files)` instead: called once per worker, it returns a function of clips that holds what was loaded. The
+annotator itself stays frozen settings.
+
 One that is content with the stored pictures and with columns may say so (`from_stored`): it then runs after all
 decoding, on many clips of many videos at once, and needs the videos no more.
 
