@@ -1,7 +1,7 @@
 """A finished export in the layouts that other tools read: the clips are taken out of the shards byte for byte, nothing
 is encoded again.
 
-May import: export, report, tables, policy, contract, dataset, common, errors.
+May import: export, report, tables, policy, contract, settings, dataset, common, errors.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
 """Source videos: finding files, their identity by content, and the text that lies beside them.
 
-May import: video, common.
+May import: video, contract, common.
 """

@@ -1,5 +1,5 @@
 """Videos from a checkpoint: loading, prompts, sampling in batches, and the folder that `evaluate` reads.
 
-May import: checkpoints, network, conditioning, core, autoencoders; not training. Imported by: commands, and training
-for its previews.
+May import: everything in models but training, evaluate's sets, curate. Imported by: commands, and training for its
+previews.
 """

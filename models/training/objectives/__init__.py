@@ -1,4 +1,4 @@
 """What a training minimises: diffusion on latents, or the reconstruction of an autoencoder.
 
-May import: training.data, core, autoencoders, conditioning, network, settings.
+May import: everything in models but training's other rooms than data, and curate.
 """
