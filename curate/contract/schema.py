@@ -135,7 +135,7 @@ FRAMES = _schema(FRAME_COLUMNS)
 
 DECIDED_COLUMNS: dict[str, Column] = {
     "clip_id": Column(pa.string(), "the clip"),
-    "keep": Column(pa.bool_(), "null where a score that the policy needs is missing (see outcome)"),
+    "keep": Column(pa.bool_(), "true where outcome is kept, else false"),
     "outcome": Column(pa.string(), "kept | dropped | error | not_run"),
     "failed_filters": Column(pa.list_(pa.string()), "every filter that fails, in the policy's order"),
     "margins": Column(

@@ -111,7 +111,7 @@ def to_arrow(found: Outcomes) -> pa.Table:
     )
     columns = {
         "clip_id": pa.array(found.clip_ids, pa.string()),
-        "keep": pa.array(outcome == 0, mask=outcome > 1),
+        "keep": pa.array(outcome == 0),
         "outcome": pa.array(CLIP_OUTCOMES, pa.string()).take(pa.array(outcome)),
         "failed_filters": pa.ListArray.from_arrays(_offsets(failed), names.take(_columns_of(failed))),
         "margins": margins,
@@ -120,7 +120,9 @@ def to_arrow(found: Outcomes) -> pa.Table:
 
 
 def to_frame(decisions: pa.Table) -> pd.DataFrame:
-    """The table in pandas: `keep` nullable boolean, lists and maps left in Arrow (each reads as a list)."""
+    """The table in pandas: `keep` nullable boolean (runs of before have nulls for error and not_run), lists and maps
+    left in Arrow (each reads as a list).
+    """
 
     def kind(arrow: pa.DataType) -> Any:
         if pa.types.is_boolean(arrow):

@@ -11,6 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 from helpers.commands import evaluate, invoke, one_line
@@ -134,7 +135,6 @@ def test_the_commands_say_the_same(small_training: Path, demo_run: Path, capsys:
 def test_the_queries_of_the_documentation_give_the_columns_it_shows(
     small_training: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    duckdb = pytest.importorskip("duckdb", reason="the package `duckdb` is not installed")
     monkeypatch.chdir(small_training)
     seen = seen_clips(small_training / "ckpt", STEPS)["video_id"].iloc[0]
     relpath = pd.read_parquet("run/videos.parquet").set_index("video_id")["relpath"][seen]
@@ -147,19 +147,15 @@ def test_the_queries_of_the_documentation_give_the_columns_it_shows(
         assert len(answer), query
 
 
-def test_the_pandas_lines_of_the_documentation_find_the_sources_and_the_checkpoints(
+def test_the_documentation_leads_from_a_score_to_its_source_videos_in_one_query(
     small_training: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(small_training)
-    lines = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
-    found: dict = {}
-    exec(lines, found)
-    assert set(found["sources"]["sha256"].str[:32]) == set(seen_clips(small_training / "ckpt", STEPS)["video_id"])
-    video = found["sources"]["sha256"].iloc[0][:32]
-    having = {
-        step for step in range(1, STEPS + 1) if video in set(seen_clips(small_training / "ckpt", step)["video_id"])
-    }
-    assert {int(path.name) for path in found["checkpoints"]} == having
+    queries = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (query,) = [text for text in queries if text.startswith("SELECT s.title, count(DISTINCT v.video_id)")]
+    ((_, videos, drawn),) = duckdb.sql(query).fetchall()
+    seen = seen_clips(small_training / "ckpt", STEPS)
+    assert (videos, drawn) == (seen["video_id"].nunique(), seen["times_drawn"].sum())
 
 
 def test_the_reference_set_is_recorded_and_an_older_file_of_scores_still_reads(

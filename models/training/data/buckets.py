@@ -92,7 +92,10 @@ def _kept(exported: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """
     if "keep" not in exported:
         return exported.reset_index(drop=True), {}
+    # Runs of before have no `keep` where a score is missing.
     undecided = exported["keep"].isna()
+    if "outcome" in exported:
+        undecided |= exported["outcome"].isin(["error", "not_run"])
     keep = exported["keep"].eq(True).fillna(False).astype(bool)
     counts = {_DROPPED: int((~keep & ~undecided).sum()), _UNDECIDED: int(undecided.sum())}
     return exported[keep].reset_index(drop=True), counts

@@ -84,12 +84,10 @@ def test_invariants_on_random_tables(seed, tmp_path):
     assert n["clips"] == n["kept"] + n["dropped"] + n["error"] + n["not_run"] == len(table)
     assert decided["clip_id"].tolist() == rows["clip_id"].to_pylist()
     assert decisions.to_arrow(found).schema.equals(schema.DECISIONS)
+    assert decided["keep"].notna().all()
     for i, row in enumerate(decided.itertuples()):
         assert (row.outcome, list(row.failed_filters)) == expected(frozen.filters, found.codes[i])
-        assert {True: "kept", False: "dropped"}.get(
-            row.keep if row.keep is not pd.NA else None, row.outcome
-        ) == row.outcome
-        assert (row.keep is pd.NA) == (row.outcome in ("error", "not_run"))
+        assert row.keep == (row.outcome == "kept")
         margins = dict(row.margins)
         assert all(math.isfinite(m) for m in margins.values())
         assert {c for c, m in margins.items() if m < 0} <= set(row.failed_filters)
