@@ -187,7 +187,8 @@ class Run:
             where: An SQL condition on the columns; None for all clips.
             columns: The columns to keep; None for all.
         """
-        return self.arrow(where, columns).to_pandas()
+        frame: pd.DataFrame = self.arrow(where, columns).to_pandas()
+        return frame
 
     def duckdb(self) -> "duckdb.DuckDBPyRelation":
         """The clips as a DuckDB relation, to filter, join and count by SQL; it sees the table alone, no file, no

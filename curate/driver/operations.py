@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from clipmill.curate.common.device import check_device
 from clipmill.curate.common.files import write_json
@@ -151,7 +152,12 @@ def _record(work: Work, curated: Curated, inputs: Sequence[str], request: Reques
     """run.json."""
     totals = curated.totals
     stages = {k.removeprefix("seconds "): round(v, 3) for k, v in totals.items() if k.startswith("seconds ")}
-    told = {"command": request.command, "inputs": list(inputs), "started_at": request.at, "finished_at": now()}
+    told: dict[str, Any] = {
+        "command": request.command,
+        "inputs": list(inputs),
+        "started_at": request.at,
+        "finished_at": now(),
+    }
     told |= {"seconds": round(time.monotonic() - request.clock_s, 2), "workers": work.options.n_workers}
     told |= {
         "processed": {"videos": totals["videos"], "frames_decoded": totals["frames_decoded"], "stage_seconds": stages}
