@@ -28,9 +28,7 @@ def _row(*cells: object) -> str:
 def settings_page() -> str:
     """Every setting, by section: type, default, and what its class says of it."""
     lines = ["# Settings", "", _MADE]
-    lines += [
-        "`--set SECTION.NAME=VALUE`, or a table `[SECTION]` in a TOML file. No words: the section's class says it."
-    ]
+    lines += ["`--set SECTION.NAME=VALUE`, or a table `[SECTION]` in a TOML file."]
     lines += ["", "## curate: sections", *_sections(SECTIONS)]
     classes = {name: annotators.annotator_class(name) for name in annotators.names()}
     lines += ["", "## curate: annotators", *_sections(classes)]

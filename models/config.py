@@ -49,10 +49,15 @@ class BackboneConfig:
 class DiffusionConfig:
     """The four orthogonal choices and their options, by the names of `clipmill.models.core.by_name`.
 
-    shift: multiplies sigma / alpha; "tokens": sqrt(tokens / shift_base_tokens) of each batch; "linear": Open-Sora 2's
-    rule.
-    max_weight: bound on what one squared error of the network's output counts. stratified: noise levels spread evenly
-    over a batch.
+    schedule: cosine, linear, sqrt-linear, karras or flow. schedule_options: of that schedule (`schedule_named`). shift:
+    multiplies sigma / alpha, over 0, 1 for none. shift_rule: fixed, by `shift` alone; tokens, also by sqrt(positions of
+    a video's latents / shift_base_tokens); linear, also by Open-Sora 2's rule (`clipmill.models.core.shift`).
+    shift_base_tokens: positions at which the rule `tokens` changes nothing. parametrisation: what the network predicts,
+    eps, x, v, flow or edm. parametrisation_options: of that (`parametrisation_named`). weight: of the loss, by noise
+    level, eps, x, v, flow or edm for the plain squared error of that, or min-snr, truncated-snr, p2 or sigmoid.
+    weight_options: of that weight (`loss_weight_named`). levels: how noise levels are drawn in training, uniform,
+    logit-normal, mode or log-normal. level_options: of that distribution (`level_sampler_named`). max_weight: bound on
+    what one squared error of the network's output counts. stratified: noise levels spread evenly over a batch.
     """
 
     schedule: str = "cosine"
@@ -73,9 +78,11 @@ class DiffusionConfig:
 @dataclass(frozen=True)
 class SampleConfig:
     """sampler: ddim, ancestral, edm-euler, edm-heun, flow-euler or flow-heun. steps: of it. schedule: its own timing,
-    where it differs from training's (Karras for EDM). guidance: weight of classifier-free guidance, 1 for none;
-    guidance_last: weight at the last frame, linear over frames from `guidance` at the first. rescale: see
-    `classifier_free`. fps: of the files; none for the training clips'.
+    where it differs from training's (Karras for EDM). schedule_options: of that schedule. guidance: weight of
+    classifier-free guidance, 1 for none; guidance_last: weight at the last frame, linear over frames from `guidance` at
+    the first. rescale: see `classifier_free`. gamma: variance of what `ancestral` adds, 0 for that of the posterior, 1
+    for that of the forward chain; others do not read it. batch: videos made at once, at least 1. fps: of the files;
+    none for the training clips'.
     """
 
     sampler: str = "ddim"

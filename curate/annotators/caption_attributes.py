@@ -29,7 +29,7 @@ class CaptionAttributes(CaptionAnnotator):
 
     sample_weight: low, so that training prefers captions that say what is seen; alone, it is always drawn. text_above:
     share of the picture that has to be text before it is read. confidence: of a line that counts as read, 0 to 1.
-    n_colours: colours that are named, each with at least `colour_share` of the pixels.
+    n_colours: colours that are named, at most. colour_share: share of the pixels, 0 to 1, from which a colour is named.
     """
 
     version: ClassVar[int] = 1

@@ -30,7 +30,8 @@ class ZeroShot(ClipTextJudge):
     """What CLIP takes the pictures for. Probabilities are its own and not calibrated: look at examples before you set a
     limit.
 
-    tags: texts such as "a photo of a dog", or "dog = a photo of a dog" to name the tag. network: as that of `clip`.
+    tags: texts such as "a photo of a dog", or "dog = a photo of a dog" to name the tag. tag_from: probability, 0 to
+    1, from which a clip has the tag. network: as that of `clip`.
     """
 
     version: ClassVar[int] = 1

@@ -36,6 +36,9 @@ class Protocol:
     Number. features: the network's name. bn_eps: batch-norm epsilon of I3D (1e-3 in the original graph). input_range:
     pixels reach I3D as -input_range to input_range (1 in the original graph). ddof: of covariances, 1 or 0. dtype: of
     moments and distance, float64 or float32.
+
+    name: of the preset, with a + where fields were changed. version: of the preset, written into every result. summary:
+    what it does, one line. source: the code or paper that it follows.
     """
 
     name: str

@@ -105,9 +105,10 @@ class FramesConfig:
 
 @dataclass(frozen=True)
 class ConditioningConfig:
-    """drop_all: share of samples that train without any condition, beside the single drops. guidance_drops: what the
-    unconditional branch of guidance leaves out; empty for text and classes, or the given frames of a model that has
-    neither.
+    """text: captions, fields of `TextConfig`. classes: labels, fields of `ClassConfig`. micro: numbers such as fps,
+    fields of `MicroConfig`. frames: given frames, fields of `FramesConfig`. drop_all: share of samples that train
+    without any condition, beside the single drops. guidance_drops: what the unconditional branch of guidance leaves
+    out; empty for text and classes, or the given frames of a model that has neither.
     """
 
     text: TextConfig = field(default_factory=TextConfig)

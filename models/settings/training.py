@@ -16,6 +16,7 @@ class DataConfig:
     nearest to its shape, is shrunk to cover it and cropped in the middle. batch: samples of an optimiser step over all
     processes; tokens: where set, positions of latents per step instead, so that large buckets have small batches, in
     multiples of batch_multiple.
+    batch_multiple: where `tokens` is set, batches of a bucket are multiples of so many samples, at least 1.
     packed: fill every step up to `tokens` with videos of all buckets, which go through the network as one sequence
     without padding (dit alone); samples of a bucket come batch_multiple at a time, and image_share is a share of the
     samples.
@@ -77,15 +78,22 @@ class DataConfig:
 class TrainConfig:
     """How the weights are moved, and what is written on the way.
 
+    steps: optimiser steps, at least 1. seed: of first weights, order, windows, captions and noise, 0 to 2**63 - 1.
     micro_batch: samples per forward pass and process; none: the whole share, halved until it fits on a GPU. precision:
     bf16 autocast over float32 weights, or fp32; auto: bf16 on a GPU. optimiser: adamw, or muon (hidden matrices; the
-    rest adamw). warm_up: steps of linear rise; decay: what follows, cosine to zero at `steps`, or constant. clip_norm:
-    of gradients, 0 for none. ema_std: relative widths of the power-function averages that are kept (Karras et al. 2024,
-    EDM2, section 3.1); the first is what `models sample` uses. recompute: see Backbone.recompute_every. parallel: with
-    several processes. compile: each block by itself; auto: on a GPU. checkpoint_every, validate_every, preview_every:
-    steps, 0 for never (the end has a checkpoint always). keep: checkpoints kept. snapshots: of the averages, for other
-    widths afterwards; every so many steps, 0 for none. minutes: stop after so much training time, checkpoint and say
-    so.
+    rest adamw). learning_rate: of adamw, over 0, after the warm-up. muon_learning_rate: of muon's matrices. betas:
+    adamw's shares of the past in its averages of gradients and of their squares, each 0 to below 1. epsilon: added to
+    the root of adamw's squares. weight_decay: of adamw and muon, times the learning rate, for weights of two axes or
+    more; 0 for none. warm_up: steps of linear rise; decay: what follows, cosine to zero at `steps`, or constant.
+    clip_norm: of gradients, 0 for none. ema_std: relative widths of the power-function averages that are kept (Karras
+    et al. 2024, EDM2, section 3.1); the first is what `models sample` uses. recompute: see Backbone.recompute_every.
+    parallel: with several processes. compile: each block by itself; auto: on a GPU. deterministic: without effect,
+    nothing reads it. log_every: steps from one line of the log to the next, at least 1. checkpoint_every,
+    validate_every, preview_every: steps, 0 for never (the end has a checkpoint always). keep: checkpoints kept.
+    snapshots: of the averages, for other widths afterwards; every so many steps, 0 for none. validation_clips: clips
+    that validation reads, at most, one window each, from all buckets by turns. validation_bins: noise levels, spread
+    evenly over what `diffusion.levels` draws, at which each clip's loss is taken; an autoencoder has one loss for all.
+    preview_clips: videos in a preview. minutes: stop after so much training time, checkpoint and say so.
     """
 
     steps: int = 100_000
