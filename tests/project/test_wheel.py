@@ -18,6 +18,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+THEIRS = "evaluate"
 FOREIGN = """
 [build-system]
 requires = ["setuptools"]
@@ -123,7 +124,7 @@ def test_other_peoples_evaluate_and_ours_leave_each_other_alone(python: Path, el
     (theirs / "pyproject.toml").write_text(FOREIGN)
     (theirs / "evaluate" / "__init__.py").write_text("whose = 'theirs'\n")
     both = (
-        "import evaluate, clipmill.evaluate; print(evaluate.whose, clipmill.evaluate.fvd.__name__, clipmill.__file__)"
+        f"import {THEIRS}, clipmill.evaluate; print(evaluate.whose, clipmill.evaluate.fvd.__name__, clipmill.__file__)"
     )
     ours = "import clipmill.evaluate; print(clipmill.evaluate.fvd.__name__)"
     pip(python, "install", "--no-deps", build(theirs, elsewhere / "dist"))
@@ -131,7 +132,7 @@ def test_other_peoples_evaluate_and_ours_leave_each_other_alone(python: Path, el
     assert said[:2] == ["theirs", "fvd"]
     assert Path(said[2]).is_relative_to(python.parents[1]), "the installed one, not the checkout"
     pip(python, "uninstall", "--yes", "evaluate")
-    assert run(python, "-c", "import evaluate", cwd=elsewhere, check=False).returncode == 1
+    assert run(python, "-c", f"import {THEIRS}", cwd=elsewhere, check=False).returncode == 1
     assert run(python, "-c", ours, cwd=elsewhere).stdout.split() == ["fvd"]
 
 
