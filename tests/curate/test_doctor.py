@@ -20,18 +20,21 @@ def checks():
     return {check.name: check for check in doctor.diagnose()}
 
 
+@pytest.mark.slow
 def test_this_environment_is_healthy(checks):
     assert [c for c in checks.values() if c.status == "fail"] == []
     assert checks["OpenCV"].detail == "opencv-python-headless"
     assert checks["TransNetV2 weights"].status == checks["rapidocr model"].status == "ok"
 
 
+@pytest.mark.slow
 def test_codecs_were_really_decoded(checks):
     """The wheels of PyAV decode every codec that the issue names, AV1 in software included."""
     assert checks["decoding"].detail == "h264, hevc, vp9, av1, mpeg4, mpeg2video, prores"
     assert checks["encoding"].detail == "libx264"
 
 
+@pytest.mark.slow
 def test_render_is_aligned_and_sums_up(checks):
     console = Console(width=100, file=io.StringIO(), record=True)
     console.print(doctor.render([*checks.values(), Check("x [bold]", "warn", "odd [markup] text", "do [this]")]))

@@ -19,6 +19,8 @@ from clipmill.evaluate.features.i3d_random import I3DRandom
 from clipmill.evaluate.frames.protocol import load
 from clipmill.evaluate.frames.resize import preprocess
 
+pytestmark = pytest.mark.slow
+
 GATE = 1e-5
 FEW = 4
 
@@ -62,7 +64,6 @@ def frechet_error(found, expected):
     return abs(frechet_distance(*found) / frechet_distance(*expected) - 1)
 
 
-@pytest.mark.slow
 def test_squares_whole(goldens, videos, reference):
     found = {name: features(videos(name)) for name in ("sq0", "sq1")}
     for name, values in found.items():

@@ -453,6 +453,7 @@ def test_recomputation_runs_the_chosen_blocks_twice():
 SMALL_SVD = replace(UNETS["svd"], multipliers=(1,), plans=((),), middle_plans=(SPATIAL, TEMPORAL))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [replace(DITS["cross"], depth=3), replace(DITS["in-context"], depth=1), SMALL_SVD])
 def test_networks_compile_into_a_single_graph(config):
     model, z = disturb(build(config)), video()
