@@ -17,7 +17,7 @@ try:
 except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
 
-# Threads that wait must sleep, not spin: beside another busy process, spinning threads of torch train nine times slower.
+# Threads that wait must sleep, not spin: beside busy processes, spinning threads train nine times slower.
 # The libraries read these when they load, so this stands before every other import. A user's own setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch (GNU and Intel OpenMP)
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy and SciPy: 2^4 turns of waiting instead of 2^26
