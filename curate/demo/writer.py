@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from clipmill.curate.demo.plan import Format
+from clipmill.curate.demo.scheduling import scheduled_as_before
 
 AUDIO_RATE = 48_000
 AUDIO_BLOCK = 1024
@@ -46,6 +47,7 @@ class Writer:
         self._video = stream
         self._audio = container.add_stream("aac", rate=AUDIO_RATE, layout="mono") if fmt.audio else None
         self._phase = 0
+        self._begun = False
 
     def frame(self, rgb: np.ndarray, tick: int) -> None:
         """Encode upright uint8 [H, W, 3] RGB shown from `tick` (in time-base units) on."""
@@ -54,7 +56,15 @@ class Writer:
         coded = np.ascontiguousarray(np.rot90(rgb, self._format.rotate_deg // 90))
         frame = av.VideoFrame.from_ndarray(coded, "rgb24")
         frame.pts, frame.time_base = tick, self._time_base
-        self._container.mux(self._video.encode(frame))
+        self._container.mux(self._encoded(frame))
+
+    def _encoded(self, frame: Any) -> Any:
+        """Packets. The first frame opens the encoder, which may change how this process is scheduled."""
+        if self._begun:
+            return self._video.encode(frame)
+        self._begun = True
+        with scheduled_as_before():
+            return self._video.encode(frame)
 
     def tone(self, until_s: float, pitch_hz: float) -> None:
         """Continue the sound up to `until_s` with a soft sine; does nothing in a silent format."""

@@ -1,6 +1,8 @@
 """The demo's truth against what the rendered files really show."""
 
 import hashlib
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -401,3 +403,18 @@ def test_crop_iou():
     assert crop_iou((0, 0, 10, 10), (0, 0, 10, 10)) == 1
     assert crop_iou((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(1 / 3)
     assert crop_iou((0, 0, 10, 10), (20, 0, 5, 5)) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are looked at in /proc")
+def test_the_encoder_of_av1_leaves_the_process_scheduled_as_it_was(tmp_path):
+    """As root, SVT-AV1 makes its caller real-time, which starves every other process."""
+    code = (
+        "import os, sys; import numpy as np; from fractions import Fraction; from pathlib import Path\n"
+        "from clipmill.curate.demo.plan import Format; from clipmill.curate.demo.writer import open_writer\n"
+        "fmt = Format('a.mkv', 'matroska', 'libsvtav1', 256, 144, Fraction(30))\n"
+        "with open_writer(Path(sys.argv[1]), fmt, Fraction(1, 30)) as writer:\n"
+        "    writer.frame(np.zeros((144, 256, 3), np.uint8), 0)\n"
+        "    print({os.sched_getscheduler(int(thread)) for thread in os.listdir('/proc/self/task')})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.mkv"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == f"{{{os.SCHED_OTHER}}}", done.stderr
