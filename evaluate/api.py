@@ -18,6 +18,7 @@ class ScoreKeywords(TypedDict, total=False):
     """The options of `score`, `fvd` and `kvd`.
 
     settings: what `--set` takes: fields of the protocol (`{"clip_frames": 8}`) and of metrics (`{"fvd.draws": 5}`).
+    real_settings, fake_settings: stride, fps or stored_fps of one of the two sets, where they are stored differently.
     features: a feature network instead of the protocol's. weights: a local file of the feature network. where: an SQL
     condition on a manifest's columns; it filters runs, not samples. device: auto, cpu or cuda. batch: clips per forward
     pass, 8. workers: decoding threads, 2. cache: folder in which features are kept; None: they are not. tell: a
@@ -26,6 +27,8 @@ class ScoreKeywords(TypedDict, total=False):
     """
 
     settings: Settings
+    real_settings: Mapping[str, Any]
+    fake_settings: Mapping[str, Any]
     features: str | None
     weights: Path | str | None
     where: str | None
@@ -59,7 +62,8 @@ def score(
         One row per metric: value, standard error, and everything that made it (`row.facts`, `row.fingerprint`).
 
     Raises:
-        UserError: A set that cannot be opened, an unknown name, weights that are not here.
+        UserError: A set that cannot be opened, an unknown name, weights that are not here. Where some metrics cannot be
+            computed the error has `rows`, those of the others, and `problems`, the reason of each.
 
     Example:
         >>> from clipmill import evaluate
@@ -77,9 +81,17 @@ def score(
     weights = options.get("weights")
     at = None if weights is None else Path(weights)
     evaluation = Evaluation(
-        real, fake, load(protocol, changes), _settings(options), at, options.get("where"), parameters
+        real,
+        fake,
+        load(protocol, changes),
+        _settings(options),
+        at,
+        options.get("where"),
+        parameters,
+        options.get("real_settings") or {},
+        options.get("fake_settings") or {},
     )
-    return [evaluation.score(name) for name in metrics]
+    return evaluation.scores(metrics)
 
 
 def fvd(

@@ -23,6 +23,11 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the protocol, or METRIC.FIELD."),
 ]
+RealSet = Annotated[
+    list[str] | None,
+    typer.Option("--real-set", metavar="KEY=VALUE", help="stride, fps or stored_fps (declared rate) of REAL alone."),
+]
+FakeSet = Annotated[list[str] | None, typer.Option("--fake-set", metavar="KEY=VALUE", help="The same of FAKE alone.")]
 Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of the feature network.")]
 Where = Annotated[
     str | None,
@@ -46,6 +51,8 @@ def _one_metric(metric: str) -> Callable[..., None]:
         protocol: ProtocolName = "clipmill",
         features: Features = None,
         set_: Set = None,
+        real_set: RealSet = None,
+        fake_set: FakeSet = None,
         weights: Weights = None,
         where: Where = None,
         out: Out = None,
@@ -54,7 +61,8 @@ def _one_metric(metric: str) -> Callable[..., None]:
         workers: Workers = 2,
         cache: Cache = None,
     ) -> None:
-        run(real, fake, metric, protocol, features, set_, weights, where, out, device, batch, workers, cache)
+        own = (real_set, fake_set)
+        run(real, fake, metric, protocol, features, set_, *own, weights, where, out, device, batch, workers, cache)
 
     return command
 
@@ -67,6 +75,8 @@ def run(
     protocol: ProtocolName = "clipmill",
     features: Features = None,
     set_: Set = None,
+    real_set: RealSet = None,
+    fake_set: FakeSet = None,
     weights: Weights = None,
     where: Where = None,
     out: Out = None,
@@ -78,7 +88,20 @@ def run(
     """Several metrics from one decode."""
     from clipmill.evaluate import commands
 
-    options = commands.Options(protocol, features, set_ or [], weights, where, out, device, batch, workers, cache)
+    options = commands.Options(
+        protocol,
+        features,
+        set_ or [],
+        weights,
+        where,
+        out,
+        device,
+        batch,
+        workers,
+        cache,
+        real_set or [],
+        fake_set or [],
+    )
     commands.score([m.strip() for m in metrics.split(",") if m.strip()], real, fake, options)
 
 

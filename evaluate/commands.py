@@ -11,7 +11,7 @@ from clipmill.curate.common.console import command_line
 from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.changes import changes_of
-from clipmill.evaluate.evaluation import Evaluation, Spec
+from clipmill.evaluate.evaluation import Evaluation, IncompleteScores, Spec
 from clipmill.evaluate.extraction.measure import Settings
 from clipmill.evaluate.extraction.processes import is_first
 from clipmill.evaluate.extraction.store import default_cache
@@ -19,7 +19,8 @@ from clipmill.evaluate.frames.protocol import Protocol, load
 from clipmill.evaluate.frames.protocol import names as protocol_names
 from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, TextMetric, VideoMetric, metric_class
 from clipmill.evaluate.output_paths import check_file, check_folder
-from clipmill.evaluate.score_rows import ScoreRow
+from clipmill.evaluate.score_rows import ScoreRow, append, read
+from clipmill.evaluate.set_warnings import distinct
 
 _MEASURES: dict[type[Metric], str] = {
     FeatureMetric: "compares two sets by features",
@@ -43,12 +44,15 @@ class Options:
     batch: int
     workers: int
     cache: Path | None
+    real_sets: Sequence[str] = ()
+    fake_sets: Sequence[str] = ()
 
     def evaluation(self, real: Spec | None, fake: Spec, needs_network: bool = True) -> Evaluation:
         """Raises UserError for unknown names and settings; missing weights are named before any video is opened."""
         protocol, parameters = self._resolved()
         settings = Settings(self.device, self.batch, self.workers, self.cache or default_cache())
-        evaluation = Evaluation(real, fake, protocol, settings, self.weights, self.where, parameters)
+        own = (_of_one_set("--real-set", self.real_sets), _of_one_set("--fake-set", self.fake_sets))
+        evaluation = Evaluation(real, fake, protocol, settings, self.weights, self.where, parameters, *own)
         if needs_network:
             evaluation.network(protocol.features)
         return evaluation
@@ -59,38 +63,54 @@ class Options:
         return load(self.protocol, ({"features": self.features} if self.features else {}) | changes), parameters
 
 
-def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> None:
-    """`evaluate fvd`, `kvd`, `run`."""
-    from clipmill.evaluate import score_rows
+def _of_one_set(option: str, texts: Sequence[str]) -> dict[str, Any]:
+    changes, of_metrics = changes_of(texts)
+    if of_metrics:
+        raise UserError(f"{option} says how a set is stored; the fields of {', '.join(of_metrics)} go to --set")
+    return changes
 
+
+def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> None:
+    """`evaluate fvd`, `kvd`, `run`. What can be computed is printed and written; raises UserError, which lists the rest
+    with its reason, afterwards.
+    """
     kinds = [metric_class(name) for name in metrics]
     if not kinds:
         raise UserError("--metrics names none; `evaluate metrics` lists them")
     if options.out is not None:
         _check_addable(options.out)
-    uses_protocol = any(issubclass(kind, FeatureMetric) and kind.features is None for kind in kinds)
+    # Missing weights end the command at once where nothing could be computed without them.
+    uses_protocol = all(issubclass(kind, FeatureMetric) and kind.features is None for kind in kinds)
     evaluation = options.evaluation(real, fake, uses_protocol)
-    rows = [evaluation.score(name) for name in metrics]
-    if not is_first():
-        return
+    problem = None
+    try:
+        rows = evaluation.scores(metrics)
+    except IncompleteScores as error:
+        rows, problem = error.rows, error
+    if is_first() and rows:
+        _tell(rows, options)
+    if problem is not None:
+        raise problem
+
+
+def _tell(rows: Sequence[ScoreRow], options: Options) -> None:
+    """Print the rows and add them to the file."""
     for row in rows:
         _say_row(row)
     if options.where is not None:
         _say_where(rows)
-    for line in dict.fromkeys(w for row in rows for w in row.warnings):
+    for line in distinct([w for row in rows for w in row.warnings]):
         say(f"warning: {line}")
     if options.out is not None:
-        score_rows.append(options.out, [replace(row, command=command_line("evaluate")) for row in rows])
+        append(options.out, [replace(row, command=command_line("evaluate")) for row in rows])
         say(f"added to {options.out}")
 
 
 def _check_addable(path: Path) -> None:
     """An hour of work must not end at a file that cannot be added to."""
-    from clipmill.evaluate import score_rows
-
     check_file(path, "scores.parquet")
     if path.exists():
-        score_rows.read(path)
+        read(path)
 
 
 def _say_where(rows: Sequence[ScoreRow]) -> None:
@@ -138,7 +158,7 @@ def stats(videos: str, out: Path, options: Options) -> None:
 
 def compare(path: Path, force: bool) -> None:
     """`evaluate compare`. Raises UserError where numbers of one metric were made in different ways, unless forced."""
-    from clipmill.evaluate.score_rows import comparable_groups, differing_fields, read
+    from clipmill.evaluate.score_rows import comparable_groups, differing_fields
 
     groups = comparable_groups(read(path))
     by_metric: dict[str, list[list[ScoreRow]]] = {}

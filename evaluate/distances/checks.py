@@ -44,5 +44,15 @@ def frechet_warnings(real: np.ndarray, fake: np.ndarray) -> tuple[str, ...]:
     return tuple(found)
 
 
+def few_clips(real: np.ndarray, fake: np.ndarray) -> str:
+    """What few rows of float [N, D] and [M, D] do to a Fréchet distance, in one line; empty where there are enough."""
+    found, fewest = [], min(len(real), len(fake))
+    if fewest < TRUSTED_ROWS:
+        found.append(f"with fewer than {TRUSTED_ROWS} a Fréchet distance is mostly bias")
+    if fewest < real.shape[1]:
+        found.append(f"with fewer than its {real.shape[1]} dimensions the covariance has not full rank")
+    return ", and ".join(found)
+
+
 def _named(real: np.ndarray, fake: np.ndarray) -> tuple[tuple[str, np.ndarray], ...]:
     return ("real", real), ("fake", fake)

@@ -3,8 +3,8 @@ bounded.
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from clipmill.curate.common.log import Tell, say
-from clipmill.curate.errors import DecodeError, one_line
+from clipmill.curate.errors import DecodeError, UserError, one_line
+from clipmill.evaluate.extraction.clips import Clip, ClipFacts, candidates, decoded, read_clip
 from clipmill.evaluate.extraction.processes import gathered_skips, my_share
 from clipmill.evaluate.extraction.store import FeatureStore, Stored
 from clipmill.evaluate.frames.protocol import Protocol
-from clipmill.evaluate.frames.window import choose_frames
 from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
 
+__all__ = ["Clip", "Measured", "Measurement", "Settings", "candidates", "measure", "measure_together", "read_clip"]
+
 _STORE_EVERY = 256
+# Under this name several processes tell each other what concerns every clip.
+_OF_ALL = ""
 
 
 @dataclass(frozen=True)
@@ -38,48 +42,31 @@ class Settings:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a thread makes of one clip. item: for `Measurement.combine`."""
+    """What a thread makes of one clip. item: for `Measurement.combine`. facts: of the frames it was made of."""
 
     item: np.ndarray
-    height_px: int
-    width_px: int
+    facts: ClipFacts
 
 
 @dataclass(frozen=True)
 class Measurement:
     """What to measure of clips. load: one decoded clip, uint8 [T, H, W, 3], its rate (NaN where none is known) and its
     video -> item, in a thread. combine: items of a batch -> one vector each, in the main thread. fingerprint: of
-    everything that decides the vectors.
+    everything that decides the vectors. infinite: whether an infinite number is a value (NaN never is one).
     """
 
     load: Callable[[np.ndarray, float, Video], np.ndarray]
     combine: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One clip of a video: the `number`-th that the protocol takes of it."""
-
-    video: Video
-    number: int
-
-    @property
-    def key(self) -> str:
-        """Of its content, for the store."""
-        return f"{self.video.key}#{self.number}"
-
-    @property
-    def clip_id(self) -> str:
-        """Its name."""
-        return self.video.video_id if self.number == 0 else f"{self.video.video_id}#{self.number}"
+    infinite: bool = False
 
 
 @dataclass
 class Measured:
     """values: float32 [N, ...] of the clips, in natural order of their names. sizes_px: (height, width) -> number of
-    clips.
-    skipped: what gave nothing.
+    clips. facts: of the frames of each clip, in the order of `clip_ids`; empty where they are not known. groups: for
+    each clip, what it shares with those it is not independent of: its source video, its content. skipped: what gave
+    nothing.
     """
 
     clip_ids: list[str] = field(default_factory=list)
@@ -87,11 +74,70 @@ class Measured:
     values: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
     sizes_px: dict[tuple[int, int], int] = field(default_factory=dict)
     skipped: list[Skip] = field(default_factory=list)
+    facts: list[ClipFacts] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
     @property
     def ids_hash(self) -> str:
         """Of the ordered clips, by content."""
         return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()[:12]
+
+
+@dataclass
+class _Going:
+    """One measurement under way. at: how many of the candidates it has asked for. fresh: measured in this round;
+    unwritten: those of them that the store does not have yet. problem: what concerns every clip.
+    """
+
+    what: Measurement
+    store: FeatureStore
+    skipped: list[Skip]
+    found: dict[Clip, Stored] = field(default_factory=dict)
+    fresh: dict[str, Stored] = field(default_factory=dict)
+    unwritten: dict[str, Stored] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    at: int = 0
+    problem: UserError | None = None
+
+    def next_clips(self, clips: Sequence[Clip], wanted: int) -> Sequence[Clip]:
+        """Those to try next: as many as are still missing (wanted 0: all)."""
+        if self.problem is not None or (wanted and len(self.found) >= wanted):
+            return ()
+        taken = clips[self.at : self.at + wanted - len(self.found)] if wanted else clips[self.at :]
+        self.at += len(taken)
+        return taken
+
+    def take(self, clip: Clip, result: "Stored | str | UserError") -> None:
+        """What came of a clip; written to the store now and then."""
+        if isinstance(result, UserError):
+            self.problem = self.problem or result
+        elif isinstance(result, str):
+            self.failures[clip.stored_as] = result
+        else:
+            self.fresh[clip.stored_as] = self.unwritten[clip.stored_as] = result
+            if len(self.unwritten) >= _STORE_EVERY:
+                self.write()
+
+    def write(self) -> None:
+        """To the store, so that an interrupted measurement goes on from here."""
+        self.store.write(self.unwritten)
+        self.unwritten = {}
+
+    def finish(self, group: Sequence[Clip], known: Mapping[str, Stored]) -> None:
+        """Bring together what all processes found of a group of clips."""
+        if self.problem is not None:
+            self.failures[_OF_ALL] = str(self.problem)
+        failures = gathered_skips(self.failures)
+        if _OF_ALL in failures:
+            self.problem = self.problem or UserError(failures[_OF_ALL])
+            return
+        have = {**known, **self.fresh}
+        have |= self.store.read(k for c in group if (k := c.stored_as) not in have and k not in failures)
+        self.found |= {c: have[c.stored_as] for c in group if c.stored_as in have}
+        self.skipped += [
+            Skip(c.clip_id, failures.get(c.stored_as, "not measured")) for c in group if c.stored_as not in have
+        ]
+        self.fresh, self.failures = {}, {}
 
 
 def measure(
@@ -107,107 +153,119 @@ def measure(
 
     tick is told of every clip. Raises UserError for mistakes that concern every clip.
     """
-    store = FeatureStore(settings.cache, what.fingerprint)
-    found: dict[Clip, Stored] = {}
-    skipped: list[Skip] = list(videos.skipped)
-    waiting = deque(candidates(videos.videos, protocol))
-    while waiting and (wanted == 0 or len(found) < wanted):
-        count = len(waiting) if wanted == 0 else wanted - len(found)
-        group = [waiting.popleft() for _ in range(min(count, len(waiting)))]
-        failed = _measure_group(group, found, protocol, what, settings, store, tick)
-        skipped += failed
-    return _in_order(found, skipped, wanted if protocol.missing == "repeat" else 0)
+    found = measure_together(videos, wanted, protocol, [what], settings, tick)[0]
+    if isinstance(found, UserError):
+        raise found
+    return found
 
 
-def candidates(videos: Sequence[Video], protocol: Protocol) -> list[Clip]:
-    """The clips of a set in the order in which the protocol takes them."""
-
-    def place(video: Video) -> str:
-        return hashlib.sha256(f"{protocol.seed}:{video.key}".encode()).hexdigest()
-
-    ordered = list(videos) if protocol.choose == "first" else sorted(videos, key=place)
-    return [Clip(video, k) for k in range(protocol.clips_per_video) for video in ordered]
-
-
-def _measure_group(
-    group: Sequence[Clip],
-    found: dict[Clip, Stored],
+def measure_together(
+    videos: VideoSet,
+    wanted: int,
     protocol: Protocol,
-    what: Measurement,
+    whats: Sequence[Measurement],
     settings: Settings,
-    store: FeatureStore,
-    tick: Callable[[str], None],
-) -> list[Skip]:
-    """Fill `found` for a group of clips, from the store where it knows them. Returns the failures."""
-    known = store.read(c.key for c in group)
-    missing = list({c.key: c for c in group if c.key not in known}.values())
-    for clip in group:
-        if clip.key in known:
-            tick(clip.clip_id)
-    failures: dict[str, str] = {}
-    fresh: dict[str, Stored] = {}
+    tick: Callable[[str], None] = lambda _: None,
+) -> list[Measured | UserError]:
+    """As `measure`, several things of the same clips: each clip is decoded once for all that still lack it. A
+    measurement whose mistake concerns every clip gives its UserError, and the others go on.
+
+    tick is told of every clip, once for each measurement.
+    """
+    clips = candidates(videos.videos, protocol)
+    all_going = [_Going(w, FeatureStore(settings.cache, w.fingerprint), list(videos.skipped)) for w in whats]
+    while any(asked := [going.next_clips(clips, wanted) for going in all_going]):
+        _measure_round(list(zip(all_going, asked, strict=True)), protocol, settings, tick)
+    repeat_to = wanted if protocol.missing == "repeat" else 0
+    return [going.problem or _in_order(going.found, going.skipped, repeat_to) for going in all_going]
+
+
+def _measure_round(
+    asked: Sequence[tuple[_Going, Sequence[Clip]]], protocol: Protocol, settings: Settings, tick: Callable[[str], None]
+) -> None:
+    """What each measurement asks for, from its store where that knows it, else from one decode."""
+    known: list[dict[str, Stored]] = []
+    work: dict[str, tuple[Clip, list[_Going]]] = {}
+    for going, group in asked:
+        stored = going.store.read(c.stored_as for c in group)
+        for clip in {c.stored_as: c for c in reversed(group) if c.stored_as not in stored}.values():
+            work.setdefault(clip.stored_as, (clip, []))[1].append(going)
+        for clip in group:
+            if clip.stored_as in stored:
+                tick(clip.clip_id)
+        known.append(stored)
+    order = {c.stored_as: k for k, c in enumerate(c for _, group in asked for c in group)}
+    mine = my_share(sorted(work.values(), key=lambda pair: order[pair[0].stored_as]), lambda pair: pair[0].stored_as)
     try:
-        for clip, result in _computed(my_share(missing, lambda c: c.key), protocol, what, settings):
+        for going, clip, result in _computed(mine, protocol, settings):
             tick(clip.clip_id)
-            if isinstance(result, Stored):
-                fresh[clip.key] = known[clip.key] = result
-            else:
-                failures[clip.key] = result
-            if len(fresh) >= _STORE_EVERY:
-                store.write(fresh)
-                fresh = {}
+            going.take(clip, result)
     finally:
-        store.write(fresh)
-    failures = gathered_skips(failures)
-    known |= store.read(c.key for c in group if c.key not in known and c.key not in failures)
-    found |= {c: known[c.key] for c in group if c.key in known}
-    return [Skip(c.clip_id, failures.get(c.key, "not measured")) for c in group if c.key not in known]
+        for going, _ in asked:
+            going.write()
+    for (going, group), stored in zip(asked, known, strict=True):
+        if group:
+            going.finish(group, stored)
 
 
-def _computed(
-    clips: Sequence[Clip], protocol: Protocol, what: Measurement, settings: Settings
-) -> Iterator[tuple[Clip, Stored | str]]:
-    """Every clip with its vector, or with the reason why there is none."""
-    batch: list[tuple[Clip, Loaded]] = []
-    for clip, loaded in _loaded(clips, protocol, what, settings):
-        if isinstance(loaded, str):
-            yield clip, loaded
-            continue
-        batch.append((clip, loaded))
-        # Items of one shape only: clips of networks without a fixed size may differ.
-        if len(batch) == settings.batch or batch[0][1].item.shape != loaded.item.shape:
-            ready = batch if batch[0][1].item.shape == loaded.item.shape else batch[:-1]
-            yield from _combined(ready, what)
-            batch = batch[len(ready) :]
-    yield from _combined(batch, what)
+Work = tuple[Clip, Sequence[_Going]]
+Result = Stored | str | UserError
 
 
-def _combined(batch: Sequence[tuple[Clip, Loaded]], what: Measurement) -> Iterator[tuple[Clip, Stored | str]]:
-    if not batch:
+def _computed(work: Sequence[Work], protocol: Protocol, settings: Settings) -> Iterator[tuple[_Going, Clip, Result]]:
+    """Every clip with its vector, for each measurement that lacks it, or with the reason why there is none."""
+    batches: dict[int, list[tuple[Clip, Loaded]]] = defaultdict(list)
+    everyone: dict[int, _Going] = {id(going): going for _, several in work for going in several}
+    for clip, results in _loaded(work, protocol, settings):
+        for going, loaded in results:
+            if not isinstance(loaded, Loaded):
+                yield going, clip, loaded
+                continue
+            batch = batches[id(going)]
+            batch.append((clip, loaded))
+            # Items of one shape only: clips of networks without a fixed size may differ.
+            same = batch[0][1].item.shape == loaded.item.shape
+            if len(batch) == settings.batch or not same:
+                ready = batch if same else batch[:-1]
+                yield from _combined(going, ready)
+                batches[id(going)] = batch[len(ready) :]
+    for key, batch in batches.items():
+        yield from _combined(everyone[key], batch)
+
+
+def _combined(going: _Going, batch: Sequence[tuple[Clip, Loaded]]) -> Iterator[tuple[_Going, Clip, Result]]:
+    if not batch or going.problem is not None:
         return
-    vectors = what.combine([loaded.item for _, loaded in batch])
+    try:
+        vectors = going.what.combine([loaded.item for _, loaded in batch])
+    except UserError as error:
+        yield going, batch[0][0], error
+        return
     for (clip, loaded), vector in zip(batch, vectors, strict=True):
         values = np.asarray(vector, np.float32)
-        yield (
-            clip,
-            Stored(values, loaded.height_px, loaded.width_px)
-            if np.isfinite(values).all()
-            else "the result is not a finite number",
-        )
+        problem = _not_a_value(values, going.what.infinite)
+        yield going, clip, problem or Stored(values, loaded.facts)
+
+
+def _not_a_value(values: np.ndarray, infinite: bool) -> str:
+    """Why a vector cannot be used; empty where it can."""
+    if np.isnan(values).any():
+        return "the result is not a finite number: NaN"
+    return "" if infinite or np.isfinite(values).all() else "the result is not a finite number: infinite"
 
 
 def _loaded(
-    clips: Sequence[Clip], protocol: Protocol, what: Measurement, settings: Settings
-) -> Iterator[tuple[Clip, Loaded | str]]:
+    work: Sequence[Work], protocol: Protocol, settings: Settings
+) -> Iterator[tuple[Clip, list[tuple[_Going, Loaded | str | UserError]]]]:
     """Clips in order, loaded by threads that stay two batches ahead and no more."""
     ahead = 2 * settings.batch + settings.workers
-    waiting = iter(clips)
-    running: deque[tuple[Clip, Future[Loaded | str]]] = deque()
+    waiting = iter(work)
+    running: deque[tuple[Clip, Future[list[tuple[_Going, Loaded | str | UserError]]]]] = deque()
     with ThreadPoolExecutor(settings.workers) as pool:
         try:
             while True:
-                while len(running) < ahead and (clip := next(waiting, None)) is not None:
-                    running.append((clip, pool.submit(_load, clip, protocol, what)))
+                while len(running) < ahead and (one := next(waiting, None)) is not None:
+                    running.append((one[0], pool.submit(_load, *one, protocol)))
                 if not running:
                     return
                 clip, future = running.popleft()
@@ -216,33 +274,28 @@ def _loaded(
             pool.shutdown(cancel_futures=True)
 
 
-def _load(clip: Clip, protocol: Protocol, what: Measurement) -> Loaded | str:
+def _load(clip: Clip, several: Sequence[_Going], protocol: Protocol) -> list[tuple[_Going, Loaded | str | UserError]]:
+    """One decode, and what each measurement makes of it."""
+    asking = [going for going in several if going.problem is None]
+    if not asking:
+        return []
     try:
-        pixels, fps = read_clip(clip, protocol)
-        return Loaded(what.load(pixels, fps, clip.video), *pixels.shape[1:3])
-    except DecodeError as error:
-        return str(error)
-    except OSError as error:
-        return one_line(error)
+        pixels, facts = decoded(clip, protocol)
+    except (DecodeError, UserError, OSError) as error:
+        reason = _reason(error)
+        return [(going, reason) for going in asking]
+    found: list[tuple[_Going, Loaded | str | UserError]] = []
+    for going in asking:
+        try:
+            found.append((going, Loaded(going.what.load(pixels, facts.fps, clip.video), facts)))
+        except (DecodeError, UserError, OSError) as error:
+            found.append((going, _reason(error)))
+    return found
 
 
-def read_clip(clip: Clip, protocol: Protocol) -> tuple[np.ndarray, float]:
-    """(uint8 [T, H, W, 3], frames per second or NaN) of a clip. Raises DecodeError where it is too short or does not
-    decode.
-    """
-    with clip.video.open() as frames:
-        times_s = frames.times_s()
-        index = choose_frames(times_s, protocol, clip.video.key, clip.number)
-        pixels = frames.read(index)
-    return pixels, clip_fps(times_s[index], protocol)
-
-
-def clip_fps(times_s: np.ndarray, protocol: Protocol) -> float:
-    """Frames per second of the frames taken; NaN where no times are known."""
-    if protocol.fps is not None:
-        return protocol.fps / protocol.stride
-    length_s = float(times_s[-1] - times_s[0])
-    return (len(times_s) - 1) / length_s if length_s > 0 else float("nan")
+def _reason(error: DecodeError | UserError | OSError) -> str | UserError:
+    """Of one clip; a UserError concerns all of them."""
+    return error if isinstance(error, UserError) else one_line(error) if isinstance(error, OSError) else str(error)
 
 
 def _in_order(found: dict[Clip, Stored], skipped: list[Skip], repeat_to: int) -> Measured:
@@ -252,7 +305,26 @@ def _in_order(found: dict[Clip, Stored], skipped: list[Skip], repeat_to: int) ->
     out = Measured([c.clip_id for c in clips], [c.key for c in clips], skipped=skipped)
     if clips:
         out.values = np.stack([found[c].values for c in clips])
-    for clip in found.values():
-        size = clip.height_px, clip.width_px
+    out.facts, out.groups = [found[c].facts for c in clips], _groups(clips)
+    for stored in found.values():
+        size = stored.facts.height_px, stored.facts.width_px
         out.sizes_px[size] = out.sizes_px.get(size, 0) + 1
     return out
+
+
+def _groups(clips: Sequence[Clip]) -> list[str]:
+    """For each clip the name of those it is not independent of: clips of one source video, copies, and copies of
+    either.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for clip in clips:
+        content, source = root(f"content {clip.video.key}"), root(f"source {clip.video.group or clip.video.key}")
+        parent[content] = source
+    return [root(f"content {clip.video.key}") for clip in clips]

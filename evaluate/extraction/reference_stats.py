@@ -1,7 +1,7 @@
 """Reference statistics: the features of a set with everything that made them, in one .npz that needs no videos."""
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from clipmill.curate.common.files import beside
 from clipmill.curate.errors import UserError, one_line
+from clipmill.evaluate.extraction.clips import ClipFacts, place
 from clipmill.evaluate.extraction.measure import Measured
 from clipmill.evaluate.frames.protocol import Protocol
 
@@ -31,6 +32,8 @@ def save(path: Path, measured: Measured, facts: dict[str, Any]) -> None:
             keys=np.array(measured.keys),
             features=measured.values,
             mean=rows.mean(0),
+            groups=np.array(measured.groups),
+            clip_facts=json.dumps([asdict(facts) for facts in measured.facts]),
             cov=np.atleast_2d(np.cov(rows, rowvar=False)) if len(rows) > 1 else np.zeros((rows.shape[1],) * 2),
         )
 
@@ -54,9 +57,37 @@ def load(path: Path) -> tuple[Measured, dict[str, Any]]:
             if int(data["clipmill_stats"]) > VERSION:
                 raise UserError(f"{path} was written by a later version of clipmill")
             measured = Measured([str(i) for i in data["clip_ids"]], [str(k) for k in data["keys"]], data["features"])
+            measured.groups = [key.rpartition("#")[0] for key in measured.keys]
+            if "groups" in data.files:  # not in files of an earlier version
+                measured.groups = [str(group) for group in data["groups"]]
+                measured.facts = [ClipFacts(**facts) for facts in json.loads(str(data["clip_facts"]))]
             return measured, json.loads(str(data["facts"]))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is no readable file of statistics: {one_line(error)}") from error
+
+
+def taken(measured: Measured, protocol: Protocol, asked: int) -> Measured:
+    """Of the stored clips those that the protocol takes: `asked` (0: all), chosen and repeated as from the videos."""
+    n = len(measured.clip_ids)
+    order = list(range(n))
+    if asked and asked < n:
+        # The n-th clip of a video comes after the others' earlier ones, as in `candidates`.
+        numbers = [int(key.rpartition("#")[2]) for key in measured.keys]
+        places = [place(protocol, key.rpartition("#")[0]) for key in measured.keys]
+        by_choice = sorted(order, key=lambda i: (numbers[i], i if protocol.choose == "first" else places[i]))
+        order = sorted(by_choice[:asked])
+    elif asked > n > 0 and protocol.missing == "repeat":
+        order = (order * -(-asked // n))[:asked]
+    if order == list(range(n)):
+        return measured
+    return Measured(
+        [measured.clip_ids[i] for i in order],
+        [measured.keys[i] for i in order],
+        measured.values[order],
+        skipped=measured.skipped,
+        facts=[measured.facts[i] for i in order] if measured.facts else [],
+        groups=[measured.groups[i] for i in order] if measured.groups else [],
+    )
 
 
 def check_same(path: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:

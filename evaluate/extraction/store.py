@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset
 
 from clipmill.curate.common.files import write_atomic
+from clipmill.evaluate.extraction.clips import ClipFacts
 
 _SCHEMA = pa.schema(
     [
@@ -21,9 +22,24 @@ _SCHEMA = pa.schema(
         ("rows", pa.int32()),
         ("height", pa.int32()),
         ("width", pa.int32()),
+        ("fps", pa.float64()),
+        ("n_frames", pa.int64()),
+        ("length_s", pa.float64()),
+        ("repeated", pa.int32()),
+        ("alpha", pa.bool_()),
         ("feature", pa.list_(pa.float32())),
     ]
 )
+# Column -> field of `ClipFacts`.
+_FACTS = {
+    "height": "height_px",
+    "width": "width_px",
+    "fps": "fps",
+    "n_frames": "n_frames",
+    "length_s": "length_s",
+    "repeated": "repeated",
+    "alpha": "alpha",
+}
 _CHUNK = 20_000
 
 
@@ -34,13 +50,12 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True)
 class Stored:
-    """What was measured of one clip. values: float32 [D], or [T, D] where single frames are seen. height_px, width_px:
-    of its frames.
+    """What was measured of one clip. values: float32 [D], or [T, D] where single frames are seen. facts: of its
+    frames.
     """
 
     values: np.ndarray
-    height_px: int
-    width_px: int
+    facts: ClipFacts
 
 
 class FeatureStore:
@@ -61,10 +76,7 @@ class FeatureStore:
         data = pyarrow.dataset.dataset([str(p) for p in parts], schema=_SCHEMA)
         for at in range(0, len(wanted), _CHUNK):
             table = data.to_table(filter=pyarrow.dataset.field("key").isin(wanted[at : at + _CHUNK]))
-            for key, rows, height, width, feature in zip(*(table[name] for name in _SCHEMA.names), strict=True):
-                values = np.asarray(feature.values, np.float32)
-                shaped = values.reshape(rows.as_py(), -1) if rows.as_py() else values
-                found[key.as_py()] = Stored(shaped, height.as_py(), width.as_py())
+            found |= _stored_rows(table)
         return found
 
     def write(self, features: Mapping[str, Stored]) -> None:
@@ -75,10 +87,22 @@ class FeatureStore:
         columns = [
             sorted(features),
             [len(features[k].values) if features[k].values.ndim == 2 else 0 for k in sorted(features)],
-            [features[k].height_px for k in sorted(features)],
-            [features[k].width_px for k in sorted(features)],
+            *([getattr(features[k].facts, column) for k in sorted(features)] for column in _FACTS.values()),
             [features[k].values.ravel() for k in sorted(features)],
         ]
         write_atomic(
             self._folder / f"{name}.parquet", pa.table(dict(zip(_SCHEMA.names, columns, strict=True)), schema=_SCHEMA)
         )
+
+
+def _stored_rows(table: pa.Table) -> dict[str, Stored]:
+    facts = table.select(list(_FACTS)).rename_columns(list(_FACTS.values())).to_pylist()
+    found = {}
+    for key, rows, feature, known in zip(table["key"], table["rows"], table["feature"], facts, strict=True):
+        # A part of an earlier version does not know its clips' rates: they are measured again.
+        if known["fps"] is not None:
+            values = np.asarray(feature.values, np.float32)
+            found[key.as_py()] = Stored(
+                values.reshape(rows.as_py(), -1) if rows.as_py() else values, ClipFacts(**known)
+            )
+    return found

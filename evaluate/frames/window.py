@@ -18,6 +18,11 @@ def rng_of(protocol: Protocol, key: str, clip: int) -> np.random.Generator:
     return np.random.default_rng([protocol.seed, clip, *(int(w) for w in words)])
 
 
+def stored_times(times_s: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """float64 [N], s, of all frames: the storage's own, or those of the rate that the protocol declares."""
+    return times_s if protocol.stored_fps is None else np.arange(len(times_s)) / protocol.stored_fps
+
+
 def choose_frames(times_s: np.ndarray, protocol: Protocol, key: str, clip: int = 0) -> np.ndarray:
     """Indices int64 [clip_frames], increasing (repeated only where the video is slower than the protocol's fps).
 
@@ -27,17 +32,17 @@ def choose_frames(times_s: np.ndarray, protocol: Protocol, key: str, clip: int =
     n, rng = len(times_s), rng_of(protocol, key, clip)
     if protocol.fps is None:
         span = (protocol.clip_frames - 1) * protocol.stride + 1
-        start = _start(n - span, protocol, rng, f"{n} frames, the protocol takes {span}")
+        start = _start(n - span, protocol, rng, clip, f"{n} frames, the protocol takes {span}")
         return start + protocol.stride * np.arange(protocol.clip_frames)
     if n and np.isnan(times_s).any():
         raise UserError(
-            f"protocol {protocol.name} resamples to {protocol.fps:g} fps, but frame folders and arrays have no rate"
+            f"protocol {protocol.name} resamples to {protocol.fps:g} fps, but frame folders and arrays have no rate;"
+            " declare it, for example --fake-set stored_fps=24"
         )
     grid = _grid(times_s, protocol.fps)
     span = (protocol.clip_frames - 1) * protocol.stride + 1
-    start = _start(
-        len(grid) - span, protocol, rng, f"{len(grid)} frames at {protocol.fps:g} fps, the protocol takes {span}"
-    )
+    problem = f"{len(grid)} frames at {protocol.fps:g} fps, the protocol takes {span}"
+    start = _start(len(grid) - span, protocol, rng, clip, problem)
     return grid[start : start + span : protocol.stride]
 
 
@@ -50,9 +55,12 @@ def _grid(times_s: np.ndarray, fps: float) -> np.ndarray:
     return np.searchsorted(times_s, times_s[0] + np.arange(count) / fps + _TINY_S, side="right") - 1
 
 
-def _start(spare: int, protocol: Protocol, rng: np.random.Generator, problem: str) -> int:
+def _start(spare: int, protocol: Protocol, rng: np.random.Generator, clip: int, problem: str) -> int:
+    """spare: how many other places the clip could begin at."""
     if spare < 0:
         raise DecodeError(f"too short: {problem}")
+    if clip > spare:
+        raise DecodeError(f"too short for {clip + 1} clips that differ: {problem}")
     if protocol.clip_choice == "random":
         return int(rng.integers(spare + 1))
     return 0 if protocol.clip_choice == "first" else spare // 2

@@ -34,11 +34,13 @@ class Metric:
 
     title: how a person calls it; `{features}`, `{frechet_name}` and `{kernel_name}` stand for what the feature network
     says. unit: of the value, empty for none.
-    higher_is_better: None where neither is.
+    higher_is_better: None where neither is. definition: raised where the same input gives another value than before, so
+    that values of the two do not compare, and stored ones are made again.
     """
 
     title: ClassVar[str] = ""
     unit: ClassVar[str] = ""
+    definition: ClassVar[int] = 1
     higher_is_better: ClassVar[bool | None] = None
 
 
@@ -62,8 +64,12 @@ class VideoMetric(Metric, ABC):
     @abstractmethod
     def __call__(self, video: np.ndarray, fps: float) -> float:
         """uint8 [T, H, W, 3] RGB at `fps` -> value; NaN where nothing can be said (one frame, say), which is counted,
-        not averaged.
+        not averaged. An infinite number is a value.
         """
+
+    def why_nothing(self, video: np.ndarray, fps: float) -> str:
+        """The reason of a NaN, in a few words; asked only then."""
+        return "one frame alone" if len(video) < 2 else "the metric gives no number for it"
 
     def on(self, device: str) -> Callable[[np.ndarray, float], float]:
         """The metric with its network, where it has one, on `device`: auto, cpu or cuda."""

@@ -44,3 +44,11 @@ class DynamicDegree(VideoMetric):
         return float(
             np.mean([np.average(m.magnitude, weights=m.weight) / dt for m, dt in zip(maps, dt_s, strict=True)])
         )
+
+    def why_nothing(self, video: np.ndarray, fps: float) -> str:
+        """See `VideoMetric`."""
+        if len(video) < 2:
+            return "one frame alone"
+        if not np.isfinite(fps):
+            return "no rate is known, and it counts seconds: declare one, for example --fake-set stored_fps=24"
+        return f"too little contrast to see motion (below {self.min_contrast:g} levels)"

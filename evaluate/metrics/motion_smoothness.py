@@ -38,6 +38,10 @@ class MotionSmoothness(VideoMetric):
         ]
         return float(1 - np.mean(errors) / 255)
 
+    def why_nothing(self, video: np.ndarray, fps: float) -> str:
+        """See `VideoMetric`."""
+        return "fewer than three frames" if len(video) < 3 else f"a picture below {MIN_SIDE_PX} px"
+
 
 def _error(before: np.ndarray, frame: np.ndarray, after: np.ndarray, flow: np.ndarray, in_view: np.ndarray) -> float:
     """Mean absolute error of the frame between two, in levels of 255. The flow at the middle is taken from the place in

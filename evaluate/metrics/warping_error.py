@@ -40,6 +40,16 @@ class WarpingError(VideoMetric):
                 errors.append(np.square((back - small[t]) / 255).sum(axis=2)[seen].mean())
         return float(np.mean(errors)) if errors else float("nan")
 
+    def why_nothing(self, video: np.ndarray, fps: float) -> str:
+        """See `VideoMetric`."""
+        if len(video) < 2:
+            return "one frame alone"
+        return (
+            f"a picture below {MIN_SIDE_PX} px"
+            if min(video.shape[1:3]) < MIN_SIDE_PX
+            else "no pixel is seen in two frames"
+        )
+
 
 def seen_in_both(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
     """bool [H, W]: where the flow there and back agrees and has no edge (edges of motion are where flow is least

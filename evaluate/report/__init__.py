@@ -6,6 +6,7 @@ checkpoint's card names its run. Nothing here knows a model. What is missing is 
 May import: score_rows, curate's common and errors.
 """
 
+import math
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from clipmill.curate.common.files import write_text
 from clipmill.curate.common.package_files import read_file
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.report.lineage import read_story
+from clipmill.evaluate.set_warnings import distinct
 
 
 def write_report(scores: Path, out: Path) -> Path:
@@ -29,7 +31,8 @@ def write_report(scores: Path, out: Path) -> Path:
     html = template.render(
         story=story,
         relative=lambda path: os.path.relpath(path, out.resolve().parent),
-        warnings=lambda rows: list(dict.fromkeys(line for row in rows for line in row.warnings)),
+        number=lambda value: "infinite" if math.isinf(value) else f"{value:.5g}",
+        warnings=lambda rows: distinct([line for row in rows for line in row.warnings]),
     )
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out is the page to write, such as page.html, in a folder that is there; not {out}")

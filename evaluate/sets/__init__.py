@@ -35,13 +35,16 @@ class Frames(Protocol):
 @dataclass(frozen=True)
 class Video:
     """One video of a set. video_id: unique in the set. key: of its content; equal videos have equal keys. caption: may
-    be empty.
+    be empty. group: its source video, where several videos of the set come from one; else empty. beside: of what else
+    a measurement looks at (its original, its caption); part of the measurement's key, not of the video's.
     """
 
     video_id: str
     key: str
     open: Callable[[], AbstractContextManager[Frames]]
     caption: str = ""
+    group: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,12 @@ def _video(row: Mapping[Any, Any], root: Path, sizes: dict[str, tuple[int, int]]
         file = root / row["path"]
         if not file.is_file():
             return Skip(clip_id, f"there is no file {row['path']}")
-        return Video(clip_id, str(row.get("sha256") or clip_id), partial(file_frames, file), _caption(row))
+        return Video(clip_id, str(row.get("sha256") or clip_id), partial(file_frames, file), _caption(row), _group(row))
     if isinstance(row.get("shard"), str):
         shard = root / "shards" / row["shard"]
         if shard.is_file():
             open_ = partial(member_frames, shard, int(row["offset"]), int(row["size"]), ".mp4")
-            return Video(clip_id, str(row["sha256"])[:32], open_, _caption(row))
+            return Video(clip_id, str(row["sha256"])[:32], open_, _caption(row), _group(row))
     source = path_of(row["uri"])
     if not source.is_file():
         return Skip(clip_id, f"its source {source.name} is not there and it was not exported")
@@ -94,7 +94,13 @@ def _video(row: Mapping[Any, Any], root: Path, sizes: dict[str, tuple[int, int]]
             clip_id,
             "it has borders, and videos.parquet, which knows the size of the whole picture, is not beside the manifest",
         )
-    return Video(clip_id, f"{clip_id}:{crop}", partial(file_frames, source, span, crop, size), _caption(row))
+    open_ = partial(file_frames, source, span, crop, size)
+    return Video(clip_id, f"{clip_id}:{crop}", open_, _caption(row), _group(row))
+
+
+def _group(row: Mapping[Any, Any]) -> str:
+    """The source video: clips of one resemble each other."""
+    return row["video_id"] if isinstance(row.get("video_id"), str) else ""
 
 
 def _sizes(root: Path) -> dict[str, tuple[int, int]]:

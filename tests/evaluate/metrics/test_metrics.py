@@ -303,9 +303,11 @@ def test_psnr_of_known_error():
     fake[0] += 10
     fake[1] += 20
     fake[2] += 30
-    assert metric_class("psnr")()(real, fake) == pytest.approx(
-        np.mean([20 * np.log10(255 / e) for e in (10, 20, 30)]), rel=1e-5
-    )
+    of_all = 10 * np.log10(255**2 / np.mean([e**2 for e in (10, 20, 30)]))
+    assert metric_class("psnr")()(real, fake) == pytest.approx(of_all, rel=1e-5)
+    fake[0] = real[0]
+    one_equal = 10 * np.log10(255**2 / np.mean([e**2 for e in (0, 20, 30)]))
+    assert metric_class("psnr")()(real, fake) == pytest.approx(one_equal, rel=1e-5)
     assert metric_class("psnr")()(real, real) == np.inf
 
 
