@@ -4,7 +4,6 @@ integer resumes.
 
 import atexit
 import hashlib
-import io
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -304,8 +303,10 @@ def decode_window(
     """
     import av
 
+    from clipmill.curate.video.open_av import open_av
+
     try:
-        with av.open(io.BytesIO(data), "r") as container:
+        with open_av(data) as container:
             stream = container.streams.video[0]
             stream.thread_type, stream.codec_context.thread_count = "NONE", 1
             packets = [p for p in container.demux(stream) if p.size and not p.is_discard]

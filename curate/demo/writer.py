@@ -121,8 +121,10 @@ def count_frames(path: Path) -> int:
     """Frames of the first video stream that can be decoded, after a packet that cannot as well."""
     import av
 
+    from clipmill.curate.video.open_av import open_av
+
     n = 0
-    with av.open(str(path)) as container:
+    with open_av(path) as container:
         for packet in container.demux(video=0):
             try:
                 n += len(packet.decode())

@@ -13,6 +13,7 @@ import pyarrow as pa
 from clipmill.curate.common.files import read_table, write_atomic
 from clipmill.curate.contract.schema import video_id
 from clipmill.curate.errors import UserError, one_line
+from clipmill.curate.video.refusals import indirection
 
 # Files that lie beside videos and are never videos. Everything else is tried, whatever its name: names lie.
 NOT_VIDEOS = frozenset(
@@ -157,7 +158,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 def index_sources(sources: Sequence[Source], cache: Path, threads: int, tick: Callable[[int], None]) -> list[Source]:
     """Hash every file (files whose size and time are as in `cache` are not read again) and mark copies of earlier
-    files.
+    files. One that only names other files is no video and nobody's copy: its bytes do not tell which video it means.
 
     `tick` is told the bytes of each file as it is done.
     """
@@ -190,6 +191,8 @@ def _hash(source: Source, known: dict[tuple[str, int, int], str]) -> tuple[Sourc
                 raise OSError(0, "not a regular file")
             with source.path.open("rb") as file:
                 sha256 = file_digest(file, "sha256").hexdigest()
+        if (names_others := indirection(source.path)) is not None:
+            return Source(source.path, source.relpath, facts.st_size, None, names_others), None
     except OSError as error:
         return Source(source.path, source.relpath, None, None, one_line(error)), None
     return Source(source.path, source.relpath, facts.st_size, sha256), dict(

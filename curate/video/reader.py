@@ -18,7 +18,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from clipmill.curate.errors import DecodeError, one_line
+from clipmill.curate.video.open_av import open_av
 from clipmill.curate.video.picture import small_pictures, to_planes, upright
+from clipmill.curate.video.refusals import refusal
 
 MAX_ERRORS_IN_A_ROW = 200
 
@@ -120,10 +122,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
     Raises DecodeError, in one line, where the file is no container, has no video stream, or has no decoder.
     """
-    try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError(one_line(error)) from error
+    container = open_av(path)
     try:
         streams = [
             s for s in container.streams.video if not int(s.disposition) & int(av.stream.Disposition.attached_pic)
@@ -176,9 +175,8 @@ class VideoDecoder:
         self._frames = self._decode(container, stream)
         first = next(self._frames, None)
         if first is None:
-            raise DecodeError(
-                self.log.error_message or f"no frame could be decoded ({self.log.n_decode_errors} bad packets)"
-            )
+            reason = refusal(Path(container.name)) or self.log.error_message
+            raise DecodeError(reason or f"no frame could be decoded ({self.log.n_decode_errors} bad packets)")
         self._first = first
         self.info = describe(container, stream, first)
 

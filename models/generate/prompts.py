@@ -102,10 +102,13 @@ def _picture(file: Path) -> np.ndarray | None:
     """uint8 [H, W, 3] RGB, upright; None where the file shows nothing."""
     import av
 
+    from clipmill.curate.errors import DecodeError
+    from clipmill.curate.video.open_av import open_av
+
     try:
-        with av.open(str(file)) as container:
+        with open_av(file, pictures=True) as container:
             frame = next(container.decode(video=0))
             picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-    except (av.error.FFmpegError, IndexError, StopIteration, OSError):
+    except (DecodeError, av.error.FFmpegError, IndexError, StopIteration, OSError):
         return None
     return np.ascontiguousarray(picture)

@@ -233,12 +233,13 @@ def _write_manifest(out: Path, wanted: Sequence[Prompt], facts: dict[str, Any], 
 
 
 def _write_sheet(out: Path, wanted: Sequence[Prompt]) -> None:
-    import av
     import numpy as np
+
+    from clipmill.curate.video.open_av import open_av
 
     videos = []
     for prompt in wanted[:_SHEET_VIDEOS]:
-        with av.open(str(out / _name(prompt))) as container:
+        with open_av(out / _name(prompt)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         videos.append(torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2)))
     write_sheet(out / SHEET, videos)

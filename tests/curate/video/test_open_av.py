@@ -1,0 +1,147 @@
+"""What is opened as a video, and what a file is said to be that is none."""
+
+import re
+import shutil
+import socket
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from helpers import barcode
+
+from clipmill.curate.dataset import decode_window
+from clipmill.curate.errors import DecodeError
+from clipmill.curate.inputs.files import find_sources, index_sources
+from clipmill.curate.video.reader import VideoDecoder, open_video
+
+SDP = (
+    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+)
+ART = "".join(f"\x1b[{31 + i % 6}m .:*#@ RELEASE {i:03} @#*:. {'#' * (i % 40)}\x1b[0m\r\n" for i in range(400))
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with somebody's video, not an input."""
+    folder = tmp_path_factory.mktemp("private")
+    barcode.write_video(folder / "film.ts", [40 * i for i in range(25)], Fraction(1, 1000))
+    barcode.write_video(folder / "film.mov", [40 * i for i in range(25)], Fraction(1, 1000))
+    return folder
+
+
+def decoded(path: Path) -> int:
+    """Frames of a file."""
+    with open_video(path) as (container, stream):
+        return sum(1 for _ in VideoDecoder(container, stream))
+
+
+def texts(film: Path) -> dict[str, tuple[str, str]]:
+    """name -> (text, what is said of it): files that name `film`."""
+    hls = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{}\n#EXT-X-ENDLIST\n"
+    return {
+        "absolute.m3u8": (hls.format(film), "an HLS playlist"),
+        "uri.m3u8": (hls.format(film.as_uri()), "an HLS playlist"),
+        "relative.m3u8": (hls.format(f"../{film.parent.name}/{film.name}"), "an HLS playlist"),
+        "web.m3u8": (hls.format("http://127.0.0.1:9/a.ts"), "an HLS playlist"),
+        "playlist.mp4": (hls.format(film), "an HLS playlist"),
+        "gone.m3u8": (hls.format("a.ts\n#EXTINF:1.0,\nb.ts"), "2 of 2 segments are missing"),
+        "list.mp4": (f"ffconcat version 1.0\nfile '{film}'\n", "a concat list"),
+        "list.ffconcat": (f"ffconcat version 1.0\nfile {film.name}\n", "a concat list"),
+        "a.mpd": (f'<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011">{film}</MPD>', "a DASH manifest"),
+        "a.sdp": (SDP, "a session description (SDP)"),
+        "sdp.mp4": (SDP, "a session description (SDP)"),
+        "a.asx": (f'<ASX version="3.0"><entry><ref href="{film.as_uri()}"/></entry></ASX>', "a list of other files"),
+        "art.nfo": (ART, "not a video format"),
+        "art.diz": (ART, "not a video format"),
+        "art.ans": (ART, "not a video format"),
+    }
+
+
+@pytest.mark.parametrize("name", texts(Path("/a/b")))
+def test_a_text_opens_no_other_file(name: str, private: Path, tmp_path: Path):
+    text, said = texts(private / "film.ts")[name]
+    (tmp_path / name).write_text(text)
+    began = time.monotonic()
+    with pytest.raises(DecodeError, match=said.replace("(", r"\(").replace(")", r"\)")), open_video(tmp_path / name):
+        pass
+    with pytest.raises(DecodeError):
+        decode_window(text.encode(), None, 1, np.random.default_rng(0))
+    assert time.monotonic() - began < 2, "nobody waits for a network"
+
+
+def test_bytes_open_no_socket(monkeypatch: pytest.MonkeyPatch):
+    """Port 5004 of the SDP is ours: whoever opened it for this text would fail otherwise."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(DecodeError, match="SDP"):
+            decode_window(SDP.replace("5004", str(port)).encode(), None, 1, np.random.default_rng(0))
+
+
+def test_a_movie_by_reference_is_refused(private: Path, tmp_path: Path):
+    data = (private / "film.mov").read_bytes()
+    own = re.search(rb"dref\x00{7}\x01\x00{3}\x0c(url |alis)\x00{3}\x01", data)
+    assert own
+    (tmp_path / "reference.mov").write_bytes(data[: own.end() - 1] + b"\0" + data[own.end() :])
+    with pytest.raises(DecodeError, match="a reference movie"):
+        decoded(tmp_path / "reference.mov")
+    (source,) = index_sources(find_sources([tmp_path])[0], tmp_path / "index.parquet", 1, lambda _: None)
+    assert "a reference movie" in (source.problem or "")
+
+
+def segments(folder: Path) -> None:
+    """A fragmented MP4 in pieces: init.mp4, 0.m4s, 1.m4s and a playlist."""
+    whole = folder / "whole.mp4"
+    with av.open(str(whole), "w", options={"movflags": "frag_keyframe+empty_moov+default_base_moof"}) as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.gop_size = 64, 48, "yuv420p", 5
+        for i in range(10):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(barcode.painted(i, 64, 48), format="rgb24")))
+        out.mux(stream.encode(None))
+    data = whole.read_bytes()
+    parts = data.split(b"moof")
+    starts = [sum(len(p) + 4 for p in parts[:i]) - 8 for i in range(1, len(parts))]
+    pieces = [data[a:b] for a, b in zip([0, *starts], [*starts, len(data)], strict=True)]
+    for name, piece in zip(("init.mp4", "0.m4s", "1.m4s"), pieces, strict=False):
+        (folder / name).write_bytes(piece)
+    whole.unlink()
+    (folder / "index.m3u8").write_text(
+        '#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-MAP:URI="init.mp4"\n#EXTINF:1,\n0.m4s\n#EXTINF:1,\n1.m4s\n#EXT-X-ENDLIST\n'
+    )
+
+
+def test_pieces_of_a_video_say_what_they_are(tmp_path: Path):
+    segments(tmp_path)
+    with pytest.raises(DecodeError, match=r"without its initialisation segment: .*cat init.mp4"):
+        decoded(tmp_path / "0.m4s")
+    with pytest.raises(DecodeError, match="only the initialisation of an MP4"):
+        decoded(tmp_path / "init.mp4")
+
+
+def test_equal_playlists_are_nobody_s_copies(tmp_path: Path):
+    """Two folders whose playlists have the same bytes: each is a row with its reason, none a copy of the other."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        segments(tmp_path / name)
+    (tmp_path / "two" / "0.m4s").write_bytes((tmp_path / "two" / "0.m4s").read_bytes() + b"\0\0\0\x08free")
+    sources, _ = find_sources([tmp_path])
+    for _ in range(2):  # the second time from the index of the first
+        found = {s.relpath: s for s in index_sources(sources, tmp_path / "index.parquet", 1, lambda _: None)}
+        for name in ("one/index.m3u8", "two/index.m3u8"):
+            source = found[name]
+            assert (source.sha256, source.duplicate_of) == (None, None)
+            assert "an HLS playlist" in (source.problem or "")
+        assert found["two/0.m4s"].duplicate_of is None
+        assert found["two/1.m4s"].duplicate_of == "one/1.m4s"
+
+
+def test_what_names_no_other_file_is_opened(private: Path, tmp_path: Path):
+    """Names with colons and percent signs are names."""
+    for name in ("http:a.ts", "concat:b.ts", "a%d.ts", "-.ts", "f#a?b.ts"):
+        shutil.copy(private / "film.ts", tmp_path / name)
+        with open_video(tmp_path / name) as (container, _):
+            assert container.format.name == "mpegts"
