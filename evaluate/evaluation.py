@@ -14,6 +14,7 @@ from clipmill.curate.common.log import progress
 from clipmill.curate.common.settings import build
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.evaluate import measurements, set_warnings
+from clipmill.evaluate.distances.grouped import group_codes
 from clipmill.evaluate.extraction import reference_stats
 from clipmill.evaluate.extraction.measure import (
     Measured,
@@ -26,7 +27,16 @@ from clipmill.evaluate.extraction.measure import (
 from clipmill.evaluate.features import FeatureNetwork, network_class
 from clipmill.evaluate.frames.protocol import Protocol, changed
 from clipmill.evaluate.mean_score import mean_score
-from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, Score, TextMetric, VideoMetric, metric_class
+from clipmill.evaluate.metrics import (
+    FeatureMetric,
+    Groups,
+    Metric,
+    PairMetric,
+    Score,
+    TextMetric,
+    VideoMetric,
+    metric_class,
+)
 from clipmill.evaluate.pairs import Pairs, paired
 from clipmill.evaluate.score_rows import ScoreRow
 from clipmill.evaluate.sets import VideoSet, open_set
@@ -270,7 +280,7 @@ class Evaluation:
     def _by_features(self, name: str, metric: FeatureMetric, network_name: str) -> ScoreRow:
         real, fake = self.features("real", network_name), self.features("fake", network_name)
         arrays = [m.values.reshape(-1, m.values.shape[-1]) for m in (real, fake)]
-        score = metric(arrays[0], arrays[1], seed=self.protocol.seed)
+        score = metric(arrays[0], arrays[1], seed=self.protocol.seed, groups=_groups(real, fake))
         network = self.network(network_name)
         return self._row(name, metric, score, real, fake, {"network": network.identity}, network)
 
@@ -350,6 +360,14 @@ def _noting(problems: dict[str, str], name: str) -> Iterator[None]:
         yield
     except UserError as error:
         problems[name] = str(error)
+
+
+def _groups(real: Measured, fake: Measured) -> Groups:
+    """Of the rows of features; None where every clip is a group of its own, and for features of single frames."""
+    sets = (real, fake)
+    if any(m.values.ndim != 2 for m in sets) or all(len(set(m.groups)) == len(m.clip_ids) for m in sets):
+        return None
+    return group_codes(real.groups), group_codes(fake.groups)
 
 
 def titled(metric: Metric, network: FeatureNetwork | None) -> str:

@@ -50,8 +50,19 @@ def few_clips(real: np.ndarray, fake: np.ndarray) -> str:
     if fewest < TRUSTED_ROWS:
         found.append(f"with fewer than {TRUSTED_ROWS} a Fréchet distance is mostly bias")
     if fewest < real.shape[1]:
-        found.append(f"with fewer than its {real.shape[1]} dimensions the covariance has not full rank")
+        found.append(
+            f"with fewer than its {real.shape[1]} dimensions the covariance has not full rank"
+            " and the error bar itself may be off by half"
+        )
     return ", and ".join(found)
+
+
+def few_groups(groups: tuple[np.ndarray, np.ndarray] | None, error: float | None) -> tuple[str, ...]:
+    """Why there is no error bar, where that is because clips are not independent; empty otherwise."""
+    if groups is None or error is not None:
+        return ()
+    counts = " real and ".join(str(len(np.unique(codes))) for codes in groups)
+    return (f"no error bar: the clips are of {counts} fake independent groups (source videos, copies)",)
 
 
 def _named(real: np.ndarray, fake: np.ndarray) -> tuple[tuple[str, np.ndarray], ...]:

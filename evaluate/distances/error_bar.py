@@ -1,20 +1,32 @@
 """How far a Fréchet distance may be off: by chance (standard error), and because there are only so many clips (bias).
 
-Both come from leaving groups of clips out, without replacement. A bootstrap will not do: its copies of rows lower the
+Both come from leaving parts of the clips out, without replacement. Clips that are not independent (of one source video,
+copies) are left out together, as whole groups: the delete-a-group jackknife, of Shao and Wu (Annals of Statistics 1989)
+for independent rows, and with clusters as the rows in Kott, "The delete-a-group jackknife" (Journal of Official
+Statistics 2001). A bootstrap will not do: its copies of rows lower the
 rank of the covariance, and the distance of two resamples is far larger than that of the sets.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from clipmill.evaluate.distances.frechet import frechet_distance, frechet_from_moments
+from clipmill.evaluate.distances.grouped import random_parts
 from clipmill.evaluate.distances.moments import Moments
 
 # Groups that a set is split into, one of them left out at a time -> how many such splits. Sizes from N / 2 to N.
 SPLITS: Mapping[int, int] = {2: 12, 3: 3, 4: 3, 6: 3, 12: 3}
 MIN_ROWS = 8
+# Splits of few clips scatter, and cost little: below this many there are more of them, up to twelve times.
+_FEW_ROWS = 512
+_MOST_SPLITS = 12
+# With so few groups the terms that are cubic and higher, which a jackknife counts three times and more, are as large as
+# the quadratic one (measured on Gaussian sets, with 15 and 60 groups of 1, 4 and 8 clips).
+_FEW_GROUPS, _ENOUGH_GROUPS = 15, 60
 
 Rows = np.ndarray
 Left = Callable[[Rows, Rows], float]
@@ -23,11 +35,13 @@ Left = Callable[[Rows, Rows], float]
 @dataclass(frozen=True)
 class LeftOut:
     """Distances of what is left when one of g groups of each set is left out. full: of the whole sets. by_groups: g ->
-    float64 [splits, g]; the splits are random, the groups of one split disjoint and of (nearly) equal size.
+    float64 [splits, g]; the splits are random, the groups of one split disjoint and of (nearly) equal size. groups: of
+    clips that are independent, in the smaller set.
     """
 
     full: float
     by_groups: Mapping[int, np.ndarray]
+    groups: int = _ENOUGH_GROUPS
 
     @property
     def standard_error(self) -> float:
@@ -36,13 +50,14 @@ class LeftOut:
         Delete-group jackknife: (g - 1) times the variance within a split (Shao and Wu, Annals of Statistics 1989), all
         g together. It counts the part of the statistic that is quadratic in the sample twice (Efron and Stein 1981). In
         complementary halves the linear part cancels from the mean of the two, so the scatter of those means is the
-        quadratic part, and is taken off once. Up to half too wide where there are fewer clips than dimensions and the
-        two laws are one.
+        quadratic part, and is taken off once; with few groups of clips up to twice, for the higher terms. Up to half
+        too wide where there are fewer clips than dimensions and the two laws are one.
         """
         within = sum(float(v.var(axis=1).sum()) * (g - 1) ** 2 for g, v in self.by_groups.items())
         jackknife = within / sum(len(v) * (g - 1) for g, v in self.by_groups.items())
         quadratic = float(self.by_groups[2].mean(axis=1).var(ddof=1))
-        return float(np.sqrt(max(jackknife - quadratic, quadratic)))
+        higher = np.clip((_ENOUGH_GROUPS - self.groups) / (_ENOUGH_GROUPS - _FEW_GROUPS), 0, 1)
+        return float(np.sqrt(max(jackknife - (1 + higher) * quadratic, quadratic)))
 
     @property
     def infinity(self) -> float:
@@ -70,21 +85,44 @@ class LeftOut:
 
 
 def leave_groups_out(
-    x: np.ndarray, y: np.ndarray, ddof: int = 1, seed: int = 0, splits: Mapping[int, int] = SPLITS
+    x: np.ndarray,
+    y: np.ndarray,
+    ddof: int = 1,
+    seed: int = 0,
+    splits: Mapping[int, int] | None = None,
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> LeftOut:
     """Distances of parts of float [N, D] and float [M, D]; N, M >= 8. ddof: see `frechet_distance`. seed: of the
     splits.
 
-    splits: groups -> how many splits; 2 must be among them, each at least twice. Both sets are split independently.
+    splits: parts -> how many splits; 2 must be among them, each at least twice; None: SPLITS, and more for few clips.
+    groups: for each row of x and of y the group, int64 [N] and [M], of those it is not independent of; None: all are.
+    Both sets are split independently.
     Covariances of the parts are differences of sums that are made once, so that one distance costs O(D³), not O(N D²).
     """
     rng = np.random.default_rng(seed)
+    fewest = min(len(x), len(y)) if groups is None else min(len(np.unique(codes)) for codes in groups)
+    if splits is None:
+        more = int(np.clip(_FEW_ROWS // min(len(x), len(y)), 1, _MOST_SPLITS))
+        splits = {parts: count * more for parts, count in SPLITS.items() if parts <= fewest}
     left = _left_out_distance(x, y, ddof)
-    by_groups = {
-        g: np.array([[left(i, j) for i, j in _pairs_of_groups(len(x), len(y), g, rng)] for _ in range(count)])
-        for g, count in sorted(splits.items())
-    }
-    return LeftOut(frechet_distance(x, y, ddof), by_groups)
+    with one_thread():
+        by_groups = {
+            parts: np.array([[left(i, j) for i, j in _pairs_of_parts(x, y, parts, rng, groups)] for _ in range(count)])
+            for parts, count in sorted(splits.items())
+        }
+    return LeftOut(frechet_distance(x, y, ddof), by_groups, fewest)
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """BLAS on one thread: many small products gain nothing from two, and on a busy machine, where the two wait for each
+    other, a second becomes half a minute.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:  # an installation of before it was needed: slower there, with the same numbers
+        return nullcontext()
+    return threadpool_limits(1, "blas")
 
 
 def fvd_infinity(x: np.ndarray, y: np.ndarray, ddof: int = 1, seed: int = 0) -> tuple[float, float]:
@@ -95,8 +133,12 @@ def fvd_infinity(x: np.ndarray, y: np.ndarray, ddof: int = 1, seed: int = 0) -> 
     return found.infinity, found.infinity_error
 
 
-def _pairs_of_groups(n: int, m: int, groups: int, rng: np.random.Generator) -> Iterator[tuple[Rows, Rows]]:
-    return zip(np.array_split(rng.permutation(n), groups), np.array_split(rng.permutation(m), groups), strict=True)
+def _pairs_of_parts(
+    x: np.ndarray, y: np.ndarray, parts: int, rng: np.random.Generator, groups: tuple[np.ndarray, np.ndarray] | None
+) -> Iterator[tuple[Rows, Rows]]:
+    if groups is None:
+        return zip(*(np.array_split(rng.permutation(len(rows)), parts) for rows in (x, y)), strict=True)
+    return zip(*(random_parts(codes, parts, rng) for codes in groups), strict=True)
 
 
 def _left_out_distance(x: np.ndarray, y: np.ndarray, ddof: int) -> Left:

@@ -36,7 +36,7 @@ class PolynomialKernel:
 
 
 @dataclass(frozen=True)
-class _Sums:
+class KernelSums:
     """Of one kernel matrix: rows [N] and columns [M], their squares' total, and the diagonal [N] (of a set with itself,
     else zeros).
     """
@@ -86,7 +86,7 @@ def mmd_with_error(
     if min(len(x), len(y)) < 4:
         return MMD(value, None)
     jackknife = _jackknife_variance(xx, xy.rows, len(y)) + _jackknife_variance(yy, xy.columns, len(x))
-    degenerate = _degenerate_variance(xx, yy, xy)
+    degenerate = degenerate_variance(xx, yy, xy)
     return MMD(value, float(np.sqrt(max(jackknife - degenerate, degenerate, 0.0))))
 
 
@@ -158,7 +158,7 @@ def _slices(count: int) -> Iterator[slice]:
     return (slice(at, min(at + _BLOCK_ROWS, count)) for at in range(0, count, _BLOCK_ROWS))
 
 
-def _sums(x: np.ndarray, y: np.ndarray | None, kernel: PolynomialKernel) -> _Sums:
+def _sums(x: np.ndarray, y: np.ndarray | None, kernel: PolynomialKernel) -> KernelSums:
     """Of x with y, or of x with itself, where only one triangle of blocks is computed."""
     other = x if y is None else y
     rows, columns, squares, diagonal = np.zeros(len(x)), np.zeros(len(other)), 0.0, np.zeros(len(x))
@@ -175,10 +175,10 @@ def _sums(x: np.ndarray, y: np.ndarray | None, kernel: PolynomialKernel) -> _Sum
                 rows[j] += block.sum(axis=0)
             elif y is None:
                 diagonal[i] = np.diagonal(block)
-    return _Sums(rows, rows if y is None else columns, squares, diagonal)
+    return KernelSums(rows, rows if y is None else columns, squares, diagonal)
 
 
-def _value(xx: _Sums, yy: _Sums, xy: _Sums, unbiased: bool) -> float:
+def _value(xx: KernelSums, yy: KernelSums, xy: KernelSums, unbiased: bool) -> float:
     n, m = len(xx.rows), len(yy.rows)
     if unbiased:
         within = [(s.rows.sum() - s.diagonal.sum()) / (k * (k - 1)) for s, k in ((xx, n), (yy, m))]
@@ -187,7 +187,7 @@ def _value(xx: _Sums, yy: _Sums, xy: _Sums, unbiased: bool) -> float:
     return float(within[0] + within[1] - 2 * xy.rows.sum() / (n * m))
 
 
-def _jackknife_variance(within: _Sums, cross: np.ndarray, others: int) -> float:
+def _jackknife_variance(within: KernelSums, cross: np.ndarray, others: int) -> float:
     """Of leaving out one row of one set. cross: float64 [N], kernel sums of its rows with the `others` rows of the
     other set.
     """
@@ -197,7 +197,7 @@ def _jackknife_variance(within: _Sums, cross: np.ndarray, others: int) -> float:
     return float((n - 1) * without.var())
 
 
-def _degenerate_variance(xx: _Sums, yy: _Sums, xy: _Sums) -> float:
+def degenerate_variance(xx: KernelSums, yy: KernelSums, xy: KernelSums) -> float:
     """Of the part of the statistic that no single row decides: sums over pairs of the doubly centred kernels
     (Hoeffding).
     """
@@ -209,7 +209,7 @@ def _degenerate_variance(xx: _Sums, yy: _Sums, xy: _Sums) -> float:
     return float(variance + 4 * left / ((n - 1) * (m - 1)) / (n * m))
 
 
-def _centred_square_mean(within: _Sums) -> float:
+def _centred_square_mean(within: KernelSums) -> float:
     """Unbiased mean of squares of the off-diagonal kernel after row effects, as in U-centring (Szekely and Rizzo
     2014).
     """

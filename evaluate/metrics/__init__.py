@@ -14,6 +14,11 @@ import numpy as np
 from clipmill.curate.common.plugins import names as _names
 from clipmill.curate.common.plugins import plugin
 
+Groups = tuple[np.ndarray, np.ndarray] | None
+"""For each real and each fake row the number of the group (source video, copies) of those it is not independent of,
+int64 [N] and [M]; None: all rows are independent.
+"""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -51,9 +56,9 @@ class FeatureMetric(Metric, ABC):
     features: ClassVar[str | None] = None
 
     @abstractmethod
-    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
-        """float [N, D] and [M, D] of finite numbers -> Score. seed: of the error bar's subsampling. Raises UserError
-        for sets too small.
+    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0, groups: Groups = None) -> Score:
+        """float [N, D] and [M, D] of finite numbers -> Score. seed: of the error bar's subsampling. groups: of rows
+        that are not independent, for the error bar. Raises UserError for sets too small.
         """
 
 

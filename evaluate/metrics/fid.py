@@ -7,7 +7,7 @@ import numpy as np
 
 from clipmill.evaluate.distances.checks import check_features, frechet_warnings
 from clipmill.evaluate.distances.frechet import frechet_distance
-from clipmill.evaluate.metrics import FeatureMetric, Score
+from clipmill.evaluate.metrics import FeatureMetric, Groups, Score
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class FID(FeatureMetric):
 
     ddof: int = 1
 
-    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
+    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0, groups: Groups = None) -> Score:
         """float [N, D], float [M, D], one row per frame -> Score. Raises UserError below two frames on a side."""
         check_features(real, fake, 2)
         counts = {"n_real_frames": float(len(real)), "n_fake_frames": float(len(fake))}

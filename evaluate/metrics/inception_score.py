@@ -7,7 +7,7 @@ import numpy as np
 
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.distances.checks import check_features
-from clipmill.evaluate.metrics import FeatureMetric, Score
+from clipmill.evaluate.metrics import FeatureMetric, Groups, Score
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class InceptionScore(FeatureMetric):
 
     splits: int = 10
 
-    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
+    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0, groups: Groups = None) -> Score:
         """Logits, float [N, classes] and [M, classes], one row per frame -> Score. Raises UserError for fewer frames
         than splits.
         """

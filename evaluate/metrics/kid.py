@@ -7,7 +7,7 @@ import numpy as np
 
 from clipmill.evaluate.distances.checks import check_features
 from clipmill.evaluate.distances.mmd import subset_mmd
-from clipmill.evaluate.metrics import FeatureMetric, Score
+from clipmill.evaluate.metrics import FeatureMetric, Groups, Score
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class KID(FeatureMetric):
     subsets: int = 100
     max_subset: int = 1000
 
-    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
+    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0, groups: Groups = None) -> Score:
         """float [N, D], float [M, D], one row per frame -> Score. Raises UserError below two frames on a side."""
         check_features(real, fake, 2)
         value, deviation = subset_mmd(real, fake, subsets=self.subsets, max_subset=self.max_subset, seed=seed)

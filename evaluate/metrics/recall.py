@@ -7,7 +7,7 @@ import numpy as np
 
 from clipmill.evaluate.distances.checks import check_features
 from clipmill.evaluate.distances.precision_recall import covered_share
-from clipmill.evaluate.metrics import FeatureMetric, Score
+from clipmill.evaluate.metrics import FeatureMetric, Groups, Score
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Recall(FeatureMetric):
 
     k: int = 3
 
-    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0) -> Score:
+    def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0, groups: Groups = None) -> Score:
         """float [N, D], float [M, D] -> Score. Raises UserError for M <= k."""
         check_features(real, fake, 1)
         return Score(covered_share(fake, real, self.k), None, {"n_real": float(len(real)), "n_fake": float(len(fake))})
