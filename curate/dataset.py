@@ -3,10 +3,12 @@ integer resumes.
 """
 
 import atexit
+import fcntl
 import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from clipmill.curate.common.sql import frame_where
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_manifest
+from clipmill.curate.tables.shard_files import HEADER_BYTES, check_shards, names_clip
 from clipmill.curate.video.resize_to_cover import covered
 
 _MAX_OPEN_SHARDS = 32
@@ -150,11 +153,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
         n_frames: frames per item; none for the whole clip. Clips too short for it are left out and counted in
         `n_too_short`, clips that are in no shard in `n_not_exported`. size: (height, width) in px that every frame is
         scaled to cover and cropped to in the middle, so that clips of all shapes make one batch; none for each clip's
-        own. verify: check the sha256 at every read.
+        own. verify: check the sha256 at every read; without it, sizes and headers of the tars are checked: of every
+        shard here, of every clip when it is read.
         columns: columns of the manifest to put into every item under their names, for example scores to condition on.
         transform: applied to the finished item. query: what `where` was called, for pandas; refused.
 
-        Raises UserError where there is no manifest, a column is missing, the condition is wrong, or nothing is left.
+        Raises UserError where there is no manifest, a column is missing, the condition is wrong, nothing is left, or
+        a shard does not hold what the manifest says.
         """
         if query is not None:
             raise UserError(f"ClipDataset takes where=, in SQL, and no query=: write where={to_sql(query)!r}")
@@ -180,9 +185,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
             raise UserError(
                 f"no clip to read: {len(found)} found, {self.n_not_exported} not exported, {self.n_too_short} too short"
             )
+        check_shards(Path(run), rows)
         self._columns = tuple(columns)
         self.table = rows[_needed(rows, self._columns)].reset_index(drop=True)
         self._files = _ShardFiles(self._shards)
+        self._files.read(self.table["shard"].iat[0], 0, 0)  # open from now on, so that no export takes the set away
 
     @property
     def _span(self) -> int:
@@ -214,9 +221,15 @@ class ClipDataset(Dataset[dict[str, Any]]):
         others.
         """
         row = self.table.iloc[index]
-        data = self._files.read(row["shard"], int(row["offset"]), int(row["size"]))
-        if len(data) != int(row["size"]) or (self._verify and hashlib.sha256(data).hexdigest() != row["sha256"]):
-            raise DecodeError(f"{row['shard']} does not hold clip {row['clip_id']} as the manifest says: export again")
+        offset, size = int(row["offset"]), int(row["size"])
+        found = self._files.read(row["shard"], offset - HEADER_BYTES, HEADER_BYTES + size)
+        header, data = found[:HEADER_BYTES], found[HEADER_BYTES:]
+        whole = len(data) == size and names_clip(header, row["clip_id"], size)
+        if not whole or (self._verify and hashlib.sha256(data).hexdigest() != row["sha256"]):
+            raise DecodeError(
+                f"{row['shard']} does not hold clip {row['clip_id']} as the manifest says: `curate export"
+                f" {self._shards.parent}` writes the shards again"
+            )
         return data
 
 
@@ -240,6 +253,8 @@ class _ShardFiles:
         if shard not in self._open:
             try:
                 self._open[shard] = os.open(self._folder / shard, os.O_RDONLY)
+                with suppress(OSError):  # where there are no such locks, an open file stays readable all the same
+                    fcntl.flock(self._open[shard], fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError as error:
                 raise DecodeError(f"cannot open {self._folder / shard}: {error.strerror}") from error
             if len(self._open) > _MAX_OPEN_SHARDS:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipmill.curate.errors import UserError, one_line
+from clipmill.curate.errors import UserError, is_full_disk, one_line
 
 _MAGIC = b"PAR1"
 
@@ -70,7 +70,8 @@ def is_whole(path: Path) -> bool:
 @contextmanager
 def beside(path: Path, synced: bool = False) -> Iterator[Path]:
     """A path to write a file or a folder at: it becomes `path` where the block ends well, and is gone where it does
-    not, so that `path` is whole or what it was. synced: a file is on the disk, not just in its cache, before that.
+    not, so that `path` is whole or what it was. synced: it is on the disk, not just in its cache, before it gets its
+    name, and so is the name when the block is left: for what is believed because it is there.
 
     The name holds the process, because two may write the same file at the same moment.
     """
@@ -80,13 +81,22 @@ def beside(path: Path, synced: bool = False) -> Iterator[Path]:
         if synced:
             _sync(temporary)
         os.replace(temporary, path)
+        if synced:
+            _sync(path.parent)
     finally:
         _remove(temporary)
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """A file, or the names in a folder. Folders of some file systems cannot be synced; their names are on their own."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if is_full_disk(error) or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
@@ -102,17 +112,17 @@ def write_text(path: Path, text: str, synced: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_atomic(path: Path, rows: pa.Table) -> None:
-    """Write Parquet (zstd) next to its place and rename it. The same rows give the same bytes."""
-    write_atomic_streamed(path, rows.schema, [rows])
+def write_atomic(path: Path, rows: pa.Table, synced: bool = False) -> None:
+    """Write Parquet (zstd) next to its place and rename it. The same rows give the same bytes. synced: see `beside`."""
+    write_atomic_streamed(path, rows.schema, [rows], synced)
 
 
-def write_atomic_streamed(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
+def write_atomic_streamed(path: Path, schema: pa.Schema, parts: Iterable[pa.Table], synced: bool = False) -> None:
     """`write_atomic` for rows that come in parts; the same parts give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Types as a reader gets them, one chunk per column: how the rows came together must not show in the bytes.
     as_read = _as_read(schema)
-    with beside(path) as temporary, pq.ParquetWriter(temporary, as_read, compression="zstd") as writer:
+    with beside(path, synced) as temporary, pq.ParquetWriter(temporary, as_read, compression="zstd") as writer:
         for rows in parts:
             writer.write_table(rows.cast(as_read).combine_chunks())
 
@@ -124,6 +134,6 @@ def _as_read(schema: pa.Schema) -> pa.Schema:
     return pq.read_schema(pa.BufferReader(file.getvalue()))
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write indented JSON atomically."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
+def write_json(path: Path, content: Mapping[str, Any], synced: bool = False) -> None:
+    """Write indented JSON atomically; synced: see `beside`."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", synced)

@@ -5,21 +5,23 @@ train the same model on each subset, and let people or a metric say where to cut
     RUN/calibration/<axis>/drop-25/       the same shards, a manifest of the subset's clips, its frozen policy
 """
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate.common.files import write_atomic
+from clipmill.curate.common.files import read_table
+from clipmill.curate.common.publish import publish
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.contract.schema import INDEX, JOINED_COLUMNS
 from clipmill.curate.driver.pipeline import Work, write_shards
 from clipmill.curate.errors import UserError
+from clipmill.curate.export.old_shards import remove_old_shards
 from clipmill.curate.policy import decisions, waterfall
 from clipmill.curate.policy.policy import Filter, Policy, check_columns
 from clipmill.curate.tables.join import makers, with_decisions, with_shards
@@ -83,13 +85,16 @@ def calibrate(work: Work, question: Question, drops: Sequence[float]) -> list[Su
     write_shards(replace(work, run=folder), _frozen(manifest, config, everything))
     exported = read_manifest(folder)
     in_all = exported.filter(pc.fill_null(exported["keep"], False))
+    whole = read_table(folder.root / "shards.parquet")
     for drop in sorted(drops):
         # The share is of the clips that the whole set holds: the threshold is found on them alone.
         found = _frozen(in_all, config, Policy("axis", (question.target(drop),))).filters[0]
         part = RunDir(root / f"drop-{100 * drop:g}")
         policy = Policy(f"{axis}-drop-{100 * drop:g}", (*question.others, found))
-        subsets.append(replace(_subset(part, work, exported, policy, question.side), drop=drop))
         _share_shards(part, folder)
+        shares = {"shards.parquet": whole}
+        subsets.append(replace(_subset(part, work, exported, policy, question.side, shares), drop=drop))
+    remove_old_shards(folder)  # only now: until its turn came each subset was of the old ones
     return subsets
 
 
@@ -127,17 +132,28 @@ def _frozen(manifest: pa.Table, config: Config, policy: Policy) -> Policy:
     return decisions.freeze(policy, decisions.to_frame(undecided), makers(config))
 
 
-def _subset(folder: RunDir, work: Work, manifest: pa.Table, policy: Policy, side: Side) -> Subset:
-    """A folder's manifest and decisions: all clips of the run, of which those outside the subset lie in no shard."""
+def _subset(
+    folder: RunDir,
+    work: Work,
+    manifest: pa.Table,
+    policy: Policy,
+    side: Side,
+    more: Mapping[str, pa.Table] = MappingProxyType({}),
+) -> Subset:
+    """A folder's manifest and decisions, and more tables, as one: all clips of the run, of which those outside the
+    subset lie in no shard.
+    """
     folder.root.mkdir(parents=True, exist_ok=True)
     undecided = manifest.drop_columns([c for c in DECISION_COLUMNS if c in manifest.column_names])
     frame, known = decisions.to_frame(undecided), makers(work.config)
     found = decisions.outcomes(decisions.freeze(policy, frame, known), frame, known)
-    decisions.save(folder.root, found, waterfall.summary(found))
     decided = with_decisions(undecided, decisions.to_arrow(found))
     keep = pc.fill_null(decided["keep"], False)
-    write_atomic(folder.manifest, _only_in_shards(decided, keep))
-    shutil.copyfile(work.run.videos, folder.videos)
+    files = decisions.files_of(found, waterfall.summary(found)) | {
+        folder.videos.name: read_table(work.run.videos),
+        **more,
+    }
+    publish(folder.root, _only_in_shards(decided, keep), files)
     limit = found.policy.filters[-1]
     threshold = limit.min if side == "lowest" else limit.max
     seconds = pc.sum(decided.filter(keep)["duration_s"]).as_py() or 0.0
@@ -158,6 +174,6 @@ def _only_in_shards(manifest: pa.Table, keep: pa.ChunkedArray) -> pa.Table:
 
 def _share_shards(subset: RunDir, whole: RunDir) -> None:
     """The subset reads the whole set's shards: nothing is encoded or stored twice."""
+    subset.root.mkdir(parents=True, exist_ok=True)
     if not subset.shards.is_symlink():
         subset.shards.symlink_to(Path("..") / whole.root.name / whole.shards.name, target_is_directory=True)
-    shutil.copyfile(whole.root / "shards.parquet", subset.root / "shards.parquet")

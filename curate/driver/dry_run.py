@@ -42,7 +42,7 @@ def estimate(videos: Sequence[Path], config: Config, options: RunOptions) -> lis
 
 def _report(work: Work, listing: Listing, sample: Listing) -> list[str]:
     run, options, began = work.run, work.options, time.monotonic()
-    curated = curate(work, sample)
+    curated = curate(work, sample, None, dict)
     curated_s = time.monotonic() - began
     tables = _bytes_below(run.root)
     done = write_shards(work, curated.outcomes.policy)

@@ -1,13 +1,15 @@
-"""From parts to what people read: the joined manifest, the decisions of a policy, run.json. No video is touched
-here.
+"""From parts to what people read: the joined manifest, the decisions of a policy, run.json, published as one. No video
+is touched here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate.common.files import write_atomic, write_json
+from clipmill.curate.common.publish import publish
 from clipmill.curate.config import Config
 from clipmill.curate.driver.policy_of_run import policy_of
 from clipmill.curate.driver.run_facts import outcome_counts
@@ -18,26 +20,36 @@ from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import DECISION_COLUMNS, read_manifest, read_run_json
 
 
-def decide(run: RunDir, joined: pa.Table, config: Config, policy: Policy) -> decisions.Outcomes:
-    """Freeze the policy on this table, decide every clip, save decisions/<policy>.parquet and .json."""
+@dataclass(frozen=True)
+class Finished:
+    """The tables of a run, decided, and not yet written."""
+
+    joined: Joined
+    outcomes: decisions.Outcomes
+
+    def publish(self, run: RunDir, facts: Mapping[str, Any]) -> None:
+        """Write manifest.parquet, videos.parquet, the decisions and run.json (facts) as one."""
+        videos = self.joined.videos.sort_by([("relpath", "ascending"), ("uri", "ascending")])
+        _publish(run, self.joined.clips, self.outcomes, {run.videos.name: videos, run.run_json.name: facts})
+
+
+def decide(joined: pa.Table, config: Config, policy: Policy) -> decisions.Outcomes:
+    """Freeze the policy on this table, and decide every clip."""
     scores = decisions.to_frame(joined)
     frozen = decisions.freeze(policy, scores, makers(config))
-    found = decisions.outcomes(frozen, scores, makers(config))
-    decisions.save(run.root, found, waterfall.summary(found))
-    return found
+    return decisions.outcomes(frozen, scores, makers(config))
 
 
-def finish(
-    run: RunDir, config: Config, units: Sequence[str], policy: Policy | None = None
-) -> tuple[Joined, decisions.Outcomes]:
-    """Join the units' tables, decide, and write manifest.parquet and videos.parquet. policy: None: the
-    configuration's.
-    """
+def finish(run: RunDir, config: Config, units: Sequence[str], policy: Policy | None = None) -> Finished:
+    """Join the units' tables and decide. policy: None: the configuration's."""
     joined = join(run, config, units)
-    found = decide(run, joined.clips, config, policy or policy_of(config))
-    write_atomic(run.manifest, with_decisions(joined.clips, decisions.to_arrow(found)))
-    write_atomic(run.videos, joined.videos.sort_by([("relpath", "ascending"), ("uri", "ascending")]))
-    return joined, found
+    return Finished(joined, decide(joined.clips, config, policy or policy_of(config)))
+
+
+def _publish(run: RunDir, clips: pa.Table, found: decisions.Outcomes, files: Mapping[str, Any]) -> None:
+    """clips: the joined view without decisions. files: those beside the manifest and the decisions."""
+    decided = decisions.files_of(found, waterfall.summary(found))
+    publish(run.root, with_decisions(clips, decisions.to_arrow(found)), {**decided, **files})
 
 
 def redecide(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:
@@ -46,12 +58,11 @@ def redecide(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:
     """
     manifest = read_manifest(run)
     undecided = manifest.drop_columns([c for c in DECISION_COLUMNS if c in manifest.column_names])
-    found = decide(run, undecided, config, policy)
-    write_atomic(run.manifest, with_decisions(undecided, decisions.to_arrow(found)))
+    found = decide(undecided, config, policy)
     facts = read_run_json(run)
     facts["policy"] = policy.name
     facts["counts"] |= outcome_counts(found)
-    write_json(run.run_json, facts)
+    _publish(run, undecided, found, {run.run_json.name: facts})
     return found
 
 

@@ -4,33 +4,34 @@ Every mistake of the user is a UserError, one line, before any work. Who is told
 """
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clipmill.curate.common.device import check_device
-from clipmill.curate.common.files import write_json
-from clipmill.curate.common.lock import alone
 from clipmill.curate.common.settings import title_of
 from clipmill.curate.config import Config, load
 from clipmill.curate.contract.annotator_order import in_order
 from clipmill.curate.driver import calibrate as calibration
 from clipmill.curate.driver.finish import redecide
-from clipmill.curate.driver.pipeline import Curated, Work, curate, write_shards
+from clipmill.curate.driver.pipeline import Work, curate, write_shards
 from clipmill.curate.driver.policy_of_run import filtered_policy, kept_policy, policy_of, policy_stays, with_settings
 from clipmill.curate.driver.preflight import preflight
-from clipmill.curate.driver.run_facts import run_facts, summary_lines
+from clipmill.curate.driver.run_facts import summary_lines
 from clipmill.curate.driver.videos import check_sources, list_inputs, listing_of, now, prepare_out, tasks_of
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError
+from clipmill.curate.export.old_shards import remove_old_shards
 from clipmill.curate.export.record import Exported, failures_text
 from clipmill.curate.formats import check_format, write_format
 from clipmill.curate.policy import decisions
 from clipmill.curate.policy.policy import Policy, check_columns, override
 from clipmill.curate.report import write_report
 from clipmill.curate.tables.join import makers
-from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_dir import RunDir, changing
 from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json
 
 _ENCODES = ("export.short_side_px", "export.fps")
@@ -53,12 +54,12 @@ def run(
     work = Work(RunDir(out), preflight(config, tell=options.tell), options)
     assert work.engine is not None  # an unknown one is told before anything is written
     prepare_out(out)
-    with alone(out):
+    with changing(work.run):
         listing = list_inputs(videos, work.run, options)
         policy, message = kept_policy(work.run, work.config)
         if message:
             work.tell(message)
-        _record(work, curate(work, listing, policy), listing.inputs, request)
+        curate(work, listing, policy, partial(_told, work, listing.inputs, request))
         try:
             if export_:
                 _export(work)
@@ -82,10 +83,10 @@ def annotate(root: Path, names: Sequence[str], sets: Sequence[str], options: Run
     listing = listing_of(run_dir, facts["inputs"])
     check_sources(tasks_of(listing, run_dir, work.config, options), run_dir)
     prepare_out(root)
-    with alone(root):
+    with changing(run_dir):
         if policy is not None:
             work.tell(policy_stays(policy))
-        _record(work, curate(work, listing, policy), facts["inputs"], request)
+        curate(work, listing, policy, partial(_told, work, facts["inputs"], request))
         _report(work)
 
 
@@ -100,7 +101,7 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     columns = [*read_manifest(run_dir).column_names, *makers(config)]
     policy = override(policy, [s.removeprefix("policy.") for s in sets])
     check_columns(policy, columns, root)
-    with alone(root):
+    with changing(run_dir):
         return redecide(run_dir, config, policy)
 
 
@@ -116,11 +117,10 @@ def export(
     facts = read_run_json(run_dir)
     facts["config"] = work.config.as_dict()
     prepare_out(root)
-    with alone(root):
-        done = _export(work)
+    with changing(run_dir):
+        done = _export(work, facts)
         if done.failed and not done.clips:
             raise UserError(f"no shards: {failures_text(done.failed, done.reasons)}")
-        write_json(run_dir.run_json, facts)
     if format_:
         work.tell(write_format(run_dir, format_, format_out, options.tell).text)
     return done
@@ -138,7 +138,7 @@ def calibrate(
         Policy("none") if base == "none" else policy_of(work.config if base == "run" else load(base), title_of(base))
     )
     question = calibration.Question(axis, calibration.side_of(side, work.config, axis), filters)
-    with alone(root):
+    with changing(run_dir):
         return calibration.calibrate(work, question, drops)
 
 
@@ -148,9 +148,8 @@ def report(root: Path) -> Path:
     return write_report(root)
 
 
-def _record(work: Work, curated: Curated, inputs: Sequence[str], request: Request) -> None:
-    """run.json."""
-    totals = curated.totals
+def _told(work: Work, inputs: Sequence[str], request: Request, totals: Counter[str]) -> dict[str, Any]:
+    """What run.json says of how and when it was made."""
     stages = {k.removeprefix("seconds "): round(v, 3) for k, v in totals.items() if k.startswith("seconds ")}
     told: dict[str, Any] = {
         "command": request.command,
@@ -159,10 +158,9 @@ def _record(work: Work, curated: Curated, inputs: Sequence[str], request: Reques
         "finished_at": now(),
     }
     told |= {"seconds": round(time.monotonic() - request.clock_s, 2), "workers": work.options.n_workers}
-    told |= {
+    return told | {
         "processed": {"videos": totals["videos"], "frames_decoded": totals["frames_decoded"], "stage_seconds": stages}
     }
-    write_json(work.run.run_json, run_facts(work.config, curated.joined, curated.outcomes, told))
 
 
 def _report(work: Work) -> None:
@@ -173,9 +171,11 @@ def _report(work: Work) -> None:
     work.tell(f"report: {path}")
 
 
-def _export(work: Work) -> Exported:
+def _export(work: Work, facts: Mapping[str, Any] | None = None) -> Exported:
     policy, _, _ = decisions.load(work.run.root, read_run_json(work.run)["policy"])
-    done = write_shards(work, policy)
+    done = write_shards(work, policy, facts)
+    if not remove_old_shards(work.run):
+        work.tell("the shards of the earlier export stay while they are read; the next `curate export` removes them")
     work.tell(done.text)
     return done
 

@@ -3,11 +3,14 @@
 """
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from clipmill.curate.config import Config
 from clipmill.curate.driver.finish import finish
+from clipmill.curate.driver.run_facts import run_facts
 from clipmill.curate.driver.stored_passes import run_passes
 from clipmill.curate.driver.videos import Listing, process, refresh_videos, tasks_of, write_unprocessed
 from clipmill.curate.engines import Engine
@@ -41,16 +44,20 @@ class Work:
 
 @dataclass(frozen=True)
 class Curated:
-    """What `curate` made. totals: videos, clips, frames decoded and seconds per stage of this call alone."""
+    """What `curate` made. facts: run.json."""
 
     joined: Joined
     outcomes: Outcomes
-    totals: Counter[str]
+    facts: dict[str, Any]
 
 
-def curate(work: Work, listing: Listing, policy: Policy | None = None) -> Curated:
-    """Everything that is stale of these videos, then the joined tables and the decisions. policy: what decides, None:
-    the configuration's. Raises UserError where the disk fills up: what is done stays done.
+Told = Callable[[Counter[str]], dict[str, Any]]
+"""What only the caller knows for run.json, from the videos, clips, frames decoded and seconds per stage of a call."""
+
+
+def curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> Curated:
+    """Everything that is stale of these videos, then the joined tables and the decisions, which change as one. policy:
+    what decides, None: the configuration's. Raises UserError where the disk fills up: what is done stays done.
     """
     run, config, options = work.run, work.config, work.options
     tasks = tasks_of(listing, run, config, options)
@@ -63,14 +70,16 @@ def curate(work: Work, listing: Listing, policy: Policy | None = None) -> Curate
     # What `--lazy` leaves out is what this policy drops, not what the configuration's would.
     in_play = config if policy is None else replace(config, policy=asked(policy))
     totals += run_passes(run, in_play, listing.names, options)
-    joined, outcomes = finish(run, config, [s.video_id or "" for s in listing.units], policy)
-    for message in joined.messages:
+    done = finish(run, config, [s.video_id or "" for s in listing.units], policy)
+    facts = run_facts(config, done.joined, done.outcomes, told(totals))
+    done.publish(run, facts)
+    for message in done.joined.messages:
         work.tell(message)
-    return Curated(joined, outcomes, totals)
+    return Curated(done.joined, done.outcomes, facts)
 
 
-def write_shards(work: Work, policy: Policy) -> Exported:
-    """The clips that the manifest keeps, as shards. policy: the frozen one that keeps them. Raises UserError as
-    `export.driver.export` does.
+def write_shards(work: Work, policy: Policy, facts: Mapping[str, Any] | None = None) -> Exported:
+    """The clips that the manifest keeps, as shards. policy: the frozen one that keeps them. facts: run.json from then
+    on, None: it stays. Raises UserError as `export.driver.export` does.
     """
-    return export(work.run, work.config.export, policy_id(policy), work.engine, work.options)
+    return export(work.run, work.config.export, policy_id(policy), work.engine, work.options, facts)

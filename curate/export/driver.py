@@ -2,6 +2,7 @@
 manifest learns where.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate.common.files import fingerprint, read_table, write_atomic
+from clipmill.curate.common.files import fingerprint, read_table, write_json
 from clipmill.curate.common.log import append_event
+from clipmill.curate.common.publish import publish
 from clipmill.curate.engines import Engine
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import DecodeError, UserError, is_full_disk, one_line
-from clipmill.curate.export.record import Exported, failures_text, read_record, reasons_of, write_record
+from clipmill.curate.export.record import RECORD, Exported, failures_text, read_record, reasons_of, record_of
 from clipmill.curate.inputs.files import path_of, printable
 from clipmill.curate.settings.export import ExportConfig
 from clipmill.curate.settings.fingerprints import library_version
-from clipmill.curate.tables.join import append_shards
+from clipmill.curate.tables.join import INDEX_TABLE, append_shards
 from clipmill.curate.tables.run_dir import RunDir
 
 if TYPE_CHECKING:
-    from clipmill.curate.export.shards import Sample
+    from clipmill.curate.export.shards import Sample, ShardTables
 
 EXPORT_VERSION = 1
 TABLE = "exports"
@@ -112,14 +114,23 @@ def _failed(clip_id: str, message: str) -> dict[str, Any]:
     return {"clip_id": clip_id, "status": "error", "error": message}
 
 
-def export(run: RunDir, config: ExportConfig, policy_id: str, engine: Engine, options: RunOptions) -> Exported:
-    """Write the shards of the manifest's kept clips; the manifest and shards.parquet then say where every clip lies.
+def export(
+    run: RunDir,
+    config: ExportConfig,
+    policy_id: str,
+    engine: Engine,
+    options: RunOptions,
+    facts: Mapping[str, Any] | None = None,
+) -> Exported:
+    """Write the shards of the manifest's kept clips beside those that are there; then the manifest, shards.parquet and
+    run.json (facts, None: it stays) change as one and say where every clip lies.
 
     Nothing is encoded again that an interrupted or earlier export of the same clips already wrote. Raises UserError
     where the disk fills up, where a source video that is needed is gone (nothing is changed then), and where no clip at
     all could be written and there are earlier shards (they stay).
     """
     from clipmill.curate.engines import prepare_worker
+    from clipmill.curate.export.shards import write_shards
 
     manifest = read_table(run.manifest)
     kept = manifest.filter(pc.fill_null(manifest["keep"], False))
@@ -127,10 +138,13 @@ def export(run: RunDir, config: ExportConfig, policy_id: str, engine: Engine, op
     state = fingerprint(
         {"units": {t.unit: t.fingerprint for t in tasks}, "config": asdict(config), "policy": policy_id}
     )
-    done = read_record(run, state)
+    done = read_record(run, state, manifest)
     if done is not None:
+        shutil.rmtree(run.shards / ".clips", ignore_errors=True)
+        if facts is not None:
+            write_json(run.run_json, facts, synced=True)
         return done
-    todo = [t for t in tasks if not _unit_is_done(run, t)]
+    todo = [t for t in tasks if not _unit_is_done(run, t, options)]
     _check_sources(todo)
     run.shards.mkdir(parents=True, exist_ok=True)
     deadline = partial(_deadline_s, options)
@@ -141,7 +155,14 @@ def export(run: RunDir, config: ExportConfig, policy_id: str, engine: Engine, op
             event = {"unit": outcome.task.unit, "stage": "export", "status": outcome.status, "message": outcome.message}
             append_event(run.events, event | (outcome.value or {}))
             bar.advance()
-    return _pack(run, manifest, kept, tasks, config, policy_id, state)
+    samples, errors = _collect(run, kept, tasks)
+    done = Exported(0, len(samples), len(errors), reasons=reasons_of(errors))
+    _check_worth(manifest, done)
+    tables = write_shards(samples, run.shards, config, policy_id)
+    done = replace(done, shards=len(tables.shards))
+    _publish(run, manifest, tables, record_of(state, tables.shards["shard"].to_pylist(), done), facts)
+    shutil.rmtree(run.shards / ".clips", ignore_errors=True)
+    return done
 
 
 def _tasks(run: RunDir, kept: pa.Table, config: ExportConfig) -> list[ExportTask]:
@@ -183,13 +204,34 @@ def _deadline_s(options: RunOptions, task: ExportTask) -> float:
     return options.timeout_s or 300.0 + 30.0 * sum(clip["duration_s"] for clip in task.clips)
 
 
-def _unit_is_done(run: RunDir, task: ExportTask) -> bool:
-    """Where no clip could be written it is tried again: the reason may be gone, such as a disk that was away."""
+def _unit_is_done(run: RunDir, task: ExportTask, options: RunOptions) -> bool:
+    """Where no clip could be written it is tried again: the reason may be gone, such as a disk that was away. So is
+    what lost its content since, as when the power fails.
+    """
     part = run.part(TABLE, task.unit, task.fingerprint)
     if not part.exists():
         return False
-    files = [row["file"] for row in read_table(part).to_pylist() if row["status"] == "ok"]
-    return bool(files) and all((run.shards / ".clips" / name).exists() for name in files)
+    try:
+        rows = [row for row in read_table(part, ENCODED).to_pylist() if row["status"] == "ok"]
+    except (UserError, KeyError):
+        options.tell(f"exporting {task.video['relpath']} again: its list of clips is damaged")
+        return False
+    there = [row for row in rows if (run.shards / ".clips" / row["file"]).exists()]
+    damaged = [row["file"] for row in there if not _holds(run.shards / ".clips" / row["file"], row)]
+    if damaged:
+        options.tell(
+            f"exporting {task.video['relpath']} again: {len(damaged)} of its written clips are damaged,"
+            f" for example {damaged[0]}"
+        )
+    return bool(rows) and len(there) == len(rows) and not damaged
+
+
+def _holds(path: Path, row: Mapping[str, Any]) -> bool:
+    """Whether the file is the one that was verified."""
+    if path.stat().st_size != row["size_bytes"]:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == row["sha256"]
 
 
 def _record_failure(run: RunDir, task: ExportTask, message: str) -> None:
@@ -197,28 +239,19 @@ def _record_failure(run: RunDir, task: ExportTask, message: str) -> None:
     run.write(TABLE, task.unit, task.fingerprint, pa.Table.from_pylist(rows, schema=ENCODED))
 
 
-def _pack(
+def _publish(
     run: RunDir,
     manifest: pa.Table,
-    kept: pa.Table,
-    tasks: Sequence[ExportTask],
-    config: ExportConfig,
-    policy_id: str,
-    state: str,
-) -> Exported:
-    from clipmill.curate.export.shards import write_shards
-
-    samples, errors = _collect(run, kept, tasks)
-    done = Exported(0, len(samples), len(errors), reasons=reasons_of(errors))
-    _check_worth(run, done)
-    tables = write_shards(samples, run.shards, config, policy_id)
-    write_atomic(run.root / "shards.parquet", tables.shards)
-    write_atomic(run.shards / "index.parquet", tables.index)
-    write_atomic(run.manifest, append_shards(manifest, tables.index))
-    done = replace(done, shards=len(tables.shards))
-    write_record(run, state, tables.shards["shard"].to_pylist(), done)
-    shutil.rmtree(run.shards / ".clips", ignore_errors=True)
-    return done
+    tables: "ShardTables",
+    record: Mapping[str, Any],
+    facts: Mapping[str, Any] | None,
+) -> None:
+    files: dict[str, Any] = {"shards.parquet": tables.shards, INDEX_TABLE: tables.index, RECORD: record}
+    publish(
+        run.root,
+        append_shards(manifest, tables.index),
+        files if facts is None else files | {run.run_json.name: facts},
+    )
 
 
 def _collect(run: RunDir, kept: pa.Table, tasks: Sequence[ExportTask]) -> tuple[list["Sample"], list[str]]:
@@ -242,9 +275,10 @@ def _collect(run: RunDir, kept: pa.Table, tasks: Sequence[ExportTask]) -> tuple[
     return samples, errors
 
 
-def _check_worth(run: RunDir, done: Exported) -> None:
+def _check_worth(manifest: pa.Table, done: Exported) -> None:
     """Shards are never replaced by nothing."""
-    if done.failed and not done.clips and any(run.shards.glob("*.tar")):
+    earlier = "shard" in manifest.column_names and manifest["shard"].null_count < len(manifest)
+    if done.failed and not done.clips and earlier:
         raise UserError(
             f"{failures_text(done.failed, done.reasons)}, which is all of them: the shards of the earlier export stay"
         )

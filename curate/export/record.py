@@ -5,13 +5,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate.common.files import read_table, write_json
+from clipmill.curate.common.files import read_table
+from clipmill.curate.common.publish import settle
+from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.shard_files import check_shards
 
+RECORD = "shards/export.json"
 _REASONS_SHOWN = 3
+_PLACE = ["clip_id", "shard", "offset", "size"]
 
 
 @dataclass(frozen=True)
@@ -50,17 +57,22 @@ def failures_text(failed: int, reasons: Mapping[str, int]) -> str:
     )
 
 
-def write_record(run: RunDir, state: str, shards: Sequence[str], done: Exported) -> None:
-    """state: fingerprint of all that decides the shards. shards: names of the tars."""
-    write_json(_path(run), {"state": state, "shards": shards, "failed": done.failed, "reasons": done.reasons})
+def record_of(state: str, shards: Sequence[str], done: Exported) -> dict[str, Any]:
+    """The content of the file. state: fingerprint of all that decides the shards. shards: names of the tars."""
+    return {"state": state, "shards": shards, "failed": done.failed, "reasons": done.reasons}
 
 
-def read_record(run: RunDir, state: str) -> Exported | None:
-    """What the last export left, where it was made from this state and every shard still has its size; else None."""
+def read_record(run: RunDir, state: str, manifest: pa.Table) -> Exported | None:
+    """What the last export left, where it was made from this state, every shard still has its size and its clips lie
+    where the manifest says; else None.
+    """
+    settle(run.root)
     try:
-        saved = json.loads(_path(run).read_text(encoding="utf-8"))
+        saved = json.loads((run.root / RECORD).read_text(encoding="utf-8"))
         table = read_table(run.root / "shards.parquet")
-    except (OSError, ValueError):  # pyarrow's error for a damaged file is a ValueError
+        places = manifest.select(_PLACE).filter(pc.is_valid(manifest["shard"]))
+        check_shards(run.root, places.to_pandas())
+    except (OSError, ValueError, KeyError, UserError):  # pyarrow's errors are ValueErrors
         return None
     sizes = dict(zip(table["shard"].to_pylist(), table["size_bytes"].to_pylist(), strict=True))
     if saved.get("state") != state or not _are_whole(run, saved["shards"], sizes):
@@ -81,7 +93,3 @@ def _size_bytes(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
-
-
-def _path(run: RunDir) -> Path:
-    return run.shards / "export.json"

@@ -1,6 +1,8 @@
 """Clips to WebDataset tars with an offset index, and back: a random read is one `pread`, never a scan of a tar.
 
-A tar holds `<clip_id>.json` and `<clip_id>.mp4` (or .mkv) per clip, mtime 0, and the same JSON fields in every sample.
+The name of a tar carries 12 digits of what the whole set holds, so that other clips never come under an old name: a
+reader has the old set or the new one. A tar holds `<clip_id>.json` and `<clip_id>.mp4` (or .mkv) per clip, mtime 0, and
+the same JSON fields in every sample.
 Clips are ordered by the sha256 of their id, so each shard is a random subset of its split and the order does not depend
 on the machine, the number of workers or the order of the input. The same clips give the same bytes.
 """
@@ -21,6 +23,7 @@ from clipmill.curate.contract.schema import INDEX, SHARDS
 from clipmill.curate.errors import UserError, full_disk, is_full_disk, one_line
 from clipmill.curate.export.encode import EncodedClip
 from clipmill.curate.settings.export import SPLITS, ExportConfig
+from clipmill.curate.settings.fingerprints import library_version
 
 if TYPE_CHECKING:
     from clipmill.curate.dataset import ClipDataset, Draw, ResumableSampler, leave_at_once
@@ -63,8 +66,7 @@ def __getattr__(name: str) -> Any:
 
 
 def write_shards(samples: Iterable[Sample], folder: Path, config: ExportConfig, policy_id: str = "") -> ShardTables:
-    """Write `folder/<split>-000000.tar` and so on; shards of an earlier export there that are not written again are
-    removed.
+    """Write `folder/<split>-<content>-000000.tar` and so on; shards of an earlier export stay beside them.
 
     policy_id: sha256 of the frozen policy, for the table. Each tar is complete before it gets its name, then read again
     with `tarfile` to record where the videos lie. Raises UserError where the folder cannot be written.
@@ -73,13 +75,14 @@ def write_shards(samples: Iterable[Sample], folder: Path, config: ExportConfig, 
     fields = sorted({name for sample in ordered for name in sample.meta})
     shards: list[dict[str, Any]] = []
     index: list[dict[str, Any]] = []
+    content = _content(ordered, fields, config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, group in _grouped(ordered, fields, config):
+        for split, number, group in _grouped(ordered, fields, config):
+            name = f"{split}-{content}-{number:06d}.tar"
             rows = _write_tar(folder, name, group, fields)
             shards.append(_shard_row(folder, name, group, policy_id))
             index.extend(rows)
-        _remove_others(folder, {row["shard"] for row in shards})
     except OSError as error:
         if is_full_disk(error):
             raise full_disk(folder) from error
@@ -91,27 +94,32 @@ def _shuffle_key(clip_id: str) -> str:
     return hashlib.sha256(f"shuffle:{clip_id}".encode()).hexdigest()
 
 
+def _content(ordered: Sequence[Sample], fields: Sequence[str], config: ExportConfig) -> str:
+    """12 hex digits of all that decides the bytes of the tars."""
+    made = f"{library_version('webdataset')}:{config.shard_clips}:{config.shard_bytes}"
+    content = hashlib.sha256(made.encode())
+    for sample in ordered:
+        content.update(sample.clip.path.suffix.encode() + _json(sample, fields) + b"\n")
+    return content.hexdigest()[:12]
+
+
 def _grouped(
     ordered: Sequence[Sample], fields: Sequence[str], config: ExportConfig
-) -> Iterator[tuple[str, list[Sample]]]:
-    """(shard name, its samples), closing a shard before it would pass either limit."""
+) -> Iterator[tuple[str, int, list[Sample]]]:
+    """(split, number of the shard in it, samples), closing a shard before it would pass either limit."""
     group: list[Sample] = []
     number, size_bytes = 0, 0
     for sample in ordered:
         grows = _padded(sample.clip.size_bytes) + _padded(len(_json(sample, fields)))
         full = len(group) >= config.shard_clips or size_bytes + grows > config.shard_bytes
         if group and (full or group[-1].split != sample.split):
-            yield _shard_name(group[-1].split, number), group
+            yield group[-1].split, number, group
             number = number + 1 if group[-1].split == sample.split else 0
             group, size_bytes = [], 0
         group.append(sample)
         size_bytes += grows
     if group:
-        yield _shard_name(group[-1].split, number), group
-
-
-def _shard_name(split: str, number: int) -> str:
-    return f"{split}-{number:06d}.tar"
+        yield group[-1].split, number, group
 
 
 def _padded(size_bytes: int) -> int:
@@ -220,11 +228,3 @@ def _shard_row(folder: Path, name: str, group: Sequence[Sample], policy_id: str)
 
 def _only(values: set[Any]) -> Any:
     return next(iter(values)) if len(values) == 1 else None
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Drop shards (and leftovers of a killed export) that this export did not write: a stale tar would read as data."""
-    for split in SPLITS:
-        for path in folder.glob(f"{split}-[0-9]*.tar*"):
-            if path.name not in names:
-                path.unlink()

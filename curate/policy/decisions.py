@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipmill.curate.common.files import readable, write_atomic, write_json
+from clipmill.curate.common.publish import settle
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.policy.policy import Filter, Policy, check_columns, from_json, policy_id, to_json
@@ -138,25 +139,31 @@ def counts(decisions: pd.DataFrame) -> dict[str, int]:
     return {"clips": len(decisions)} | {o: int(found.get(o, 0)) for o in CLIP_OUTCOMES}
 
 
-def save(run: Path, found: Outcomes, summary: Mapping[str, Any]) -> Path:
-    """Write RUN/decisions/<policy>.parquet and .json; each appears whole or not at all.
+def files_of(found: Outcomes, summary: Mapping[str, Any]) -> dict[str, pa.Table | dict[str, Any]]:
+    """decisions/<policy>.parquet and .json of a run, by their path in it: for `clipmill.curate.common.publish`.
 
-    `summary` is added to the JSON (waterfall, joint, overlap: see `clipmill.curate.policy.waterfall.summary`). Returns
-    the Parquet path.
+    `summary` is added to the JSON (waterfall, joint, overlap: see `clipmill.curate.policy.waterfall.summary`).
     """
-    table, target = to_arrow(found), run / "decisions" / f"{found.policy.name}.parquet"
+    table, path = to_arrow(found), f"decisions/{found.policy.name}"
     head = {
         "name": found.policy.name,
         "policy_id": policy_id(found.policy),
         "filters": [to_json(f) for f in found.policy.filters],
     }
-    write_atomic(target, table)
-    write_json(target.with_suffix(".json"), head | {"counts": counts(to_frame(table))} | dict(summary))
-    return target
+    return {f"{path}.parquet": table, f"{path}.json": head | {"counts": counts(to_frame(table))} | dict(summary)}
+
+
+def save(run: Path, found: Outcomes, summary: Mapping[str, Any]) -> Path:
+    """Write `files_of` into a folder; each appears whole or not at all. Returns the Parquet path."""
+    (parquet, table), (note, values) = files_of(found, summary).items()
+    write_atomic(run / parquet, table)
+    write_json(run / note, values)
+    return run / parquet
 
 
 def load(run: Path, name: str) -> tuple[Policy, pd.DataFrame, dict[str, Any]]:
     """The frozen policy, its decisions and the whole JSON. Raises UserError where the run has no such decisions."""
+    settle(run)
     folder = run / "decisions"
     if not (folder / f"{name}.json").is_file() or not (folder / f"{name}.parquet").is_file():
         raise UserError(f"no decisions of policy {name!r} in {run}; there are: {', '.join(saved(run)) or 'none'}")

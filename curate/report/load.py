@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from clipmill.curate.common.files import read_json, read_table, readable
+from clipmill.curate.common.publish import settle
 from clipmill.curate.contract import schema
 from clipmill.curate.policy.decisions import CLIP_OUTCOMES as OUTCOMES
 from clipmill.curate.policy.decisions import to_frame
@@ -74,6 +75,7 @@ def load_run(folder: Path) -> Run:
     """Read everything but the pictures. Raises UserError where the folder is no run or a file of it is unreadable."""
     if not any((folder / name).exists() for name in ("run.json", "manifest.parquet", "videos", "decisions")):
         raise no_run(RunDir(folder))
+    settle(folder)
     info = _read_json(folder / "run.json")
     manifest = read_file(folder / "manifest.parquet", schema.CLIPS)
     manifest = manifest.select([f.name for f in manifest.schema if f.name in NESTED_COLUMNS or _is_scalar(f.type)])

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from clipmill.curate.captions import CaptionAnnotator
 from clipmill.curate.common.files import read_table
+from clipmill.curate.common.publish import newest
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.contract.annotator import ROLES
@@ -48,6 +49,7 @@ def read_videos(run: RunDir, units: Sequence[str], prints: Fingerprints) -> pa.T
 
 
 UNPROCESSED = "unprocessed.parquet"
+INDEX_TABLE = "shards/index.parquet"
 
 
 def makers(config: Config) -> dict[str, str]:
@@ -160,7 +162,7 @@ def with_shards(joined: pa.Table, run: RunDir) -> pa.Table:
     """The table with the places of the run's own export, null where there is none; places of another one are taken
     away.
     """
-    path = run.shards / "index.parquet"
+    path = newest(run.root, INDEX_TABLE)
     return append_shards(joined, read_table(path, INDEX) if path.exists() else INDEX.empty_table())
 
 

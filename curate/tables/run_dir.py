@@ -1,17 +1,24 @@
 """The run directory: where each table lies, atomic part files that are their own resume markers, and reading them back.
 
 A part is `<table>/<unit>-<fingerprint>.parquet`: one source video's rows, and the fingerprint of what made them. It is
-written as `.tmp` and renamed, so it is there whole or not at all.
+written as `.tmp`, synced and renamed, so it is there whole or not at all; what a disk lost since is made again.
 """
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from clipmill.curate.common.files import read_table, write_atomic_streamed
+from clipmill.curate.common.lock import alone
+from clipmill.curate.common.publish import settle
+
+_UNFINISHED = re.compile(r".*\.\d+\.tmp")
+_TABLE_DEPTH = 2  # annotations/motion.v1
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class RunDir:
     ) -> None:
         """`write` for rows that come in parts, one row group each, so that they need not fit into memory together."""
         path = self.part(table, unit, fingerprint)
-        write_atomic_streamed(path, schema, parts)
+        write_atomic_streamed(path, schema, parts, synced=True)
         for old in path.parent.glob(f"{unit}-*.parquet"):
             if old != path:
                 old.unlink(missing_ok=True)
@@ -80,3 +87,25 @@ class RunDir:
         paths = [self.part(table, unit, fingerprint) for unit in units]
         parts = [read_table(path, schema) for path in paths if path.exists()]
         return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+@contextmanager
+def changing(run: RunDir) -> Iterator[None]:
+    """While it lasts no other command changes the run. It begins where a command that was killed left off: what that
+    one decided is in its place, what it had not finished is gone. Raises UserError where another command is at work.
+    """
+    with alone(run.root):
+        settle(run.root)
+        _remove_unfinished(run.root, _TABLE_DEPTH)
+        yield
+
+
+def _remove_unfinished(folder: Path, depth: int) -> None:
+    """Files that a killed process had begun, in the folder and so many levels below."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if depth:
+                    _remove_unfinished(Path(entry.path), depth - 1)
+            elif _UNFINISHED.fullmatch(entry.name):
+                Path(entry.path).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from clipmill.curate.common.files import read_json, read_table
+from clipmill.curate.common.publish import newest, settle
 from clipmill.curate.config import Config, load_tree
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
@@ -30,6 +31,7 @@ def read_manifest(run: RunDir, columns: Sequence[str] | None = None) -> pa.Table
     file is damaged.
     """
     check_folder(run)
+    settle(run.root)
     if not run.manifest.is_file():
         raise UserError(
             f"{run.root} is no finished run: there is no manifest.parquet; start with `curate run VIDEOS --out"
@@ -55,17 +57,19 @@ def read_exported(run: RunDir) -> pa.Table:
 
 def read_videos(run: RunDir) -> pa.Table:
     """videos.parquet. Raises UserError where the run has none yet."""
-    if not run.videos.exists():
+    path = newest(run.root, run.videos.name)
+    if not path.exists():
         raise UserError(f"{run.root} is no finished run: there is no videos.parquet")
-    return read_table(run.videos, schema.VIDEOS)
+    return read_table(path, schema.VIDEOS)
 
 
 def read_run_json(run: RunDir) -> dict[str, Any]:
     """run.json. Raises UserError where it is missing or damaged."""
     check_folder(run)
-    if not run.run_json.is_file():
+    path = newest(run.root, run.run_json.name)
+    if not path.is_file():
         raise no_run(run)
-    return read_json(run.run_json)
+    return read_json(path)
 
 
 def config_of(run: RunDir, overrides: Sequence[str] = ()) -> Config:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clipmill.curate.common.publish import newest
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.report.curve import Curve, curve_of
 from clipmill.evaluate.score_rows import ScoreRow, read
@@ -143,7 +144,7 @@ def _run_of_manifest(manifest: Any) -> Run | None:
 
 
 def _run(folder: Path) -> Run | None:
-    facts = _json(folder / "run.json")
+    facts = _json(newest(folder, "run.json"))
     if not facts:
         return None
     return Run(folder, facts["counts"], facts["policy"], (facts.get("command", ""),))

@@ -5,6 +5,8 @@ integer.
 import hashlib
 import itertools
 import json
+import re
+import shutil
 import tarfile
 from dataclasses import replace
 from fractions import Fraction
@@ -22,9 +24,11 @@ from torch.utils.data import DataLoader
 from clipmill.curate.contract.schema import INDEX, SHARDS
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.export.encode import EncodedClip, encode_clips
+from clipmill.curate.export.old_shards import remove_old_shards
 from clipmill.curate.export.shards import ClipDataset, Draw, ResumableSampler, Sample, leave_at_once, write_shards
 from clipmill.curate.export.stream_copy import copy_clip
 from clipmill.curate.settings.export import ExportConfig
+from clipmill.curate.tables.run_dir import RunDir
 
 CONFIG = ExportConfig(fps=None, short_side_px=90, preset="ultrafast", shard_clips=4)
 N_CLIPS = 12
@@ -78,12 +82,10 @@ def test_tables_follow_the_contract_and_point_at_the_bytes(encoded, tmp_path):
     assert tables.shards.schema == SHARDS
     assert tables.index.schema == INDEX
     shards = tables.shards.to_pylist()
-    assert [s["shard"] for s in shards] == [
-        "train-000000.tar",
-        "train-000001.tar",
-        "train-000002.tar",
-        "val-000000.tar",
-    ]
+    content = shards[0]["shard"].split("-")[1]
+    assert re.fullmatch("[0-9a-f]{12}", content)
+    names = ("train", 0), ("train", 1), ("train", 2), ("val", 0)
+    assert [s["shard"] for s in shards] == [f"{split}-{content}-{number:06d}.tar" for split, number in names]
     assert [s["n_clips"] for s in shards] == [4, 4, 2, 2]
     assert {(s["width"], s["height"], s["fps"], s["codec"]) for s in shards} == {(160, 90, 30.0, "h264")}
     for shard in shards:
@@ -146,12 +148,36 @@ def test_a_shard_closes_before_it_is_too_large(encoded, tmp_path):
 
 
 def test_shards_of_an_earlier_export_do_not_linger(encoded, tmp_path):
-    write_shards(samples(encoded), tmp_path, CONFIG)
-    (tmp_path / "train-000001.tar.tmp").write_bytes(b"killed here")
-    (tmp_path / "notes.txt").write_text("mine")
-    tables = write_shards(samples(encoded)[:3], tmp_path, CONFIG)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "train-000000.tar"]
+    run = RunDir(tmp_path)
+    write_shards(samples(encoded), run.shards, CONFIG)
+    (run.shards / "train-000001.tar").write_bytes(b"as they were named before")
+    (run.shards / "train-000001.tar.77.tmp").write_bytes(b"killed here")
+    (run.shards / "notes.txt").write_text("mine")
+    tables = write_shards(samples(encoded)[:3], run.shards, CONFIG)
+    pa.parquet.write_table(tables.shards, tmp_path / "shards.parquet")
+    assert remove_old_shards(run)
+    assert sorted(p.name for p in run.shards.iterdir()) == ["notes.txt", *tables.shards["shard"].to_pylist()]
     assert tables.shards["n_clips"].to_pylist() == [3]
+
+
+def test_other_clips_never_come_under_an_old_name(encoded, tmp_path):
+    """A reader that has the old manifest open finds the old bytes, or no file."""
+    names = set()
+    for some in (samples(encoded), samples(encoded)[:5], [replace(s, meta={}) for s in samples(encoded)]):
+        found = set(write_shards(some, tmp_path, CONFIG).shards["shard"].to_pylist())
+        assert not names & found
+        names |= found
+
+
+def test_old_shards_stay_while_a_data_set_reads_them(encoded, run, tmp_path):
+    copy = RunDir(shutil.copytree(run, tmp_path / "run"))
+    clips = ClipDataset(copy.root)
+    pa.parquet.write_table(write_shards(samples(encoded)[:3], copy.shards, CONFIG).shards, copy.root / "shards.parquet")
+    assert not remove_old_shards(copy)
+    assert len({clips[i]["clip_id"] for i in range(len(clips))}) == N_CLIPS
+    del clips
+    assert remove_old_shards(copy)
+    assert len(list(copy.shards.glob("*.tar"))) == 1
 
 
 def test_no_clips_no_shards(tmp_path):
@@ -267,23 +293,53 @@ def test_no_manifest_and_not_exported(tmp_path):
 
 
 def test_a_shard_that_changed_is_noticed(run, tmp_path):
-    (tmp_path / "shards").mkdir()
-    for path in (run / "shards").glob("*.tar"):
-        data = bytearray(path.read_bytes())
-        data[2000::97] = bytes(255 - b for b in data[2000::97])
-        (tmp_path / "shards" / path.name).write_bytes(data)
-    broken = ClipDataset(tmp_path, table=pd.read_parquet(run / "manifest.parquet"), verify=True)
-    caught = 0
+    """Bytes within the clips are told by their hash, which `verify` asks for."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    table = pd.read_parquet(copy / "manifest.parquet")
+    for row in table.dropna(subset="shard").itertuples():
+        with (copy / "shards" / row.shard).open("r+b") as file:
+            file.seek(int(row.offset) + 200)
+            file.write(b"changed")
+    broken = ClipDataset(copy, verify=True)
     for i in range(len(broken)):
-        try:
-            broken[i]
-        except DecodeError as error:
-            caught += "as the manifest says" in str(error)
-    assert caught == len(broken)
-    for path in (tmp_path / "shards").iterdir():
-        path.unlink()
-    with pytest.raises(DecodeError, match="cannot open"):
-        ClipDataset(tmp_path, table=pd.read_parquet(run / "manifest.parquet"))[0]
+        with pytest.raises(DecodeError, match=f"as the manifest says: `curate export {copy}`"):
+            broken.read(i)
+
+
+@pytest.mark.parametrize("how", ["other clips", "cut short", "longer", "lost"])
+def test_shards_of_another_set_are_refused_without_reading_them(run, tmp_path, how):
+    """Seen on the code before: with tars of another export most clips did not decode, and some were other clips."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    shards = sorted((copy / "shards").glob("train-*.tar"))
+    index = pd.read_parquet(copy / "manifest.parquet").dropna(subset="shard")
+    sizes = [{"shard": path.name, "size_bytes": path.stat().st_size} for path in (copy / "shards").glob("*.tar")]
+    pa.parquet.write_table(pa.Table.from_pylist(sizes), copy / "shards.parquet")
+    assert len(ClipDataset(copy)) == len(index)
+    if how == "other clips":
+        one, other = (path.read_bytes() for path in shards[:2])
+        size = max(len(one), len(other))
+        shards[0].write_bytes(other.ljust(size, b"\0")[: len(one)].ljust(len(one), b"\0"))
+    elif how == "cut short":
+        shards[0].write_bytes(shards[0].read_bytes()[:-512])
+    elif how == "longer":
+        shards[0].write_bytes(shards[0].read_bytes() + bytes(512))
+    else:
+        shards[0].unlink()
+    with pytest.raises(UserError, match=f"{shards[0].name}.*: `curate export {copy}` writes the shards again"):
+        ClipDataset(copy)
+    assert len(ClipDataset(copy, "split = 'val'")) == 2
+
+
+def test_a_clip_in_the_middle_of_a_shard_is_checked_when_it_is_read(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    table = pd.read_parquet(copy / "manifest.parquet").dropna(subset="shard").sort_values(["shard", "offset"])
+    row = table[table["split"] == "train"].iloc[1]
+    with (copy / "shards" / row["shard"]).open("r+b") as file:
+        file.seek(int(row["offset"]) - 512)
+        file.write(b"0" * 32)
+    clips = ClipDataset(copy)
+    with pytest.raises(DecodeError, match=f"does not hold clip {row['clip_id']} as the manifest says"):
+        clips.read(clips.table["clip_id"].tolist().index(row["clip_id"]))
 
 
 def test_many_shards_keep_few_files_open(run, monkeypatch):
