@@ -11,7 +11,8 @@ from clipmill.curate.common.console import new_app, run_app
 app = new_app("evaluate", "Score videos: FVD, KVD and others, each number with its protocol and its error bar.")
 
 _SET = (
-    "a folder of videos or of frame folders, a curate run, a manifest, a glob of tars, an .npy or .npz, or statistics"
+    "a folder of videos or of frame folders, a curate run, a manifest, a glob of videos or tars, a .txt with a path a"
+    " line, an .npy or .npz, or statistics"
 )
 Real = Annotated[str, typer.Argument(metavar="REAL", help=f"Reference set: {_SET}.")]
 Fake = Annotated[str, typer.Argument(metavar="FAKE", help="Set to score, of the same kinds.")]

@@ -10,8 +10,9 @@ from typing import Any
 from clipmill.curate.common.console import command_line
 from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError
+from clipmill.evaluate import comparison
 from clipmill.evaluate.changes import changes_of
-from clipmill.evaluate.evaluation import Evaluation, IncompleteScores, Spec
+from clipmill.evaluate.evaluation import Evaluation, IncompleteScores
 from clipmill.evaluate.extraction.measure import Settings
 from clipmill.evaluate.extraction.processes import is_first
 from clipmill.evaluate.extraction.store import default_cache
@@ -21,6 +22,7 @@ from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, TextMet
 from clipmill.evaluate.output_paths import check_file, check_folder
 from clipmill.evaluate.score_rows import ScoreRow, append, read
 from clipmill.evaluate.set_warnings import distinct
+from clipmill.evaluate.sets.specs import Spec
 
 _MEASURES: dict[type[Metric], str] = {
     FeatureMetric: "compares two sets by features",
@@ -158,31 +160,11 @@ def stats(videos: str, out: Path, options: Options) -> None:
 
 def compare(path: Path, force: bool) -> None:
     """`evaluate compare`. Raises UserError where numbers of one metric were made in different ways, unless forced."""
-    from clipmill.evaluate.score_rows import comparable_groups, differing_fields
-
-    groups = comparable_groups(read(path))
-    by_metric: dict[str, list[list[ScoreRow]]] = {}
-    for group in groups:
-        by_metric.setdefault(group[0].metric, []).append(group)
-    refused = []
-    for metric, several in by_metric.items():
-        say(f"{metric}")
-        for k, group in enumerate(several):
-            if k:
-                fields = differing_fields(several[0][0].facts, group[0].facts)
-                say(f"  not comparable with the above: {'; '.join(fields)}")
-                refused.append(metric)
-            for row in sorted(group, key=lambda r: r.value):
-                say(f"  {row}  {row.fake}  ({row.protocol}, {row.n_fake} clips, {row.fingerprint})")
-        if force and len(several) > 1:
-            say("  forced, in one order:")
-            for row in sorted((r for g in several for r in g), key=lambda r: r.value):
-                say(f"  {row}  {row.fake}  ({row.protocol}, {row.fingerprint})")
+    lines, refused = comparison.tables(read(path), force)
+    for line in lines:
+        say(line)
     if refused and not force:
-        raise UserError(
-            f"{', '.join(dict.fromkeys(refused))}: fingerprints differ, so they are not put in one order; --force"
-            " does it"
-        )
+        raise UserError(f"{', '.join(refused)}: fingerprints differ, so they are not put in one order; --force does it")
 
 
 def report(path: Path, out: Path | None) -> None:

@@ -41,8 +41,8 @@ from clipmill.evaluate.pairs import Pairs, paired
 from clipmill.evaluate.score_rows import ScoreRow
 from clipmill.evaluate.sets import VideoSet, open_set
 from clipmill.evaluate.sets.manifests import is_samples, takes_condition
+from clipmill.evaluate.sets.specs import Spec, named, plain
 
-Spec = str | Path | np.ndarray
 _NOT_OF_CLIPS = ("name", "version", "summary", "source", "stored_fps")
 # Which set is measured, how it is read.
 _Source = tuple[str, Protocol]
@@ -89,13 +89,14 @@ class Evaluation:
         filtered by, and for what no single set can have.
         """
         check_device(self.settings.device)
+        self.real, self.fake = None if self.real is None else plain(self.real), plain(self.fake)
         self._protocols = {
             "real": changed(self.protocol, self.real_changes, "--real-set"),
             "fake": changed(self.protocol, self.fake_changes, "--fake-set"),
         }
         specs = [s for s in (self.real, self.fake) if s is not None]
         if self.where is not None and not any(map(takes_condition, specs)):
-            kinds = dict.fromkeys(f"{_name(s)} {'holds samples' if is_samples(s) else 'has none'}" for s in specs)
+            kinds = dict.fromkeys(f"{named(s)} {'holds samples' if is_samples(s) else 'has none'}" for s in specs)
             raise UserError(f"--where names columns of a curate run or of a manifest.parquet, and {', '.join(kinds)}")
 
     def score(self, name: str) -> ScoreRow:
@@ -151,7 +152,7 @@ class Evaluation:
             if len(found) == clips:
                 break
         if not found:
-            raise UserError(f"no clip of {_name(self.fake)} could be used")
+            raise UserError(f"no clip of {named(self.fake)} could be used")
         return found
 
     def network(self, name: str) -> FeatureNetwork:
@@ -190,7 +191,7 @@ class Evaluation:
             if spec is None:
                 raise UserError("this metric compares two sets: name the real one too")
             index = (
-                self.settings.cache / "index" / f"{fingerprint({'of': _name(spec)})}.parquet"
+                self.settings.cache / "index" / f"{fingerprint({'of': named(spec)})}.parquet"
                 if self.settings.cache
                 else None
             )
@@ -302,8 +303,8 @@ class Evaluation:
             value=score.value,
             standard_error=score.standard_error,
             unit=metric.unit,
-            real=_name(self.real),
-            fake=_name(self.fake),
+            real=named(self.real),
+            fake=named(self.fake),
             n_real=0 if real is None else len(real.clip_ids),
             n_fake=len(fake.clip_ids),
             protocol=f"{self._shown_protocol} v{self.protocol.version}",
@@ -377,7 +378,3 @@ def titled(metric: Metric, network: FeatureNetwork | None) -> str:
     return metric.title.format(
         features=network.label, frechet_name=network.frechet_name, kernel_name=network.kernel_name
     )
-
-
-def _name(spec: Spec | None) -> str:
-    return "" if spec is None else f"array {list(spec.shape)}" if isinstance(spec, np.ndarray) else str(spec)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from clipmill.evaluate import set_differences
 from clipmill.evaluate.distances.checks import copy_warnings, few_clips, frechet_warnings
 from clipmill.evaluate.extraction.measure import Measured
 from clipmill.evaluate.frames.protocol import Protocol
@@ -17,7 +18,7 @@ def of_row(said: Sequence[str], real: Measured | None, fake: Measured, protocol:
     found = [line for line in found if not _copies_again(line, real, fake)]
     for role, measured in (("real", real), ("fake", fake)):
         found += [] if measured is None else _of_set(role, measured)
-    return [*few, *found]
+    return [*few, *found, *(set_differences.between(real, fake) if real is not None else [])]
 
 
 def distinct(lines: Sequence[str]) -> list[str]:
@@ -41,6 +42,11 @@ def _of_set(role: str, measured: Measured) -> list[str]:
     if len(measured.sizes_px) > 1:
         common = Counter(measured.sizes_px).most_common(3)
         found.append(f"{role} clips differ in size: " + ", ".join(f"{w}x{h} px ({count})" for (h, w), count in common))
+    rates = [f.fps for f in measured.facts if f.fps == f.fps]
+    if rates and max(rates) > set_differences.MIXED * min(rates):
+        found.append(f"{role} clips differ in frame rate: {set_differences.common(rates, '{:.4g} fps', counts=True)}")
+    if alpha := sum(f.alpha for f in measured.facts):
+        found.append(f"{alpha} of {n} {role} clips have an alpha channel, which is left out, not blended")
     if measured.skipped:
         found.append(f"{len(measured.skipped)} {role} clips were skipped; {first_reasons(measured)}")
     return found

@@ -36,14 +36,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What the frames of a clip are. fps: of those taken, NaN where no rate is known. n_frames, length_s: of the whole
-    video (NaN where no rate is known). repeated: of the frames taken, those equal to the one before. alpha: whether a
-    transparency was left out.
+    """What the frames of a clip are. fps: of those taken, `frames` many; NaN where no rate is known. n_frames,
+    length_s: of the whole video (NaN where no rate is known). repeated: of the frames taken, those equal to the one
+    before. alpha: whether a transparency was left out.
     """
 
     height_px: int
     width_px: int
     fps: float = float("nan")
+    frames: int = 0
     n_frames: int = 0
     length_s: float = float("nan")
     repeated: int = 0
@@ -74,6 +75,7 @@ def decoded(clip: Clip, protocol: Protocol) -> tuple[np.ndarray, ClipFacts]:
         pixels.shape[1],
         pixels.shape[2],
         clip_fps(times_s[index], protocol),
+        len(pixels),
         len(times_s),
         length_s,
         _repeated(pixels),

@@ -23,6 +23,7 @@ _SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("width", pa.int32()),
         ("fps", pa.float64()),
+        ("frames", pa.int32()),
         ("n_frames", pa.int64()),
         ("length_s", pa.float64()),
         ("repeated", pa.int32()),
@@ -35,6 +36,7 @@ _FACTS = {
     "height": "height_px",
     "width": "width_px",
     "fps": "fps",
+    "frames": "frames",
     "n_frames": "n_frames",
     "length_s": "length_s",
     "repeated": "repeated",
@@ -100,7 +102,7 @@ def _stored_rows(table: pa.Table) -> dict[str, Stored]:
     found = {}
     for key, rows, feature, known in zip(table["key"], table["rows"], table["feature"], facts, strict=True):
         # A part of an earlier version does not know its clips' rates: they are measured again.
-        if known["fps"] is not None:
+        if known["frames"] is not None:
             values = np.asarray(feature.values, np.float32)
             found[key.as_py()] = Stored(
                 values.reshape(rows.as_py(), -1) if rows.as_py() else values, ClipFacts(**known)

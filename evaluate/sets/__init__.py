@@ -14,14 +14,9 @@ import numpy as np
 
 from clipmill.curate.errors import UserError
 
-VIDEO_KINDS = (
-    "a folder of videos or of frame folders, a curate run, a manifest.parquet, a glob of tars, an .npy or .npz of uint8"
-    " videos"
-)
-
 
 class Frames(Protocol):
-    """One opened video."""
+    """One opened video. A class may have `has_alpha`: whether its pictures have a transparency, which is left out."""
 
     def times_s(self) -> np.ndarray:
         """float64 [N], s, of every frame in display order; NaN where the storage knows no rate (frame folders,
@@ -69,8 +64,8 @@ class VideoSet:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 
-def open_set(spec: str | Path | np.ndarray, where: str | None = None, index: Path | None = None) -> VideoSet:
-    """The set that `spec` names.
+def open_set(spec: Any, where: str | None = None, index: Path | None = None) -> VideoSet:
+    """The set that `spec` names (see `clipmill.evaluate.sets.specs.plain`).
 
     where: an SQL condition on the manifest's columns, for runs and manifests
     (see `clipmill.curate.common.sql`). index: a file that remembers the
@@ -84,11 +79,14 @@ def open_set(spec: str | Path | np.ndarray, where: str | None = None, index: Pat
     return opened
 
 
-def _open(spec: str | Path | np.ndarray, where: str | None, index: Path | None) -> VideoSet:
-    from clipmill.evaluate.sets import arrays, folders, runs, tars
+def _open(spec: Any, where: str | None, index: Path | None) -> VideoSet:
+    from clipmill.evaluate.sets import arrays, folders, lists, runs, tars
+    from clipmill.evaluate.sets.specs import KINDS, named, plain
 
-    if isinstance(spec, np.ndarray):
-        return _without_where(where, arrays.array_set, spec, "array")
+    spec = plain(spec)
+    if isinstance(spec, np.ndarray | list):
+        make = lists.paths_set if isinstance(spec, list) and isinstance(spec[0], Path) else arrays.array_set
+        return _without_where(where, make, spec, named(spec))
     text, path = str(spec), Path(spec)
     if text.endswith(".tar"):
         return _without_where(where, tars.tar_set, text)
@@ -98,9 +96,13 @@ def _open(spec: str | Path | np.ndarray, where: str | None, index: Path | None) 
         return runs.manifest_set(path, where)
     if (path / "manifest.parquet").is_file():
         return runs.manifest_set(path / "manifest.parquet", where)
+    if path.suffix in (".txt", ".lst") and path.is_file():
+        return _without_where(where, lists.list_set, path, index)
     if path.exists():
         return _without_where(where, folders.folder_set, path, index)
-    raise UserError(f"there is no {text}; a set is {VIDEO_KINDS}")
+    if set(text) & set("*?["):
+        return _without_where(where, lists.glob_set, text, index)
+    raise UserError(f"there is no {text}; a set is {KINDS}")
 
 
 def _without_where(where: str | None, make: Callable[..., VideoSet], *arguments: Any) -> VideoSet:

@@ -1,7 +1,7 @@
 """Videos in arrays: .npy or .npz of uint8 [N, T, H, W, 3]."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,15 +27,25 @@ class ArrayFrames:
         return np.ascontiguousarray(self._video[index])
 
 
-def array_set(videos: np.ndarray, name: str) -> VideoSet:
-    """Raises UserError where the array is not uint8 [N, T, H, W, 3]: a float's range would have to be guessed."""
+def array_set(videos: np.ndarray | Sequence[np.ndarray], name: str) -> VideoSet:
+    """Of one array, or of a list of videos of different sizes. Raises UserError where it is not uint8 [N, T, H, W, 3]:
+    a float's range would have to be guessed.
+    """
+    if not isinstance(videos, np.ndarray):
+        for video in videos:
+            array_set(video[None], f"an array of the {name}")
+        return VideoSet(name, "array", _videos(videos))
     if videos.dtype != np.uint8:
         raise UserError(
             f"{name} holds {videos.dtype}: videos are uint8, 0 to 255 (floats may mean 0..1, -1..1 or 0..255)"
         )
     if videos.ndim != 5 or videos.shape[-1] != 3:
         raise UserError(f"{name} has shape {list(videos.shape)}: videos are [N, T, H, W, 3]")
-    return VideoSet(name, "array", [Video(f"{i:06d}", _key(v), partial(_opened, v)) for i, v in enumerate(videos)])
+    return VideoSet(name, "array", _videos(videos))
+
+
+def _videos(videos: Iterable[np.ndarray]) -> list[Video]:
+    return [Video(f"{i:06d}", _key(v), partial(_opened, v)) for i, v in enumerate(videos)]
 
 
 def file_set(path: Path) -> VideoSet:

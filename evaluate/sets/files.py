@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 
 from clipmill.curate.errors import DecodeError, one_line
 from clipmill.curate.video.reader import Frame, VideoDecoder, frames_at, open_video
@@ -26,12 +27,14 @@ class FileFrames:
     span_pts: tuple[int, int] | None = None
     crop_px: tuple[int, int, int, int] | None = None
     size_px: tuple[int, int] | None = None
+    has_alpha: bool = False
     _pts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     _keys: list[int] = field(default_factory=list)
 
     def times_s(self) -> np.ndarray:
         """See `Frames`. Raises DecodeError where the file cannot be read."""
         with open_video(self.path) as (container, stream):
+            self.has_alpha = _has_alpha(stream)
             timed = bool(_TIMED & set(container.format.name.split(",")))
             unit_s = float(stream.time_base or 0)
             try:
@@ -76,6 +79,12 @@ class FileFrames:
         sx, sy = picture.shape[1] / self.size_px[0], picture.shape[0] / self.size_px[1]
         x, y, w, h = self.crop_px
         return picture[round(y * sy) : round((y + h) * sy), round(x * sx) : round((x + w) * sx)]
+
+
+def _has_alpha(stream: VideoStream) -> bool:
+    # A GIF always decodes with one.
+    pixels = stream.codec_context.format
+    return pixels is not None and stream.codec_context.name != "gif" and any(c.is_alpha for c in pixels.components)
 
 
 @contextmanager

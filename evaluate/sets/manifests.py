@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-Spec = str | Path | np.ndarray
+from clipmill.evaluate.sets.specs import Spec
+
 _OF_SAMPLES = {"path", "checkpoint", "weights_sha256"}
 
 
 def manifest_of(spec: Spec) -> Path | None:
     """The manifest of a run, of samples, or the one that `spec` names itself; None where the set has none."""
-    if isinstance(spec, np.ndarray):
+    if isinstance(spec, np.ndarray | list):
         return None
     path = Path(spec)
     if path.suffix == ".parquet":
