@@ -341,6 +341,9 @@ def _decode(stream: Any, packets: Sequence[Any], wanted: Sequence[int]) -> np.nd
     """uint8 [T, 3, H, W] of the frames at the PTS `wanted`, upright."""
     from av.video.reformatter import VideoReformatter
 
+    from clipmill.curate.video.orientation import orientation_of
+    from clipmill.curate.video.picture import upright
+
     first = max((i for i, p in enumerate(packets) if p.is_keyframe and p.pts <= wanted[0]), default=0)
     place, scaler = (
         {pts: i for i, pts in enumerate(wanted)},
@@ -352,7 +355,7 @@ def _decode(stream: Any, packets: Sequence[Any], wanted: Sequence[int]) -> np.nd
             if frame.pts not in place:
                 continue
             picture = scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()
-            picture = np.rot90(picture, frame.rotation // 90).transpose(2, 0, 1)
+            picture = upright(picture, *orientation_of(frame)).transpose(2, 0, 1)
             video = np.empty((len(wanted), *picture.shape), np.uint8) if video is None else video
             video[place.pop(frame.pts)] = picture
         if video is not None and not place:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clipmill.curate.contract.annotator import Annotator, FrameRequest
-from clipmill.curate.errors import AnnotatorError, one_line
+from clipmill.curate.errors import AnnotatorError, DecodeError, one_line
 from clipmill.curate.settings.decode import FramesConfig
 from clipmill.curate.video.picture import encode_jpeg
 from clipmill.curate.video.reader import Frame
@@ -86,7 +86,7 @@ class Samples:
 
     def push(self, index: int, t_s: float, frame: Frame) -> None:
         """Offers the next frame, which is taken where a sample is due. index: its number from 0; t_s: seconds from the
-        first frame. Raises OSError, of a full disk say; any other error of `take` becomes `problem`.
+        first frame. Raises OSError, of a full disk say, and DecodeError; any other error of `take` becomes `problem`.
         """
         if t_s + 1e-6 < self.due_s or self.problem is not None:
             return
@@ -94,7 +94,7 @@ class Samples:
         try:
             item = self.take(frame)
         except Exception as error:
-            if isinstance(error, OSError):
+            if isinstance(error, OSError | DecodeError):
                 raise
             self.problem = f"{type(error).__name__}: {one_line(error)}"
             return

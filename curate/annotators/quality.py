@@ -20,6 +20,8 @@ MIN_CONTRAST = 2.0
 BLOCK_FLOOR = 0.25
 BAR_LUMA = 16.0
 MAX_RUN_S = 0.25
+UNEVEN = 1.5
+HELD_S = 0.5
 
 _MAPS = 5 * TILES * TILES
 _PHASES = 2 * BLOCK_TILES * BLOCK_TILES * BLOCK_PX
@@ -52,7 +54,9 @@ class Quality(Annotator):
         "exposure": Column(pa.float32(), "in [0, 1], mean luma / 255"),
         "over_share": Column(pa.float32(), "in [0, 1], share of luma >= 235"),
         "under_share": Column(pa.float32(), "in [0, 1], share of luma <= 20"),
-        "near_black": Column(pa.float32(), "in [0, 1], share of frames of which at least `black_area` has luma <= 32"),
+        "near_black": Column(
+            pa.float32(), "in [0, 1], share of the display time of frames of which at least `black_area` has luma <= 32"
+        ),
         "flicker": Column(
             pa.float32(),
             ">= 0, 1/s: summed height of the up-and-down swings of mean luma, relative to it, per second. Only swings"
@@ -61,7 +65,9 @@ class Quality(Annotator):
         ),
         "dup_frame_share": Column(
             pa.float32(),
-            "in [0, 1], share of frames equal to the one before (mean luma difference <= `same_below`)",
+            "in [0, 1], share of frames equal to the one before (mean luma difference <= `same_below`); where frames"
+            " last unequally long, of the display time, and what a frame stands longer than 0.5 s repeats it. Null for"
+            " a single short frame",
         ),
     }
 
@@ -84,13 +90,40 @@ class Quality(Annotator):
         difference = np.asarray(clip.signals["difference"], np.float64).copy()
         difference[0] = np.nan  # the change into the clip is the cut, not the clip
         inside = picture_share(clip.crop)
+        shown_s = np.diff(clip.signals_t_s, append=clip.end_s)
         mean = (clip.signals["luma_mean"] - (1 - inside) * BAR_LUMA) / inside
         dark = (clip.signals["dark_share"] - (1 - inside)) / inside
         return {
-            "near_black": float(np.mean(dark >= self.black_area)),
+            "near_black": time_share(dark >= self.black_area, shown_s),
             "flicker": flicker_per_s(clip.signals_t_s, np.maximum(mean, 1.0), difference / inside),
-            "dup_frame_share": float(np.mean(difference[1:] <= self.same_below)) if len(difference) > 1 else None,
+            "dup_frame_share": repeated_share(difference <= self.same_below, shown_s),
         }
+
+
+def _even(shown_s: np.ndarray) -> bool:
+    """Whether frames last equally long, but for rounding: counting them is exact then."""
+    return bool(shown_s.max() <= UNEVEN * np.median(shown_s))
+
+
+def time_share(chosen: np.ndarray, shown_s: np.ndarray) -> float:
+    """Share of the display time that the chosen frames have. chosen: bool [N]; shown_s: float64 [N], how long each is
+    on the screen.
+    """
+    return float(np.mean(chosen)) if _even(shown_s) else float(shown_s[chosen].sum() / shown_s.sum())
+
+
+def repeated_share(repeats: np.ndarray, shown_s: np.ndarray) -> float | None:
+    """Share of the display time without a new picture: frames that repeat the one before, and what others stand longer
+    than `HELD_S`. repeats: bool [N], the first does not count; shown_s: float64 [N]. None for a single short frame.
+    """
+    held = shown_s.max() > HELD_S
+    if not held and len(repeats) < 2:
+        return None
+    if not held and _even(shown_s):
+        return float(np.mean(repeats[1:]))
+    again_s = np.where(repeats, shown_s, np.maximum(shown_s - HELD_S, 0.0))
+    again_s[0] = max(shown_s[0] - HELD_S, 0.0)
+    return float(again_s.sum() / shown_s.sum())
 
 
 def picture_share(crop: tuple[float, float, float, float]) -> float:

@@ -24,12 +24,19 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
 
 
 def read_table(path: Path, schema: pa.Schema | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-    """One Parquet file whole, or these columns; with a schema, its columns in that order. Raises UserError where it is
-    damaged.
+    """One Parquet file whole, or these columns; with a schema, its columns in that order, null where the file has none
+    of that name. Raises UserError where it is damaged.
     """
     with readable(path):
         table = pq.ParquetFile(path).read(columns=columns)
-    return table if schema is None else table.select(schema.names).cast(schema)
+    return table if schema is None else _with_new_columns(table, schema).select(schema.names).cast(schema)
+
+
+def _with_new_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Columns that came later are null in what was written before."""
+    for name in set(schema.names) - set(table.column_names):
+        table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
+    return table
 
 
 @contextmanager

@@ -57,6 +57,10 @@ VIDEO_COLUMNS: dict[str, Column] = {
     "sar_num": Column(pa.int32(), "sample aspect ratio, numerator (after rotation)"),
     "sar_den": Column(pa.int32(), "sample aspect ratio, denominator"),
     "rotation_deg": Column(pa.int32(), "clockwise turn that shows the picture upright: 0, 90, 180 or 270"),
+    "mirrored": Column(
+        pa.bool_(),
+        "after that turn, left and right are exchanged to show the picture upright; null in rows made before",
+    ),
     "duration_s": Column(pa.float64(), "s, first frame shown to the end of the last, of decoded frames"),
     "start_pts": Column(pa.int64(), "pts of the first decoded frame"),
     "time_base_num": Column(pa.int32(), "seconds per pts unit, numerator"),
@@ -69,6 +73,16 @@ VIDEO_COLUMNS: dict[str, Column] = {
     "gop_max_s": Column(pa.float32(), "s, the longest distance between keyframes"),
     "n_frames_decoded": Column(pa.int64(), "frames, counted, not declared"),
     "n_decode_errors": Column(pa.int64(), "packets that could not be decoded"),
+    "n_corrupt_frames": Column(
+        pa.int64(),
+        "frames that the decoder marks as corrupt (parts were lost and are made up); null where the decoder does not"
+        " tell, and in rows made before",
+    ),
+    "n_discontinuities": Column(
+        pa.int64(),
+        "places where the file's time stamps start anew or leap (recordings joined byte by byte): all pts here go on by"
+        " a running offset; null in rows made before",
+    ),
     "has_audio": Column(pa.bool_(), "an audio stream is present"),
     "crop_x": Column(pa.int32(), "px, left edge of the picture inside its black borders, over the whole video"),
     "crop_y": Column(pa.int32(), "px, top edge"),
@@ -120,6 +134,14 @@ CLIP_COLUMNS: dict[str, Column] = {
     "width": Column(pa.int32(), "display px of the crop box"),
     "height": Column(pa.int32(), "display px of the crop box"),
     "cut_residual": Column(pa.float32(), "0 to 1, the highest cut score left inside the clip: a missed cut shows here"),
+    "n_corrupt_frames": Column(
+        pa.int64(), "frames that the decoder marks as corrupt; null where it does not tell, and in rows made before"
+    ),
+    "n_frames_after_corrupt": Column(
+        pa.int64(),
+        "further frames that may show what is left of a corrupt frame, or of a packet that could not be decoded: those"
+        " from it on to the next key frame, in this clip or before it; null as above",
+    ),
 }
 CLIPS = _schema(CLIP_COLUMNS)
 

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from clipmill.curate.annotation.collector import Collector, Thumbs
 from clipmill.curate.common.stage_clock import StageClock
 from clipmill.curate.scenes.curves import CurveBuilder
 from clipmill.curate.settings.scenes import ScenesConfig
+from clipmill.curate.video.damage import after_corrupt
 from clipmill.curate.video.other_decoders import open_frames
 from clipmill.curate.video.reader import DecodeLog, VideoInfo
 from clipmill.curate.video.signals import SignalBuilder
 
 _SHORT_OF_DECLARED = 0.9
+# Containers that store how long a frame is shown; in others it is a guess by the codec's rate.
+_STORES_DURATIONS = frozenset({"mov", "mp4", "matroska", "webm", "gif", "apng", "webp", "avif", "jpegxl_anim", "nut"})
+_LONGER = 2.5  # less is rounding, or one frame lost
 _INT32_MAX = 2**31 - 1
 
 
@@ -35,6 +40,21 @@ class DecodePass:
     signals: dict[str, np.ndarray]
     curves: dict[str, np.ndarray]
     clock: StageClock
+
+    @cached_property
+    def corrupt(self) -> np.ndarray | None:
+        """int8 [N]: 1 where the decoder marks the frame as corrupt, 2 where it may show what is left of such a frame or
+        of a packet that could not be decoded (up to the next key frame), 0 elsewhere; None where the decoder does not
+        tell.
+        """
+        if self.log.corrupt is None:
+            return None
+        lost = np.searchsorted(self.pts, self.log.lost_pts)
+        causes = [*self.log.corrupt, *lost[lost < len(self.pts)].tolist()]
+        found = np.where(after_corrupt(len(self.pts), causes, self.log.keys), 2, 0).astype(np.int8)
+        found[self.log.suspect] = 2
+        found[self.log.corrupt] = 1
+        return found
 
     @property
     def end_pts(self) -> int:
@@ -57,6 +77,7 @@ def decode_pass(
     curves = CurveBuilder(scenes) if scenes is not None else None
     signals, durations = SignalBuilder(), Counter[int]()
     pts: list[int] = []
+    last_duration = 0
     clock, now = StageClock(), time.perf_counter
     with open_frames(path, decoder) as source:
         unit_s = float(source.info.time_base)
@@ -64,7 +85,8 @@ def decode_pass(
         for index, frame in enumerate(source):
             decoded = now()
             pts.append(frame.pts)
-            durations[frame.duration_pts] += 1
+            last_duration = frame.duration_pts
+            durations[last_duration] += 1
             t_s = (frame.pts - pts[0]) * unit_s
             if curves is not None:
                 luma, rgb = frame.small()
@@ -91,19 +113,21 @@ def decode_pass(
         log=log,
         pts=times,
         t_s=(times - times[0]) * unit_s,
-        last_duration_pts=_last_duration(times, durations, info),
+        last_duration_pts=_last_duration(times, durations, last_duration, info),
         signals=finished,
         curves={} if curves is None else curves.finish(),
         clock=clock,
     )
 
 
-def _last_duration(pts: np.ndarray, declared: Counter, info: VideoInfo) -> int:
-    """The last frame shows as long as the median frame; a single frame as long as its container or declared rate
-    says.
+def _last_duration(pts: np.ndarray, declared: Counter, last: int, info: VideoInfo) -> int:
+    """The last frame shows as long as the median frame, or longer where the container stores so; a single frame as long
+    as its container or declared rate says.
     """
     if len(pts) > 1:
-        return max(1, int(np.median(np.diff(pts))))
+        usual = max(1, int(np.median(np.diff(pts))))
+        stored = bool(_STORES_DURATIONS & set(info.container.split(",")))
+        return last if stored and last > _LONGER * usual else usual
     known = next((d for d in declared if d > 0), 0)
     return known or max(1, round(1 / (info.declared_fps * info.time_base)))
 
@@ -125,6 +149,7 @@ def video_facts(result: DecodePass) -> dict[str, Any]:
         "sar_num": bounded(info.sar).numerator,
         "sar_den": bounded(info.sar).denominator,
         "rotation_deg": info.rotation_deg,
+        "mirrored": info.mirrored,
         "duration_s": float(duration),
         "start_pts": int(pts[0]),
         "time_base_num": info.time_base.numerator,
@@ -137,35 +162,62 @@ def video_facts(result: DecodePass) -> dict[str, Any]:
         "gop_max_s": float(max(gaps) * info.time_base),
         "n_frames_decoded": len(pts),
         "n_decode_errors": log.n_decode_errors,
+        "n_corrupt_frames": None if log.corrupt is None else len(log.corrupt),
+        "n_discontinuities": log.n_jumps,
         "has_audio": info.has_audio,
         **_status(result),
     }
 
 
 def _status(result: DecodePass) -> dict[str, Any]:
-    log, declared_s = result.log, result.info.declared_duration_s
-    message = None
-    if log.error_message:
-        message = f"decoding ended after {result.duration_s:.2f} s: {log.error_message}"
-    elif declared_s and _truncated(result, declared_s):
-        message = f"the file ends after {result.duration_s:.2f} s of {declared_s:.2f} s declared (truncated?)"
-    elif log.n_decode_errors:
-        message = f"{log.n_decode_errors} packets could not be decoded"
+    message = _problem(result)
     if message is None:
         return {"status": "ok", "error_stage": None, "error_message": None}
     return {"status": "partial", "error_stage": "decode", "error_message": message}
 
 
-def _truncated(result: DecodePass, declared_s: float) -> bool:
-    """The index points behind the end of the file; or, without audio that could outlast it, the picture ends 10 % and
-    two frames early.
+def _problem(result: DecodePass) -> str | None:
+    """What keeps the video from being whole, in one line."""
+    log = result.log
+    if log.error_message:
+        return f"decoding ended after {result.duration_s:.2f} s: {log.error_message}"
+    short = _short_of_declared(result)
+    if short or (log.n_decode_errors and _all_before_first(result)):
+        missing_s = _before_first_s(result)
+        if missing_s > 0:
+            return f"starts without a key frame: its first {missing_s:.2f} s cannot be decoded"
+    if short:
+        return short
+    if log.n_decode_errors:
+        return f"{log.n_decode_errors} packets could not be decoded"
+    return f"{len(log.corrupt)} frames are corrupt" if log.corrupt else None
+
+
+def _before_first_s(result: DecodePass) -> float:
+    """Seconds of pictures before the first one that could be decoded, 0 where the stream starts with a key frame."""
+    log = result.log
+    if log.starts_with_key or log.first_pts is None:
+        return 0.0
+    return max(0.0, float((int(result.pts[0]) - log.first_pts) * result.info.time_base))
+
+
+def _all_before_first(result: DecodePass) -> bool:
+    log = result.log
+    return len(log.lost_pts) == log.n_decode_errors and max(log.lost_pts) < result.pts[0]
+
+
+def _short_of_declared(result: DecodePass) -> str | None:
+    """The index points behind the end of the file; or the picture ends 10 % and two frames before its own end, by what
+    the container says of this stream. With sound beside it, the container's word is not taken: it may mean the sound.
     """
-    if result.info.n_packets_beyond_end:
-        return True
-    frame_s = float(result.last_duration_pts * result.info.time_base)
-    return not result.info.has_audio and result.duration_s < min(
-        _SHORT_OF_DECLARED * declared_s, declared_s - 2 * frame_s
-    )
+    info, tb = result.info, result.info.time_base
+    end_s, found = info.declared_end_s, result.duration_s
+    from_pts = int(result.pts[0]) if result.log.first_pts is None else min(result.log.first_pts, int(result.pts[0]))
+    declared = found if end_s is None or result.log.n_jumps else end_s - float(from_pts * tb)
+    short_s = max(float(2 * result.last_duration_pts * tb), (1 - _SHORT_OF_DECLARED) * declared)
+    if info.n_packets_beyond_end or (not info.has_audio and found < declared - short_s):
+        return f"the file ends after {found:.2f} s of {declared:.2f} s declared (truncated?)"
+    return None
 
 
 def bounded(value: Fraction) -> Fraction:

@@ -19,6 +19,7 @@ from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.decode.failures import record_failure
 from clipmill.curate.decode.task import BASE, VideoTask
+from clipmill.curate.driver.made_before import doubtful
 from clipmill.curate.engines import Engine, Outcome
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError, one_line
@@ -116,6 +117,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     base_done = set.intersection(*(run.done(table, prints.base) for table in _NEEDED))
     done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.decoding}
     failed: set[str] = set()
+    changed = doubtful(run)
     if options.retry_errors:
         failed = _with_errors(run, "videos", prints.base, base_done)
         done = {
@@ -124,7 +126,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     tasks = []
     for source in listing.units:
         unit = source.video_id or ""
-        if unit not in base_done or unit in failed:
+        if unit not in base_done or unit in failed or (unit in changed and source.path.exists()):
             stale: tuple[str, ...] = (BASE,)
         else:
             stale = tuple(name for name in done if unit not in done[name])

@@ -82,7 +82,7 @@ def encode_clip(
     frame outside [start_pts, end_pts) is used. Raises DecodeError where the source does not give the clip's frames, or
     the written file does not decode to the promised ones; UserError where the disk refuses.
     """
-    with SpanReader(source, video["keyframe_pts"]) as reader:
+    with SpanReader(source, video["keyframe_pts"], not video.get("n_discontinuities")) as reader:
         return _VideoPass(reader, video, config).encode(clip, out)
 
 
@@ -94,7 +94,7 @@ def encode_clips(
     A clip that fails is a ClipError and the pass goes on. Raises UserError where the disk refuses.
     """
     ordered = sorted(clips, key=lambda clip: (clip["start_pts"], clip["end_pts"]))
-    with SpanReader(source, video["keyframe_pts"]) as reader:
+    with SpanReader(source, video["keyframe_pts"], not video.get("n_discontinuities")) as reader:
         one_pass = _VideoPass(reader, video, config)
         for clip in ordered:
             try:

@@ -30,14 +30,15 @@ _TURNS = {90: (("transpose", "clock"),), 180: (("hflip", ""), ("vflip", "")), 27
 
 @dataclass(frozen=True)
 class Geometry:
-    """Pixels of one clip. full: display size of the source, after rotation. crop: (x, y, w, h) in it. out: (w, h),
-    square pixels.
+    """Pixels of one clip. full: display size of the source, after rotation; mirrored: left to right, after it. crop:
+    (x, y, w, h) in that. out: (w, h), square pixels.
     """
 
     full: tuple[int, int]
     rotation_deg: int
     crop: tuple[int, int, int, int]
     out: tuple[int, int]
+    mirrored: bool = False
 
     @property
     def coded(self) -> tuple[int, int]:
@@ -61,7 +62,7 @@ def geometry(video: Mapping[str, Any], clip: Mapping[str, Any], config: ExportCo
         raise DecodeError(
             f"a picture of {box[2]}x{box[3]} px would become {out[0]}x{out[1]} px, longer than {MAX_SIDE_PX}"
         )
-    return Geometry(full, int(video["rotation_deg"] or 0), box, out)
+    return Geometry(full, int(video["rotation_deg"] or 0), box, out, bool(video.get("mirrored")))
 
 
 def _nearest(length: Fraction, multiple: int) -> int:
@@ -177,6 +178,8 @@ class ClipFilter:
         if self.deinterlace:
             yield "bwdif", "mode=send_frame:parity=auto:deint=interlaced"
         yield from _TURNS.get(plan.rotation_deg, ())
+        if plan.mirrored:
+            yield "hflip", ""
         x, y, w, h = plan.crop
         if (x, y, w, h) != (0, 0, *plan.full):
             yield "crop", f"{w}:{h}:{x}:{y}:exact=1"

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from clipmill.curate.errors import DecodeError, one_line
 from clipmill.curate.export.encode import EncodedClip, checked, writing
 from clipmill.curate.video.reader import open_video
+from clipmill.curate.video.timeline import placed
 
 _MP4_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 _MP4_OPTIONS = {"movflags": "+faststart+negative_cts_offsets", "use_editlist": "0", "fflags": "+bitexact"}
@@ -50,7 +51,7 @@ def copy_clip(source: Path, video: Mapping[str, Any], clip: Mapping[str, Any], o
         )
     with writing(out) as temporary:
         with ExitStack() as files:
-            stream, packets = _from_keyframe(files, source, int(start_pts))
+            stream, packets = _from_keyframe(files, source, int(start_pts), not video.get("n_discontinuities"))
             span = _span_packets(packets, int(start_pts), int(end_pts))
             promised = _write(temporary, stream, span, int(start_pts), out.suffix)
         return checked(clip["clip_id"], temporary, out, promised, rate=None)
@@ -71,21 +72,25 @@ def _span_packets(packets: Iterable[Packet], start_pts: int, end_pts: int) -> It
             yield packet
 
 
-def _from_keyframe(files: ExitStack, source: Path, start_pts: int) -> tuple[VideoStream, Iterable[Packet]]:
+def _from_keyframe(
+    files: ExitStack, source: Path, start_pts: int, continuous: bool
+) -> tuple[VideoStream, Iterable[Packet]]:
     """Packets from a place at or before the keyframe: by seeking where that lands right, else from the start of the
-    file.
+    file, always where the time stamps are not continuous.
     """
     container, stream = files.enter_context(open_video(source))
     try:
-        container.seek(start_pts, stream=stream, backward=True, any_frame=False)
-        packets = container.demux(stream)
+        packets: Iterator[Packet] = iter(())
+        if continuous:
+            container.seek(start_pts, stream=stream, backward=True, any_frame=False)
+            packets = container.demux(stream)
         first = next(packets, None)
         if first is not None and first.pts is not None and first.pts <= start_pts:
             return stream, chain([first], packets)
     except (av.error.FFmpegError, OSError):
         pass
     container, stream = files.enter_context(open_video(source))
-    return stream, container.demux(stream)
+    return stream, placed(container, stream)
 
 
 def _write(path: Path, stream: VideoStream, packets: Iterator[Packet], start_pts: int, suffix: str) -> int:

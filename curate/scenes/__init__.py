@@ -31,6 +31,19 @@ def detect(
     every frame, float32 [N], NaN where it did not look; None for detectors without it. Raises UserError for an unknown
     detector.
     """
+    from clipmill.curate.scenes.slow_frames import with_slow_cuts
+
+    found, looked = _detected(curves, t_s, config, read_thumbs, network)
+    return with_slow_cuts(found, curves, t_s, config), looked
+
+
+def _detected(
+    curves: Mapping[str, np.ndarray],
+    t_s: np.ndarray,
+    config: ScenesConfig,
+    read_thumbs: Callable[[int, int], np.ndarray] | None,
+    network: "WindowNetwork | None",
+) -> tuple[list[Transition], np.ndarray | None]:
     if config.detector == "cascade":
         from clipmill.curate.scenes import cascade
 

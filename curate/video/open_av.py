@@ -53,6 +53,11 @@ def open_av(source: Path | bytes, pictures: bool = False) -> InputContainer:
     return container
 
 
+def is_allowed(container: str) -> bool:
+    """Whether a container, by libav's name of it (`videos.container`), is opened."""
+    return bool(set(container.split(",")) & set(f"{_VIDEO},{_SOUND}".split(",")))
+
+
 def _told(error: Exception) -> str:
     if getattr(error, "errno", None) == errno.EINVAL:  # what libav says of a format that is not on the list
         return "not a video format: text, a single picture, or a list of other files"

@@ -14,8 +14,17 @@ import numpy as np
 
 from clipmill.curate.errors import DecodeError, UserError, one_line
 from clipmill.curate.video.picture import shrink, small_pictures, upright
-from clipmill.curate.video.reader import DecodeLog, Frame, VideoDecoder, VideoInfo, fit_short_side, open_video
+from clipmill.curate.video.reader import (
+    DecodeLog,
+    Frame,
+    VideoDecoder,
+    VideoInfo,
+    fit_short_side,
+    keyframes,
+    open_video,
+)
 from clipmill.curate.video.signals import THUMB_SHAPE
+from clipmill.curate.video.timeline import Timeline, placed
 
 DECODERS = ("pyav", "decord", "torchcodec")
 # decord has no AV1 decoder, hangs on MPEG-TS and returns wrong frames for AVI and for edit lists.
@@ -39,10 +48,10 @@ class ArrayFrame(Frame):
     def __init__(self, rgb: np.ndarray, pts: int, info: VideoInfo) -> None:
         self._rgb, self.pts = rgb, pts
         self.duration_pts, self.interlaced = 0, False
-        self.rotation_deg, self.sar = info.rotation_deg, info.sar
+        self.rotation_deg, self.mirrored, self.sar = info.rotation_deg, info.mirrored, info.sar
 
     def luma(self) -> np.ndarray:
-        return upright(cv2.cvtColor(self._rgb, cv2.COLOR_RGB2GRAY), self.rotation_deg)
+        return upright(cv2.cvtColor(self._rgb, cv2.COLOR_RGB2GRAY), self.rotation_deg, self.mirrored)
 
     def small(self) -> tuple[np.ndarray, np.ndarray]:
         luma, _ = small_pictures(cv2.cvtColor(self._rgb, cv2.COLOR_RGB2GRAY), None, None, True)
@@ -56,7 +65,7 @@ class ArrayFrame(Frame):
         picture = cv2.resize(self._rgb, size, interpolation=cv2.INTER_AREA)
         if pixel_format == "gray":
             picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        return np.ascontiguousarray(upright(picture, self.rotation_deg))
+        return np.ascontiguousarray(upright(picture, self.rotation_deg, self.mirrored))
 
 
 class _ArraySource:
@@ -87,18 +96,22 @@ def open_frames(path: Path, decoder: str = "pyav") -> Iterator[FrameSource]:
             pictures = _torchcodec(path, source.info, packets)
         else:
             raise UserError(f"no decoder called {decoder!r}; there are: {', '.join(DECODERS)}")
-        log = DecodeLog(keyframe_pts=_keyframe_pts(path))
+        keys, n_jumps = _keyframe_pts(path)
+        log = DecodeLog(keyframe_pts=keys, n_jumps=n_jumps, corrupt=None)
         yield _ArraySource(source.info, log, pictures)
 
 
 def _presented_pts(path: Path) -> list[int]:
     with open_video(path) as (container, stream):
-        return [p.pts for p in container.demux(stream) if p.pts is not None and not p.is_discard]
+        return [p.pts for p in placed(container, stream) if p.pts is not None and not p.is_discard]
 
 
-def _keyframe_pts(path: Path) -> list[int]:
+def _keyframe_pts(path: Path) -> tuple[list[int], int]:
+    """(PTS of key frames, jumps of the time stamps)."""
     with open_video(path) as (container, stream):
-        return [p.pts for p in container.demux(stream) if p.pts is not None and p.is_keyframe and not p.is_discard]
+        line = Timeline(container, stream)
+        keys = keyframes(placed(container, stream, line))
+        return keys, line.n_jumps
 
 
 def _decord(path: Path, info: VideoInfo, packets: list[int]) -> Iterator[tuple[int, np.ndarray]]:

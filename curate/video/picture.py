@@ -1,11 +1,15 @@
 """Pictures from decoded frames without a colour conversion of the full frame: planes, small copies, orientation."""
 
+from typing import Any
+
+import av
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
+from clipmill.curate.errors import DecodeError, one_line
 from clipmill.curate.video.signals import LUMA_SHAPE, THUMB_SHAPE
 
 # Planar 8-bit formats whose planes can be viewed as they are, with the log2 of the chroma subsampling (width, height).
@@ -18,6 +22,27 @@ _PLANAR = {
     "yuvj444p": (0, 0),
 }
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+
+# AVCOL_SPC: names as the ffmpeg program has them.
+_MATRICES = {
+    0: "RGB",
+    1: "BT.709",
+    2: "unspecified",
+    4: "FCC",
+    5: "BT.470 BG",
+    6: "SMPTE 170M",
+    7: "SMPTE 240M",
+    8: "YCgCo",
+    9: "BT.2020 NCL",
+    10: "BT.2020 CL",
+    11: "SMPTE 2085",
+    12: "chroma-derived NCL",
+    13: "chroma-derived CL",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
 
 _LUMA_TO_FULL = np.clip((np.arange(256) - 16) * 255 / 219, 0, 255).round().astype(np.uint8)
 _CHROMA_TO_FULL = np.clip((np.arange(256) - 128) * 255 / 224 + 128, 0, 255).round().astype(np.uint8)
@@ -38,11 +63,25 @@ def to_planes(
     if frame.format.name not in _PLANAR:
         if frame.format.name == "gray":
             return _view(frame.planes[0], frame.width, frame.height), None, None, True
-        frame = scaler.reformat(frame, format="yuv420p", threads=1)
+        frame = converted(scaler, frame, format="yuv420p")
     shift_w, shift_h = _PLANAR[frame.format.name]
     chroma = -(-frame.width >> shift_w), -(-frame.height >> shift_h)
     y, u, v = frame.planes[:3]
     return _view(y, frame.width, frame.height), _view(u, *chroma), _view(v, *chroma), full_range
+
+
+def converted(scaler: VideoReformatter, frame: VideoFrame, **to: Any) -> VideoFrame:
+    """The frame in another size or pixel format. to: as of `VideoReformatter.reformat`. Raises DecodeError, which names
+    the colour matrix, where libswscale has no such conversion.
+    """
+    try:
+        return scaler.reformat(frame, threads=1, **to)
+    except av.error.FFmpegError as error:
+        matrix = _MATRICES.get(int(frame.colorspace), f"number {int(frame.colorspace)}")
+        raise DecodeError(
+            f"the colour matrix {matrix} ({frame.format.name}) cannot be converted: {one_line(error)} (libswscale);"
+            " convert the video to BT.709 first"
+        ) from error
 
 
 def shrink(plane: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -76,9 +115,12 @@ def small_pictures(
     return luma, cv2.cvtColor(cv2.merge(planes), cv2.COLOR_YCrCb2RGB)
 
 
-def upright(picture: np.ndarray, rotation_deg: int) -> np.ndarray:
-    """Turn clockwise by a multiple of 90 degrees; a view, [H, W] or [H, W, C]."""
-    return picture if rotation_deg == 0 else np.rot90(picture, -(rotation_deg // 90))
+def upright(picture: np.ndarray, rotation_deg: int, mirrored: bool = False) -> np.ndarray:
+    """Turn clockwise by a multiple of 90 degrees, then exchange left and right where mirrored; a view, [H, W] or
+    [H, W, C].
+    """
+    turned = picture if rotation_deg == 0 else np.rot90(picture, -(rotation_deg // 90))
+    return turned[:, ::-1] if mirrored else turned
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:

@@ -1,10 +1,11 @@
 """Reading video with PyAV: container facts, one exact sequential decode, and exact random access by PTS.
 
 Times are integer PTS of the stream's time base. Frames come in display order with strictly increasing PTS; where a
-container has none, they are made from the declared rate. Nothing here trusts a declared frame count or duration.
+container has none, they are made from the declared rate; where they start anew, they go on by a running offset
+(`clipmill.curate.video.timeline`). Nothing here trusts a declared frame count or duration.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,24 +14,30 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from clipmill.curate.errors import DecodeError, one_line
 from clipmill.curate.video.open_av import open_av
-from clipmill.curate.video.picture import small_pictures, to_planes, upright
+from clipmill.curate.video.orientation import orientation_of
+from clipmill.curate.video.picture import converted, small_pictures, to_planes, upright
 from clipmill.curate.video.refusals import refusal
+from clipmill.curate.video.streams import declared_end_s, moving_stream
+from clipmill.curate.video.timeline import Timeline, placed
 
 MAX_ERRORS_IN_A_ROW = 200
+_B_FRAME = 3  # AV_PICTURE_TYPE_B
 
 
 @dataclass(frozen=True)
 class VideoInfo:
     """Facts from the container and the first frame. `width`, `height` and the sample aspect ratio are after rotation.
 
-    n_packets_beyond_end: packets that the container's index places behind the end of the file; over 0: it was
-    truncated.
+    rotation_deg, mirrored: see `clipmill.curate.video.orientation`.
+    declared_end_s: s on the stream's own time line, where the container tells of this stream. n_packets_beyond_end:
+    packets that the container's index places behind the end of the file; over 0: it was truncated.
     """
 
     container: str
@@ -40,9 +47,10 @@ class VideoInfo:
     height: int
     sar: Fraction
     rotation_deg: int
+    mirrored: bool
     time_base: Fraction
     declared_fps: Fraction
-    declared_duration_s: float | None
+    declared_end_s: float | None
     has_audio: bool
     n_packets_beyond_end: int
 
@@ -52,7 +60,10 @@ class DecodeLog:
     """What a sequential decode met; filled while it runs.
 
     keyframe_pts: PTS of keyframe packets, in the order of the file. n_decode_errors: packets that could not be decoded.
-    error_message: the error that ended the decode early, None at a clean end of file.
+    error_message: the error that ended the decode early, None at a clean end of file. n_jumps: of the time stamps.
+    corrupt, keys: indices of the frames that the decoder marks as corrupt, and of key frames; None where the decoder
+    does not tell. suspect: indices of frames that may show parts of a corrupt one decoded before them. lost_pts: PTS of
+    packets that could not be decoded. first_pts: PTS of the first packet; starts_with_key: whether it is a key frame.
     """
 
     keyframe_pts: list[int] = field(default_factory=list)
@@ -60,18 +71,25 @@ class DecodeLog:
     n_decode_errors: int = 0
     n_interlaced: int = 0
     error_message: str | None = None
+    n_jumps: int = 0
+    corrupt: list[int] | None = field(default_factory=list)
+    suspect: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+    lost_pts: list[int] = field(default_factory=list)
+    first_pts: int | None = None
+    starts_with_key: bool = True
 
 
 class Frame:
     """One decoded frame. `pts` in the stream's time base; pixels are converted only when asked for."""
 
-    __slots__ = ("_av", "_planes", "_scaler", "duration_pts", "interlaced", "pts", "rotation_deg", "sar")
+    __slots__ = ("_av", "_planes", "_scaler", "duration_pts", "interlaced", "mirrored", "pts", "rotation_deg", "sar")
 
     def __init__(self, frame: VideoFrame, pts: int, info: VideoInfo, scaler: VideoReformatter) -> None:
         self._av, self.pts, self._scaler = frame, pts, scaler
         self.duration_pts = frame.duration or 0
         self.interlaced = bool(frame.interlaced_frame)
-        self.rotation_deg, self.sar = info.rotation_deg, info.sar
+        self.rotation_deg, self.mirrored, self.sar = info.rotation_deg, info.mirrored, info.sar
         self._planes: tuple[np.ndarray, np.ndarray | None, np.ndarray | None, bool] | None = None
 
     def _yuv(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, bool]:
@@ -86,7 +104,7 @@ class Frame:
 
     def luma(self) -> np.ndarray:
         """uint8 [H, W], full resolution, upright, as coded (limited or full range). A view where the format allows."""
-        return upright(self._yuv()[0], self.rotation_deg)
+        return upright(self._yuv()[0], self.rotation_deg, self.mirrored)
 
     def small(self) -> tuple[np.ndarray, np.ndarray]:
         """(luma uint8 [54, 96], RGB uint8 [27, 48, 3]) of the whole frame, not turned upright, for cuts and signals."""
@@ -103,10 +121,10 @@ class Frame:
     def _scaled(self, pixel_format: str, short_side_px: int) -> np.ndarray:
         sar = self.sar if self.rotation_deg % 180 == 0 else 1 / self.sar
         width, height = fit_short_side(self._av.width, self._av.height, sar, short_side_px)
-        picture = self._scaler.reformat(
-            self._av, width, height, pixel_format, interpolation="AREA", threads=1
+        picture = converted(
+            self._scaler, self._av, width=width, height=height, format=pixel_format, interpolation="AREA"
         ).to_ndarray()
-        return np.ascontiguousarray(upright(picture, self.rotation_deg))
+        return np.ascontiguousarray(upright(picture, self.rotation_deg, self.mirrored))
 
 
 def fit_short_side(width_px: int, height_px: int, sar: Fraction, short_side_px: int) -> tuple[int, int]:
@@ -118,21 +136,13 @@ def fit_short_side(width_px: int, height_px: int, sar: Fraction, short_side_px: 
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a container and pick its video: the first video stream that is not a cover picture.
+    """Open a container and pick its video: the first video stream that moves.
 
     Raises DecodeError, in one line, where the file is no container, has no video stream, or has no decoder.
     """
     container = open_av(path)
     try:
-        streams = [
-            s for s in container.streams.video if not int(s.disposition) & int(av.stream.Disposition.attached_pic)
-        ]
-        if not streams:
-            kinds = sorted({s.type for s in container.streams})
-            raise DecodeError(f"no video stream (streams: {', '.join(kinds) or 'none'})")
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise DecodeError("no decoder for the video codec")
+        stream = moving_stream(container)
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
         yield container, stream
     finally:
@@ -141,8 +151,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def describe(container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
     """Container facts; rotation and size from the first frame, because headers may be silent or wrong."""
-    rotation_deg = -first.rotation % 360
-    rotation_deg = round(rotation_deg / 90) * 90 % 360
+    rotation_deg, mirrored = orientation_of(first)
     sar = stream.sample_aspect_ratio or Fraction(1)
     sar = sar if sar > 0 else Fraction(1)
     width, height = (first.width, first.height) if rotation_deg % 180 == 0 else (first.height, first.width)
@@ -155,9 +164,10 @@ def describe(container: InputContainer, stream: VideoStream, first: VideoFrame) 
         height=height,
         sar=sar if rotation_deg % 180 == 0 else 1 / sar,
         rotation_deg=rotation_deg,
+        mirrored=mirrored,
         time_base=stream.time_base or Fraction(1, 90000),
         declared_fps=next(rates, Fraction(25)),
-        declared_duration_s=container.duration / av.time_base if container.duration else None,
+        declared_end_s=declared_end_s(container, stream),
         has_audio=bool(container.streams.audio),
         n_packets_beyond_end=sum(entry.pos + entry.size > container.size for entry in stream.index_entries),
     )
@@ -172,6 +182,7 @@ class VideoDecoder:
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self.log = DecodeLog()
+        self._n_bidirectional = 0  # in a row before the next frame
         self._frames = self._decode(container, stream)
         first = next(self._frames, None)
         if first is None:
@@ -192,10 +203,23 @@ class VideoDecoder:
             if pts is None or (last is not None and pts <= last):
                 pts = 0 if last is None else last + (step if pts is None else 1)
             last = pts
+            self._note(raw)
             self.log.n_frames += 1
             frame = Frame(raw, pts, self.info, scaler)
             self.log.n_interlaced += frame.interlaced
             yield frame
+
+    def _note(self, raw: VideoFrame) -> None:
+        """Whether the next frame can be trusted. B-frames just before a corrupt frame were decoded from it."""
+        log, index = self.log, self.log.n_frames
+        if raw.key_frame:
+            log.keys.append(index)
+        bidirectional = raw.pict_type == _B_FRAME
+        if raw.is_corrupt and log.corrupt is not None:
+            log.corrupt.append(index)
+            if not bidirectional:
+                log.suspect.extend(range(index - self._n_bidirectional, index))
+        self._n_bidirectional = self._n_bidirectional + 1 if bidirectional else 0
 
     def _with_first(self) -> Iterator[VideoFrame]:
         yield self._first
@@ -203,7 +227,8 @@ class VideoDecoder:
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         errors_in_a_row = 0
-        packets = container.demux(stream)
+        line = Timeline(container, stream)
+        packets = placed(container, stream, line)
         while True:
             try:
                 packet = next(packets, None)
@@ -212,6 +237,9 @@ class VideoDecoder:
                 return
             if packet is None:
                 return
+            self.log.n_jumps = line.n_jumps
+            if self.log.first_pts is None and packet.pts is not None and not packet.is_discard:
+                self.log.first_pts, self.log.starts_with_key = packet.pts, packet.is_keyframe
             if packet.is_keyframe and packet.pts is not None and not packet.is_discard:
                 self.log.keyframe_pts.append(packet.pts)
             try:
@@ -222,6 +250,8 @@ class VideoDecoder:
             except (av.error.FFmpegError, OSError) as error:
                 self.log.n_decode_errors += 1
                 errors_in_a_row += 1
+                if packet.size and packet.pts is not None:  # without bytes: the picture before it, once more
+                    self.log.lost_pts.append(packet.pts)
                 if errors_in_a_row >= MAX_ERRORS_IN_A_ROW:
                     self.log.error_message = (
                         f"{MAX_ERRORS_IN_A_ROW} packets in a row cannot be decoded: {one_line(error)}"
@@ -229,16 +259,27 @@ class VideoDecoder:
                     return
 
 
-def frames_at(path: Path, pts: Sequence[int], keyframe_pts: Sequence[int] | None = None) -> Iterator[Frame]:
+def frames_at(
+    path: Path, pts: Sequence[int], keyframe_pts: Sequence[int] | None = None, continuous: bool = True
+) -> Iterator[Frame]:
     """The frames on screen at the given times, in increasing order: for each, the last frame with frame.pts <= pts.
 
     Exact by construction: seek to the keyframe at or before the target, check the first decoded PTS, step back a
     keyframe where it is late, and scan from the start where the container cannot seek. `keyframe_pts` as stored in
-    `videos`; without it the packets are indexed first, without decoding.
+    `videos`; without it the packets are indexed first, without decoding. continuous: whether `videos` counts no
+    discontinuities; with them one decode from the start, because no container can seek there.
     """
     wanted = sorted({int(p) for p in pts})
     with open_video(path) as (container, stream):
-        keys = sorted(keyframe_pts) if keyframe_pts is not None and len(keyframe_pts) else _keyframes(container, stream)
+        if keyframe_pts is not None and len(keyframe_pts):
+            keys = sorted(keyframe_pts)
+        else:
+            line = Timeline(container, stream)
+            keys = keyframes(placed(container, stream, line))
+            continuous = continuous and not line.n_jumps
+        if not continuous:
+            yield from _from_start(path, wanted)
+            return
         position = 0
         while position < len(wanted):
             target = wanted[position]
@@ -248,8 +289,16 @@ def frames_at(path: Path, pts: Sequence[int], keyframe_pts: Sequence[int] | None
             position += len(group)
 
 
-def _keyframes(container: InputContainer, stream: VideoStream) -> list[int]:
-    return sorted(p.pts for p in container.demux(stream) if p.is_keyframe and p.pts is not None and not p.is_discard)
+def keyframes(packets: Iterable[Packet]) -> list[int]:
+    """PTS of the key frames among packets, increasing."""
+    return sorted(p.pts for p in packets if p.is_keyframe and p.pts is not None and not p.is_discard)
+
+
+def _from_start(path: Path, wanted: Sequence[int]) -> Iterator[Frame]:
+    if wanted:
+        with open_video(path) as (container, stream):
+            frames = iter(VideoDecoder(container, stream))
+            yield from _on_screen(next(frames), frames, wanted)
 
 
 def _frames_in_gop(
@@ -270,16 +319,17 @@ def _frames_in_gop(
         held = next(frames)
         if held.pts > wanted[0] and start is not None:
             continue
-        for target in wanted:
-            for frame in frames:
-                if frame.pts > target:
-                    yield held
-                    held = frame
-                    break
-                held = frame
-            else:
-                yield held
+        yield from _on_screen(held, frames, wanted)
         return
+
+
+def _on_screen(held: Frame, frames: Iterator[Frame], wanted: Sequence[int]) -> Iterator[Frame]:
+    """For each wanted PTS the last frame that is not after it. held: the first frame."""
+    ahead = next(frames, None)
+    for target in wanted:
+        while ahead is not None and ahead.pts <= target:
+            held, ahead = ahead, next(frames, None)
+        yield held
 
 
 def _stream_start(stream: VideoStream) -> int:

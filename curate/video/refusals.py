@@ -6,12 +6,14 @@ import re
 import struct
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 _HEAD_BYTES = 1 << 16
 _MAX_LIST_BYTES = 4 << 20  # no playlist or reference movie is longer
 _INSIDE = frozenset({b"moov", b"trak", b"mdia", b"minf", b"dinf", b"rmra", b"rmda"})
+_MOST_BOXES = 4096
 _JOIN = "join them first: ffmpeg {how} -c copy joined.mkv"
 
 
@@ -112,7 +114,7 @@ def _piece(source: Path | bytes) -> str | None:
         with _opened(source) as file:
             if file.read(8)[4:8] not in (b"styp", b"sidx", b"moof", b"ftyp", b"moov", b"emsg", b"prft"):
                 return None
-            kinds = _top_kinds(file)
+            kinds = {kind for kind, _ in islice(_boxes(file, 0, file.seek(0, 2), 0), _MOST_BOXES)}
     except OSError:
         return None
     if b"moof" in kinds and b"moov" not in kinds:
@@ -120,20 +122,6 @@ def _piece(source: Path | bytes) -> str | None:
             "a segment of a fragmented MP4 without its initialisation segment: join them first, as in"
             " `cat init.mp4 segment*.m4s > joined.mp4`"
         )
-    if b"moov" in kinds and not {b"moof", b"mdat"} & set(kinds):
+    if b"mvex" in kinds and not {b"moof", b"mdat"} & kinds:
         return "only the initialisation of an MP4, its pictures lie in other files"
     return None
-
-
-def _top_kinds(file: BinaryIO) -> list[bytes]:
-    """Types of the boxes at the top, the first thousand."""
-    kinds, start, end = [], 0, file.seek(0, 2)
-    while start + 8 <= end and len(kinds) < 1000:
-        file.seek(start)
-        head = file.read(16)
-        size = int.from_bytes(head[8:16], "big") if head[:4] == b"\0\0\0\1" else int.from_bytes(head[:4], "big")
-        kinds.append(head[4:8])
-        if size < 8:
-            break
-        start += size
-    return kinds

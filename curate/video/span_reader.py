@@ -19,12 +19,13 @@ _SEEKABLE = frozenset({"mov", "mp4", "matroska", "webm"})
 class SpanReader:
     """Reads spans [start_pts, end_pts) of one video; a context manager. Spans in increasing order cost one pass.
 
-    keyframe_pts: as stored in `videos`. Frames carry the same PTS as in the sequential decode of
+    keyframe_pts: as stored in `videos`. continuous: whether `videos` counts no discontinuities; no container can seek
+    across them. Frames carry the same PTS as in the sequential decode of
     `clipmill.curate.video.reader`.
     """
 
-    def __init__(self, path: Path, keyframe_pts: Sequence[int] | None) -> None:
-        self._path = path
+    def __init__(self, path: Path, keyframe_pts: Sequence[int] | None, continuous: bool = True) -> None:
+        self._path, self._continuous = path, continuous
         self._keys = sorted(keyframe_pts) if keyframe_pts is not None else []
         self._stack = ExitStack()
         self._decoder: VideoDecoder | None = None
@@ -91,7 +92,7 @@ class SpanReader:
     def _restart(self) -> None:
         self.close()
         self._container, self._stream = self._stack.enter_context(open_video(self._path))
-        self._seekable = bool(_SEEKABLE & set(self._container.format.name.split(",")))
+        self._seekable = self._continuous and bool(_SEEKABLE & set(self._container.format.name.split(",")))
         self._decode_on()
         self.sequential = True
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from clipmill.curate.errors import DecodeError, one_line
 from clipmill.curate.video.reader import Frame, VideoDecoder, frames_at, open_video
+from clipmill.curate.video.timeline import Timeline, placed
 
 # Containers that store the presentation time of every packet: their packets tell the frames without decoding.
 _TIMED = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -30,6 +32,7 @@ class FileFrames:
     has_alpha: bool = False
     _pts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     _keys: list[int] = field(default_factory=list)
+    _continuous: bool = True
 
     def times_s(self) -> np.ndarray:
         """See `Frames`. Raises DecodeError where the file cannot be read."""
@@ -38,19 +41,23 @@ class FileFrames:
             timed = bool(_TIMED & set(container.format.name.split(",")))
             unit_s = float(stream.time_base or 0)
             try:
-                pts = (
-                    self._packets(container.demux(stream))
-                    if timed
-                    else [f.pts for f in VideoDecoder(container, stream)]
-                )
+                pts = self._packets(container, stream) if timed else self._decoded(VideoDecoder(container, stream))
             except (av.error.FFmpegError, OSError) as error:
                 raise DecodeError(one_line(error)) from error
         low, high = self.span_pts or (-(1 << 62), 1 << 62)
         self._pts = np.asarray(sorted({p for p in pts if low <= p < high}), np.int64)
         return self._pts * unit_s
 
-    def _packets(self, packets: Iterator[av.Packet]) -> list[int]:
+    def _decoded(self, decoder: VideoDecoder) -> list[int]:
+        pts = [frame.pts for frame in decoder]
+        self._continuous = not decoder.log.n_jumps
+        return pts
+
+    def _packets(self, container: InputContainer, stream: VideoStream) -> list[int]:
+        line = Timeline(container, stream)
+        packets = placed(container, stream, line)
         shown = [(p.pts, p.is_keyframe) for p in packets if p.size and p.pts is not None and not p.is_discard]
+        self._continuous = not line.n_jumps
         self._keys = sorted(pts for pts, key in shown if key)
         return [pts for pts, _ in shown]
 
@@ -61,7 +68,8 @@ class FileFrames:
         wanted = self._pts[index].tolist()
         distinct = sorted(set(wanted))
         pictures = {}
-        for pts, frame in zip(distinct, frames_at(self.path, distinct, self._keys or None), strict=False):
+        frames = frames_at(self.path, distinct, self._keys or None, self._continuous)
+        for pts, frame in zip(distinct, frames, strict=False):
             if frame.pts != pts:
                 raise DecodeError(f"the frame at {pts} (pts) does not decode")
             pictures[pts] = self._picture(frame)

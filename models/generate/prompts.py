@@ -104,11 +104,13 @@ def _picture(file: Path) -> np.ndarray | None:
 
     from clipmill.curate.errors import DecodeError
     from clipmill.curate.video.open_av import open_av
+    from clipmill.curate.video.orientation import orientation_of
+    from clipmill.curate.video.picture import upright
 
     try:
         with open_av(file, pictures=True) as container:
             frame = next(container.decode(video=0))
-            picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+            picture = upright(frame.to_ndarray(format="rgb24"), *orientation_of(frame))
     except (DecodeError, av.error.FFmpegError, IndexError, StopIteration, OSError):
         return None
     return np.ascontiguousarray(picture)

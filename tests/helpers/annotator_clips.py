@@ -36,7 +36,7 @@ def clip(frames=(), t_s=(), crop=FULL, size=(640, 360), observed=(), lumas=None,
             builder.push(cv2.resize(luma, (96, 54), interpolation=cv2.INTER_AREA))
         signals, signals_t = builder.finish(), np.arange(len(lumas)) / fps
     t_s, observed = np.asarray(t_s, float), np.asarray(observed, np.float32)
-    end = float(max([1.0, *t_s, *signals_t]))
+    end = float(max([1.0, *t_s]) if lumas is None else max([len(lumas) / fps, *t_s]))
     return ClipFrames(
         "c",
         "v",

@@ -57,6 +57,7 @@ def video_row(path: Path, video: str = "v" * 32) -> tuple[dict, list[int]]:
         "sar_num": info.sar.numerator,
         "sar_den": info.sar.denominator,
         "rotation_deg": info.rotation_deg,
+        "mirrored": info.mirrored,
         "time_base_num": info.time_base.numerator,
         "time_base_den": info.time_base.denominator,
         "interlaced": log.n_interlaced * 2 > log.n_frames,

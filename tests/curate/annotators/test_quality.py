@@ -1,5 +1,7 @@
 """Quality scores against injected blur, blocks, flicker, black and repeated frames, on textures and on real footage."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -198,3 +200,25 @@ def test_nothing_observed_is_null():
     row = QUALITY.measure(clip())
     assert set(row) == set(QUALITY.columns)
     assert all(v is None for v in row.values())
+
+
+@pytest.mark.parametrize(
+    ("t_s", "end_s", "near_black", "repeated"),
+    [
+        ([0, 0.1, 0.2, 0.3], 0.4, 0.25, 0.0),  # even: every frame counts the same
+        ([0, 0.1, 0.2, 0.3], 1.3, 1 / 13, 0.5 / 1.3),  # the last one stands for a second
+        ([0, 3.0, 3.1, 3.2], 3.3, 3 / 3.3, 2.5 / 3.3),  # the dark one stands for three
+        ([0, 10.0, 20.0, 30.0], 40.0, 0.25, 0.95),  # slides
+    ],
+)
+def test_shares_are_of_the_display_time(t_s, end_s, near_black, repeated):
+    made = clip(lumas=[np.zeros((54, 96), np.uint8), *(texture(i) for i in range(3))])
+    row = QUALITY.measure(replace(made, signals_t_s=np.asarray(t_s, float), end_s=end_s))
+    assert row["near_black"] == pytest.approx(near_black)
+    assert row["dup_frame_share"] == pytest.approx(repeated)
+
+
+def test_a_single_picture_that_stands_is_a_still():
+    made = clip(lumas=[texture(1)])
+    assert QUALITY.measure(replace(made, end_s=10.0))["dup_frame_share"] == pytest.approx(0.95)
+    assert QUALITY.measure(replace(made, end_s=0.04))["dup_frame_share"] is None
