@@ -11,27 +11,65 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from helpers.commands import curate, evaluate, invoke, models, one_line
+from helpers.commands import invoke, one_line
 
 from clipmill.curate.common import console
 
 LIMIT_S = 240
 
 
+VIDEOS = Path(__file__).parents[1] / "data" / "run_before_move" / "videos"
+
+
+def process(name: str, *words: object, cwd: Path) -> subprocess.CompletedProcess:
+    """The command in a process of its own, as a shell starts it."""
+    command = [sys.executable, "-m", f"clipmill.{name}.cli", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=LIMIT_S)
+
+
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("name", "words"),
     [
-        (curate, ("run", "nowhere", "--out", "run")),
-        (evaluate, ("fvd", "nowhere", "nowhere", "--features", "mini")),
-        (models, ("train", "nowhere", "--config", "demo-nano", "--out", "ckpt")),
+        ("curate", ("run", "nowhere", "--out", "run")),
+        ("evaluate", ("fvd", "nowhere", "nowhere", "--features", "mini")),
+        ("models", ("train", "nowhere", "--config", "demo-nano", "--out", "ckpt")),
     ],
 )
-def test_a_process_of_its_own_ends_as_the_same_command_in_this_one(command, words, tmp_path: Path):
-    """Which is where the tests of mistakes run it."""
-    done = command(*words, cwd=tmp_path, check=False)
+def test_a_process_of_its_own_ends_as_the_same_command_in_this_one(name: str, words: tuple[str, ...], tmp_path: Path):
+    """Which is where nearly all tests run it."""
+    done = process(name, *words, cwd=tmp_path)
     one_line(done)
-    here = invoke(command.__name__, *words, cwd=tmp_path)
+    here = invoke(name, *words, cwd=tmp_path)
     assert (here.returncode, here.stdout, here.stderr) == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+def test_the_whole_story_in_processes_of_their_own(tmp_path: Path):
+    """Each command that works on videos, as a person types it, one after the other."""
+    score = "run samples --features mini --set clip_frames=8 --set fps=8 --out scores.parquet"
+    story = (
+        (f"curate run {VIDEOS} --out run --no-export", "2 kept"),
+        ("curate filter run --set motion.min=0", "2 kept"),
+        ("curate annotate run --only motion", "2 kept"),
+        ("curate export run --size 64", "2 clips in"),
+        ("curate report run", "report.html"),
+        ("curate cuts run", "all"),
+        (
+            "models train run --config demo-nano --set data.frames=[8] --steps 1 --out ckpt --device cpu",
+            "Checkpoint: ckpt",
+        ),
+        ("models info ckpt", "demo-nano"),
+        ("models sample ckpt --n 2 --out samples --device cpu", "2 videos in samples"),
+        (f"evaluate fvd {score}", "added to scores.parquet"),
+        (f"evaluate kvd {score}", "added to scores.parquet"),
+        ("evaluate compare scores.parquet", "samples"),
+        ("evaluate report scores.parquet --out page.html", "page.html"),
+    )
+    for line, says in story:
+        done = process(*line.split(), cwd=tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert says in done.stdout, f"{line}\n{done.stdout}"
+        assert "Traceback" not in done.stderr
 
 
 def interrupt(arguments: list[object], at_work: Callable[[], bool], errors: Path) -> tuple[int, str]:
