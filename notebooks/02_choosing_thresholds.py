@@ -34,6 +34,8 @@ import pandas as pd
 from helpers import DROPPED, KEPT, UNUSED, name_of, pictures, sheet, shell
 from IPython.display import display
 
+from clipmill import curate
+
 RUN = Path(os.environ.get("CLIPMILL_RUN", "../demo/run"))
 
 plt.rcParams.update({"figure.dpi": 85, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
@@ -234,7 +236,8 @@ plt.show()
 # ## Freezing it
 #
 # A frozen policy holds numbers only. What decides is its `policy_id`: the file below is read by `curate filter
-# --policy`, on this run or any other, and has the id of the policy that asked for a share.
+# --policy`, on this run or any other, and has the id of the policy that asked for a share. From Python it is
+# `curate.Run(...).filter`.
 
 
 # %%
@@ -259,7 +262,8 @@ def as_toml(filters: list[dict]) -> str:
 
 n_letters = (work / "frozen.toml").write_text(as_toml(asked["filters"]))
 print("".join((work / "frozen.toml").read_text().partition("[policy.text_area]")[0]), "...\n", sep="")
-print(shell("curate filter run --policy frozen.toml", work).splitlines()[-2])
+counts = curate.Run(copy).filter(str(work / "frozen.toml"))
+print(f"{counts['clips']} clips: {counts['kept']} kept")
 frozen = json.loads((copy / "decisions/frozen.json").read_text())
 assert frozen["policy_id"] == asked["policy_id"]
 print(f"policy_id {frozen['policy_id'][:16]} both times: the same clips are kept")

@@ -31,8 +31,10 @@ from shutil import copytree, ignore_patterns
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from helpers import DROPPED, KEPT, UNUSED, name_of, pictures, sheet, shell
+from helpers import DROPPED, KEPT, UNUSED, name_of, pictures, sheet
 from IPython.display import display
+
+from clipmill import curate
 
 RUN = Path(os.environ.get("CLIPMILL_RUN", "../demo/run"))
 
@@ -49,8 +51,8 @@ copy = copytree(RUN, work / "run", ignore=ignore_patterns("shards"))
 # rest of this notebook is the same for them.
 
 # %%
-print(shell("curate annotate run --only caption_attributes", work))
-clips = pd.read_parquet(copy / "manifest.parquet").set_index("clip_id", drop=False)
+run = curate.Run(copy).annotate("caption_attributes", tell=None)
+clips = run.pandas().set_index("clip_id", drop=False)
 
 # %% [markdown]
 # The column `captions` is a list per clip: a caption from a text file beside the video (`sidecar`) stands there
