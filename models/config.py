@@ -7,6 +7,7 @@ property = "..."          # what a test proves about it
 [nano]                    # what differs in the size that a CPU builds in a moment: `--config NAME-nano`
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -95,6 +96,16 @@ class SampleConfig:
     gamma: float = 0.0
     batch: int = 8
     fps: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, one line, for a value that cannot work."""
+        problems = (
+            (min(self.steps, self.batch) < 1, "steps and batch are at least 1"),
+            (self.fps is not None and not 0 < self.fps < math.inf, "fps is a finite number over 0, or none"),
+        )
+        for wrong, message in problems:
+            if wrong:
+                raise ValueError(message)
 
 
 @dataclass(frozen=True)

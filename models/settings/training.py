@@ -81,14 +81,15 @@ class TrainConfig:
     steps: optimiser steps, at least 1. seed: of first weights, order, windows, captions and noise, 0 to 2**63 - 1.
     micro_batch: samples per forward pass and process; none: the whole share, halved until it fits on a GPU. precision:
     bf16 autocast over float32 weights, or fp32; auto: bf16 on a GPU. optimiser: adamw, or muon (hidden matrices; the
-    rest adamw). learning_rate: of adamw, over 0, after the warm-up. muon_learning_rate: of muon's matrices. betas:
-    adamw's shares of the past in its averages of gradients and of their squares, each 0 to below 1. epsilon: added to
-    the root of adamw's squares. weight_decay: of adamw and muon, times the learning rate, for weights of two axes or
-    more; 0 for none. warm_up: steps of linear rise; decay: what follows, cosine to zero at `steps`, or constant.
-    clip_norm: of gradients, 0 for none. ema_std: relative widths of the power-function averages that are kept (Karras
-    et al. 2024, EDM2, section 3.1); the first is what `models sample` uses. recompute: see Backbone.recompute_every.
-    parallel: with several processes. compile: each block by itself; auto: on a GPU. deterministic: without effect,
-    nothing reads it. log_every: steps from one line of the log to the next, at least 1. checkpoint_every,
+    rest adamw). learning_rate: of adamw, over 0, after the warm-up. muon_learning_rate: of muon's matrices, over 0.
+    betas: adamw's shares of the past in its averages of gradients and of their squares, each 0 to below 1. epsilon:
+    added to the root of adamw's squares. weight_decay: of adamw and muon, times the learning rate, for weights of two
+    axes or more; 0 for none. warm_up: steps of linear rise; decay: what follows, cosine to zero at `steps`, or
+    constant. clip_norm: of gradients, 0 for none. ema_std: relative widths of the power-function averages that are kept
+    (Karras et al. 2024, EDM2, section 3.1); the first is what `models sample` uses. recompute: see
+    Backbone.recompute_every. parallel: with several processes. compile: each block by itself; auto: on a GPU.
+    deterministic: only algorithms of torch that give the same bits each time, slower on a GPU; an operation that has
+    none ends the training. log_every: steps from one line of the log to the next, at least 1. checkpoint_every,
     validate_every, preview_every: steps, 0 for never (the end has a checkpoint always). keep: checkpoints kept.
     snapshots: of the averages, for other widths afterwards; every so many steps, 0 for none. validation_clips: clips
     that validation reads, at most, one window each, from all buckets by turns. validation_bins: noise levels, spread
@@ -130,7 +131,7 @@ class TrainConfig:
         problems = (
             (self.steps < 1, "steps is at least 1"),
             (not 0 <= self.seed < 2**63, "seed is 0 to 2**63 - 1"),
-            (not self.learning_rate > 0, "learning_rate is over 0"),
+            (not min(self.learning_rate, self.muon_learning_rate) > 0, "learning rates are over 0"),
             (self.micro_batch is not None and self.micro_batch < 1, "micro_batch is at least 1, or none"),
             (
                 any(not 0 < std < 0.28 for std in self.ema_std) or not self.ema_std,

@@ -10,6 +10,7 @@ from clipmill.models.config import ModelConfig
 from clipmill.models.processes import stop
 from clipmill.models.stop_signals import StoppedEarly
 from clipmill.models.training.data.windows import Window
+from clipmill.models.training.deterministic import deterministic
 from clipmill.models.training.loop import Hooks
 from clipmill.models.training.preview import preview_of
 from clipmill.models.training.session import Session, Surroundings, open_session, start_folder
@@ -23,7 +24,8 @@ def train(run: Path, config: ModelConfig, out: Path, around: Surroundings, comma
     try:
         session = open_session(run, config, out, around)
         session.card["command"] = command
-        run_session(session)
+        with deterministic(config.train.deterministic):
+            run_session(session)
     except StoppedEarly as stopped:
         if around.processes.first:
             around.tell(str(stopped))

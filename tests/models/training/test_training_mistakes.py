@@ -24,6 +24,9 @@ from helpers.trainings import EACH_STEP, EVALUATED, NANO, losses
         (("--config", "demo-nano", "--set", "diffusion.schedule=cosin"), ("no schedule 'cosin'",)),
         (("--config", "latte"), ("trained autoencoder", "--config frame-autoencoder")),
         (("--config", "demo-nano", "--set", "conditioning.micro.columns=['aesthetic']"), ("no column 'aesthetic'",)),
+        (("--config", "demo-nano", "--set", "train.muon_learning_rate=0"), ("learning rates are over 0",)),
+        (("--config", "demo-nano", "--set", "sample.batch=0"), ("steps and batch are at least 1",)),
+        (("--config", "demo-nano", "--set", "sample.fps=0"), ("fps is a finite number over 0",)),
         (("--config", "demo-nano", "--device", "tpu"), ("auto, cpu or cuda",)),
     ],
 )
