@@ -27,18 +27,14 @@ def grouped_mmd(
     """
     kernel = kernel or PolynomialKernel()
     value = polynomial_mmd(x, y, kernel.degree, kernel.gamma, kernel.coef, unbiased)
-    sets = [_sorted(rows, codes) for rows, codes in zip((x, y), groups, strict=True)]
-    if min(len(s.sizes) for s in sets) < _MIN_GROUPS:
+    a, b = _sorted(x, groups[0]), _sorted(y, groups[1])
+    if min(len(a.sizes), len(b.sizes)) < _MIN_GROUPS:
         return MMD(value, None)
-    within, cross = [_group_sums(s, s, kernel) for s in sets], _group_sums(*sets, kernel)
-    totals = (cross.rows, cross.columns)
-    jackknife = sum(
-        _jackknife_variance(s, own, total, len(other.rows))
-        for s, other, own, total in zip(sets, sets[::-1], within, totals, strict=True)
-    )
-    scales = [len(s.rows) / len(s.sizes) for s in sets]
-    means = [_scaled(w, s**2) for w, s in zip(within, scales, strict=True)]
-    degenerate = degenerate_variance(*means, _scaled(cross, scales[0] * scales[1]))
+    aa, bb, ab = _group_sums(a, a, kernel), _group_sums(b, b, kernel), _group_sums(a, b, kernel)
+    jackknife = _jackknife_variance(a, aa, ab.rows, len(y)) + _jackknife_variance(b, bb, ab.columns, len(x))
+    # Rows in a group, on average.
+    m, n = len(x) / len(a.sizes), len(y) / len(b.sizes)
+    degenerate = degenerate_variance(_scaled(aa, m * m), _scaled(bb, n * n), _scaled(ab, m * n))
     return MMD(value, float(np.sqrt(max(jackknife - degenerate, degenerate, 0.0))))
 
 

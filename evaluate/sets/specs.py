@@ -1,5 +1,6 @@
 """What names a set, made plain: a path, an array, a list of either."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ def plain(spec: Any) -> Spec:
     """
     if isinstance(spec, str | Path | np.ndarray):
         return spec
+    if isinstance(spec, os.PathLike):  # a run, samples
+        return Path(os.fspath(spec))
     if hasattr(spec, "detach"):
         return _of_tensor(spec)
     if not isinstance(spec, Iterable):

@@ -221,6 +221,14 @@ def test_lists_and_tensors_are_sets(tmp_path, scenes):
             score(wrong, scenes)
 
 
+def test_what_has_a_path_is_a_set(tmp_path, scenes):
+    class Placed:
+        def __fspath__(self) -> str:
+            return str(write_files(tmp_path / "a", scenes[:2]))
+
+    assert len(open_set(Placed()).videos) == 2
+
+
 def test_captions_are_read_as_a_curate_run_reads_them(tmp_path, scenes):
     folder = write_files(tmp_path / "a", scenes)
     pd.DataFrame({"file": ["v0.mp4", "v1.mp4"], "caption": ["a red car", "two  dogs"]}).to_csv(folder / "m.csv")
