@@ -51,8 +51,8 @@ class DecodePass:
             return None
         lost = np.searchsorted(self.pts, self.log.lost_pts)
         causes = [*self.log.corrupt, *lost[lost < len(self.pts)].tolist()]
-        found = np.where(after_corrupt(len(self.pts), causes, self.log.keys), 2, 0).astype(np.int8)
-        found[self.log.suspect] = 2
+        touched = after_corrupt(len(self.pts), causes, self.log.keys, self.log.bidirectional)
+        found = np.where(touched, 2, 0).astype(np.int8)
         found[self.log.corrupt] = 1
         return found
 
@@ -190,6 +190,10 @@ def _problem(result: DecodePass) -> str | None:
         return short
     if log.n_decode_errors:
         return f"{log.n_decode_errors} packets could not be decoded"
+    if log.has_second_recording:
+        return (
+            f"a second recording joined behind {result.duration_s:.2f} s is not read: join FLV with `ffmpeg -f concat`"
+        )
     return f"{len(log.corrupt)} frames are corrupt" if log.corrupt else None
 
 

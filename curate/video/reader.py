@@ -23,7 +23,7 @@ from clipmill.curate.errors import DecodeError, one_line
 from clipmill.curate.video.open_av import open_av
 from clipmill.curate.video.orientation import orientation_of
 from clipmill.curate.video.picture import converted, small_pictures, to_planes, upright
-from clipmill.curate.video.refusals import refusal
+from clipmill.curate.video.refusals import refusal, second_recording
 from clipmill.curate.video.streams import declared_end_s, moving_stream
 from clipmill.curate.video.timeline import Timeline, placed
 
@@ -61,9 +61,10 @@ class DecodeLog:
 
     keyframe_pts: PTS of keyframe packets, in the order of the file. n_decode_errors: packets that could not be decoded.
     error_message: the error that ended the decode early, None at a clean end of file. n_jumps: of the time stamps.
-    corrupt, keys: indices of the frames that the decoder marks as corrupt, and of key frames; None where the decoder
-    does not tell. suspect: indices of frames that may show parts of a corrupt one decoded before them. lost_pts: PTS of
-    packets that could not be decoded. first_pts: PTS of the first packet; starts_with_key: whether it is a key frame.
+    corrupt, keys, bidirectional: indices of the frames that the decoder marks as corrupt (None where it does not tell),
+    of key frames, and of B-frames. lost_pts: PTS of packets that could not be decoded. first_pts: PTS of the first
+    packet; starts_with_key: whether it is a key frame. has_second_recording: behind the last packet of an FLV, joined
+    byte by byte; libav does not read it.
     """
 
     keyframe_pts: list[int] = field(default_factory=list)
@@ -73,11 +74,12 @@ class DecodeLog:
     error_message: str | None = None
     n_jumps: int = 0
     corrupt: list[int] | None = field(default_factory=list)
-    suspect: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
+    bidirectional: list[int] = field(default_factory=list)
     lost_pts: list[int] = field(default_factory=list)
     first_pts: int | None = None
     starts_with_key: bool = True
+    has_second_recording: bool = False
 
 
 class Frame:
@@ -182,7 +184,6 @@ class VideoDecoder:
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self.log = DecodeLog()
-        self._n_bidirectional = 0  # in a row before the next frame
         self._frames = self._decode(container, stream)
         first = next(self._frames, None)
         if first is None:
@@ -210,16 +211,14 @@ class VideoDecoder:
             yield frame
 
     def _note(self, raw: VideoFrame) -> None:
-        """Whether the next frame can be trusted. B-frames just before a corrupt frame were decoded from it."""
+        """Whether the next frame can be trusted, and what it takes to tell it of its neighbours."""
         log, index = self.log, self.log.n_frames
         if raw.key_frame:
             log.keys.append(index)
-        bidirectional = raw.pict_type == _B_FRAME
+        if raw.pict_type == _B_FRAME:
+            log.bidirectional.append(index)
         if raw.is_corrupt and log.corrupt is not None:
             log.corrupt.append(index)
-            if not bidirectional:
-                log.suspect.extend(range(index - self._n_bidirectional, index))
-        self._n_bidirectional = self._n_bidirectional + 1 if bidirectional else 0
 
     def _with_first(self) -> Iterator[VideoFrame]:
         yield self._first
@@ -229,6 +228,7 @@ class VideoDecoder:
         errors_in_a_row = 0
         line = Timeline(container, stream)
         packets = placed(container, stream, line)
+        is_flv, last_byte = container.format.name == "flv", 0
         while True:
             try:
                 packet = next(packets, None)
@@ -237,6 +237,10 @@ class VideoDecoder:
                 return
             if packet is None:
                 return
+            if is_flv and packet.size:
+                last_byte = packet.pos
+            elif is_flv:
+                self.log.has_second_recording = second_recording(Path(container.name), last_byte or 0)
             self.log.n_jumps = line.n_jumps
             if self.log.first_pts is None and packet.pts is not None and not packet.is_discard:
                 self.log.first_pts, self.log.starts_with_key = packet.pts, packet.is_keyframe

@@ -2,7 +2,9 @@
 read; of the files that it names only those beside it are looked for.
 """
 
+import mmap
 import re
+import shlex
 import struct
 from collections.abc import Iterator
 from io import BytesIO
@@ -46,7 +48,7 @@ def _opened(source: Path | bytes) -> BinaryIO:
 
 def _list(head: bytes, path: Path | None) -> str | None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    name = path.name if path else "LIST"
+    name = shlex.quote(path.name) if path else "LIST"
     if text.startswith(b"#EXTM3U"):
         return f"an HLS playlist{_missing(text, path)}, its pictures lie in other files: " + _JOIN.format(
             how=f"-i {name}"
@@ -106,6 +108,15 @@ def _boxes(file: BinaryIO, start: int, end: int, depth: int) -> Iterator[tuple[b
         if kind in _INSIDE:
             yield from _boxes(file, start + skip, stop, depth + 1)
         start = stop
+
+
+def second_recording(path: Path, start: int) -> bool:
+    """Whether an FLV holds the header of another one behind byte `start`."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return re.compile(rb"FLV\x01[\x00-\x05]\0\0\0\x09\0\0\0\0").search(data, start) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def _piece(source: Path | bytes) -> str | None:

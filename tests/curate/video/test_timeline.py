@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from helpers import barcode
 
+from clipmill.curate.annotation.collector import Collector
+from clipmill.curate.decode.decode_pass import decode_pass, video_facts
 from clipmill.curate.export.encode import encode_clip
+from clipmill.curate.settings.decode import FramesConfig
 from clipmill.curate.settings.export import ExportConfig
+from clipmill.curate.settings.scenes import ScenesConfig
 from clipmill.curate.video.reader import VideoDecoder, frames_at, open_video
 from clipmill.curate.video.span_reader import SpanReader
 from clipmill.evaluate.sets.files import FileFrames
@@ -102,3 +106,17 @@ def test_a_clip_behind_the_jump_is_exported_with_its_own_pictures(name: str, tmp
     clip = barcode.clip_row(video, pts, N, 2 * N)
     done = encode_clip(path, video | {"n_discontinuities": 1}, clip, ExportConfig(fps=None), tmp_path / "out.mp4")
     assert barcode.indices(done.path) == list(range(N))
+
+
+def test_a_second_flv_with_its_header_is_mentioned(tmp_path: Path):
+    """libav stops at the header: half the pictures are not there, and that is said."""
+    one = joined(tmp_path, "h264.flv", (0,))
+    two = tmp_path / "two.flv"
+    two.write_bytes(one.read_bytes() * 2)
+    assert not sequential(one)[0].log.has_second_recording
+    assert sequential(two)[0].log.has_second_recording
+    collector = Collector([], FramesConfig(), tmp_path / "scratch")
+    row = video_facts(decode_pass(two, "pyav", ScenesConfig(detector="cascade"), collector, None))
+    collector.close()
+    assert row["status"] == "partial"
+    assert "second recording" in row["error_message"]
