@@ -21,7 +21,7 @@ BLOCK_FLOOR = 0.25
 BAR_LUMA = 16.0
 MAX_RUN_S = 0.25
 UNEVEN = 1.5
-HELD_S = 0.5
+HELD_S = 1.05  # one frame a second is a rate, not a still
 
 _MAPS = 5 * TILES * TILES
 _PHASES = 2 * BLOCK_TILES * BLOCK_TILES * BLOCK_PX
@@ -66,7 +66,7 @@ class Quality(Annotator):
         "dup_frame_share": Column(
             pa.float32(),
             "in [0, 1], share of frames equal to the one before (mean luma difference <= `same_below`); where frames"
-            " last unequally long, of the display time, and what a frame stands longer than 0.5 s repeats it. Null for"
+            " last unequally long, of the display time, and what a frame stands longer than 1.05 s repeats it. Null for"
             " a single short frame",
         ),
     }
