@@ -13,7 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipmill.curate.common.files import is_whole, read_table, write_atomic
+from clipmill.curate.common.content import Digests, cache_home
+from clipmill.curate.common.files import fingerprint, read_table, write_atomic
 from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
@@ -80,11 +81,11 @@ def list_inputs(inputs: Sequence[Path], run: RunDir, options: RunOptions) -> Lis
     outside = [s for s in sources if run.root.resolve() not in s.path.resolve().parents]
     if not outside:
         raise UserError(f"all files found lie in the run directory {run.root}: give the folder of the source videos")
-    index = run.root / "index.parquet"
-    if not is_whole(index):  # it only saves the hashing
-        index.unlink(missing_ok=True)
+    # Not in the run: what a system tells of a file is no part of what was made of it.
+    memory = cache_home() / "sources" / fingerprint({"inputs": [str(i.absolute()) for i in inputs]})
+    digests, index = Digests(memory, options.tell), run.root / "index.parquet"
     with options.progress("indexing", len(outside), "files") as bar:
-        sources = index_sources(outside, index, options.n_workers, lambda _: bar.advance())
+        sources = index_sources(outside, index, options.n_workers, lambda _: bar.advance(), digests)
     return Listing(
         sources,
         skipped,

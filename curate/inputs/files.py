@@ -3,14 +3,15 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from hashlib import file_digest
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow as pa
 
-from clipmill.curate.common.files import read_table, write_atomic
+from clipmill.curate.common.content import Digests, State
+from clipmill.curate.common.files import write_atomic
+from clipmill.curate.common.log import say
 from clipmill.curate.contract.schema import video_id
 from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.video.refusals import indirection
@@ -74,7 +75,7 @@ INDEX = pa.schema([("uri", pa.string()), ("size_bytes", pa.int64()), ("mtime_ns"
 @dataclass(frozen=True)
 class Source:
     """One input file. sha256 is None where the file cannot be read; `problem` says why. duplicate_of: relpath of an
-    earlier copy.
+    earlier copy. state: of the file when it had this sha256; None where it was not looked at.
     """
 
     path: Path
@@ -83,6 +84,7 @@ class Source:
     sha256: str | None = None
     problem: str | None = None
     duplicate_of: str | None = None
+    state: State | None = None
 
     @property
     def uri(self) -> str:
@@ -156,45 +158,46 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def index_sources(sources: Sequence[Source], cache: Path, threads: int, tick: Callable[[int], None]) -> list[Source]:
-    """Hash every file (files whose size and time are as in `cache` are not read again) and mark copies of earlier
-    files. One that only names other files is no video and nobody's copy: its bytes do not tell which video it means.
+def index_sources(
+    sources: Sequence[Source],
+    index: Path,
+    threads: int,
+    tick: Callable[[int], None],
+    digests: Digests | None = None,
+) -> list[Source]:
+    """Hash every file, mark copies of earlier files, and list them in `index`. One that only names other files is no
+    video and nobody's copy: its bytes do not tell which video it means.
 
-    `tick` is told the bytes of each file as it is done.
+    `tick` is told the bytes of each file as it is done. digests: remembers files that were hashed before; None: one
+    whose memory lies beside `index`.
     """
-    known = {}
-    if cache.exists():
-        known = {(r["uri"], r["size_bytes"], r["mtime_ns"]): r["sha256"] for r in read_table(cache, INDEX).to_pylist()}
+    digests = digests or Digests(index.with_suffix(".content"), say)
     rows: list[dict] = []
     indexed: list[Source] = []
     first: dict[str, str] = {}
     with ThreadPoolExecutor(threads) as pool:
-        for source, row in pool.map(lambda s: _hash(s, known), sources):
+        for source in pool.map(lambda s: _hash(s, digests), sources):
             tick(source.size_bytes or 0)
-            if row is not None:
-                rows.append(row)
-                copy_of = first.setdefault(row["sha256"], source.relpath)
+            if source.sha256 is not None and source.state is not None:
+                rows.append(dict(zip(INDEX.names, _index_row(source), strict=True)))
+                copy_of = first.setdefault(source.sha256, source.relpath)
                 if copy_of != source.relpath:
-                    source = Source(source.path, source.relpath, source.size_bytes, source.sha256, None, copy_of)
+                    source = replace(source, duplicate_of=copy_of)
             indexed.append(source)
-    write_atomic(cache, pa.Table.from_pylist(rows, schema=INDEX))
+    digests.save()
+    write_atomic(index, pa.Table.from_pylist(rows, schema=INDEX))
     return indexed
 
 
-def _hash(source: Source, known: dict[tuple[str, int, int], str]) -> tuple[Source, dict | None]:
+def _index_row(source: Source) -> tuple[str, int | None, int, str | None]:
+    return source.uri, source.size_bytes, source.state.mtime_ns if source.state else 0, source.sha256
+
+
+def _hash(source: Source, digests: Digests) -> Source:
     try:
-        facts = source.path.stat()
-        key = source.uri, facts.st_size, facts.st_mtime_ns
-        sha256 = known.get(key)
-        if sha256 is None:
-            if not source.path.is_file():
-                raise OSError(0, "not a regular file")
-            with source.path.open("rb") as file:
-                sha256 = file_digest(file, "sha256").hexdigest()
+        content = digests.of(source.path)
         if (names_others := indirection(source.path)) is not None:
-            return Source(source.path, source.relpath, facts.st_size, None, names_others), None
+            return replace(source, size_bytes=content.state.size_bytes, problem=names_others)
     except OSError as error:
-        return Source(source.path, source.relpath, None, None, one_line(error)), None
-    return Source(source.path, source.relpath, facts.st_size, sha256), dict(
-        zip(INDEX.names, (*key, sha256), strict=True)
-    )
+        return replace(source, problem=one_line(error))
+    return replace(source, size_bytes=content.state.size_bytes, sha256=content.sha256, state=content.state)

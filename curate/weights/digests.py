@@ -1,21 +1,17 @@
 """Checksums of weights; those of large files are remembered, so that a second run does not read gigabytes again."""
 
-import contextlib
 import hashlib
-import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from clipmill.curate.common.files import write_text
+from clipmill.curate.common.content import Digests
 from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.weights.locations import cache_folder
 
-MEMORY_FILE = ".digests.json"
+MEMORY_FILE = ".content"
 LARGE_BYTES = 1 << 22
 _CHUNK_BYTES = 1 << 20
-_SETTLED_NS = 2_000_000_000
 
 
 def sha256(path: Path) -> str:
@@ -42,22 +38,16 @@ def git_blob_sha1(path: Path) -> str:
 
 
 def remembered_sha256(path: Path) -> str:
-    """As `sha256`, read from memory where the file has the size and the modification time (ns) that it had when it was
-    read.
-    """
-    path = path.resolve()
-    state = _state(path)
-    if state[0] < LARGE_BYTES:
-        return sha256(path)
-    memory = _memory()
-    entry = memory.get(str(path))
-    if isinstance(entry, list) and entry[:2] == state and len(entry) == 3:
-        return str(entry[2])
-    found = sha256(path)
-    # A file touched a moment ago may change again without a visible change of its time.
-    if _state(path) == state and time.time_ns() - state[1] > _SETTLED_NS:
-        _remember({**memory, str(path): [*state, found]})
-    return found
+    """As `sha256`, from memory where a large file is as it was when it was read (`clipmill.curate.common.content`)."""
+    try:
+        if path.stat().st_size < LARGE_BYTES:
+            return sha256(path)
+        digests = Digests(cache_folder() / MEMORY_FILE)
+        found = digests.of(path)
+        digests.save()
+    except OSError as error:
+        raise UserError(f"{path}: {one_line(error)}") from None
+    return found.sha256
 
 
 def path_sha256(path: Path, patterns: Sequence[str] = ("*",)) -> str:
@@ -84,26 +74,3 @@ def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted(
         (f for f in files if any(fnmatch(f.name, p) for p in patterns)), key=lambda f: f.relative_to(folder).as_posix()
     )
-
-
-def _state(path: Path) -> list[int]:
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise UserError(f"{path}: {one_line(error)}") from None
-    return [facts.st_size, facts.st_mtime_ns]
-
-
-def _memory() -> dict[str, object]:
-    try:
-        memory = json.loads((cache_folder() / MEMORY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return memory if isinstance(memory, dict) else {}
-
-
-def _remember(memory: Mapping[str, object]) -> None:
-    """A folder that cannot be written to costs time at the next run, nothing else."""
-    with contextlib.suppress(OSError):
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        write_text(cache_folder() / MEMORY_FILE, json.dumps(memory, indent=0, sort_keys=True))
