@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipmill.curate.common.console import command_line
+from clipmill.curate.common.content import cache_home
 from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError
 from clipmill.evaluate import comparison
@@ -15,7 +16,6 @@ from clipmill.evaluate.changes import changes_of
 from clipmill.evaluate.evaluation import Evaluation, IncompleteScores
 from clipmill.evaluate.extraction.measure import Settings
 from clipmill.evaluate.extraction.processes import is_first
-from clipmill.evaluate.extraction.store import default_cache
 from clipmill.evaluate.frames.protocol import Protocol, load
 from clipmill.evaluate.frames.protocol import names as protocol_names
 from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, TextMetric, VideoMetric, metric_class
@@ -52,7 +52,7 @@ class Options:
     def evaluation(self, real: Spec | None, fake: Spec, needs_network: bool = True) -> Evaluation:
         """Raises UserError for unknown names and settings; missing weights are named before any video is opened."""
         protocol, parameters = self._resolved()
-        settings = Settings(self.device, self.batch, self.workers, self.cache or default_cache())
+        settings = Settings(self.device, self.batch, self.workers, self.cache or cache_home())
         own = (_of_one_set("--real-set", self.real_sets), _of_one_set("--fake-set", self.fake_sets))
         evaluation = Evaluation(real, fake, protocol, settings, self.weights, self.where, parameters, *own)
         if needs_network:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipmill.curate.common.files import fingerprint, write_atomic
+from clipmill.curate.common.lock import in_turn
 from clipmill.curate.errors import UserError, one_line
 
 SCHEMA = pa.schema(
@@ -89,11 +90,13 @@ class ScoreRow:
 
 
 def append(path: Path, rows: Sequence[ScoreRow]) -> None:
-    """Add rows to a Parquet file, which is made where it is not there. Raises UserError where it is no file of
-    scores.
+    """Add rows to a Parquet file, which is made where it is not there; one after another where several commands do.
+    Raises UserError where it is no file of scores.
     """
     new = pa.Table.from_pylist([_record(row) for row in rows], schema=SCHEMA)
-    write_atomic(path, pa.concat_tables([_table(path), new]) if path.exists() else new)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with in_turn(path):
+        write_atomic(path, pa.concat_tables([_table(path), new]) if path.exists() else new, synced=True)
 
 
 def _record(row: ScoreRow) -> dict[str, Any]:

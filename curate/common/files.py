@@ -134,6 +134,13 @@ def write_atomic_streamed(path: Path, schema: pa.Schema, parts: Iterable[pa.Tabl
             writer.write_table(rows.cast(as_read).combine_chunks())
 
 
+def table_bytes(rows: pa.Table) -> bytes:
+    """Rows as a Parquet file (zstd)."""
+    file = pa.BufferOutputStream()
+    pq.write_table(rows, file, compression="zstd")
+    return bytes(file.getvalue())
+
+
 def _as_read(schema: pa.Schema) -> pa.Schema:
     """The schema that comes back from a file: Parquet renames the inner fields of lists and maps."""
     file = pa.BufferOutputStream()

@@ -173,7 +173,9 @@ def measure_together(
     tick is told of every clip, once for each measurement.
     """
     clips = candidates(videos.videos, protocol)
-    all_going = [_Going(w, FeatureStore(settings.cache, w.fingerprint), list(videos.skipped)) for w in whats]
+    all_going = [
+        _Going(w, FeatureStore(settings.cache, w.fingerprint, settings.tell), list(videos.skipped)) for w in whats
+    ]
     while any(asked := [going.next_clips(clips, wanted) for going in all_going]):
         _measure_round(list(zip(all_going, asked, strict=True)), protocol, settings, tick)
     repeat_to = wanted if protocol.missing == "repeat" else 0

@@ -12,6 +12,7 @@ from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.extraction.clips import ClipFacts, place
 from clipmill.evaluate.extraction.measure import Measured
 from clipmill.evaluate.frames.protocol import Protocol
+from clipmill.evaluate.sets.arrays import BROKEN_ARRAYS
 
 _NAMES = ("clipmill_stats", "facts", "clip_ids", "keys", "features", "mean", "cov")
 VERSION = 1
@@ -46,7 +47,7 @@ def is_stats(spec: object) -> bool:
     try:
         with np.load(path, allow_pickle=False) as data:
             return "clipmill_stats" in data.files
-    except (OSError, ValueError):
+    except BROKEN_ARRAYS:
         return False
 
 
@@ -62,7 +63,7 @@ def load(path: Path) -> tuple[Measured, dict[str, Any]]:
                 measured.groups = [str(group) for group in data["groups"]]
                 measured.facts = [ClipFacts(**facts) for facts in json.loads(str(data["clip_facts"]))]
             return measured, json.loads(str(data["facts"]))
-    except (OSError, ValueError, KeyError) as error:
+    except BROKEN_ARRAYS as error:
         raise UserError(f"{path} is no readable file of statistics: {one_line(error)}") from error
 
 

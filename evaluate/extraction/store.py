@@ -3,17 +3,16 @@ nothing.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import pyarrow as pa
 import pyarrow.dataset
 
-from clipmill.curate.common.files import write_atomic
+from clipmill.curate.common.files import beside, table_bytes
+from clipmill.curate.common.log import Tell, silent
 from clipmill.evaluate.extraction.clips import ClipFacts
 
 _SCHEMA = pa.schema(
@@ -45,11 +44,6 @@ _FACTS = {
 _CHUNK = 20_000
 
 
-def default_cache() -> Path:
-    """CLIPMILL_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("CLIPMILL_CACHE") or platformdirs.user_cache_dir("clipmill"))
-
-
 @dataclass(frozen=True)
 class Stored:
     """What was measured of one clip. values: float32 [D], or [T, D] where single frames are seen. facts: of its
@@ -63,15 +57,22 @@ class Stored:
 class FeatureStore:
     """Features that one network made under one protocol. cache: None to remember nothing. fingerprint: of what made
     them.
+
+    A part is named by its keys and by its bytes. Parts of an earlier version, which were named by keys alone, are not
+    read: some were kept under what a manifest said instead of what was there.
     """
 
-    def __init__(self, cache: Path | None, fingerprint: str) -> None:
+    def __init__(self, cache: Path | None, fingerprint: str, tell: Tell = silent) -> None:
         self._folder = None if cache is None else cache / "features" / fingerprint
+        self._tell = tell
+        self._checked: set[Path] = set()
 
     def read(self, keys: Iterable[str]) -> dict[str, Stored]:
-        """Those that are stored, by key."""
+        """Those that are stored, by key. A part whose bytes are not those that were written goes, so that its clips are
+        measured again, and `tell` is told.
+        """
         wanted = list(dict.fromkeys(keys))
-        parts = sorted(self._folder.glob("*.parquet")) if self._folder is not None and self._folder.is_dir() else []
+        parts = self._whole_parts() if wanted else []
         found: dict[str, Stored] = {}
         if not parts:
             return found
@@ -81,8 +82,28 @@ class FeatureStore:
             found |= _stored_rows(table)
         return found
 
+    def _whole_parts(self) -> list[Path]:
+        whole, damaged = [], []
+        for path in sorted(self._folder.glob("*-*.parquet")) if self._folder is not None else []:
+            if path not in self._checked:
+                data = _bytes(path)
+                if data is None:  # gone: it was damaged, and another process has seen that
+                    continue
+                if path.stem.rpartition("-")[2] != _digest(data):
+                    damaged.append(path)
+                    continue
+                self._checked.add(path)
+            whole.append(path)
+        for path in damaged:
+            path.unlink(missing_ok=True)
+        if damaged:
+            self._tell(f"{len(damaged)} damaged parts of {self._folder} are made again")
+        return whole
+
     def write(self, features: Mapping[str, Stored]) -> None:
-        """One part, named by its keys: writing it twice is writing it once."""
+        """One part, named by its keys and its bytes: writing it twice is writing it once. Raises OSError where the
+        disk refuses; nothing is left then.
+        """
         if not features or self._folder is None:
             return
         name = hashlib.sha256("\n".join(sorted(features)).encode()).hexdigest()[:16]
@@ -92,9 +113,23 @@ class FeatureStore:
             *([getattr(features[k].facts, column) for k in sorted(features)] for column in _FACTS.values()),
             [features[k].values.ravel() for k in sorted(features)],
         ]
-        write_atomic(
-            self._folder / f"{name}.parquet", pa.table(dict(zip(_SCHEMA.names, columns, strict=True)), schema=_SCHEMA)
-        )
+        data = table_bytes(pa.table(dict(zip(_SCHEMA.names, columns, strict=True)), schema=_SCHEMA))
+        path = self._folder / f"{name}-{_digest(data)}.parquet"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with beside(path) as temporary:
+            temporary.write_bytes(data)
+        self._checked.add(path)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _stored_rows(table: pa.Table) -> dict[str, Stored]:

@@ -89,13 +89,13 @@ def _open(spec: Any, where: str | None, index: Path | None) -> VideoSet:
         return _without_where(where, make, spec, named(spec))
     text, path = str(spec), Path(spec)
     if text.endswith(".tar"):
-        return _without_where(where, tars.tar_set, text)
+        return _without_where(where, tars.tar_set, text, index)
     if path.suffix in (".npy", ".npz") and path.is_file():
         return _without_where(where, arrays.file_set, path)
     if path.suffix == ".parquet" and path.is_file():
-        return runs.manifest_set(path, where)
+        return runs.manifest_set(path, where, index)
     if (path / "manifest.parquet").is_file():
-        return runs.manifest_set(path / "manifest.parquet", where)
+        return runs.manifest_set(path / "manifest.parquet", where, index)
     if path.suffix in (".txt", ".lst") and path.is_file():
         return _without_where(where, lists.list_set, path, index)
     if path.exists():

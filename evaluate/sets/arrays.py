@@ -1,6 +1,9 @@
 """Videos in arrays: .npy or .npz of uint8 [N, T, H, W, 3]."""
 
 import hashlib
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,6 +13,20 @@ import numpy as np
 
 from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.sets import Video, VideoSet
+
+# What reading a damaged .npy or .npz raises.
+BROKEN_ARRAYS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 class ArrayFrames:
@@ -58,7 +75,7 @@ def file_set(path: Path) -> VideoSet:
             loaded = loaded[loaded.files[0]]
     except OSError as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
-    except (ValueError, EOFError) as error:
+    except BROKEN_ARRAYS as error:
         raise UserError(f"cannot read {path}: it holds no plain array (pickled objects are refused)") from error
     return array_set(loaded, str(path))
 

@@ -1,8 +1,9 @@
 """Frames of a video file, or of a span of one, by their exact times."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import av
@@ -10,13 +11,17 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from clipmill.curate.common.content import State, state_of
 from clipmill.curate.errors import DecodeError, one_line
+from clipmill.curate.inputs.files import Source
 from clipmill.curate.video.reader import Frame, VideoDecoder, frames_at, open_video
 from clipmill.curate.video.timeline import Timeline, placed
+from clipmill.evaluate.sets import Frames
 
 # Containers that store the presentation time of every packet: their packets tell the frames without decoding.
 _TIMED = frozenset({"mov", "mp4", "matroska", "webm"})
 _NATIVE_PX = 1 << 20
+Opened = Callable[[], AbstractContextManager[Frames]]
 
 
 @dataclass
@@ -106,6 +111,35 @@ def file_frames(
     in.
     """
     yield FileFrames(path, span_pts, crop_px, size_px)
+
+
+def unchanged(opened: Opened, path: Path, state: State) -> Opened:
+    """`opened`, which reads `path`, as long as the file is as it was when it was listed."""
+    return partial(_watched, opened, path, state)
+
+
+def source_frames(source: Source) -> Opened:
+    """A whole video file that was indexed."""
+    opened = partial(file_frames, source.path)
+    return opened if source.state is None else unchanged(opened, source.path, source.state)
+
+
+@contextmanager
+def _watched(opened: Opened, path: Path, state: State) -> Iterator[Frames]:
+    """Raises DecodeError, before it is opened or after it was read, where the file has changed."""
+    _check(path, state)
+    with opened() as frames:
+        yield frames
+    _check(path, state)
+
+
+def _check(path: Path, state: State) -> None:
+    try:
+        same = state_of(path) == state
+    except OSError as error:
+        raise DecodeError(one_line(error)) from error
+    if not same:
+        raise DecodeError("its file was changed while it was measured: run the command again")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from clipmill.curate.inputs.files import Source, find_sources, index_sources, pr
 from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables, sidecar_text
 from clipmill.curate.video.reader import open_video
 from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
-from clipmill.evaluate.sets.files import file_frames
+from clipmill.evaluate.sets.files import source_frames
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -81,7 +81,7 @@ def videos_set(sources: Sequence[Source], name: str, index: Path | None, roots: 
         sources = index_sources(sources, at, os.cpu_count() or 1, lambda _: None)
     tables = find_sidecar_tables([root for root in roots if root.is_dir()])
     videos = [
-        Video(s.relpath, s.video_id, partial(file_frames, s.path), caption_of(s.path, s.relpath, tables))
+        Video(s.relpath, s.video_id, source_frames(s), caption_of(s.path, s.relpath, tables))
         for s in sources
         if s.video_id
     ]

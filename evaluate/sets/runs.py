@@ -1,6 +1,8 @@
 """Clips of a curate run or of any manifest: from its shards where they were exported, else from the source videos."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,24 +11,29 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clipmill.curate.common.content import Digests, Span
 from clipmill.curate.common.files import readable
+from clipmill.curate.common.log import say
 from clipmill.curate.common.sql import frame_where
 from clipmill.curate.contract.crop import crop_box
-from clipmill.curate.errors import UserError
+from clipmill.curate.contract.schema import clip_id as id_of_clip
+from clipmill.curate.contract.schema import video_id
+from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.inputs.files import path_of
 from clipmill.curate.weights import sha256
 from clipmill.evaluate.sets import Skip, Video, VideoSet
-from clipmill.evaluate.sets.files import file_frames
+from clipmill.evaluate.sets.files import Opened, file_frames, unchanged
 from clipmill.evaluate.sets.tars import member_frames
 
 _NEEDED = ("clip_id", "uri", "start_pts", "end_pts")
 _OF_SAMPLES = ("checkpoint", "step", "average", "weights_sha256")
 
 
-def manifest_set(path: Path, where: str | None) -> VideoSet:
+def manifest_set(path: Path, where: str | None, index: Path | None = None) -> VideoSet:
     """The kept clips of a manifest (all of them where it has no column `keep`), those for which `where` is true.
 
-    A manifest with a column `path` (as `models sample` writes it) names files beside it. Raises UserError where the
+    A manifest with a column `path` (as `models sample` writes it) names files beside it. What a clip is, its bytes tell,
+    not the manifest: where the two disagree it is skipped. index: remembers what was read. Raises UserError where the
     file is no manifest or nothing matches.
     """
     with readable(path, "copy or make it again"):
@@ -47,8 +54,10 @@ def manifest_set(path: Path, where: str | None) -> VideoSet:
     )
     if missing:
         raise UserError(f"{path} is no manifest: it has no column {missing[0]!r}")
-    sizes = _sizes(path.parent)
-    found = [_video(row, path.parent, sizes) for row in table.to_dict("records")]
+    clips = _Clips(path.parent, _sizes(path.parent), Digests(index and index.with_suffix(".content"), say))
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(clips.video, table.to_dict("records")))
+    clips.digests.save()
     videos = [v for v in found if isinstance(v, Video)]
     skipped = [v for v in found if isinstance(v, Skip)]
     name = f"{path.parent if path.name == 'manifest.parquet' else path}" + (f" where {where}" if where else "")
@@ -70,32 +79,81 @@ def _origin(path: Path, table: pd.DataFrame, where: str | None) -> dict[str, Any
     return found
 
 
-def _video(row: Mapping[Any, Any], root: Path, sizes: dict[str, tuple[int, int]]) -> Video | Skip:
-    clip_id = str(row["clip_id"])
-    if isinstance(row.get("path"), str):
-        file = root / row["path"]
+@dataclass(frozen=True)
+class _Clips:
+    """Rows of the manifest in the folder `root` to videos. sizes: see `_sizes`."""
+
+    root: Path
+    sizes: Mapping[str, tuple[int, int]]
+    digests: Digests
+
+    def video(self, row: Mapping[Any, Any]) -> Video | Skip:
+        """A clip that can be read and is what the manifest says, else the reason why not."""
+        try:
+            return self._named(row) or self._exported(row) or self._of_source(row)
+        except OSError as error:
+            return Skip(str(row["clip_id"]), f"its file cannot be read: {one_line(error)}")
+
+    def _named(self, row: Mapping[Any, Any]) -> Video | Skip | None:
+        if not isinstance(row.get("path"), str):
+            return None
+        clip_id, file = str(row["clip_id"]), self.root / row["path"]
         if not file.is_file():
             return Skip(clip_id, f"there is no file {row['path']}")
-        return Video(clip_id, str(row.get("sha256") or clip_id), partial(file_frames, file), _caption(row), _group(row))
-    if isinstance(row.get("shard"), str):
-        shard = root / "shards" / row["shard"]
-        if shard.is_file():
-            open_ = partial(member_frames, shard, int(row["offset"]), int(row["size"]), ".mp4")
-            return Video(clip_id, str(row["sha256"])[:32], open_, _caption(row), _group(row))
-    source = path_of(row["uri"])
-    if not source.is_file():
-        return Skip(clip_id, f"its source {source.name} is not there and it was not exported")
-    # The key says which pixels: the same span of the same source, cropped or not, is another clip than its exported
-    # copy.
-    span, crop = (int(row["start_pts"]), int(row["end_pts"])), crop_box(row) if row.get("border_share") else None
-    size = sizes.get(str(row["video_id"])) if crop else None
-    if crop and size is None:
-        return Skip(
-            clip_id,
-            "it has borders, and videos.parquet, which knows the size of the whole picture, is not beside the manifest",
-        )
-    open_ = partial(file_frames, source, span, crop, size)
-    return Video(clip_id, f"{clip_id}:{crop}", open_, _caption(row), _group(row))
+        content = self.digests.of(file)
+        if (stated := _stated(row)) not in (None, content.sha256):
+            return Skip(clip_id, _other_bytes(row["path"], stated, content.sha256))
+        return _made(row, content.sha256, unchanged(partial(file_frames, file), file, content.state))
+
+    def _exported(self, row: Mapping[Any, Any]) -> Video | Skip | None:
+        if not isinstance(row.get("shard"), str) or not (self.root / "shards" / row["shard"]).is_file():
+            return None
+        shard, offset, size = self.root / "shards" / row["shard"], int(row["offset"]), int(row["size"])
+        found = self.digests.of(shard, Span(offset, size)).sha256
+        if (stated := _stated(row)) not in (None, found):
+            return Skip(str(row["clip_id"]), _other_bytes(f"its place in {row['shard']}", stated, found))
+        return _made(row, found[:32], partial(member_frames, shard, offset, size, ".mp4", found))
+
+    def _of_source(self, row: Mapping[Any, Any]) -> Video | Skip:
+        """The key says which pixels: the same span of the same source, cropped or not, is another clip than its
+        exported copy.
+        """
+        clip_id, source = str(row["clip_id"]), path_of(row["uri"])
+        if not source.is_file():
+            return Skip(clip_id, f"its source {source.name} is not there and it was not exported")
+        content = self.digests.of(source)
+        found, span = video_id(content.sha256), (int(row["start_pts"]), int(row["end_pts"]))
+        stated = row.get("video_id") if clip_id == id_of_clip(str(row.get("video_id")), *span) else None
+        of_file = None if isinstance(row.get("shard"), str) else _stated(row)  # else of a shard that is not there
+        for said, is_ in ((stated, found), (of_file, content.sha256)):
+            if said not in (None, is_):
+                return Skip(clip_id, _other_bytes(f"its source {source.name}", said, is_))
+        crop = crop_box(row) if row.get("border_share") else None
+        size = self.sizes.get(str(row.get("video_id"))) if crop else None
+        if crop and size is None:
+            return Skip(
+                clip_id,
+                "it has borders, and videos.parquet, which knows the size of the whole picture, is not beside the"
+                " manifest",
+            )
+        opened = unchanged(partial(file_frames, source, span, crop, size), source, content.state)
+        return _made(row, f"{id_of_clip(found, *span)}:{crop}", opened)
+
+
+def _made(row: Mapping[Any, Any], key: str, opened: Opened) -> Video:
+    return Video(str(row["clip_id"]), key, opened, _caption(row), _group(row))
+
+
+def _stated(row: Mapping[Any, Any]) -> str | None:
+    """The sha256 of the clip's file that the manifest states, if it does."""
+    return row["sha256"] if isinstance(row.get("sha256"), str) and row["sha256"] else None
+
+
+def _other_bytes(what: str, stated: object, found: str) -> str:
+    return (
+        f"{what} holds other bytes than the manifest says ({found[:8]}, not {str(stated)[:8]}): put the file back, or"
+        " make the manifest again"
+    )
 
 
 def _group(row: Mapping[Any, Any]) -> str:

@@ -9,41 +9,44 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.common.content import Digests, Span
+from clipmill.curate.common.log import say
+from clipmill.curate.errors import DecodeError, UserError
 from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
 from clipmill.evaluate.sets.files import FileFrames, bytes_frames
 
 VIDEOS = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"})
 
 
-def tar_set(pattern: str) -> VideoSet:
-    """The videos in all tars that match a glob, by name of tar and member. Raises UserError where no tar matches."""
+def tar_set(pattern: str, index: Path | None = None) -> VideoSet:
+    """The videos in all tars that match a glob, by name of tar and member. index: remembers what was read. Raises
+    UserError where no tar matches.
+    """
     paths = sorted(glob.glob(pattern), key=natural_key)
     if not paths:
         raise UserError(f"no .tar matches {pattern}")
+    digests = Digests(index and index.with_suffix(".content"), say)
     videos: list[Video] = []
     skipped: list[Skip] = []
     for path in paths:
         try:
-            videos += _members(Path(path))
+            videos += _members(Path(path), digests)
         except (tarfile.TarError, OSError) as error:
             skipped.append(Skip(path, f"not a readable tar: {error}"))
+    digests.save()
     return VideoSet(pattern, "tars", videos, tuple(skipped))
 
 
-def _members(path: Path) -> list[Video]:
+def _members(path: Path, digests: Digests) -> list[Video]:
     with tarfile.open(path) as tar:
         members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in VIDEOS]
     found = []
     for member in members:
+        sha256 = digests.of(path, Span(member.offset_data, member.size)).sha256
         suffix = Path(member.name).suffix.lower()
-        open_ = partial(member_frames, path, member.offset_data, member.size, suffix)
-        found.append(Video(f"{path.stem}/{Path(member.name).stem}", _key(path, member.offset_data, member.size), open_))
+        open_ = partial(member_frames, path, member.offset_data, member.size, suffix, sha256)
+        found.append(Video(f"{path.stem}/{Path(member.name).stem}", sha256[:32], open_))
     return found
-
-
-def _key(path: Path, offset: int, size: int) -> str:
-    return hashlib.sha256(read_at(path, offset, size)).hexdigest()[:32]
 
 
 def read_at(path: Path, offset: int, size: int) -> bytes:
@@ -53,7 +56,10 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
 
 
 @contextmanager
-def member_frames(path: Path, offset: int, size: int, suffix: str) -> Iterator[FileFrames]:
-    """A member of a tar opened as `Frames`."""
-    with bytes_frames(read_at(path, offset, size), suffix) as frames:
+def member_frames(path: Path, offset: int, size: int, suffix: str, sha256: str) -> Iterator[FileFrames]:
+    """A member of a tar opened as `Frames`. Raises DecodeError where it is no longer the one of this sha256."""
+    data = read_at(path, offset, size)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DecodeError(f"{path.name} was changed while it was measured: run the command again")
+    with bytes_frames(data, suffix) as frames:
         yield frames

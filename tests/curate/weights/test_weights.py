@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import socket
-import time
 import zipfile
 
 import huggingface_hub.constants
