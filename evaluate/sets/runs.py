@@ -32,9 +32,9 @@ _OF_SAMPLES = ("checkpoint", "step", "average", "weights_sha256")
 def manifest_set(path: Path, where: str | None, index: Path | None = None) -> VideoSet:
     """The kept clips of a manifest (all of them where it has no column `keep`), those for which `where` is true.
 
-    A manifest with a column `path` (as `models sample` writes it) names files beside it. What a clip is, its bytes tell,
-    not the manifest: where the two disagree it is skipped. index: remembers what was read. Raises UserError where the
-    file is no manifest or nothing matches.
+    A manifest with a column `path` (as `models sample` writes it) names files beside it. What a clip is, its bytes
+    tell, not the manifest: where the two disagree it is skipped. index: remembers what was read. Raises UserError where
+    the file is no manifest or nothing matches.
     """
     with readable(path, "copy or make it again"):
         whole = pq.read_table(path)

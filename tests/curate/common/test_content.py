@@ -80,6 +80,6 @@ def test_a_file_of_the_same_size_and_time_that_was_replaced_is_read_again(tmp_pa
 def test_what_cannot_be_read_whole_has_no_content(tmp_path):
     (tmp_path / "short").write_bytes(b"abc")
     for path, span in ((tmp_path, Span()), (tmp_path / "gone", Span()), (tmp_path / "short", Span(1, 9))):
-        with pytest.raises(OSError, match="regular|No such|too early"):
+        with pytest.raises(OSError, match=r"regular|No such|too early"):
             Digests().of(path, span)
     assert state_of(tmp_path / "short").size_bytes == 3

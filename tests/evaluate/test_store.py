@@ -1,0 +1,136 @@
+"""Features on disk: what is damaged is made again and said; what several commands write stays whole."""
+
+import errno
+import multiprocessing
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipmill.curate.errors import UserError
+from clipmill.evaluate import score
+from clipmill.evaluate.extraction import reference_stats
+from clipmill.evaluate.extraction.clips import ClipFacts
+from clipmill.evaluate.extraction.measure import Measured
+from clipmill.evaluate.extraction.store import FeatureStore, Stored
+from clipmill.evaluate.score_rows import ScoreRow, append, read
+from clipmill.evaluate.sets import open_set
+
+
+def features(keys: str) -> dict[str, Stored]:
+    return {k: Stored(np.arange(4, dtype=np.float32) + ord(k), ClipFacts(32, 48, 8.0)) for k in keys}
+
+
+def damaged(data: bytes) -> dict[str, bytes]:
+    """A file that was cut short, that the disk lost, whose bits flipped in head, middle and end, that is another's."""
+    flips = {f"flip {at}": data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :] for at in range(0, len(data), 97)}
+    return {"empty": b"", "cut": data[: len(data) // 2], "nulls": bytes(len(data)), "longer": data + b"\0"} | flips
+
+
+def test_damaged_parts_are_made_again_and_said(tmp_path):
+    FeatureStore(tmp_path, "f").write(features("ab"))
+    (part,) = tmp_path.glob("features/f/*.parquet")
+    whole = part.read_bytes()
+    FeatureStore(tmp_path, "f").write(features("cd"))
+    for how, data in damaged(whole).items():
+        part.write_bytes(data)
+        said: list[str] = []
+        store = FeatureStore(tmp_path, "f", said.append)
+        assert sorted(store.read("abcd")) == ["c", "d"], how
+        assert len(said) == 1, how
+        assert "1 damaged parts" in said[0]
+        store.write(features("ab"))
+        assert part.read_bytes() == whole
+        again = FeatureStore(tmp_path, "f", said.append).read("abcd")
+        assert np.array_equal(again["a"].values, features("a")["a"].values)
+        assert len(said) == 1, "said once"
+
+
+def test_parts_kept_by_name_alone_are_not_believed(tmp_path):
+    FeatureStore(tmp_path, "f").write(features("ab"))
+    (part,) = tmp_path.glob("features/f/*.parquet")
+    part.rename(part.with_name(f"{part.stem.partition('-')[0]}.parquet"))
+    assert FeatureStore(tmp_path, "f").read("ab") == {}
+
+
+def test_an_evaluation_goes_on_after_its_features_were_damaged(tmp_path):
+    videos = np.random.default_rng(0).integers(0, 255, (3, 8, 32, 32, 3), np.uint8)
+    options = {"settings": {"clip_frames": 8, "features": "mini"}, "cache": tmp_path}
+
+    def scored(tell=None) -> float:
+        return float(score(["fvd"], videos, 255 - videos, tell=tell, **options)[0])
+
+    before = scored()
+    for part in tmp_path.glob("features/*/*.parquet"):
+        part.write_bytes(part.read_bytes()[:-20])
+    said: list[str] = []
+    assert scored(said.append) == before
+    assert sum("damaged" in line for line in said) == 1
+    assert scored() == before
+
+
+def row(name: str) -> ScoreRow:
+    return ScoreRow("m", "M", 1.0, None, "", "r", name, 1, 1, "p", {}, "", "")
+
+
+def _append(path: Path, name: str, count: int) -> None:
+    for k in range(count):
+        append(path, [row(f"{name}{k}")])
+
+
+def test_two_commands_that_add_to_one_file_lose_no_row(tmp_path):
+    path, fork = tmp_path / "new" / "scores.parquet", multiprocessing.get_context("fork")
+    workers = [fork.Process(target=_append, args=(path, name, 15)) for name in "abc"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert sorted(r.fake for r in read(path)) == sorted(f"{name}{k}" for name in "abc" for k in range(15))
+    assert [p.name for p in path.parent.iterdir()] == ["scores.parquet"]
+
+
+@pytest.mark.parametrize("what", ["scores", "features", "statistics"])
+def test_a_write_that_the_disk_refuses_leaves_what_was_there(tmp_path, what):
+    append(tmp_path / "s" / "scores.parquet", [row("a")])
+    before = (tmp_path / "s" / "scores.parquet").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError) as refused:
+            if what == "scores":
+                append(tmp_path / "s" / "scores.parquet", [row("b")])
+            elif what == "features":
+                FeatureStore(tmp_path, "f").write(features("ab"))
+            else:
+                reference_stats.save(tmp_path / "s.npz", measured(), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.value.errno == errno.EFBIG
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["scores.parquet"]
+    assert (tmp_path / "s" / "scores.parquet").read_bytes() == before
+
+
+def measured() -> Measured:
+    values = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    facts = [ClipFacts(32, 48, 8.0)] * 3
+    return Measured(list("abc"), ["a#0", "b#0", "c#0"], values, facts=facts, groups=list("abc"))
+
+
+def test_damaged_statistics_are_one_line_never_other_numbers(tmp_path):
+    path = tmp_path / "s.npz"
+    reference_stats.save(path, measured(), {"features": "mini"})
+    whole = path.read_bytes()
+    for how, data in damaged(whole).items():
+        path.write_bytes(data)
+        try:
+            found, facts = reference_stats.load(path)
+        except UserError as error:
+            assert "no readable file of statistics" in str(error), how
+        else:
+            assert np.array_equal(found.values, measured().values), how
+            assert facts == {"features": "mini"}
+        if not reference_stats.is_stats(path):
+            with pytest.raises(UserError):
+                open_set(path)
