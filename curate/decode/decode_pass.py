@@ -126,10 +126,13 @@ def _last_duration(pts: np.ndarray, declared: Counter, last: int, info: VideoInf
     """
     if len(pts) > 1:
         usual = max(1, int(np.median(np.diff(pts))))
-        stored = bool(_STORES_DURATIONS & set(info.container.split(",")))
-        return last if stored and last > _LONGER * usual else usual
+        return last if _stores_durations(info) and last > _LONGER * usual else usual
     known = next((d for d in declared if d > 0), 0)
     return known or max(1, round(1 / (info.declared_fps * info.time_base)))
+
+
+def _stores_durations(info: VideoInfo) -> bool:
+    return bool(_STORES_DURATIONS & set(info.container.split(",")))
 
 
 def video_facts(result: DecodePass) -> dict[str, Any]:
@@ -212,14 +215,16 @@ def _all_before_first(result: DecodePass) -> bool:
 
 def _short_of_declared(result: DecodePass) -> str | None:
     """The index points behind the end of the file; or the picture ends 10 % and two frames before its own end, by what
-    the container says of this stream. With sound beside it, the container's word is not taken: it may mean the sound.
+    the container says of this stream. With sound beside it, the word of a container without lengths of streams is
+    not taken: it may mean the sound.
     """
     info, tb = result.info, result.info.time_base
     end_s, found = info.declared_end_s, result.duration_s
     from_pts = int(result.pts[0]) if result.log.first_pts is None else min(result.log.first_pts, int(result.pts[0]))
     declared = found if end_s is None or result.log.n_jumps else end_s - float(from_pts * tb)
     short_s = max(float(2 * result.last_duration_pts * tb), (1 - _SHORT_OF_DECLARED) * declared)
-    if info.n_packets_beyond_end or (not info.has_audio and found < declared - short_s):
+    its_own = not info.has_audio or _stores_durations(info)
+    if info.n_packets_beyond_end or (its_own and found < declared - short_s):
         return f"the file ends after {found:.2f} s of {declared:.2f} s declared (truncated?)"
     return None
 

@@ -2,7 +2,7 @@
 
 import math
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
@@ -22,7 +22,8 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     """What shows this frame upright, by its display matrix; turns are rounded to quarters, a matrix that is no turn
     counts as none.
     """
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    side_data: Any = frame.side_data  # a mapping of types, whatever its annotation says
+    matrix = side_data.get(Type.DISPLAYMATRIX)
     return UPRIGHT if matrix is None else from_matrix(struct.unpack("9i", bytes(matrix)))
 
 

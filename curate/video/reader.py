@@ -238,9 +238,9 @@ class VideoDecoder:
             if packet is None:
                 return
             if is_flv and packet.size:
-                last_byte = packet.pos
+                last_byte = packet.pos or last_byte
             elif is_flv:
-                self.log.has_second_recording = second_recording(Path(container.name), last_byte or 0)
+                self.log.has_second_recording = second_recording(Path(container.name), last_byte)
             self.log.n_jumps = line.n_jumps
             if self.log.first_pts is None and packet.pts is not None and not packet.is_discard:
                 self.log.first_pts, self.log.starts_with_key = packet.pts, packet.is_keyframe

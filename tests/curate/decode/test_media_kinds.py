@@ -245,3 +245,27 @@ def test_files_of_before_are_read_with_the_new_columns(tmp_path: Path):
     table = read_table(tmp_path / "a.parquet", schema.VIDEOS)
     assert table.schema.names == schema.VIDEOS.names
     assert table["mirrored"].to_pylist() == [None]
+
+
+def test_a_picture_that_ends_before_its_own_length_is_short_beside_longer_sound(tmp_path: Path):
+    """A truncated picture track: the sound beside it does not hide that, and sound that goes on is no fault."""
+    for name, n, said in (("whole.mkv", 50, None), ("short.mkv", 50, "truncated")):
+        path = tmp_path / name
+        with av.open(str(path), "w") as out:
+            picture = out.add_stream("libx264", rate=25, options={"bf": "0"})
+            picture.width, picture.height, picture.pix_fmt = 160, 120, "yuv420p"
+            sound = out.add_stream("aac", rate=44100)
+            for i in range(n):
+                out.mux(picture.encode(av.VideoFrame.from_ndarray(noise(i), format="rgb24")))
+            out.mux(picture.encode(None))
+            for i in range(200):
+                frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+                frame.sample_rate, frame.pts = 44100, 1024 * i
+                out.mux(sound.encode(frame))
+            out.mux(sound.encode(None))
+        if said:  # the tag of the picture's length, written over
+            data = path.read_bytes()
+            assert data.count(b"00:00:02.0") == 1
+            path.write_bytes(data.replace(b"00:00:02.0", b"00:00:04.0"))
+        message = facts(path)["error_message"]
+        assert message is None if said is None else said in message, name
