@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from clipmill.curate.common.files import read_json
-from clipmill.curate.common.log import Progress, Tell, progress, say
+from clipmill.curate.common.log import Progress, Tell, progress, say, silent
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_exported
@@ -212,7 +212,7 @@ def _source(
         asked.leave_early(processes)
         return windows
     key = cache_key(weights_sha256(autoencoder), config.data, config.train.seed)
-    latents = LatentCache(cache / key, windows)
+    latents = LatentCache(cache / key, windows, around.tell if processes.first else silent)
     with around.progress("encoding", 1, "windows") as bar:
         latents.fill(
             autoencoder, processes.device, processes, lambda done, of: bar.advance(0, f"{done} of {of}"), asked

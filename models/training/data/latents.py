@@ -1,15 +1,16 @@
 """Latents of windows, encoded once: shards of safetensors, found by clip and window number.
 
-    CACHE/<key>/<hash of the windows in it>.safetensors
+    CACHE/<key>/<hash of the windows in it>-<hash of its bytes>.safetensors
 
 The key is of everything that decides what a latent is: the autoencoder's weights, the seed of the windows, stride and
-mirroring; frames and size are in a tensor's name. Clips that a later query adds are encoded into further shards; a
-shard is whole or not there.
+mirroring; frames, size and the content of the clip's file are in a tensor's name. Clips that a later query adds, or
+that were exported anew, are encoded into further shards; a shard that is damaged is made again.
 """
 
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from clipmill.curate.common.content import Digests
+from clipmill.curate.common.log import Tell, silent
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder, Posterior
 from clipmill.models.pixels import as_floats
@@ -32,7 +35,7 @@ _PER_BATCH = 8
 # Batches. Asking makes processes wait for each other: not after every one.
 _ASK_EVERY = 8
 # Raise when the way from a clip to a window changes.
-_VERSION = 1
+_VERSION = 2
 
 
 def cache_key(weights_sha256: str, config: DataConfig, seed: int) -> str:
@@ -44,8 +47,8 @@ def cache_key(weights_sha256: str, config: DataConfig, seed: int) -> str:
 class LatentCache:
     """A `WindowSource` that reads latents; `fill` first."""
 
-    def __init__(self, folder: Path, windows: Windows) -> None:
-        self._folder, self._windows = folder, windows
+    def __init__(self, folder: Path, windows: Windows, tell: Tell = silent) -> None:
+        self._folder, self._windows, self._tell = folder, windows, tell
         self._files: dict[Path, Any] = {}
         self._where: dict[str, Path] = {}
         self._uncertain: set[str] = set()
@@ -103,7 +106,7 @@ class LatentCache:
         raise UserError(f"no clip of the bucket {self._windows.buckets[draw.bucket]} decodes: {failed[0][1]}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_files": {}}
+        return vars(self) | {"_files": {}, "_tell": silent}
 
     def _wanted(self) -> Iterator[Draw]:
         count = self._windows.config.windows or 1
@@ -114,15 +117,33 @@ class LatentCache:
     def _name(self, draw: Draw) -> str:
         bucket = self._windows.buckets[draw.bucket]
         shape = f"{bucket.frames}x{bucket.height_px}x{bucket.width_px}"
-        return f"{shape}/{self._windows.clip_id(draw.row)}/{self._windows.number(draw)}"
+        content = self._windows.content(draw.row)
+        return f"{shape}/{self._windows.clip_id(draw.row)}/{content}/{self._windows.number(draw)}"
 
     def _index(self) -> None:
-        for path in sorted(self._folder.glob("*.safetensors")):
+        for path in self._whole_shards():
             for key in self._open(path).keys():  # noqa: SIM118 - not a mapping
                 name, _, part = key.rpartition("/")
                 self._where[name] = path
                 if part == "std":
                     self._uncertain.add(name)
+
+    def _whole_shards(self) -> list[Path]:
+        """Those whose bytes are what was written; the others go, so that their windows are encoded again."""
+        digests, whole, damaged = Digests(self._folder / ".content", self._tell), [], 0
+        for path in sorted(self._folder.glob("*-*.safetensors")):
+            try:
+                if path in self._files or digests.of(path).sha256.startswith(path.stem.rpartition("-")[2]):
+                    whole.append(path)
+                    continue
+            except FileNotFoundError:  # another process has seen that it is damaged
+                continue
+            path.unlink(missing_ok=True)
+            damaged += 1
+        digests.save()
+        if damaged:
+            self._tell(f"{damaged} damaged files of cached latents in {self._folder} are made again")
+        return whole
 
     def _open(self, path: Path) -> Any:
         if path not in self._files:
@@ -156,7 +177,13 @@ class LatentCache:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256("\n".join(sorted(tensors)).encode()).hexdigest()[:16]
-        write_tensors(self._folder / f"{name}.safetensors", tensors)
+        partial = self._folder / f".{name}.{os.getpid()}"
+        try:
+            write_tensors(partial, tensors)
+            digest = Digests().of(partial).sha256[:16]
+            partial.rename(self._folder / f"{name}-{digest}.safetensors")
+        finally:
+            partial.unlink(missing_ok=True)
 
     @torch.no_grad()
     def _encoded(

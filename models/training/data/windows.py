@@ -2,6 +2,7 @@
 touches pixels.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,9 @@ class Windows(Dataset[Window]):
         self, run: Path, table: pd.DataFrame, buckets: Sequence[Bucket], config: DataConfig, seed: int
     ) -> None:
         self.buckets, self.config, self.seed = tuple(buckets), config, seed
-        self.clips = ClipDataset(run, table=table, seed=seed)
+        # What is kept under the hash of a clip's file must have been made of that file.
+        verify = config.cache == "latents" and "sha256" in table
+        self.clips = ClipDataset(run, table=table, seed=seed, verify=verify)
         self.places = [{row: place for place, row in enumerate(bucket.rows)} for bucket in self.buckets]
         self._whole = _WholeClips()
         if len(self.clips) != len(table):
@@ -78,6 +81,13 @@ class Windows(Dataset[Window]):
     def clip_id(self, row: int) -> str:
         """Of a row of the table."""
         return str(self.clips.table["clip_id"].iat[row])
+
+    def content(self, row: int) -> str:
+        """32 hex digits of the SHA-256 of a clip's file, as the manifest says or, where it does not, as it is. Raises
+        DecodeError where it cannot be read.
+        """
+        stated = self.clips.table["sha256"].iat[row] if "sha256" in self.clips.table else None
+        return str(stated or hashlib.sha256(self.clips.read(row)).hexdigest())[:32]
 
     def _read(self, draw: Draw, row: int, failed: tuple[tuple[str, str], ...]) -> Window:
         bucket, clip_id, number = self.buckets[draw.bucket], self.clip_id(row), self.number(draw)
