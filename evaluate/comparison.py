@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.metrics import metric_class
-from clipmill.evaluate.score_rows import ScoreRow, comparable_groups, differing_fields
+from clipmill.evaluate.score_rows import ScoreRow, comparable_groups, differing_fields, measured_once
 
 _ERRORS = 2.0
 
@@ -34,11 +34,7 @@ def tables(rows: Sequence[ScoreRow], force: bool) -> tuple[list[str], list[str]]
 
 def _table(metric: str, rows: Sequence[ScoreRow]) -> list[str]:
     """One line a row, best first, each with its difference from the first."""
-    times: dict[tuple[str, ...], list[ScoreRow]] = {}
-    for row in rows:
-        times.setdefault((row.fingerprint, row.fake, row.fake_ids, f"{row.value:.6g}"), []).append(row)
-    counted = [(same[-1], len(same)) for same in times.values()]
-    ordered = sorted(counted, key=lambda pair: _place(metric, pair[0].value))
+    ordered = sorted(measured_once(rows), key=lambda pair: _place(metric, pair[0].value))
     found = []
     for row, count in ordered:
         again = f", measured {count} times" if count > 1 else ""

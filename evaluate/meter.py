@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from clipmill.curate.errors import UserError
+from clipmill.evaluate.distances.checks import not_finite
 from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.evaluate.distances.mmd import polynomial_mmd
 from clipmill.evaluate.features import FeatureNetwork, network_class
@@ -39,13 +40,15 @@ class _VideoFeatureMetric(Metric):
         **metric_options: Any,
     ) -> None:
         """features: the name of a feature network (None: the protocol's), or any function of float32 videos [B, T, 3,
-        S, S] in [-1, 1] to features [B, D]. weights, network_device: of a network given by name. side_px: the picture
-        size S that a function takes; None: videos stay as large as they are. reset_real_features: whether `reset`
+        S, S] in [-1, 1] to features [B, D]. weights, network_device: of a network given by name; `.to` moves the
+        features that are kept, not this network. side_px: the picture size S that a function takes; None: videos stay
+        as large as they are. reset_real_features: whether `reset`
         forgets the real videos too. metric_options: of torchmetrics.Metric. Raises UserError for unknown names and
         missing weights.
         """
         super().__init__(**metric_options)
         self.protocol = load(protocol) if isinstance(protocol, str) else protocol
+        self.feature_name: str | None = None
         self.network = (
             self._named(features, weights, network_device)
             if features is None or isinstance(features, str)
@@ -53,6 +56,7 @@ class _VideoFeatureMetric(Metric):
         )
         self.side_px = self.network.side_px if isinstance(self.network, FeatureNetwork) else side_px
         self.reset_real_features = reset_real_features
+        self.clip_frames: int | None = None
         self.add_state("real_features", default=[], dist_reduce_fx="cat")
         self.add_state("fake_features", default=[], dist_reduce_fx="cat")
 
@@ -75,12 +79,17 @@ class _VideoFeatureMetric(Metric):
             raise UserError(
                 f"videos are uint8 [B, T, 3, H, W], not {str(videos.dtype).removeprefix('torch.')} {list(videos.shape)}"
             )
+        if self.clip_frames not in (None, videos.shape[1]):
+            raise UserError(
+                f"videos of {videos.shape[1]} frames after videos of {self.clip_frames}: their features do not compare"
+            )
         with torch.no_grad():
             features = self.network(self._prepared(videos)).detach().float()
         if features.ndim != 2 or len(features) != len(videos):
             raise UserError(f"features of {len(videos)} videos are [{len(videos)}, D], not {list(features.shape)}")
         if not bool(features.isfinite().all()):
-            raise UserError("features hold numbers that are not finite")
+            raise UserError(f"features {not_finite(features.cpu().numpy())}")
+        self.clip_frames = videos.shape[1]
         (self.real_features if real else self.fake_features).append(features.to(self.device))
 
     def reset(self) -> None:
@@ -88,11 +97,30 @@ class _VideoFeatureMetric(Metric):
         # torchmetrics empties the list itself.
         kept = self.real_features[:]
         super().reset()
+        self.clip_frames = self.clip_frames if kept and not self.reset_real_features else None
         if not self.reset_real_features:
             self.real_features = kept
 
+    def add_real_statistics(self, path: Path | str) -> None:
+        """Add the real videos of a file that `evaluate stats` wrote. Raises UserError where it was made in another way
+        than this meter would, and for a meter whose network has no name.
+        """
+        from clipmill.evaluate.extraction import reference_stats
+        from clipmill.evaluate.measurements import feature_facts
+
+        if not isinstance(self.network, FeatureNetwork) or self.feature_name is None:
+            raise UserError("statistics are of a named feature network: name it, as `features`")
+        measured, facts = reference_stats.load(Path(path))
+        reference_stats.check_same(Path(path), facts, feature_facts(self.feature_name, self.network, self.protocol))
+        if self.clip_frames not in (None, self.protocol.clip_frames):
+            raise UserError(f"statistics of {self.protocol.clip_frames} frames beside videos of {self.clip_frames}")
+        self.clip_frames = self.protocol.clip_frames
+        self.real_features.append(torch.from_numpy(measured.values.copy()).to(self.device))
+
     def _named(self, name: str | None, weights: Path | None, device: str) -> FeatureNetwork:
-        name = name or self.protocol.features
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"network_device {device}: torch finds no CUDA device here; `curate doctor` says more")
+        name = self.feature_name = name or self.protocol.features
         options = self.protocol.network_options if name == self.protocol.features else {}
         network = network_class(name)(device=device, weights=weights, **options)
         if network.per_frame:
@@ -123,13 +151,14 @@ class FrechetVideoDistance(_VideoFeatureMetric):
             [-1, 1] to features [B, D].
         protocol: A protocol's name, or the protocol.
         weights: A local file of the feature network.
-        network_device: Where a network given by name runs.
+        network_device: Where a network given by name runs, whatever `.to` does with the features that are kept.
         side_px: The picture size S that a function takes; None: videos stay as large as they are.
         reset_real_features: Whether `reset` forgets the real videos, too.
         **metric_options: Of `torchmetrics.Metric`.
 
     Raises:
-        UserError: Unknown names, missing weights; from `update`: videos that are not uint8 [B, T, 3, H, W].
+        UserError: Unknown names, missing weights, a device that is not here; from `update`: videos that are not uint8
+            [B, T, 3, H, W], and videos of another length than before.
 
     Example:
         >>> import torch

@@ -154,3 +154,11 @@ def comparable_groups(rows: Sequence[ScoreRow]) -> list[list[ScoreRow]]:
     for row in rows:
         groups.setdefault((row.metric, row.fingerprint), []).append(row)
     return list(groups.values())
+
+
+def measured_once(rows: Sequence[ScoreRow]) -> list[tuple[ScoreRow, int]]:
+    """Each measurement once, its last row, and how often it was made: of one set, in one way, with one result."""
+    same: dict[tuple[str, ...], list[ScoreRow]] = {}
+    for row in rows:
+        same.setdefault((row.fingerprint, row.fake, row.fake_ids, f"{row.value:.6g}"), []).append(row)
+    return [(several[-1], len(several)) for several in same.values()]

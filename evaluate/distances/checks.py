@@ -15,11 +15,17 @@ def check_features(real: np.ndarray, fake: np.ndarray, min_rows: int) -> None:
         if len(rows) < min_rows:
             raise UserError(f"{len(rows)} {role} clips, at least {min_rows} are needed")
         if not np.isfinite(rows).all():
-            raise UserError(f"{role} features hold numbers that are not finite")
+            raise UserError(f"{role} features {not_finite(rows)}")
     if real.shape[1] != fake.shape[1]:
         raise UserError(
             f"real features have {real.shape[1]} dimensions, fake ones {fake.shape[1]}: two networks made them"
         )
+
+
+def not_finite(rows: np.ndarray) -> str:
+    """What is wrong with float [N, D], in words: how many rows are not numbers (NaN), how many are infinite."""
+    nan, infinite = (int(which.any(axis=-1).sum()) for which in (np.isnan(rows), np.isinf(rows)))
+    return f"hold numbers that are not finite: NaN in {nan}, infinite ones in {infinite} of {len(rows)} rows"
 
 
 def copy_warnings(real: np.ndarray, fake: np.ndarray) -> tuple[str, ...]:

@@ -57,3 +57,12 @@ def test_a_forced_order_is_the_metrics_too(tmp_path):
     rows = [row("psnr", 20.0, 1.0, "a", n=1), row("psnr", 30.0, 1.0, "b", n=2)]
     found = compared(tmp_path / "s.parquet", rows, "--force")
     assert [line.split()[1] for line in found[-2:]] == ["30", "20"]
+
+
+def test_the_page_lists_a_repeated_measurement_once(tmp_path):
+    append(tmp_path / "s.parquet", [row("psnr", np.inf, None, "a")] * 3 + [row("psnr", 30.0, 1.0, "b")])
+    done = invoke("evaluate", "report", tmp_path / "s.parquet")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "s.html").read_text(encoding="utf-8")
+    assert page.count("measured 3 times") == 1
+    assert page.count('<td class="number">infinite</td>') == 1

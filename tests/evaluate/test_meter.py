@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from helpers.commands import invoke
 
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.distances.frechet import frechet_distance
@@ -82,6 +83,59 @@ def test_wrong_networks_are_one_line():
         FrechetVideoDistance(lambda v: v).update(videos(2, 0), real=True)
     with pytest.raises(UserError, match="not finite"):
         FrechetVideoDistance(lambda v: network(v) / 0).update(videos(2, 0), real=True)
+
+
+def test_videos_of_two_lengths_do_not_mix():
+    for sides in ((True, True), (True, False)):
+        meter = FrechetVideoDistance(network)
+        meter.update(videos(4, 0), real=sides[0])
+        with pytest.raises(UserError, match="videos of 6 frames after videos of 8"):
+            meter.update(videos(4, 1)[:, :6], real=sides[1])
+        meter.reset()
+        meter.update(videos(4, 1)[:, :6], real=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_here_is_one_line():
+    with pytest.raises(UserError, match="network_device cuda: torch finds no CUDA device"):
+        FrechetVideoDistance("mini", network_device="cuda")
+
+
+def test_what_is_not_finite_is_told_apart():
+    def one_infinite(clips: torch.Tensor) -> torch.Tensor:
+        found = network(clips)
+        found[0, 0], found[1, 2], found[1, 3] = float("inf"), float("nan"), float("inf")
+        return found
+
+    with pytest.raises(UserError, match="NaN in 1, infinite ones in 2 of 3 rows"):
+        FrechetVideoDistance(one_infinite).update(videos(3, 0), real=True)
+
+
+def test_real_videos_may_come_from_statistics(tmp_path):
+    rng = np.random.default_rng(0)
+    real, fake = (rng.integers(0, 256, (5, 16, 32, 32, 3), dtype=np.uint8) for _ in range(2))
+    np.save(tmp_path / "real.npy", real)
+    made = invoke(
+        "evaluate", "stats", tmp_path / "real.npy", "--out", tmp_path / "s.npz", "--features", "mini", "--cache",
+        tmp_path / "c",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    numbers = []
+    for statistics in (False, True):
+        meter = FrechetVideoDistance(protocol=load("clipmill", {"features": "mini"}))
+        if statistics:
+            meter.add_real_statistics(tmp_path / "s.npz")
+        else:
+            meter.update(torch.from_numpy(real).movedim(-1, 2), real=True)
+        meter.update(torch.from_numpy(fake).movedim(-1, 2), real=False)
+        numbers.append(float(meter.compute()))
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
+    with pytest.raises(UserError, match="clip_frames"):
+        FrechetVideoDistance(protocol=load("clipmill", {"features": "mini", "clip_frames": 8})).add_real_statistics(
+            tmp_path / "s.npz"
+        )
+    with pytest.raises(UserError, match="named feature network"):
+        FrechetVideoDistance(network).add_real_statistics(tmp_path / "s.npz")
 
 
 @pytest.mark.skipif(
