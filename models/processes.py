@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ import torch.distributed as dist
 from torch import nn
 
 from clipmill.curate.common.device import own_device
+from clipmill.curate.common.lock import alone_in_new
+from clipmill.curate.errors import UserError
 
 # Long enough for the first batches of a cold file system, short enough that a lost process is noticed.
 _TIMEOUT = timedelta(minutes=20)
@@ -71,6 +74,23 @@ def start(device: str) -> Processes:
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_TIMEOUT)
     return Processes(rank, world, chosen)
+
+
+@contextlib.contextmanager
+def sole(folder: Path, processes: Processes) -> Iterator[None]:
+    """While it lasts no other command changes the folder, which is made where it is not there. The first process sees
+    to it for all of its group. Raises UserError in every one of them where another command is at work there.
+    """
+    with contextlib.ExitStack() as stack:
+        refused = ""
+        if processes.first:
+            try:
+                stack.enter_context(alone_in_new(folder))
+            except UserError as error:
+                refused = str(error)
+        if refused := processes.gathered(refused)[0]:
+            raise UserError(refused)
+        yield
 
 
 def stop() -> None:

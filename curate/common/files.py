@@ -119,6 +119,12 @@ def write_text(path: Path, text: str, synced: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_table(path: Path, rows: pa.Table) -> None:
+    """A table as it is, as Parquet, atomically and synced. For a table that is made in one way, and has no contract."""
+    with beside(path, synced=True) as temporary:
+        pq.write_table(rows, temporary)
+
+
 def write_atomic(path: Path, rows: pa.Table, synced: bool = False) -> None:
     """Write Parquet (zstd) next to its place and rename it. The same rows give the same bytes. synced: see `beside`."""
     write_atomic_streamed(path, rows.schema, [rows], synced)

@@ -12,7 +12,7 @@ from clipmill.curate.config import Config
 from clipmill.curate.driver.finish import finish
 from clipmill.curate.driver.run_facts import run_facts
 from clipmill.curate.driver.stored_passes import run_passes
-from clipmill.curate.driver.videos import Listing, process, refresh_videos, tasks_of, write_unprocessed
+from clipmill.curate.driver.videos import Listing, process, refresh_videos, remove_damaged, tasks_of, write_unprocessed
 from clipmill.curate.engines import Engine
 from clipmill.curate.engines.by_name import engine_of
 from clipmill.curate.engines.options import RunOptions
@@ -60,6 +60,7 @@ def curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> C
     what decides, None: the configuration's. Raises UserError where the disk fills up: what is done stays done.
     """
     run, config, options = work.run, work.config, work.options
+    remove_damaged(run, config, options)
     tasks = tasks_of(listing, run, config, options)
     if len(tasks) < len(listing.units):
         work.tell(f"{len(listing.units) - len(tasks)} of {len(listing.units)} videos are up to date")

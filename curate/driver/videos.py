@@ -112,6 +112,18 @@ def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
     return Listing(sources, 0, tuple(inputs), find_sidecar_tables(folders))
 
 
+def remove_damaged(run: RunDir, config: Config, options: RunOptions) -> None:
+    """Parts that lost their content count as missing, and are told."""
+    prints = config.fingerprints
+    tables = {table: prints.base for table in BASE_TABLES}
+    tables |= {prints.tables[name]: prints.annotations[name] for name in config.annotators}
+    for table, fingerprint in tables.items():
+        if damaged := run.remove_damaged(table, fingerprint):
+            options.tell(
+                f"{table}: {len(damaged)} damaged {'part is' if len(damaged) == 1 else 'parts are'} made again"
+            )
+
+
 def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> list[VideoTask]:
     """One task per video with something stale, large files first so that the last worker is not left alone with one."""
     prints = config.fingerprints

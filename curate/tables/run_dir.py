@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from clipmill.curate.common.files import read_table, write_atomic_streamed
+from clipmill.curate.common.files import is_whole, read_table, write_atomic_streamed
 from clipmill.curate.common.lock import alone
 from clipmill.curate.common.publish import settle
 
@@ -67,6 +67,13 @@ class RunDir:
         if not folder.is_dir():
             return set()
         return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
+
+    def remove_damaged(self, table: str, fingerprint: str) -> set[str]:
+        """Remove the parts by `fingerprint` that are no whole file, as a loss of power leaves them; their units."""
+        damaged = {u for u in self.done(table, fingerprint) if not is_whole(self.part(table, u, fingerprint))}
+        for unit in damaged:
+            self.part(table, unit, fingerprint).unlink(missing_ok=True)
+        return damaged
 
     def write(self, table: str, unit: str, fingerprint: str, rows: pa.Table) -> None:
         """Write a unit's part, then remove the parts of the same unit that other parameters made."""

@@ -10,19 +10,20 @@ clips.parquet CKPT/snapshots/                 averages for other widths afterwar
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from clipmill.curate.common.files import beside, write_text
+from clipmill.curate.common.files import beside, read_json, write_table, write_text
 from clipmill.curate.errors import UserError, one_line
 from clipmill.models.tensor_files import write_tensors
 
-STATE, WEIGHTS, OPTIMISER = "state.json", "weights.safetensors", "optimiser.safetensors"
+STATE, WEIGHTS, OPTIMISER, CLIPS = "state.json", "weights.safetensors", "optimiser.safetensors", "clips.parquet"
 
 
 def average_file(std: float) -> str:
@@ -51,22 +52,46 @@ def step_folder(root: Path, step: int) -> Path:
 
 
 def write_step(
-    root: Path, step: int, files: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any], keep: int
+    root: Path,
+    step: int,
+    files: Mapping[str, Mapping[str, torch.Tensor]],
+    seen: pa.Table,
+    state: Mapping[str, Any],
+    keep: int,
 ) -> Path:
-    """files: name -> tensors. The folder gets its name when all of it is on the disk; then the oldest beyond `keep`
-    go.
+    """files: name -> tensors. seen: clips.parquet. The folder gets its name when all of it is on the disk; then the
+    oldest beyond `keep` go. A step that is there whole stays as it is: it never has no folder.
     """
     final = step_folder(root, step)
-    with beside(final) as temporary:
-        temporary.mkdir(parents=True)
-        for name, tensors in files.items():
-            write_tensors(temporary / name, tensors)
-        write_text(temporary / STATE, json.dumps(state, indent=1), synced=True)
-        if final.exists():
-            shutil.rmtree(final)
+    if damage(final, list(files)) is not None:
+        with beside(final, synced=True) as temporary:
+            temporary.mkdir(parents=True)
+            for name, tensors in files.items():
+                write_tensors(temporary / name, tensors)
+            write_table(temporary / CLIPS, seen)
+            write_text(temporary / STATE, json.dumps(state, indent=1), synced=True)
+            if final.exists():
+                shutil.rmtree(final)
     for old in saved_steps(root)[:-keep]:
         shutil.rmtree(step_folder(root, old))
     return final
+
+
+def damage(folder: Path, names: Collection[str]) -> str | None:
+    """What is wrong with the folder of a step that should hold these files of tensors and its state; None where
+    nothing is. Lengths and heads are looked at, not all bytes.
+    """
+    try:
+        read_json(folder / STATE)
+    except UserError as error:
+        return str(error)
+    for name in names:
+        try:
+            with safe_open(str(folder / name), "pt"):
+                pass
+        except (OSError, SafetensorError, ValueError) as error:
+            return f"cannot read {folder / name}: {one_line(error)}"
+    return None
 
 
 def remove_partial(root: Path) -> None:

@@ -21,7 +21,7 @@ def write_mp4(path: Path, video: torch.Tensor, fps: float) -> None:
     when complete.
     """
     height, width = video.shape[2:]
-    with beside(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with beside(path, synced=True) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream(
             "libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "8", "preset": "medium", "bf": "0"}
         )

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from clipmill.curate.common.files import beside, write_text
+from clipmill.curate.common.files import read_json, write_table, write_text
 from clipmill.curate.common.log import Tell, progress, say
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.weights import sha256
 from clipmill.models.checkpoints.step_files import WEIGHTS, step_folder
 from clipmill.models.conditioning.contract import Conditions
@@ -24,7 +23,7 @@ from clipmill.models.generate.prompts import Prompt, draw_prompts, first_frames
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.layers.plan import Grid
 from clipmill.models.pixels import as_floats, standardised
-from clipmill.models.processes import start
+from clipmill.models.processes import Processes, sole, start
 from clipmill.models.settings.training import size_px
 
 MANIFEST, FACTS, SHEET = "manifest.parquet", "sampling.json", "sheet.png"
@@ -57,6 +56,13 @@ def sample(
     away. Raises UserError, one line.
     """
     processes = start(device)
+    with sole(out, processes):
+        _sample(checkpoint, out, request, overrides, processes, tell)
+
+
+def _sample(
+    checkpoint: Path, out: Path, request: Request, overrides: Sequence[str], processes: Processes, tell: Tell
+) -> None:
     loaded = load(checkpoint, request.step, request.average, tuple(overrides))
     grid = _grid(loaded, request)
     first = first_frames(request.first, grid[1], grid[2]) if request.first else []
@@ -65,7 +71,10 @@ def sample(
     facts = _facts(loaded, request, grid, first)
     _prepare(out, facts)
     fps = loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))
-    missing = [prompt for prompt in wanted if not (out / _name(prompt)).is_file()]
+    missing = [prompt for prompt in wanted if not _is_whole(out / _name(prompt), grid[0])]
+    for path in (out / _name(prompt) for prompt in missing):
+        if path.exists():
+            tell(f"{path} is damaged: it is made again")
     try:
         generator = loaded.generator(processes.device)
         with progress("sampling", len(wanted), "videos", tell) as bar:
@@ -76,7 +85,7 @@ def sample(
     except UserError:
         _withdraw(out)
         raise
-    there = _all_there(out, loaded, request, first)
+    there = _all_there(out, loaded, request, first, grid[0])
     _write_manifest(out, there, facts, grid, fps)
     _write_sheet(out, there)
     more = f", {len(there) - len(wanted)} of them from before" if len(there) > len(wanted) else ""
@@ -94,13 +103,13 @@ def _prompts(loaded: Loaded, request: Request, count: int, first: Sequence[torch
     )
 
 
-def _all_there(out: Path, loaded: Loaded, request: Request, first: Sequence[torch.Tensor]) -> list[Prompt]:
-    """Of every video in the folder, so that folder and manifest agree; `_prepare` has seen that all are of the same
-    making, and the prompt of a number is the same however many are asked for.
+def _all_there(out: Path, loaded: Loaded, request: Request, first: Sequence[torch.Tensor], frames: int) -> list[Prompt]:
+    """Of every whole video in the folder, so that folder and manifest agree; `_prepare` has seen that all are of the
+    same making, and the prompt of a number is the same however many are asked for.
     """
     indices = {int(path.stem) for path in out.glob("*.mp4") if path.stem.isdecimal()}
     found = _prompts(loaded, request, max(indices) + 1, first)
-    return [prompt for prompt in found if prompt.index in indices and (out / _name(prompt)).is_file()]
+    return [prompt for prompt in found if prompt.index in indices and _is_whole(out / _name(prompt), frames)]
 
 
 def _made(
@@ -175,12 +184,12 @@ def _prepare(out: Path, facts: dict[str, Any]) -> None:
     """Raises UserError where the folder holds videos of another making."""
     path = out / FACTS
     if path.is_file():
-        if _without_places(json.loads(path.read_text(encoding="utf-8"))) != _without_places(facts):
+        if _without_places(read_json(path)) != _without_places(facts):
             raise UserError(f"{out} holds samples of another checkpoint or other settings: choose another --out")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no samples: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(facts, indent=1))
+    write_text(path, json.dumps(facts, indent=1), synced=True)
 
 
 def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
@@ -206,6 +215,19 @@ def _withdraw(out: Path) -> None:
             out.rmdir()
 
 
+def _is_whole(path: Path, frames: int) -> bool:
+    """Whether a video of an earlier command is there with all its frames: not after every loss of power."""
+    from clipmill.curate.video.open_av import open_av
+
+    if not path.is_file():
+        return False
+    try:
+        with open_av(path) as container:
+            return container.streams.video[0].frames == frames
+    except (DecodeError, IndexError):
+        return False
+
+
 def _name(prompt: Prompt) -> str:
     return f"{prompt.index:06d}.mp4"
 
@@ -228,8 +250,7 @@ def _write_manifest(out: Path, wanted: Sequence[Prompt], facts: dict[str, Any], 
         own |= {"seed": facts["seed"], "n_frames": grid[0], "height": grid[1], "width": grid[2], "fps": fps}
         own |= {key: facts[key] for key in ("checkpoint", "step", "average", "weights_sha256", "clips_sha256")}
         rows.append(own)
-    with beside(out / MANIFEST) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows), temporary)
+    write_table(out / MANIFEST, pa.Table.from_pylist(rows))
 
 
 def _write_sheet(out: Path, wanted: Sequence[Prompt]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from clipmill.curate.common.log import Progress
 from clipmill.models.checkpoints.conditions import MOST_ROWS, TRAINED_ON, write_trained_on
 from clipmill.models.config import ModelConfig
-from clipmill.models.processes import stop
+from clipmill.models.processes import sole, stop
 from clipmill.models.stop_signals import StoppedEarly
 from clipmill.models.training.data.windows import Window
 from clipmill.models.training.deterministic import deterministic
@@ -22,10 +22,11 @@ def train(run: Path, config: ModelConfig, out: Path, around: Surroundings, comma
     same, for the run card. A signal that asks to stop is no failure. Raises UserError, one line.
     """
     try:
-        session = open_session(run, config, out, around)
-        session.card["command"] = command
-        with deterministic(config.train.deterministic):
-            run_session(session)
+        with sole(out, around.processes):
+            session = open_session(run, config, out, around)
+            session.card["command"] = command
+            with deterministic(config.train.deterministic):
+                run_session(session)
     except StoppedEarly as stopped:
         if around.processes.first:
             around.tell(str(stopped))

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from clipmill.curate.common.files import beside
 from clipmill.curate.weights import sha256
 from clipmill.models.config import ModelConfig
 from clipmill.models.training.data.batch_plan import BatchPlan
@@ -78,12 +77,6 @@ def _seen(table: pd.DataFrame, row: int, bucket: str, times: int) -> dict[str, A
         "bucket": bucket,
         "times_drawn": times,
     }
-
-
-def write_seen(path: Path, table: pa.Table) -> None:
-    """The table of `seen_clips` as a Parquet file, over an older one."""
-    with beside(path) as temporary:
-        pq.write_table(table, temporary)
 
 
 def _versions() -> dict[str, str | None]:

@@ -35,7 +35,7 @@ from clipmill.models.training.fit_pixels import first_windows, fit_to
 from clipmill.models.training.loop import Trainer
 from clipmill.models.training.objectives.base import Objective
 from clipmill.models.training.objectives.diffusion import DiffusionObjective
-from clipmill.models.training.run_card import run_card, seen_clips, write_seen
+from clipmill.models.training.run_card import run_card, seen_clips
 from clipmill.models.training.telemetry import Telemetry
 
 
@@ -95,8 +95,8 @@ class Session:
             tensors[step_files.average_file(average.std)] = all_whole(average.tensors)
         if self.processes.first:
             state = vars(trainer.progress) | {"clips_sha256": self.card["clips_sha256"]}
-            folder = step_files.write_step(self.out, step, tensors, state, config.train.keep)
-            write_seen(folder / "clips.parquet", seen_clips(self.buckets, self.plan, step))
+            seen = seen_clips(self.buckets, self.plan, step)
+            step_files.write_step(self.out, step, tensors, seen, state, config.train.keep)
             if config.trains == "autoencoder":
                 averaged = tensors[step_files.average_file(trainer.averages[0].std)]
                 videos = first_windows(self.windows)
@@ -113,13 +113,12 @@ class Session:
                 write_tensors(folder / f"{self.trainer.progress.step:08d}-{average.std:.3f}.safetensors", tensors)
 
     def restore(self) -> bool:
-        """Go on from the last checkpoint; False where there is none. Raises UserError where the data are no longer the
-        same.
+        """Go on from the last checkpoint that is whole; False where there is none. Raises UserError where the data are
+        no longer the same, and where all checkpoints are damaged.
         """
-        steps = step_files.saved_steps(self.out)
-        if not steps:
+        folder = self._last_whole()
+        if folder is None:
             return False
-        folder = step_files.step_folder(self.out, steps[-1])
         state = read_json(folder / step_files.STATE)
         if state["clips_sha256"] != self.card["clips_sha256"]:
             raise UserError(
@@ -137,6 +136,23 @@ class Session:
             setattr(trainer.progress, name, state[name])
         self.telemetry.cut_after(trainer.progress.step)
         return True
+
+    def _last_whole(self) -> Path | None:
+        """Of the newest step that can be read; damaged ones are told, and made again on the way."""
+        averages = [step_files.average_file(average.std) for average in self.trainer.averages]
+        names = [step_files.WEIGHTS, step_files.OPTIMISER, *averages]
+        folders = [step_files.step_folder(self.out, step) for step in step_files.saved_steps(self.out)]
+        reason = ""
+        for folder in reversed(folders):
+            found = step_files.damage(folder, names)
+            if found is None:
+                return folder
+            reason = reason or found
+            if self.processes.first:
+                self.around.tell(f"{found}; trying the step before")
+        if folders:
+            raise UserError(f"{reason}; no step before it is whole: copy the checkpoint again, or choose another --out")
+        return None
 
 
 def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings) -> Session:

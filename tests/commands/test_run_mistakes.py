@@ -3,6 +3,7 @@ lost.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def test_one_command_at_a_time_changes_a_run(demo_copy: Path, two_videos: Path):
             ("filter", demo_copy),
             ("export", demo_copy),
         ):
-            one_line(invoke("curate", *command), f"another curate command is at work on {demo_copy}")
+            one_line(invoke("curate", *command), f"another command is at work on {demo_copy}, process {os.getpid()} (")
         assert (
             "policy"
             in curate("inspect", demo_copy, pd.read_parquet(demo_copy / "manifest.parquet")["clip_id"][0]).stdout

@@ -9,8 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.commands import invoke, models, one_line
-from helpers.trainings import EACH_STEP, EVALUATED, NANO, losses
+import torch
+from helpers.commands import contents, invoke, models, one_line
+from helpers.trainings import EACH_STEP, EVALUATED, NANO, losses, tensors
+
+from clipmill.curate.common.lock import alone, alone_in_new
 
 
 @pytest.mark.parametrize(
@@ -70,8 +73,10 @@ def test_a_clip_that_does_not_decode_is_replaced_and_listed(demo_run: Path, tmp_
 def test_no_clip_that_decodes_is_one_line(workers: int, demo_run: Path, tmp_path: Path):
     run = tmp_path / "run"
     shutil.copytree(demo_run, run)
-    for shard in (run / "shards").glob("*.tar"):
-        shard.write_bytes(os.urandom(shard.stat().st_size))
+    for row in pd.read_parquet(run / "manifest.parquet").dropna(subset="shard").itertuples():
+        with (run / "shards" / row.shard).open("r+b") as file:
+            file.seek(int(row.offset))
+            file.write(os.urandom(int(row.size)))
     options = ("--config", "frame-autoencoder-nano", "--device", "cpu")
     done = models("train", run, *options, "--out", tmp_path / "c", "--set", f"data.workers={workers}", check=False)
     one_line(done, "no clip of the bucket", "decodes")
@@ -103,20 +108,48 @@ def test_a_checkpoint_from_before_a_setting_existed_goes_on(trained: Path, demo_
     )
 
 
-def test_a_truncated_checkpoint_is_one_line(trained: Path, demo_run: Path, tmp_path: Path):
+def test_a_truncated_checkpoint_is_told_and_made_again(trained: Path, demo_run: Path, tmp_path: Path):
+    """Seen on the code before: the training refused for ever."""
     out = tmp_path / "ckpt"
     shutil.copytree(trained, out)
     for name in ("weights.safetensors", "average-0.050.safetensors"):
         path = out / "steps" / "00000020" / name
         path.write_bytes(path.read_bytes()[:-100])
     one_line(
-        invoke("models", "train", demo_run, *NANO, "--out", out, "--steps", 30),
-        "weights.safetensors",
-        "earlier step",
-    )
-    one_line(
         invoke("models", "sample", out, "--out", tmp_path / "s", "--n", 1),
         "average-0.050.safetensors",
         "earlier step",
     )
     models("sample", out, "--out", tmp_path / "s", "--n", 1, "--step", 10)
+    options = (*NANO, "--steps", 20, *EACH_STEP, *EVALUATED, "--set", "train.checkpoint_every=10")
+    said = models("train", demo_run, *options, "--out", out).stdout
+    assert f"cannot read {out / 'steps' / '00000020' / 'weights.safetensors'}" in said
+    assert "going on from step 10" in said
+    for name, tensor in tensors(trained, 20).items():
+        assert torch.equal(tensors(out, 20)[name], tensor), name
+
+
+def test_where_no_step_is_whole_the_line_says_so(trained: Path, demo_run: Path, tmp_path: Path):
+    out = tmp_path / "ckpt"
+    shutil.copytree(trained, out)
+    for path in out.glob("steps/*/state.json"):
+        path.write_bytes(b"")
+    one_line(
+        invoke("models", "train", demo_run, *NANO, "--out", out, "--steps", 30),
+        "00000020/state.json",
+        "no step before it is whole",
+        "--out",
+    )
+
+
+def test_one_command_at_a_time_writes_a_checkpoint_or_samples(trained: Path, demo_run: Path, tmp_path: Path):
+    """Seen on the code before: two trainings ran side by side in one folder, and mixed their logs."""
+    out = shutil.copytree(trained, tmp_path / "ckpt")
+    before = contents(out)
+    with alone(out):
+        done = invoke("models", "train", demo_run, *NANO, "--out", out, "--steps", 30)
+    one_line(done, f"another command is at work on {out}, process {os.getpid()} (")
+    assert contents(out) == before
+    with alone_in_new(tmp_path / "samples"):
+        one_line(invoke("models", "sample", trained, "--out", tmp_path / "samples", "--n", 1), "another command")
+    assert not (tmp_path / "samples").exists()
