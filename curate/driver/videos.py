@@ -115,7 +115,7 @@ def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
 def remove_damaged(run: RunDir, config: Config, options: RunOptions) -> None:
     """Parts that lost their content count as missing, and are told."""
     prints = config.fingerprints
-    tables = {table: prints.base for table in BASE_TABLES}
+    tables = dict.fromkeys(_NEEDED, prints.base)
     tables |= {prints.tables[name]: prints.annotations[name] for name in config.annotators}
     for table, fingerprint in tables.items():
         if damaged := run.remove_damaged(table, fingerprint):
