@@ -117,8 +117,8 @@ def remove_damaged(run: RunDir, config: Config, options: RunOptions) -> None:
     prints = config.fingerprints
     tables = dict.fromkeys(_NEEDED, prints.base)
     tables |= {prints.tables[name]: prints.annotations[name] for name in config.annotators}
-    for table, fingerprint in tables.items():
-        if damaged := run.remove_damaged(table, fingerprint):
+    for table, made_by in tables.items():
+        if damaged := run.remove_damaged(table, made_by):
             options.tell(
                 f"{table}: {len(damaged)} damaged {'part is' if len(damaged) == 1 else 'parts are'} made again"
             )
