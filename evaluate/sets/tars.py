@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from clipmill.curate.errors import DecodeError, UserError
 from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
 from clipmill.evaluate.sets.files import FileFrames, bytes_frames
 
+_MOST_JSON_BYTES = 1 << 20
 VIDEOS = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"})
 
 
@@ -39,14 +41,28 @@ def tar_set(pattern: str, index: Path | None = None) -> VideoSet:
 
 def _members(path: Path, digests: Digests) -> list[Video]:
     with tarfile.open(path) as tar:
-        members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in VIDEOS]
+        files = [m for m in tar if m.isfile()]
+        members = [m for m in files if Path(m.name).suffix.lower() in VIDEOS]
+        sources = {m.name.removesuffix(".json"): _source(tar, m) for m in files if m.name.endswith(".json")}
     found = []
     for member in members:
         sha256 = digests.of(path, Span(member.offset_data, member.size)).sha256
         suffix = Path(member.name).suffix.lower()
         open_ = partial(member_frames, path, member.offset_data, member.size, suffix, sha256)
-        found.append(Video(f"{path.stem}/{Path(member.name).stem}", sha256[:32], open_))
+        name = f"{path.stem}/{Path(member.name).stem}"
+        found.append(Video(name, sha256[:32], open_, group=sources.get(member.name[: -len(suffix)], "")))
     return found
+
+
+def _source(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    """The source video that the JSON beside a clip names, as `curate export` writes it; empty where it names none."""
+    file = tar.extractfile(member) if member.size <= _MOST_JSON_BYTES else None
+    try:
+        facts = json.loads(file.read()) if file is not None else None
+    except (ValueError, RecursionError):
+        return ""
+    found = facts.get("video_id") if isinstance(facts, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def read_at(path: Path, offset: int, size: int) -> bytes:

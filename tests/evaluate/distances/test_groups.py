@@ -1,5 +1,8 @@
 """Error bars of clips that are not independent, against the spread over fresh draws."""
 
+import io
+import tarfile
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +19,7 @@ from clipmill.evaluate.distances.mmd import mmd_with_error, polynomial_mmd
 from clipmill.evaluate.extraction.measure import Measured
 from clipmill.evaluate.mean_score import mean_score
 from clipmill.evaluate.metrics import metric_class
+from clipmill.evaluate.sets import open_set
 
 CLIPS, DIM = 120, 16
 
@@ -132,6 +136,20 @@ def test_clips_of_a_run_are_grouped_by_their_source(tmp_path):
     assert made.returncode == 0, made.stderr
     stored = api.kvd(tmp_path / "s.npz", fake, settings=settings)
     assert stored.standard_error == pytest.approx(known.standard_error)
+
+
+def test_clips_of_shards_are_grouped_by_their_source(tmp_path):
+    clip = write_file(tmp_path / "c.mp4", moving(1, 0, frames=2, side=32)[0]).read_bytes()
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for name, data in (
+            ("a.mp4", clip), ("a.json", b'{"video_id": "v1"}'), ("b.json", b'{"video_id": "v1"}'), ("b.mp4", clip),
+            ("c.mp4", clip), ("c.json", b"[" * 100_000), ("d.mp4", clip), ("e.mp4", clip),
+            ("e.json", b'{"video_id": 3}'),
+        ):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    assert [video.group for video in open_set(str(tmp_path / "*.tar")).videos] == ["v1", "v1", "", "", ""]
 
 
 def test_copies_do_not_make_a_bar_smaller():
