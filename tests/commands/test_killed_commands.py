@@ -11,6 +11,8 @@ from typing import Any
 import av
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers.commands import contents, curate, invoke
 from helpers.kill_points import killed_at, kills
@@ -159,3 +161,26 @@ def test_parts_that_lost_their_content_are_told_and_made_again(finished, tmp_pat
     assert "clips: 1 damaged part is made again" in said
     assert f"{broken[1].parent.relative_to(run)}: 1 damaged part is made again" in said
     assert files(run) == before
+
+
+def test_a_run_from_before_shards_had_names_of_their_own_goes_on(finished, tmp_path):
+    """It opens, its export is up to date, and the next export takes the old tars away."""
+    run = shutil.copytree(finished / "run", tmp_path / "run")
+
+    def older(name: str) -> str:
+        split, _, number = name.split("-")
+        return f"{split}-{number}"
+
+    for table in ("manifest.parquet", "shards.parquet", "shards/index.parquet"):
+        frame = pq.read_table(run / table)
+        names = pa.array([older(name) for name in frame["shard"].to_pylist()])
+        pq.write_table(frame.set_column(frame.column_names.index("shard"), "shard", names), run / table)
+    record = json.loads((run / "shards" / "export.json").read_text())
+    record["shards"] = [older(name) for name in record["shards"]]
+    (run / "shards" / "export.json").write_text(json.dumps(record))
+    old = [path.rename(path.with_name(older(path.name))) for path in (run / "shards").glob("*.tar")]
+    assert len(ClipDataset(run, verify=True)) == 2
+    assert "up to date" in invoke("curate", "export", run).stdout
+    curate("export", run, "--fps", 12, "--workers", 1)
+    assert not any(path.exists() for path in old)
+    assert view(run)["facts"]["config"]["export"]["fps"] == 12

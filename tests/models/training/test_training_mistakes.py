@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -153,3 +154,22 @@ def test_one_command_at_a_time_writes_a_checkpoint_or_samples(trained: Path, dem
     with alone_in_new(tmp_path / "samples"):
         one_line(invoke("models", "sample", trained, "--out", tmp_path / "samples", "--n", 1), "another command")
     assert not (tmp_path / "samples").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system needs rights that are not here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def test_a_full_disk_at_a_checkpoint_is_one_line_and_nothing_partial_stays(demo_run: Path, small_disk: Path):
+    out = small_disk / "ckpt"
+    options = (*NANO, *EACH_STEP, "--set", "data.cache=none", "--steps", 2)
+    one_line(models("train", demo_run, *options, "--out", out, check=False), "the disk is full", "to go on")
+    assert list((out / "steps").iterdir()) == []
