@@ -189,7 +189,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self._columns = tuple(columns)
         self.table = rows[_needed(rows, self._columns)].reset_index(drop=True)
         self._files = _ShardFiles(self._shards)
-        self._files.read(self.table["shard"].iat[0], 0, 0)  # open from now on, so that no export takes the set away
+        self._files.read(
+            str(self.table["shard"].iat[0]), 0, 0
+        )  # open from now on, so that no export takes the set away
 
     @property
     def _span(self) -> int:

@@ -24,10 +24,8 @@ from clipmill.curate.common.files import beside, write_atomic, write_json
 POINTER = "manifest.parquet"
 _NEXT = ".next-"
 
-Content = pa.Table | Mapping[str, Any]
 
-
-def publish(root: Path, manifest: pa.Table, files: Mapping[str, Content]) -> None:
+def publish(root: Path, manifest: pa.Table, files: Mapping[str, Any]) -> None:
     """Replace the manifest and these files (path below root -> a table for Parquet, or values for JSON) at once.
 
     One process at a time may do that (see `common.lock.alone`). Raises OSError where the disk is full; nothing has
@@ -69,7 +67,7 @@ def newest(root: Path, name: str) -> Path:
     return waiting if waiting is not None and waiting.exists() else root / name
 
 
-def _write(path: Path, content: Content) -> None:
+def _write(path: Path, content: pa.Table | Mapping[str, Any]) -> None:
     if isinstance(content, pa.Table):
         write_atomic(path, content, synced=True)
     else:
