@@ -38,7 +38,8 @@ class RunKeywords(TypedDict, total=False):
 
     workers: processes; 0, the default, for one per core. device: auto, cpu or cuda, for the networks. timeout_s: of a
     video; default: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row. lazy: networks and
-    captions only for clips that no filter has dropped by then. engine: "local". tell: a function of one line of text
+    captions only for clips that no filter has dropped by then. engine: "local". drop_missing: of `run`; videos of
+    earlier calls that are not among these leave the run, where they would stay. tell: a function of one line of text
     that gets words and progress, None for silence; default: the terminal, as for a command.
     """
 
@@ -48,6 +49,7 @@ class RunKeywords(TypedDict, total=False):
     retry_errors: bool
     lazy: bool
     engine: str
+    drop_missing: bool
     tell: Tell | None
 
 

@@ -49,12 +49,18 @@ def run(
     retry_errors: RetryErrors = False,
     export: Annotated[bool, typer.Option("--export/--no-export", help="Write the kept clips to shards.")] = True,
     lazy: Lazy = False,
+    drop_missing: Annotated[
+        bool,
+        typer.Option(
+            "--drop-missing", help="Take videos of earlier commands out of the run that are not among VIDEOS now."
+        ),
+    ] = False,
 ) -> None:
     """Videos in, a curated data set and a report out. Safe to interrupt; the same command goes on where it stopped."""
     from clipmill.curate import commands
     from clipmill.curate.engines.options import RunOptions
 
-    options = RunOptions(workers, device, timeout, retry_errors, lazy, engine)
+    options = RunOptions(workers, device, timeout, retry_errors, lazy, engine, drop_missing=drop_missing)
     if dry_run:
         commands.dry_run(videos, preset, set_ or [], options)
     else:

@@ -35,7 +35,7 @@ def estimate(videos: Sequence[Path], config: Config, options: RunOptions) -> lis
         work = Work(prepare_out(folder), config, options)
         listing = list_inputs(videos, work.run, options)
         sample = sorted(listing.units, key=lambda s: s.sha256 or "")[:SAMPLE_VIDEOS]
-        return _report(work, listing, Listing(sample, 0, listing.inputs, listing.sidecars))
+        return _report(work, listing, Listing(sample, {}, listing.inputs, listing.sidecars))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -21,7 +21,7 @@ from clipmill.curate.driver.pipeline import Work, curate, write_shards
 from clipmill.curate.driver.policy_of_run import filtered_policy, kept_policy, policy_of, policy_stays, with_settings
 from clipmill.curate.driver.preflight import preflight
 from clipmill.curate.driver.run_facts import summary_lines
-from clipmill.curate.driver.videos import check_sources, list_inputs, listing_of, now, prepare_out, tasks_of
+from clipmill.curate.driver.videos import check_lost, check_sources, list_inputs, listing_of, now, prepare_out, tasks_of
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError
 from clipmill.curate.export.old_shards import remove_old_shards
@@ -56,6 +56,7 @@ def run(
     prepare_out(out)
     with changing(work.run):
         listing = list_inputs(videos, work.run, options)
+        check_lost(listing, work.run, work.config, options)
         policy, message = kept_policy(work.run, work.config)
         if message:
             work.tell(message)

@@ -1,10 +1,11 @@
 """The driver of `curate run` and `curate annotate`: what is stale, who does it, what came of it."""
 
+import os
 import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,16 +21,16 @@ from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.decode.failures import record_failure
 from clipmill.curate.decode.task import BASE, VideoTask
+from clipmill.curate.driver.earlier import earlier_sources, with_earlier, with_earlier_inputs
 from clipmill.curate.driver.made_before import doubtful
 from clipmill.curate.engines import Engine, Outcome
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError, one_line
-from clipmill.curate.inputs.files import Source, find_sources, index_sources, path_of, printable
+from clipmill.curate.inputs.files import Source, find_sources, index_sources, passed_over, printable
 from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables, sidecar_text
 from clipmill.curate.settings.fingerprints import BASE_TABLES
 from clipmill.curate.tables.join import UNPROCESSED
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import read_videos
 
 MIN_FREE_BYTES = 64 << 20
 # Without the pictures a video still counts as done: only what looks at them fails, and its source may be gone.
@@ -38,10 +39,12 @@ _NEEDED = tuple(table for table in BASE_TABLES if table != "frames")
 
 @dataclass(frozen=True)
 class Listing:
-    """The input of a run: every file found, in order, and the text beside them."""
+    """The input of a run: every file found, in order, and the text beside them. skipped: files that were not tried as
+    videos, by suffix.
+    """
 
     sources: list[Source]
-    skipped: int
+    skipped: Mapping[str, int]
     inputs: tuple[str, ...]  # absolute, for later commands from other folders
     sidecars: SidecarTables
 
@@ -76,9 +79,12 @@ def prepare_out(out: Path) -> RunDir:
 
 
 def list_inputs(inputs: Sequence[Path], run: RunDir, options: RunOptions) -> Listing:
-    """Find and hash the input files. Raises UserError where there is nothing to do."""
+    """Find and hash the input files; videos of earlier commands that are not among them stay (options.drop_missing:
+    leave). Raises UserError where there is nothing to do.
+    """
     sources, skipped = find_sources(inputs)
-    outside = [s for s in sources if run.root.resolve() not in s.path.resolve().parents]
+    inside = f"{os.path.realpath(run.root)}{os.sep}"
+    outside = [s for s in sources if not os.path.realpath(s.path).startswith(inside)]
     if not outside:
         raise UserError(f"all files found lie in the run directory {run.root}: give the folder of the source videos")
     # Not in the run: what a system tells of a file is no part of what was made of it.
@@ -86,30 +92,22 @@ def list_inputs(inputs: Sequence[Path], run: RunDir, options: RunOptions) -> Lis
     digests, index = Digests(memory, options.tell), run.root / "index.parquet"
     with options.progress("indexing", len(outside), "files") as bar:
         sources = index_sources(outside, index, options.n_workers, lambda _: bar.advance(), digests)
-    return Listing(
-        sources,
-        skipped,
-        tuple(str(i.absolute()) for i in inputs),
-        find_sidecar_tables([i for i in inputs if i.is_dir()]),
-    )
+    if words := passed_over(skipped):
+        options.tell(words)
+    given = [str(i.absolute()) for i in inputs]
+    sources, messages = with_earlier(sources, given, run, options.drop_missing)
+    for message in messages:
+        options.tell(message)
+    return _listing(sources, skipped, with_earlier_inputs(given, sources, run))
+
+
+def _listing(sources: list[Source], skipped: Mapping[str, int], inputs: Sequence[str]) -> Listing:
+    return Listing(sources, skipped, tuple(inputs), find_sidecar_tables([Path(i) for i in inputs if os.path.isdir(i)]))
 
 
 def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
     """The listing that the run's videos.parquet holds; the files need not be there."""
-    rows = read_videos(run).to_pylist()
-    sources = [
-        Source(
-            path=path_of(row["uri"]),
-            relpath=row["relpath"],
-            size_bytes=row["size_bytes"],
-            sha256=row["sha256"],
-            problem=row["error_message"] if row["sha256"] is None else None,
-            duplicate_of=row["duplicate_of"],
-        )
-        for row in rows
-    ]
-    folders = [Path(i) for i in inputs if Path(i).is_dir()]
-    return Listing(sources, 0, tuple(inputs), find_sidecar_tables(folders))
+    return _listing(earlier_sources(run), {}, inputs)
 
 
 def remove_damaged(run: RunDir, config: Config, options: RunOptions) -> None:
@@ -129,6 +127,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     prints = config.fingerprints
     base_done = set.intersection(*(run.done(table, prints.base) for table in _NEEDED))
     done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.decoding}
+    tried = done
     failed: set[str] = set()
     changed = doubtful(run)
     if options.retry_errors:
@@ -139,10 +138,13 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     tasks = []
     for source in listing.units:
         unit = source.video_id or ""
-        if unit not in base_done or unit in failed or (unit in changed and source.path.exists()):
+        is_here = os.path.exists(source.path)
+        if unit not in base_done or (unit in failed | changed and is_here):
             stale: tuple[str, ...] = (BASE,)
         else:
-            stale = tuple(name for name in done if unit not in done[name])
+            # What failed is tried again only where it can be.
+            can = {name for name in done if is_here or not config.annotators[name].needs_video}
+            stale = tuple(name for name in done if unit not in (done if name in can else tried)[name])
         if stale:
             text, _ = sidecar_text(source.path, source.relpath, listing.sidecars)
             task = VideoTask(
@@ -167,17 +169,23 @@ def _with_errors(run: RunDir, table: str, fingerprint: str, units: set[str]) -> 
     return {u for u in units if "error" in read_table(run.part(table, u, fingerprint))["status"].to_pylist()}
 
 
+def check_lost(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> None:
+    """As `check_sources`, for a listing with videos of earlier commands that may be away."""
+    if not all(os.path.exists(source.path) for source in listing.units):
+        check_sources(tasks_of(listing, run, config, options), run)
+
+
 def check_sources(tasks: Sequence[VideoTask], run: RunDir) -> None:
     """Raise UserError, one line, where a task must decode a video that is not where it was. For commands that are not
     told where videos are: their error rows would take the place of good ones.
     """
-    lost = {task.path: names for task in tasks if (names := _decoders(task)) and not Path(task.path).exists()}
+    lost = {task.path: names for task in tasks if (names := _decoders(task)) and not os.path.exists(task.path)}
     if lost:
         who = ", ".join(dict.fromkeys(name for names in lost.values() for name in names))
         raise UserError(
             f"{who} must decode videos that are not there any more ({len(lost)}, such as"
             f" {printable(next(iter(lost)))}): `curate run NEWPLACE --out {shlex.quote(str(run.root))}` tells the run"
-            " where its videos are now"
+            " where its videos are now, and --drop-missing takes out those that it does not find"
         )
 
 
@@ -252,7 +260,7 @@ def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
     fingerprint, warnings = config.fingerprints.base, list(listing.sidecars.warnings)
     for source in listing.units:
         path = run.part("videos", source.video_id or "", fingerprint)
-        if not path.exists() or not source.path.exists():
+        if not path.exists() or not os.path.exists(source.path):
             continue
         text, found = sidecar_text(source.path, source.relpath, listing.sidecars)
         warnings.extend(found)

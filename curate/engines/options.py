@@ -11,12 +11,13 @@ _TIMEOUT_S, _TIMEOUT_S_PER_MB = 300.0, 1.0
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run, not what, and who is told. Nothing here but `lazy` changes a byte of the data.
+    """How to run, not what, and who is told. Nothing here but `lazy` and `drop_missing` changes a byte of the data.
 
     workers: processes, 0 for one per core. device: auto, cpu or cuda, for the networks. timeout_s: deadline per video;
     None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row. lazy: leave out, and record as
     not run, what follows the decoding for clips that a filter has dropped by then. engine: where workers run; there is
-    "local". tell: gets words and progress.
+    "local". tell: gets words and progress. drop_missing: videos of earlier commands that this one does not find leave
+    the run.
     """
 
     workers: int = 0
@@ -26,6 +27,7 @@ class RunOptions:
     lazy: bool = False
     engine: str = "local"
     tell: Tell = say
+    drop_missing: bool = False
 
     @property
     def n_workers(self) -> int:

@@ -196,7 +196,7 @@ def _check_sources(tasks: Sequence[ExportTask]) -> None:
         raise UserError(
             f"{len(gone)} of the {len(tasks)} source videos to export from cannot be reached, for example"
             f" {printable(str(gone[0]))}: `curate run NEWPLACE --out RUN`, with the options of that run, tells the run"
-            " where its videos are now"
+            " where its videos are now, and --drop-missing takes out those that it does not find"
         )
 
 

@@ -1,7 +1,11 @@
 """Find the input files, and index them: size, content hash, and which ones are copies of each other."""
 
+import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+import stat
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +18,7 @@ from clipmill.curate.common.files import write_atomic
 from clipmill.curate.common.log import say
 from clipmill.curate.contract.schema import video_id
 from clipmill.curate.errors import UserError, one_line
+from clipmill.curate.inputs.walk import walk
 from clipmill.curate.video.refusals import indirection
 
 # Files that lie beside videos and are never videos. Everything else is tried, whatever its name: names lie.
@@ -69,6 +74,10 @@ NOT_VIDEOS = frozenset(
         ".db",
     }
 )
+# What may say something of the videos beside it.
+TEXT_SUFFIXES = frozenset({".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet"})
+# `Path` makes one slash of two.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/*$)")
 INDEX = pa.schema([("uri", pa.string()), ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())])
 
 
@@ -97,32 +106,69 @@ class Source:
         return None if self.sha256 is None else video_id(self.sha256)
 
 
-def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], int]:
+def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], Counter[str]]:
     """Every candidate file below the inputs, sorted by relative path, and how many files were passed over as not
-    videos.
+    videos, by suffix. A folder that cannot be listed is a source with that problem.
 
     A file that is named itself is always a candidate. Raises UserError where an input is missing or nothing is found.
     """
-    found: dict[Path, str] = {}
-    skipped = 0
+    found: dict[Path, Source] = {}
+    skipped: Counter[str] = Counter()
     for given in inputs:
-        if given.is_file():
-            found.setdefault(Path(os.path.abspath(given)), given.name)
-        elif given.is_dir():
-            for path in _walk(given, set()):
-                if path.suffix.lower() in NOT_VIDEOS:
-                    skipped += 1
+        if _is_folder(given):
+            for path, problem in walk(given):
+                if problem is None and path.suffix.lower() in NOT_VIDEOS:
+                    skipped[path.suffix.lower()] += 1
                 else:
-                    relpath = path.relative_to(given).as_posix()
-                    found.setdefault(
-                        Path(os.path.abspath(path)), relpath if len(inputs) == 1 else f"{given.name}/{relpath}"
-                    )
+                    source = Source(Path(os.path.abspath(path)), _relpath(path, given, len(inputs)), problem=problem)
+                    found.setdefault(source.path, source)
         else:
-            raise UserError(f"there is no file or folder {printable(str(given))}")
-    if not found:
-        raise UserError(f"no videos below {', '.join(printable(str(i)) for i in inputs)} ({skipped} other files)")
-    sources = [Source(path, printable(relpath)) for path, relpath in found.items()]
-    return sorted(sources, key=lambda s: (s.relpath, str(s.path))), skipped
+            found.setdefault(Path(os.path.abspath(given)), Source(Path(os.path.abspath(given)), printable(given.name)))
+    problems = [f"; {s.relpath}: {s.problem}" for s in found.values() if s.problem is not None]
+    if len(problems) == len(found):
+        where = ", ".join(printable(str(i)) for i in inputs)
+        raise UserError(f"no videos below {where} ({skipped.total()} other files){''.join(problems[:3])}")
+    return sorted(found.values(), key=by_name), skipped
+
+
+def passed_over(skipped: Mapping[str, int]) -> str:
+    """The line about files that were not tried as videos, text beside videos apart; empty where there are none."""
+    others = Counter({suffix: n for suffix, n in skipped.items() if suffix not in TEXT_SUFFIXES})
+    if not others:
+        return ""
+    kinds = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
+    return f"{others.total()} files passed over, which by their names are no videos: {kinds}" + (
+        ", and others" if len(others) > 5 else ""
+    )
+
+
+def by_name(source: Source) -> tuple[str, str]:
+    """The order of sources."""
+    return source.relpath, str(source.path)
+
+
+def _relpath(path: Path, given: Path, n_inputs: int) -> str:
+    relpath = path.relative_to(given)
+    return printable((relpath if n_inputs == 1 else given.name / relpath).as_posix())
+
+
+def _is_folder(given: Path) -> bool:
+    """Whether an input is a folder, and not a file. Raises UserError where it is neither."""
+    shown = printable(str(given))
+    if (address := _ADDRESS.match(shown)) is not None:
+        raise UserError(
+            f"{address[1]}://{shown[address.end() :].lstrip('/')} is an address, and videos are read from files: copy"
+            " them to a folder of this machine, or mount that place as one"
+        )
+    try:
+        mode = given.stat().st_mode
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file or folder {shown}") from error
+    except OSError as error:
+        raise UserError(f"{shown} cannot be opened: {one_line(error)}") from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise UserError(f"{shown} is neither a file nor a folder")
+    return stat.S_ISDIR(mode)
 
 
 def path_of(uri: str) -> Path:
@@ -133,29 +179,6 @@ def path_of(uri: str) -> Path:
 def printable(text: str) -> str:
     """File names may hold bytes that are no UTF-8: show them escaped, so that they can be stored and printed."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Files below a folder, links followed, each real folder once (so a loop of links ends), hidden names left out."""
-    try:
-        facts = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda e: e.name)
-    except OSError:
-        return
-    if (facts.st_dev, facts.st_ino) in seen:
-        return
-    seen.add((facts.st_dev, facts.st_ino))
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        try:
-            is_folder = entry.is_dir()
-        except OSError:
-            is_folder = False
-        if is_folder:
-            yield from _walk(Path(entry.path), seen)
-        else:
-            yield Path(entry.path)
 
 
 def index_sources(
@@ -174,30 +197,49 @@ def index_sources(
     digests = digests or Digests(index.with_suffix(".content"), say)
     rows: list[dict] = []
     indexed: list[Source] = []
-    first: dict[str, str] = {}
     with ThreadPoolExecutor(threads) as pool:
         for source in pool.map(lambda s: _hash(s, digests), sources):
             tick(source.size_bytes or 0)
             if source.sha256 is not None and source.state is not None:
                 rows.append(dict(zip(INDEX.names, _index_row(source), strict=True)))
-                copy_of = first.setdefault(source.sha256, source.relpath)
-                if copy_of != source.relpath:
-                    source = replace(source, duplicate_of=copy_of)
             indexed.append(source)
     digests.save()
     write_atomic(index, pa.Table.from_pylist(rows, schema=INDEX))
-    return indexed
+    return mark_copies(indexed)
 
 
 def _index_row(source: Source) -> tuple[str, int | None, int, str | None]:
     return source.uri, source.size_bytes, source.state.mtime_ns if source.state else 0, source.sha256
 
 
+def mark_copies(sources: Sequence[Source]) -> list[Source]:
+    """The sources, each that has the content of an earlier one marked as its copy, and no other."""
+    first: dict[str, Source] = {}
+    for source in sources:
+        if source.sha256 is not None:
+            first.setdefault(source.sha256, source)
+    return [
+        replace(s, duplicate_of=None if (one := first.get(s.sha256 or "", s)) is s else one.relpath) for s in sources
+    ]
+
+
 def _hash(source: Source, digests: Digests) -> Source:
+    if source.problem is not None:
+        return source
     try:
         content = digests.of(source.path)
         if (names_others := indirection(source.path)) is not None:
             return replace(source, size_bytes=content.state.size_bytes, problem=names_others)
     except OSError as error:
-        return replace(source, problem=one_line(error))
+        return replace(source, problem=_why(source.path, error))
     return replace(source, size_bytes=content.state.size_bytes, sha256=content.sha256, state=content.state)
+
+
+def _why(path: Path, error: OSError) -> str:
+    """The reason, and what is wrong with a link where it is one."""
+    if not os.path.islink(path):
+        return one_line(error)
+    if error.errno == errno.ELOOP:
+        return "a link that leads in a circle"
+    target = printable(os.readlink(path))
+    return f"a link to {target}, which is not there" if error.errno == errno.ENOENT else f"{one_line(error)} ({target})"

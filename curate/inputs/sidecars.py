@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from clipmill.curate.inputs.files import NOT_VIDEOS, printable
+from clipmill.curate.inputs.walk import walk
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "caption": ("caption", "captions", "text", "description"),
@@ -157,19 +158,14 @@ def _words(value: Any) -> list[str] | None:
 def _walk(root: Path) -> tuple[list[Path], list[str]]:
     """Tables and files that may be videos (absolute paths) below a folder; links followed, each real folder
     once; hidden folders and run directories left out."""
-    tables, files, seen = [], [], set()
-    for folder, folders, names in os.walk(os.path.abspath(root), followlinks=True):
-        facts = os.stat(folder)
-        if (facts.st_dev, facts.st_ino) in seen or {"run.json", "run.jsonl"} <= set(names):
-            folders.clear()
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(TABLE_SUFFIXES):
-                tables.append(Path(folder, name))
-            elif os.path.splitext(name)[1].lower() not in NOT_VIDEOS:
-                files.append(os.path.join(folder, name))
+    found = [path for path, problem in walk(Path(os.path.abspath(root))) if problem is None]
+    runs = {p.parent for p in found if p.name == "run.json"} & {p.parent for p in found if p.name == "run.jsonl"}
+    tables, files = [], []
+    for path in found if not runs else (p for p in found if runs.isdisjoint(p.parents)):
+        if path.name.lower().endswith(TABLE_SUFFIXES):
+            tables.append(path)
+        elif path.suffix.lower() not in NOT_VIDEOS:
+            files.append(str(path))
     return tables, files
 
 
@@ -214,6 +210,8 @@ class _Matches:
         """Read the table; returns a warning where it cannot be read to its end."""
         warning = None
         try:
+            if not path.is_file():  # to open a pipe is to wait for who writes into it
+                return "ignored, no regular file"
             if path.stat().st_size > MAX_TABLE_BYTES:
                 return f"ignored, larger than {MAX_TABLE_BYTES >> 20} MB"
             rows = {".parquet": _parquet_rows, ".jsonl": _jsonl_rows}.get(path.suffix.lower(), _csv_rows)
