@@ -167,8 +167,13 @@ DECIDED_COLUMNS: dict[str, Column] = {
 }
 DECISIONS = _schema(DECIDED_COLUMNS)
 
-# What the join adds to the manifest from comparing clips with each other.
+# What the join adds to the manifest from comparing clips with each other, and with their videos.
 JOINED_COLUMNS: dict[str, Column] = {
+    "caption_of": Column(
+        pa.string(),
+        "what `caption`, the text beside the video, describes: clip (this is nine tenths of the video, or more) | video"
+        " (of which this clip is a part, and others share the text); null without such text",
+    ),
     "dup_group_id": Column(
         pa.string(), "smallest clip id of the group of near duplicates; null where the clip has none"
     ),

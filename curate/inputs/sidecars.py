@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,12 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 MAX_TEXT_BYTES = 4 << 20
 MAX_TABLE_BYTES = 1 << 30
 
+# What programs write where there is nothing.
+_NOTHING = frozenset({"", "nan", "-nan", "none", "null", "nil", "n/a", "<na>", "#n/a", "nat", "undefined"})
+_NO_TEXT = dict.fromkeys([*(n for n in range(32) if chr(n) not in "\t\n\r"), 127])
+
+_LIKE_TEXT = re.compile("caption|prompt|text|descri|sentence|summary|transcript")
+
 Text = dict[str, Any]
 
 
@@ -57,17 +64,19 @@ def find_sidecar_tables(roots: Iterable[Path]) -> SidecarTables:
     texts: dict[str, Text] = defaultdict(dict)
     problems: dict[str, list[str]] = defaultdict(list)
     warnings: list[str] = []
-    for root in roots:
+    given = [Path(os.path.abspath(root)) for root in roots]
+    for root in (r for r in dict.fromkeys(given) if not any(other in r.parents for other in given)):
         tables, files = _walk(root)
         for table in sorted(tables, key=lambda t: (-len(t.parts), str(t))):
-            found = _Matches(_Files(table.parent, root, files), _shown(table))
+            above = [r for r in given if r in (table.parent, *table.parent.parents)]
+            found = _Matches(_Files(table.parent, above, files), _shown(table))
             warning = found.read(table)
-            warnings.extend([f"{_shown(table)}: {warning}"] if warning else [])
+            warnings.extend([f"{_shown(table)}: {warning}"] if warning else found.unmatched())
             for path, text in found.texts.items():
                 texts[path] = text | texts[path]
             for path, reasons in found.problems.items():
                 problems[path].extend(reasons)
-    return SidecarTables(dict(texts), dict(problems), tuple(warnings))
+    return SidecarTables(dict(texts), dict(problems), tuple(dict.fromkeys(warnings)))
 
 
 def sidecar_text(path: Path, relpath: str, tables: SidecarTables) -> tuple[Text, list[str]]:
@@ -135,12 +144,15 @@ def _fields(values: Mapping[Any, Any]) -> Text:
 
 
 def _line(value: Any) -> str | None:
-    """Plain text of a value; of a list, its first text; None where there is none."""
+    """Plain text of a value, without control characters; of a list, its first text; None where there is none, or only
+    a program's word for nothing.
+    """
     if isinstance(value, list | tuple):
         return next((text for text in map(_line, value) if text), None)
     if value is None or isinstance(value, dict) or value != value:  # NaN
         return None
-    return str(value).encode("utf-8", "replace").decode().strip() or None
+    text = str(value).encode("utf-8", "replace").decode().translate(_NO_TEXT).strip()
+    return None if text.casefold() in _NOTHING else text
 
 
 def _words(value: Any) -> list[str] | None:
@@ -172,8 +184,8 @@ def _walk(root: Path) -> tuple[list[Path], list[str]]:
 class _Files:
     """Finds the files that a row of a table may mean."""
 
-    def __init__(self, folder: Path, root: Path, files: Sequence[str]) -> None:
-        self._folders = (str(folder), os.path.abspath(root))
+    def __init__(self, folder: Path, roots: Sequence[Path], files: Sequence[str]) -> None:
+        self._folders = (str(folder), *sorted(map(str, roots), key=len, reverse=True))
         self._paths = {_same(f) for f in files}
         self._names: dict[str, list[str]] = defaultdict(list)
         for path in files:
@@ -196,7 +208,8 @@ class _Matches:
     """The rows of one table with the files they mean. Only these are held, so a table may be much larger than the
     folder.
 
-    texts: absolute path -> fields. problems: absolute path -> why a row that may belong to it is not used.
+    texts: absolute path -> fields. problems: absolute path -> why a row that may belong to it is not used. Rows that
+    have no text say nothing, and are not counted.
     """
 
     def __init__(self, files: _Files, table: str) -> None:
@@ -205,6 +218,20 @@ class _Matches:
         self._unclear: dict[str, list[str]] = defaultdict(list)
         self.texts: dict[str, Text] = {}
         self.problems: dict[str, list[str]] = {}
+        self._n_rows = self._n_matched = 0
+        self._complaint = ""
+        self._lost: str | None = None
+
+    def unmatched(self) -> list[str]:
+        """The line that says which rows speak of no file; none where every row found its own."""
+        if self._complaint and not self._n_rows:
+            return [f"{self._table}: {self._complaint}"]
+        if self._n_matched == self._n_rows:
+            return []
+        return [
+            f"{self._n_matched} of {self._n_rows} rows of {self._table} match a file; no file here is called"
+            f" {self._lost!r}"
+        ]
 
     def read(self, path: Path) -> str | None:
         """Read the table; returns a warning where it cannot be read to its end."""
@@ -215,8 +242,8 @@ class _Matches:
             if path.stat().st_size > MAX_TABLE_BYTES:
                 return f"ignored, larger than {MAX_TABLE_BYTES >> 20} MB"
             rows = {".parquet": _parquet_rows, ".jsonl": _jsonl_rows}.get(path.suffix.lower(), _csv_rows)
-            for key, text in (pair for row in rows(path) for pair in _pair(row)):
-                self._add(key, text)
+            for row in rows(path):
+                self._read_row(row)
         except OSError as error:
             warning = f"cannot be read: {error.strerror or str(error).splitlines()[0]}"
         except (ValueError, csv.Error, RecursionError) as error:  # Arrow's errors are ValueErrors
@@ -224,8 +251,38 @@ class _Matches:
         self._decide()
         return warning
 
+    def _read_row(self, row: Mapping[Any, Any]) -> None:
+        lowered = {str(k).strip().lower(): v for k, v in row.items() if k is not None}
+        text = _fields(lowered)
+        key = next((str(lowered[k]).strip() for k in KEYS if lowered.get(k) is not None), "")
+        if text and key:
+            self._add(key, text)
+        elif not self._complaint:
+            self._complaint = self._cannot_use(list(map(str, row)), lowered, bool(text), key)
+
+    def _cannot_use(self, columns: Sequence[str], row: Mapping[str, Any], has_text: bool, key: str) -> str:
+        """Why this row says nothing about a file though it seems to; empty where it does not seem to."""
+        if has_text and not any(name in row for name in KEYS):
+            return (
+                f"no column names a file, so its texts are not used (columns: {_few(columns)}; names are looked for in"
+                f" {', '.join(KEYS)})"
+            )
+        texts = [alias for aliases in FIELDS.values() for alias in aliases]
+        if any(name in row for name in texts):
+            return ""
+        if any(self._files.find(name)[0] for name in columns):
+            return "its first line is a row and no header, so it is not used (write, for example, file,caption first)"
+        if key and self._files.find(key)[0] and any(_LIKE_TEXT.search(name) for name in row):
+            return (
+                f"it names files, and no column is known to hold their text, so it is not used (columns:"
+                f" {_few(columns)}; texts are looked for in {', '.join(texts)})"
+            )
+        return ""
+
     def _add(self, key: str, text: Text) -> None:
         paths, exact = self._files.find(key)
+        self._n_rows, self._n_matched = self._n_rows + 1, self._n_matched + bool(paths)
+        self._lost = self._lost or (None if paths else printable(key))
         if len(paths) == 1:
             self._rows[paths[0], exact].append(text)
         for path in paths if len(paths) > 1 else ():
@@ -244,12 +301,8 @@ class _Matches:
                 self.texts[path] = rows[0]
 
 
-def _pair(row: Mapping[Any, Any]) -> Iterator[tuple[str, Text]]:
-    lowered = {str(k).strip().lower(): v for k, v in row.items() if k is not None}
-    key = next((lowered[k] for k in KEYS if k in lowered), None)
-    text = _fields(lowered)
-    if isinstance(key, str) and key.strip() and text:
-        yield key.strip(), text
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:

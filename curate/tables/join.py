@@ -48,6 +48,8 @@ def read_videos(run: RunDir, units: Sequence[str], prints: Fingerprints) -> pa.T
     return pa.concat_tables([rows, read_table(rest, schema.VIDEOS)]) if rest.exists() else rows
 
 
+# A clip from which a transition was cut off is still what the text is about.
+_WHOLE = 0.9
 UNPROCESSED = "unprocessed.parquet"
 INDEX_TABLE = "shards/index.parquet"
 
@@ -88,18 +90,44 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
     found = _duplicates(frame, config) | _semantic(frame, _vectors(columns), config)
     for name, values in found.items():
         joined = joined.append_column(name, values)
+    joined = joined.append_column("caption_of", _caption_of(clips, videos))
     splits, messages = _splits(joined, config)
     joined = joined.append_column("split", splits)
     joined = with_shards(joined, run)
+    messages += _shared_captions(joined)
     return Joined(
         joined.sort_by([("relpath", "ascending"), ("clip_index", "ascending")]), videos, makers(config), messages
     )
 
 
 def _of_video(clips: pa.Table, videos: pa.Table) -> dict[str, pa.ChunkedArray]:
-    known = videos.filter(pc.and_(pc.is_valid(videos["video_id"]), pc.not_equal(videos["status"], "duplicate")))
-    rows = known.take(pc.index_in(clips["video_id"], known["video_id"].combine_chunks()))
+    rows = _videos_of(clips, videos)
     return {name: rows[name] for name in ("relpath", "uri", *SIDECAR)}
+
+
+def _videos_of(clips: pa.Table, videos: pa.Table) -> pa.Table:
+    """The row of each clip's video."""
+    known = videos.filter(pc.and_(pc.is_valid(videos["video_id"]), pc.not_equal(videos["status"], "duplicate")))
+    return known.take(pc.index_in(clips["video_id"], known["video_id"].combine_chunks()))
+
+
+def _caption_of(clips: pa.Table, videos: pa.Table) -> pa.Array:
+    """What the text beside each clip's video describes: that clip, or the whole video of which the clip is a part."""
+    of = _videos_of(clips, videos)
+    spans = zip(clips["duration_s"].to_pylist(), of["duration_s"].to_pylist(), strict=True)
+    parts = ["clip" if whole is None or part >= _WHOLE * whole else "video" for part, whole in spans]
+    return pc.if_else(pc.is_valid(of["caption"]), pa.array(parts, pa.string()), None)
+
+
+def _shared_captions(joined: pa.Table) -> list[str]:
+    """What a person should know of captions that stand on several clips."""
+    shared = joined.filter(pc.equal(joined["caption_of"], "video"))
+    if not len(shared):
+        return []
+    return [
+        f"captions of {len(shared['video_id'].unique())} whole videos stand on {len(shared)} clips, which are parts of"
+        " them (column caption_of)"
+    ]
 
 
 def _status_maps(statuses: Mapping[str, Sequence[str | None]], n: int) -> pa.Array:
@@ -107,7 +135,11 @@ def _status_maps(statuses: Mapping[str, Sequence[str | None]], n: int) -> pa.Arr
     return pa.array(maps, pa.map_(pa.string(), pa.string()))
 
 
-def _captions(columns: Mapping[str, Any], config: Config, statuses: Mapping[str, Sequence[str | None]]) -> pa.Array:
+def _captions(
+    columns: Mapping[str, Any],
+    config: Config,
+    statuses: Mapping[str, Sequence[str | None]],
+) -> pa.Array:
     """Every caption of a clip, failed ones included: the sidecar's first, then one per caption annotator."""
     rows: list[list[dict[str, Any]]] = [
         [] if text is None else [caption("sidecar", None, text, 1.0, "ok")] for text in columns["caption"].to_pylist()

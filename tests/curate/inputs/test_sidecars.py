@@ -229,3 +229,69 @@ def test_the_manifest_of_the_real_footage(shared_videos):
         text, warnings = sidecar_text(shared_videos / "dev" / name, name, tables)
         assert (text["license"], warnings) == (licence, [])
         assert text["caption"] is None
+
+
+def warned(root, *roots):
+    return list(find_sidecar_tables(roots or [root]).warnings)
+
+
+def test_tables_that_match_no_file_or_not_every_row_say_so(tmp_path):
+    make(tmp_path, "a.mp4", "b.mp4", "sub/c.mp4")
+    write_csv(tmp_path / "captions.csv", ["file", "caption"], ["x.mp4", "one"], ["y.mp4", "two"])
+    assert warned(tmp_path) == ["0 of 2 rows of captions.csv match a file; no file here is called 'x.mp4'"]
+    (tmp_path / "captions.csv").unlink()
+    lines = [{"file_name": n, "text": "words"} for n in ("a.mp4", "b", "gone.mp4")]
+    (tmp_path / "meta.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    pq.write_table(pa.table({"path": ["sub/c.mp4"], "caption": ["c"], "n": [1]}), tmp_path / "meta.parquet")
+    assert warned(tmp_path) == ["2 of 3 rows of meta.jsonl match a file; no file here is called 'gone.mp4'"]
+    assert warned(tmp_path, tmp_path / "sub", tmp_path) == warned(tmp_path), "a folder in a folder is read once"
+    assert [caption(tmp_path, name) for name in ("a.mp4", "b.mp4", "sub/c.mp4")] == ["words", "words", "c"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_tables_whose_columns_are_not_known_say_so(tmp_path, suffix):
+    make(tmp_path, "a.mp4")
+    rows = {"videoID": ["a", "b"], "timestamp": ["0", "1"], "caption": ["a dog runs", "a cat"]}
+    table = tmp_path / f"panda{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.table(rows), table)
+    elif suffix == ".jsonl":
+        table.write_text("\n".join(json.dumps(dict(zip(rows, row, strict=True))) for row in zip(*rows.values())))  # noqa: B905
+    else:
+        write_csv(table, list(rows), *zip(*rows.values(), strict=True), delimiter="\t" if suffix == ".tsv" else ",")
+    (warning,) = warned(tmp_path)
+    assert warning.startswith(f"panda{suffix}: no column names a file, so its texts are not used (columns: ")
+    assert "file_name" in warning
+
+
+def test_a_table_without_header_or_with_an_unknown_text_column_says_so(tmp_path):
+    make(tmp_path, "a.mp4", "b.mp4")
+    write_csv(tmp_path / "plain.csv", ["a.mp4", "a dog runs"], ["b.mp4", "a cat"])
+    write_csv(tmp_path / "prompts.csv", ["file", "prompt"], ["a.mp4", "a dog runs"])
+    write_csv(tmp_path / "sizes.csv", ["file", "width"], ["a.mp4", "640"])
+    write_csv(tmp_path / "other.csv", ["date", "rain"], ["Monday", "much of it"])
+    plain, prompts = warned(tmp_path)
+    assert plain.startswith("plain.csv: its first line is a row and no header")
+    assert prompts.startswith("prompts.csv: it names files, and no column is known to hold their text")
+
+
+@pytest.mark.parametrize(
+    "nothing", ["nan", "NaN", "None", "null", "NULL", "N/A", "<NA>", "\0", "\0\0\0 \0", " nan ", "\x07"]
+)
+def test_what_programs_write_for_nothing_is_no_caption(tmp_path, nothing):
+    make(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "a.txt").write_text(nothing)
+    write_csv(tmp_path / "t.csv", ["file", "caption", "title"], ["a.mp4", nothing, nothing], ["b.mp4", nothing, "B"])
+    text, warnings = read(tmp_path, "a.mp4")
+    assert text == dict.fromkeys(FIELDS)
+    assert warnings == []
+    assert read(tmp_path, "b.mp4")[0]["title"] == "B"
+    assert warned(tmp_path) == []
+
+
+def test_nul_in_a_caption_is_left_out_and_words_stay(tmp_path):
+    make(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "a.txt").write_bytes(b"a dog\0 runs\x1b\nand barks")
+    (tmp_path / "b.txt").write_text("None of them is a dog; nan bread")
+    assert caption(tmp_path, "a.mp4") == "a dog runs\nand barks"
+    assert caption(tmp_path, "b.mp4") == "None of them is a dog; nan bread"
