@@ -8,6 +8,7 @@ import importlib.util
 import json
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -91,10 +92,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a child process found: the JSON of its last line of output, or why there is none."""
+    """What a child process found: the JSON of its last line of output, or why there is none. passing: that may be the
+    machine's doing, not the library's.
+    """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    passing: bool = False
 
 
 def diagnose(distributions: Iterable[str] | None = None, probe: Callable[[str], Probe] | None = None) -> list[Check]:
@@ -158,9 +162,11 @@ def run_probe(code: str, timeout_s: float = TIMEOUT_S) -> Probe:
             [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=timeout_s, errors="replace"
         )
     except subprocess.TimeoutExpired:
-        return Probe(problem=f"no answer in {timeout_s:g} s")
+        return Probe(problem=f"no answer in {timeout_s:g} s", passing=True)
     except OSError as error:
-        return Probe(problem=str(error))
+        return Probe(problem=f"cannot be tried: {one_line(error)}", passing=True)
+    if done.returncode == -signal.SIGKILL or "MemoryError" in done.stderr:
+        return Probe(problem="stopped by the system, as when memory runs out", passing=True)
     if done.returncode < 0:
         return Probe(problem=f"crashed with signal {-done.returncode}")
     try:
@@ -200,8 +206,17 @@ def check_python(version: Sequence[int], system: str) -> Check:
     return Check("python", "ok", text)
 
 
+def untold(name: str, probe: Probe) -> Check:
+    """A library that a busy machine kept from answering: nothing is known against it."""
+    return Check(
+        name, "warn", probe.problem, "nothing to install: run `curate doctor` again when the machine is less busy"
+    )
+
+
 def check_av(probe: Probe) -> list[Check]:
     """PyAV, what it decodes, and libx264 for export."""
+    if probe.passing:
+        return [untold("PyAV", probe)]
     if probe.problem:
         return [Check("PyAV", "fail", probe.problem, "pip install --force-reinstall av")]
     states: dict[str, list[str]] = {}
@@ -228,6 +243,8 @@ def check_optional(name: str, is_installed: bool, probe: Probe) -> Check:
     """A second decoder: fine where it is absent, a warning where it is there and does not import."""
     if not is_installed:
         return Check(name, "ok", "not installed, not needed: PyAV decodes")
+    if probe.passing:
+        return untold(name, probe)
     if probe.problem:
         return Check(
             name,
@@ -240,6 +257,8 @@ def check_optional(name: str, is_installed: bool, probe: Probe) -> Check:
 
 def check_required(name: str, probe: Probe) -> Check:
     """A library that the default preset needs."""
+    if probe.passing:
+        return untold(name, probe)
     if probe.problem:
         return Check(name, "fail", f"does not import: {probe.problem}", f"pip install --force-reinstall {name}")
     return Check(name, "ok", str(probe.facts["version"]))
@@ -259,6 +278,8 @@ def check_opencv(names: frozenset[str]) -> Check:
 
 def check_torch(probe: Probe) -> list[Check]:
     """torch, the GPU, and what depends on torch's binary interface."""
+    if probe.passing:
+        return [untold("torch", probe)]
     if probe.problem:
         return [Check("torch", "fail", probe.problem, "pip install --force-reinstall torch torchvision")]
     checks = []

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,17 @@ import pyarrow.parquet as pq
 from clipmill.curate.errors import UserError, is_full_disk, one_line
 
 _MAGIC = b"PAR1"
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+([^/].*)")
+
+
+def check_no_address(path: Path) -> None:
+    """Raises UserError where a path is an address, such as s3://bucket/videos. `Path` makes one slash of its two."""
+    address = _ADDRESS.match(str(path))
+    if address is not None:
+        raise UserError(
+            f"{address[1]}://{address[2]} is an address, and only files and folders of this machine are read and"
+            " written: copy them, or mount that place as a folder"
+        )
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:

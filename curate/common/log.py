@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 _PLAIN_EVERY_S = 10.0
+# What is done so soon was there before, and says nothing of the rate.
+_FOUND_S = 0.5
 
 
 Tell = Callable[[str], None]
@@ -46,6 +48,7 @@ class Progress:
         self._has_bar = isinstance(tell, Terminal) and sys.stderr.isatty()
         self._line = _progress_line if isinstance(tell, Terminal) else tell
         self._done, self._shown_at = 0.0, time.monotonic()
+        self._began, self._found = self._shown_at, 0.0
         self._bar: Any = None
         self._task: Any = None
 
@@ -70,11 +73,38 @@ class Progress:
     def advance(self, amount: float = 1, note: str = "") -> None:
         """`note`: running counts, for example `412 clips, 1 error`."""
         self._done += amount
+        if time.monotonic() - self._began < _FOUND_S:
+            self._found = self._done
         if self._bar is not None:
             self._bar.update(self._task, advance=amount, note=note)
         elif time.monotonic() - self._shown_at > _PLAIN_EVERY_S:
             self._shown_at = time.monotonic()
-            self._line(f"{self._title}: {self._done:g} of {self._total:g} {self._unit}; {note}")
+            done = f"{self._title}: {self._done:.10g} of {self._total:.10g} {self._unit}"
+            self._line("; ".join(filter(None, (done, note, self._left()))))
+
+    def _left(self) -> str:
+        """The time that what is left will take at the rate until now; empty where there is none yet."""
+        seconds, done, left = time.monotonic() - self._began, self._done - self._found, self._total - self._done
+        if done <= 0 or left <= 0:
+            return ""
+        ahead = seconds * left / done
+        return (
+            f"about {ahead:.0f} s left"
+            if ahead < 100
+            else f"about {ahead / 60:.0f} min left"
+            if ahead < 6000
+            else (f"about {ahead / 3600:.1f} h left")
+        )
+
+    def reach(self, done: float, total: float) -> None:
+        """For work whose amount shows only when it begins: `reach(0, total)` tells at once that it does."""
+        amount, self._total = done - self._done, total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+        elif done == 0:
+            self._began = self._shown_at = time.monotonic()
+            self._line(f"{self._title}: 0 of {total:.10g} {self._unit}")
+        self.advance(amount)
 
     def stop(self) -> None:
         """Takes the bar off the terminal, where there is one."""

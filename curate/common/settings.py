@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clipmill.curate.common.package_files import file_names, read_file
-from clipmill.curate.errors import UserError, closest
+from clipmill.curate.errors import UserError, closest, one_line
 
 Section = TypeVar("Section")
 
@@ -35,6 +35,9 @@ def read_preset(folder: str, preset: str) -> dict[str, Any]:
         else:
             text = read_file(folder, f"{preset}.toml")
     except (OSError, UnicodeDecodeError) as error:
+        if preset.endswith(".toml"):
+            why = one_line(error) if isinstance(error, OSError) else "it is no text in UTF-8"
+            raise UserError(f"cannot read the file {preset}: {why}") from error
         near = closest(preset, preset_names(folder))
         raise UserError(f"there is no preset {preset!r}{near} (a file's name ends in .toml)") from error
     try:

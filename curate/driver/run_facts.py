@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
+from clipmill.curate.contract.captions import PREFIX
 from clipmill.curate.contract.column import docs
 from clipmill.curate.policy import decisions
 from clipmill.curate.settings.fingerprints import library_version
@@ -78,7 +79,9 @@ def summary_lines(counts: Mapping[str, int], failed: Mapping[str, int]) -> list[
         f"{counts['clips']} clips: {counts['kept']} kept{share}, {counts['dropped']} dropped{clips}",
     ]
     scores = ", ".join(f"{name} failed for {n} clip{'s' if n > 1 else ''}" for name, n in failed.items())
-    return [*lines, f"{scores}: `curate inspect` says why, --retry-errors tries again"] if scores else lines
+    # What was measured gives the same again; what answers from elsewhere may have been away.
+    again = ", --retry-errors asks again" if any(name.startswith(PREFIX) for name in failed) else ""
+    return [*lines, f"{scores}: `curate inspect RUN CLIP` says why{again}"] if scores else lines
 
 
 def _also(counts: Mapping[str, int], **words: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from clipmill.curate.common.content import Digests, cache_home
-from clipmill.curate.common.files import fingerprint, read_table, write_atomic
+from clipmill.curate.common.files import check_no_address, fingerprint, read_table, write_atomic
 from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
@@ -61,6 +61,7 @@ class Listing:
 
 def prepare_out(out: Path) -> RunDir:
     """Make the run directory. Raises UserError, one line, where it cannot be written or the disk is full."""
+    check_no_address(out)
     run = RunDir(out)
     try:
         shutil.rmtree(run.scratch, ignore_errors=True)

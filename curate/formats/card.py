@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from clipmill.curate.common.files import read_table
@@ -106,7 +107,11 @@ def _filters(run: RunDir, facts: Mapping[str, Any]) -> str:
 
 
 def _exact(value: float | None) -> str:
-    return "" if value is None else repr(value)
+    """The shortest decimal that means the limit: limits have the precision of their columns, float32."""
+    if value is None:
+        return ""
+    short = np.format_float_positional(np.float32(value), trim="-")
+    return short if float(np.float32(short)) == value else repr(value)
 
 
 def _splits(table: pa.Table) -> str:

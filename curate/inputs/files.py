@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import pyarrow as pa
 
 from clipmill.curate.common.content import Digests, State
-from clipmill.curate.common.files import write_atomic
+from clipmill.curate.common.files import check_no_address, write_atomic
 from clipmill.curate.common.log import say
 from clipmill.curate.contract.schema import video_id
 from clipmill.curate.errors import UserError, one_line
@@ -76,8 +75,6 @@ NOT_VIDEOS = frozenset(
 )
 # What may say something of the videos beside it.
 TEXT_SUFFIXES = frozenset({".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet"})
-# `Path` makes one slash of two.
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/*$)")
 INDEX = pa.schema([("uri", pa.string()), ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())])
 
 
@@ -155,11 +152,7 @@ def _relpath(path: Path, given: Path, n_inputs: int) -> str:
 def _is_folder(given: Path) -> bool:
     """Whether an input is a folder, and not a file. Raises UserError where it is neither."""
     shown = printable(str(given))
-    if (address := _ADDRESS.match(shown)) is not None:
-        raise UserError(
-            f"{address[1]}://{shown[address.end() :].lstrip('/')} is an address, and videos are read from files: copy"
-            " them to a folder of this machine, or mount that place as one"
-        )
+    check_no_address(given)
     try:
         mode = given.stat().st_mode
     except FileNotFoundError as error:

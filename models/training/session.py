@@ -230,9 +230,7 @@ def _source(
     key = cache_key(weights_sha256(autoencoder), config.data, config.train.seed)
     latents = LatentCache(cache / key, windows, around.tell if processes.first else silent)
     with around.progress("encoding", 1, "windows") as bar:
-        latents.fill(
-            autoencoder, processes.device, processes, lambda done, of: bar.advance(0, f"{done} of {of}"), asked
-        )
+        latents.fill(autoencoder, processes.device, processes, bar.reach, asked)
     asked.leave_early(processes, lambda: f"{latents.progress()} windows are encoded and kept in {cache}")
     return latents
 

@@ -71,6 +71,8 @@ class LatentCache:
         done, mine = 0, processes.share(shards)
         # Processes have unequal shares but must ask equally often.
         turns = max(processes.gathered(sum(-(-len(draws) // _PER_BATCH) for draws in mine)))
+        if mine:
+            told(0, sum(map(len, mine)))
         with contextlib.closing(self._encoding(mine, autoencoder, device)) as encoding:
             for turn in range(turns):
                 if turn % (_ASK_EVERY if processes.world > 1 else 1) == 0 and asked.told(processes):
