@@ -89,7 +89,10 @@ def annotate(
 def filter_(
     run_dir: Run,
     policy: Annotated[
-        str | None, typer.Option(help="A preset's name or a .toml file; default: the run's own policy.")
+        str | None,
+        typer.Option(
+            help="A preset's name, a .toml file, or the name of earlier decisions of this run; default: the run's own."
+        ),
     ] = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option(help="Name under which the decisions are saved.")] = None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from clipmill.curate.common.console import command_line
 from clipmill.curate.common.log import DownloadLines, say
 from clipmill.curate.common.package_files import read_file
-from clipmill.curate.common.settings import preset_names
+from clipmill.curate.common.settings import preset_names, title_of
 from clipmill.curate.config import load
 from clipmill.curate.driver import operations
 from clipmill.curate.driver.finish import n_exported_not_kept
@@ -18,7 +18,7 @@ from clipmill.curate.driver.run_facts import outcome_counts
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError, closest
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import config_of
+from clipmill.curate.tables.run_json import config_of, read_run_json
 
 
 def run(
@@ -42,10 +42,15 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
 
     from clipmill.curate.policy import waterfall
 
+    before = read_run_json(RunDir(root))["policy"]
     outcomes = operations.filter_(root, preset, sets, name)
     Console().print(waterfall.render(waterfall.waterfall(outcomes), waterfall.joint(outcomes)))
     counts = outcome_counts(outcomes)
     say(f"{counts['clips']} clips: {counts['kept']} kept; saved as decisions/{outcomes.policy.name}.parquet")
+    if outcomes.policy.name != before:
+        own = before == title_of(config_of(RunDir(root)).preset)
+        back = f"`curate filter {root}{'' if own else f' --policy {before}'}` goes back"
+        say(f"policy {outcomes.policy.name} decides the run from now on, where {before} did; {back}")
     if outdated := n_exported_not_kept(RunDir(root)):
         say(f"the shards still hold {outdated} clips that this policy does not keep, until the next `curate export`")
     say(f"next: curate report {root}   curate export {root}")

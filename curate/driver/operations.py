@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from clipmill.curate.common.device import check_device
-from clipmill.curate.common.settings import title_of
+from clipmill.curate.common.settings import preset_names, title_of
 from clipmill.curate.config import Config, load
 from clipmill.curate.contract.annotator_order import in_order
 from clipmill.curate.driver import calibrate as calibration
 from clipmill.curate.driver.finish import redecide
+from clipmill.curate.driver.kept_export import asked_before, changed_by_export, kept_export
 from clipmill.curate.driver.pipeline import Work, curate, write_shards
 from clipmill.curate.driver.policy_of_run import filtered_policy, kept_policy, policy_of, policy_stays, with_settings
 from clipmill.curate.driver.preflight import preflight
@@ -28,7 +29,7 @@ from clipmill.curate.export.old_shards import remove_old_shards
 from clipmill.curate.export.record import Exported, failures_text
 from clipmill.curate.formats import check_format, write_format
 from clipmill.curate.policy import decisions
-from clipmill.curate.policy.policy import Policy, check_columns, override
+from clipmill.curate.policy.policy import Policy, asked, check_columns, override, parse
 from clipmill.curate.report import write_report
 from clipmill.curate.tables.join import makers
 from clipmill.curate.tables.run_dir import RunDir, changing
@@ -55,6 +56,10 @@ def run(
     assert work.engine is not None  # an unknown one is told before anything is written
     prepare_out(out)
     with changing(work.run):
+        config, message = kept_export(work.run, work.config)
+        work = Work(work.run, config, options)
+        if message:
+            work.tell(message)
         listing = list_inputs(videos, work.run, options)
         check_lost(listing, work.run, work.config, options)
         policy, message = kept_policy(work.run, work.config)
@@ -97,13 +102,21 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     """
     run_dir = RunDir(root)
     config = config_of(run_dir)
-    source = config if preset is None else load(preset)
-    policy = policy_of(source, name or (title_of(preset) if preset else None))
+    policy = _chosen(run_dir, config, preset, name)
     columns = [*read_manifest(run_dir).column_names, *makers(config)]
     policy = override(policy, [s.removeprefix("policy.") for s in sets])
     check_columns(policy, columns, root)
     with changing(run_dir):
         return redecide(run_dir, config, policy)
+
+
+def _chosen(run: RunDir, config: Config, preset: str | None, name: str | None) -> Policy:
+    """The policy of a preset, of a file, of earlier decisions of this run by their name, or (None) the run's own."""
+    if preset in decisions.saved(run.root) and preset not in preset_names():
+        active, _, _ = decisions.load(run.root, preset)
+        return parse(name or active.name, asked(active))
+    source = config if preset is None else load(preset)
+    return policy_of(source, name or (title_of(preset) if preset else None))
 
 
 def export(
@@ -116,7 +129,7 @@ def export(
     run_dir = RunDir(root)
     work = Work(run_dir, _export_config(run_dir, sets), options)
     facts = read_run_json(run_dir)
-    facts["config"] = work.config.as_dict()
+    facts = changed_by_export(facts, work.config)
     prepare_out(root)
     with changing(run_dir):
         done = _export(work, facts)
@@ -159,9 +172,17 @@ def _told(work: Work, inputs: Sequence[str], request: Request, totals: Counter[s
         "finished_at": now(),
     }
     told |= {"seconds": round(time.monotonic() - request.clock_s, 2), "workers": work.options.n_workers}
-    return told | {
-        "processed": {"videos": totals["videos"], "frames_decoded": totals["frames_decoded"], "stage_seconds": stages}
-    }
+    return (
+        told
+        | asked_before(work.run, work.config)
+        | {
+            "processed": {
+                "videos": totals["videos"],
+                "frames_decoded": totals["frames_decoded"],
+                "stage_seconds": stages,
+            }
+        }
+    )
 
 
 def _report(work: Work) -> None:
