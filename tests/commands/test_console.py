@@ -48,7 +48,7 @@ def test_the_whole_story_in_processes_of_their_own(tmp_path: Path):
     """Each command that works on videos, as a person types it, one after the other."""
     score = "run samples --features mini --set clip_frames=8 --set fps=8 --out scores.parquet"
     story = (
-        (f"curate run {VIDEOS} --out run --no-export", "2 kept"),
+        (f"curate run {VIDEOS} --out run --no-export --workers 1", "2 kept"),
         ("curate filter run --set motion.min=0", "2 kept"),
         ("curate annotate run --only motion", "2 kept"),
         ("curate export run --size 64", "2 clips in"),

@@ -18,7 +18,7 @@ QUICK = ("--set", "preset=ultrafast")
 @pytest.fixture
 def run(demo_run: Path, tmp_path: Path) -> Path:
     """A copy of the demo run that a test may change; its videos are those of all tests."""
-    return shutil.copytree(demo_run, tmp_path / "run", ignore=shutil.ignore_patterns("curves", "frames"))
+    return shutil.copytree(demo_run, tmp_path / "run")
 
 
 @pytest.fixture
