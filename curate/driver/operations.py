@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from clipmill.curate.common.device import check_device
+from clipmill.curate.common.files import write_json
+from clipmill.curate.common.publish import settle
 from clipmill.curate.common.settings import preset_names, title_of
 from clipmill.curate.config import Config, load
 from clipmill.curate.contract.annotator_order import in_order
@@ -46,6 +48,11 @@ class Request:
     at: str = field(default_factory=now)
     clock_s: float = field(default_factory=time.monotonic)
 
+    @property
+    def times(self) -> dict[str, Any]:
+        """For run.json, when it is written: now, and the seconds since it was asked."""
+        return {"finished_at": now(), "seconds": round(time.monotonic() - self.clock_s, 2)}
+
 
 def run(
     videos: Sequence[Path], out: Path, config: Config, options: RunOptions, export_: bool, request: Request
@@ -69,6 +76,7 @@ def run(
         try:
             if export_:
                 _export(work)
+                _write_times(work.run, request)
         except UserError:
             _report(work)  # what was found out is worth its report, shards or not
             raise
@@ -165,13 +173,8 @@ def report(root: Path) -> Path:
 def _told(work: Work, inputs: Sequence[str], request: Request, totals: Counter[str]) -> dict[str, Any]:
     """What run.json says of how and when it was made."""
     stages = {k.removeprefix("seconds "): round(v, 3) for k, v in totals.items() if k.startswith("seconds ")}
-    told: dict[str, Any] = {
-        "command": request.command,
-        "inputs": list(inputs),
-        "started_at": request.at,
-        "finished_at": now(),
-    }
-    told |= {"seconds": round(time.monotonic() - request.clock_s, 2), "workers": work.options.n_workers}
+    told: dict[str, Any] = {"command": request.command, "inputs": list(inputs), "started_at": request.at}
+    told |= request.times | {"workers": work.options.n_workers}
     return (
         told
         | asked_before(work.run, work.config)
@@ -183,6 +186,12 @@ def _told(work: Work, inputs: Sequence[str], request: Request, totals: Counter[s
             }
         }
     )
+
+
+def _write_times(run: RunDir, request: Request) -> None:
+    """What came after run.json was written, the export, took its time, too."""
+    settle(run.root)
+    write_json(run.run_json, read_run_json(run) | request.times, synced=True)
 
 
 def _report(work: Work) -> None:

@@ -1,6 +1,8 @@
 """What `curate filter` and `curate export` set stays until somebody asks for something else; there is a way back."""
 
 import json
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,17 @@ def test_the_size_of_an_export_stays_and_another_setting_ends_it(run: Path):
     assert state(run)[2] == 48
     assert "stay" not in again(run, "--no-export"), "that was this command's, not an export's"
     assert state(run)[2] == 256
+
+
+def test_the_times_of_a_run_hold_its_export(run: Path):
+    before = time.time()
+    again(run, "--set", "export.short_side_px=40")
+    facts = json.loads((run / "run.json").read_text())
+    finished = datetime.fromisoformat(facts["finished_at"]).timestamp()
+    written = max(path.stat().st_mtime for path in (run / "shards").glob("*.tar"))
+    assert written > before
+    assert finished >= int(written)
+    assert facts["seconds"] < time.time() - before + 1
 
 
 def test_a_policy_is_found_again_by_the_name_of_its_decisions(run: Path):
