@@ -4,6 +4,7 @@ import math
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from clipmill.curate.driver.videos import Listing, list_inputs, prepare_out
 from clipmill.curate.engines.options import RunOptions
 
 SAMPLE_VIDEOS = 12
+_T_95 = 2.2  # of 11 degrees of freedom
 
 
 def estimate(videos: Sequence[Path], config: Config, options: RunOptions) -> list[str]:
@@ -60,8 +62,32 @@ def _report(work: Work, listing: Listing, sample: Listing) -> list[str]:
         ),
         f"disk: about {_size(tables / share)} of tables and {_size(shards / share)} of shards"
         + (f" ({done.failed} of {done.clips + done.failed} clips could not be exported)" if done.failed else ""),
-        f"clips: about {round(len(curated.joined.clips) / share)}, {keep_rate(kept)}",
+        f"clips: {_clips(sample, listing, curated.joined.clips)}, {keep_rate(kept)}",
     ]
+
+
+def _clips(sample: Listing, listing: Listing, clips: pa.Table) -> str:
+    """How many clips there will be. Where the sample is not all, with an interval, because videos differ."""
+    counts = Counter(clips["video_id"].to_pylist())
+    pairs = [(counts[source.video_id], source.size_bytes or 0) for source in sample.units]
+    if len(sample.units) == len(listing.units):
+        return f"{len(clips)}"
+    low, middle, high = clips_interval(pairs, sum(s.size_bytes or 0 for s in listing.units))
+    return f"about {middle} (95 % interval {low} to {high})"
+
+
+def clips_interval(sample: Sequence[tuple[int, int]], all_bytes: int) -> tuple[int, int, int]:
+    """Low end, estimate and high end of the clips in videos of `all_bytes`, from (clips, bytes) of some of them: clips
+    per byte, and how much that changes when one video is left out (jackknife, Student's t).
+    """
+    clips, size = sum(c for c, _ in sample), sum(b for _, b in sample)
+    estimate = clips * all_bytes / max(1, size)
+    without = [(clips - c) * all_bytes / max(1, size - b) for c, b in sample]
+    n = len(without)
+    mean = sum(without) / max(1, n)
+    error = math.sqrt((n - 1) / n * sum((value - mean) ** 2 for value in without)) if n > 1 else estimate
+    reach = _T_95 * error
+    return max(clips, math.floor(estimate - reach)), round(estimate), math.ceil(estimate + reach)
 
 
 def keep_rate(kept: pa.ChunkedArray) -> str:
