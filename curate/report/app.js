@@ -166,7 +166,8 @@ function buildGalleries() {
 function galleryBlock(group, large) {
   const heading = el(large ? "h3" : "h4", {}, group.title, " ");
   const near = group.key.startsWith("boundary:");
-  if (!near) heading.append(el("span", {class: "tag"}, count(group.total)));
+  const shown = group.clips.length < group.total ? `${count(group.clips.length)} shown of ` : "";
+  if (!near) heading.append(el("span", {class: "tag"}, shown + count(group.total)));
   const block = el("section", {class: near ? "group half" : "group"}, heading);
   if (group.note) block.append(el("p", {class: "note"}, group.note));
   const focus = group.key.split(":")[1];

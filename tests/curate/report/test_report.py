@@ -401,3 +401,10 @@ def contrast(a: str, b: str) -> float:
 
     light, dark = sorted((luminance(a), luminance(b)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_group_that_shows_a_part_of_its_clips_says_so(run, html, manifest, open_page):
+    page = open_page(run / "report.html")
+    kept = int(kept_by_pandas(manifest).sum())
+    assert kept > explore.PER_GROUP
+    assert page.inner_text("#galleries .group .tag >> nth=0") == f"{explore.PER_GROUP} shown of {kept}"
