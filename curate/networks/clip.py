@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from clipmill.curate.errors import UserError, one_line
+from clipmill.curate.networks.clip_folder import CONFIG_FILE, folder_config, tokenizer_options
 from clipmill.curate.weights import find, is_path, weights_named
 
-CONFIG_FILE = "open_clip_config.json"
 # Batches are filled up to multiples of this: products of few rows take other paths through the libraries and round
 # otherwise, and what a clip gets must not depend on its neighbours, on how many workers there are, or on what an
 # interrupted run had done.
@@ -29,7 +29,10 @@ def embedding_size(weights: str, overrides: Mapping[str, str] | None = None) -> 
     """
     path = find(weights, overrides or {}) if is_path(weights) or weights in (overrides or {}) else None
     if path is not None and path.is_dir():
-        return int(_read_json(path / CONFIG_FILE)["model_cfg"]["embed_dim"])
+        size = folder_config(path).get("embed_dim")
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"{path / CONFIG_FILE}: embed_dim is a whole number, not {size!r}")
+        return size
     spec = find_spec("open_clip")
     if spec is None or spec.origin is None:
         raise UserError("CLIP needs the package open_clip_torch: pip install open_clip_torch")
@@ -58,9 +61,13 @@ class ClipModel:
         import torch
 
         self.device = torch.device(device)
+        options = tokenizer_options(folder_config(path)) if path.is_dir() else {}
         self.network, self.transform, name = _loaded(weights, path)
         self.network.eval().requires_grad_(False).to(self.device)
-        self.tokenizer = open_clip.get_tokenizer(name)
+        try:
+            self.tokenizer = open_clip.get_tokenizer(name, **options)
+        except Exception as error:  # damaged files make the readers fail in any way
+            raise UserError(f"{path} does not hold a tokenizer of open_clip: {one_line(error, 160)}") from None
 
     def pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """uint8 [H, W, 3] RGB of any sizes -> float32 [N, D]. Resized and cut to the middle square as open_clip

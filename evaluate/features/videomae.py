@@ -88,11 +88,10 @@ def _loaded(folder: Path) -> Any:
         from transformers import VideoMAEConfig, VideoMAEModel
     except ImportError:
         raise UserError("VideoMAE needs transformers: pip install transformers") from None
+    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        config = VideoMAEConfig.from_pretrained(folder, local_files_only=True)
-        loaded: Any = VideoMAEModel.from_pretrained(
-            folder, config=config, local_files_only=True, output_loading_info=True
-        )
+        config = VideoMAEConfig.from_pretrained(folder, **safe)
+        loaded: Any = VideoMAEModel.from_pretrained(folder, config=config, output_loading_info=True, **safe)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"no VideoMAE can be loaded from {folder}: {first_line(error)}") from None
     model, report = loaded

@@ -196,17 +196,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    import warnings
-
     import torch
     from safetensors.numpy import load_file
+
+    from clipmill.evaluate.networks.torchscript_tensors import torchscript_tensors
 
     if path.suffix == ".safetensors":
         return load_file(path)
     if _is_torchscript(path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, the published file is not
-            state = torch.jit.load(str(path), map_location="cpu").state_dict()
+        state = torchscript_tensors(path)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)

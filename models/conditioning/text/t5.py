@@ -74,9 +74,11 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
         from transformers import AutoTokenizer, T5EncoderModel
     except ImportError:
         raise UserError("the text encoder t5 needs transformers: pip install transformers sentencepiece") from None
+    # Without the second, transformers asks at the terminal whether it may run the folder's code.
+    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        loaded: Any = T5EncoderModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
+        loaded: Any = T5EncoderModel.from_pretrained(folder, output_loading_info=True, **safe)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError) as error:
         raise UserError(f"no T5 can be loaded from {folder}: {first_line(error, 200)}") from None
     network, report = loaded
