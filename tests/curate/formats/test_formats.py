@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -105,7 +106,8 @@ def test_hf_card_has_the_thresholds_the_funnel_and_the_licences(run: RunDir):
     assert note["policy_id"] in body
     limits = {row[0].strip("`"): row[1:3] for row in rows if len(row) == 8}
     for filter_ in policy.filters:  # to the last digit: the card is enough to decide again
-        assert [float(v) if v else None for v in limits[filter_.column]] == [filter_.min, filter_.max]
+        exact = [None if v is None else np.float32(v) for v in (filter_.min, filter_.max)]
+        assert [np.float32(v) if v else None for v in limits[filter_.column]] == exact
     counts = json.loads(run.run_json.read_text())["counts"]
     assert ["clips kept", str(counts["kept"])] in rows
     assert ["clips dropped by a filter", str(counts["dropped"])] in rows
