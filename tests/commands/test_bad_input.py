@@ -58,7 +58,7 @@ def test_every_hard_file_is_accounted_for(shared_videos, hard_run):
     ("name", "status", "words"),
     [
         ("zero_byte.webm", "error", "Invalid data"),
-        ("mapillary_text_as.mp4", "error", "Invalid data"),
+        ("mapillary_text_as.mp4", "error", "not a video format"),
         ("datajuicer_audio_only.mp4", "error", "no video stream (streams: audio)"),
         ("mp4parse_encrypted.mp4", "error", "no frame could be decoded"),
         ("derived_trunc60.mp4", "partial", "truncated"),

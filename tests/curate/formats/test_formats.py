@@ -245,7 +245,7 @@ def test_mistakes_get_one_line(run: RunDir, tmp_path: Path):
     data = bytearray(shard.read_bytes())
     data[2000::97] = bytes(255 - b for b in data[2000::97])
     shard.write_bytes(data)
-    with pytest.raises(UserError, match="export again"):
+    with pytest.raises(UserError, match=r"`curate export .*writes the shards again"):
         write_format(run, "hf", tmp_path / "damaged")
     assert not (tmp_path / "damaged").exists()
     shard.unlink()

@@ -288,7 +288,7 @@ def test_the_commands_make_the_same_numbers_and_decision_again(tmp_path):
     for start in ("its numbers", "its decision"):
         curate(*shlex.split(lines_with(text, start)[0].removeprefix(start))[1:])
     again = describe(tmp_path / "again", clips.loc["a b.mp4", "clip_id"])
-    same = ("clip ", "  decision", "  exposure ", "  near_black ", "  n_frames", "quality.v1: ok, fingerprint")
+    same = ("clip ", "  decision", "  exposure ", "  near_black ", "  n_frames ", "quality.v1: ok, fingerprint")
     first, second = (
         [line.split("(")[0].split() for line in t.splitlines() if line.startswith(same)] for t in (text, again)
     )
