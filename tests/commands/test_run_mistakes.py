@@ -63,9 +63,7 @@ def test_inspect_says_which_part_is_cut_short(demo_copy: Path):
 
 
 @pytest.mark.parametrize("table", ["annotations/motion.v*", "clips", "videos"])
-def test_a_part_cut_short_is_told_and_made_again(
-    small_run: Path, two_videos: Path, tmp_path: Path, table: str
-):
+def test_a_part_cut_short_is_told_and_made_again(small_run: Path, two_videos: Path, tmp_path: Path, table: str):
     run = shutil.copytree(small_run, tmp_path / "run")
     path = max(run.glob(f"{table}/*-*.parquet"), key=lambda path: path.stat().st_size)
     cut_short(path)
