@@ -96,9 +96,10 @@ def inspect(root: Path, clip_id: str) -> None:
     """`curate inspect`."""
     from rich.console import Console
 
+    from clipmill.curate.common.log import visible
     from clipmill.curate.report.clip_text import describe
 
-    Console(soft_wrap=True).print(describe(root, clip_id), markup=False, highlight=False)
+    Console(soft_wrap=True).print(visible(describe(root, clip_id)), markup=False, highlight=False)
 
 
 def presets(chosen: str) -> None:

@@ -16,6 +16,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mappi
     """Whole or not there, and synced to the disk before it returns. Raises OSError where the disk refuses."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with beside(path, synced=True) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the umask says; safetensors makes files that only their owner reads
         try:
             save_file(plain, str(temporary), None if header is None else dict(header))
         except SafetensorError as error:
@@ -24,3 +26,4 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mappi
             if number is None:
                 raise
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        temporary.chmod(mode)

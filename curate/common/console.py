@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from clipmill.curate.common.log import visible
 from clipmill.curate.errors import UserError, full_disk, is_full_disk
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -74,5 +75,5 @@ def command_line(name: str) -> str:
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:
-    print(f"{name}: {message}", file=sys.stderr)
+    print(visible(f"{name}: {message}"), file=sys.stderr)
     sys.exit(code)

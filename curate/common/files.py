@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
@@ -66,11 +66,25 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError, one line, where the file cannot be read or holds none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no JSON object")
     return value
+
+
+def is_below(name: object) -> bool:
+    """Whether a name that stands in a file is a path below the folder that it counts from: text, relative, no `..`."""
+    return isinstance(name, str) and "\0" not in name and name != "" and _stays(PurePath(name))
+
+
+def is_bare(name: object) -> bool:
+    """Whether a name that stands in a file is that of one file, without folders."""
+    return is_below(name) and str(name) == PurePath(str(name)).name
+
+
+def _stays(path: PurePath) -> bool:
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def is_whole(path: Path) -> bool:

@@ -3,6 +3,7 @@ terminal.
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _PLAIN_EVERY_S = 10.0
+_ACTING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # What is done so soon was there before, and says nothing of the rate.
 _FOUND_S = 0.5
 
@@ -19,12 +21,19 @@ Tell = Callable[[str], None]
 """Takes what a person is told, one or more whole lines at a time."""
 
 
+def visible(text: str) -> str:
+    """Text as it may go to a terminal: what would act on it (escape sequences, bells, changes of direction) is shown
+    as `\\x1b`. Names of files and captions are other people's.
+    """
+    return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 class Terminal:
     """Tells a person at a command: words on stdout; progress on stderr, as a bar where that is a terminal."""
 
     def __call__(self, text: str) -> None:
         """One line on stdout."""
-        print(text, flush=True)
+        print(visible(text), flush=True)
 
 
 say = Terminal()
@@ -35,7 +44,7 @@ def silent(text: str) -> None:
 
 
 def _progress_line(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 class Progress:

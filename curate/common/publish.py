@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
-from clipmill.curate.common.files import beside, write_atomic, write_json
+from clipmill.curate.common.files import beside, is_below, write_atomic, write_json
 
 POINTER = "manifest.parquet"
 _NEXT = ".next-"
@@ -52,7 +52,10 @@ def settle(root: Path) -> None:
         return
     with suppress(OSError):  # read-only, or another process was faster
         for path in sorted(folder.iterdir()):
-            target = root / unquote(path.name)
+            name = unquote(path.name)
+            if not is_below(name):  # a run that somebody made up moves nothing out of itself
+                continue
+            target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
                 os.replace(path, target)

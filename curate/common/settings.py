@@ -42,7 +42,7 @@ def read_preset(folder: str, preset: str) -> dict[str, Any]:
         raise UserError(f"there is no preset {preset!r}{near} (a file's name ends in .toml)") from error
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{preset}: {error}") from error
 
 
@@ -53,7 +53,7 @@ def parse_override(text: str) -> dict[str, Any]:
         raise UserError(f"--set takes key=value, for example scenes.detector=cascade; got {text!r}")
     try:
         parsed = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = value.strip()
     for name in reversed(key.strip().split(".")):
         parsed = {name: parsed}

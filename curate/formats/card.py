@@ -97,7 +97,7 @@ def _filters(run: RunDir, facts: Mapping[str, Any]) -> str:
     for filter_ in policy.filters:
         step = steps.get(filter_.column, {})
         asked = ", ".join(f"{k.replace('_', ' ')} {100 * v:.4g} %" for k, v in (filter_.requested or {}).items())
-        values = "" if filter_.one_of is None else ", ".join(map(str, filter_.one_of))
+        values = "" if filter_.one_of is None else ", ".join(_as_text(str(value)) for value in filter_.one_of)
         limits = [_exact(filter_.min), _exact(filter_.max), values, asked]
         rows.append(
             (f"`{filter_.column}`", *limits, *(fmt.count(step.get(k)) for k in ("entering", "dropped", "remaining")))
@@ -127,7 +127,7 @@ def _splits(table: pa.Table) -> str:
 
 def _licences(table: pa.Table) -> str:
     """Counted over clips; what was not stated is said."""
-    names = [fmt.text(name) or "none stated" for name in table["license"].to_pylist()]
+    names = [_as_text(fmt.text(name)) or "none stated" for name in table["license"].to_pylist()]
     videos: dict[str, set[str]] = {}
     for name, video in zip(names, table["video_id"].to_pylist(), strict=True):
         videos.setdefault(name, set()).add(video)
@@ -149,10 +149,15 @@ def _making(run: RunDir, facts: Mapping[str, Any]) -> str:
     how = f"packets copied at keyframes, nothing encoded ({codecs})" if export.get("copy") else encoded
     versions = {"clipmill": facts["clipmill_version"]} | facts["versions"]
     lines = [
-        f"Clips: {how}. Preset of the run: `{_preset(facts)}`.",
+        f"Clips: {how}. Preset of the run: {_as_text(_preset(facts))}.",
         f"Exported with PyAV {library_version('av')}. Curated with:",
     ]
-    return "## How it was made\n\n" + "\n".join(lines) + "\n\n" + _table(("package", "version"), list(versions.items()))
+    return (
+        "## How it was made\n\n"
+        + "\n".join(lines)
+        + "\n\n"
+        + _table(("package", "version"), [(_as_text(str(n)), _as_text(str(v))) for n, v in versions.items()])
+    )
 
 
 def _preset(facts: Mapping[str, Any]) -> str:
@@ -168,6 +173,12 @@ def _seconds(table: pa.Table) -> float:
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _as_text(text: str) -> str:
+    """What somebody else wrote: no HTML, no link and no other Markdown comes of it. An entity is never syntax."""
+    entities = {ord(sign): f"&#{ord(sign)};" for sign in "&<>[]`*_~!#|:@\\\"'"}
+    return text.translate(entities).replace("www.", "www&#46;")
 
 
 def _cell(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipmill.curate.common.files import beside
+from clipmill.curate.common.files import beside, is_bare
 from clipmill.curate.common.log import Tell, progress, say
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.export.stream_copy import copy_suffix
@@ -25,6 +25,9 @@ def exported_clips(run: RunDir) -> "pd.DataFrame":
         raise UserError(
             f"the shards of {run.root} hold none of the kept clips: `curate export {run.root}` writes them again"
         )
+    for column in ("clip_id", "split"):  # they become names of files
+        if wrong := [name for name in rows[column] if not is_bare(name)]:
+            raise UserError(f"{run.root}: the manifest holds a {column} that is no name of a file: {wrong[0]!r}")
     rows = rows.assign(suffix=rows["export_codec"].map(copy_suffix))
     return rows.sort_values(["shard", "offset"], ignore_index=True)
 

@@ -342,7 +342,7 @@ def _split(setting: str, known: Collection[str]) -> tuple[str, str | None, Any]:
         return column, None, None
     try:
         return column, key, tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return column, key, text.strip()  # a bare word or a percentage
 
 

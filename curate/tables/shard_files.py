@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipmill.curate.common.files import read_table
+from clipmill.curate.common.files import is_bare, read_table
 from clipmill.curate.common.publish import newest
 from clipmill.curate.errors import UserError
 
@@ -36,6 +36,8 @@ def check_shards(root: Path, places: "pd.DataFrame") -> None:
     sizes = _sizes(root)
     for ends in zip(firsts, lasts, strict=True):
         name = str(ends[0]["shard"])
+        if not is_bare(name):
+            raise UserError(f"{root}: the manifest names the shard {name!r}, which is no file of its folder shards")
         if reason := _wrong(root / "shards" / name, sizes.get(name), ends):
             raise UserError(f"{root / 'shards' / name} {reason}: `curate export {root}` writes the shards again")
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipmill.curate.common.content import Digests, Span
-from clipmill.curate.common.files import readable
+from clipmill.curate.common.files import is_bare, readable
 from clipmill.curate.common.log import say
 from clipmill.curate.common.sql import frame_where
 from clipmill.curate.contract.crop import crop_box
@@ -106,9 +106,13 @@ class _Clips:
         return _made(row, content.sha256, unchanged(partial(file_frames, file), file, content.state))
 
     def _exported(self, row: Mapping[Any, Any]) -> Video | Skip | None:
+        if isinstance(row.get("shard"), str) and not is_bare(row["shard"]):
+            return Skip(str(row["clip_id"]), f"its shard is not within the folder shards: {row['shard']!r}")
         if not isinstance(row.get("shard"), str) or not (self.root / "shards" / row["shard"]).is_file():
             return None
         shard, offset, size = self.root / "shards" / row["shard"], int(row["offset"]), int(row["size"])
+        if offset < 0 or not 0 <= size <= shard.stat().st_size - offset:
+            return Skip(str(row["clip_id"]), f"its place is not within the file {row['shard']}")
         found = self.digests.of(shard, Span(offset, size)).sha256
         if (stated := _stated(row)) not in (None, found):
             return Skip(str(row["clip_id"]), _other_bytes(f"its place in {row['shard']}", stated, found))
@@ -118,7 +122,10 @@ class _Clips:
         """The key says which pixels: the same span of the same source, cropped or not, is another clip than its
         exported copy.
         """
-        clip_id, source = str(row["clip_id"]), path_of(row["uri"])
+        clip_id, uri = str(row["clip_id"]), str(row["uri"])
+        if not uri.startswith("file:///"):
+            return Skip(clip_id, f"its source is no file of this machine: {uri[:80]!r}")
+        source = path_of(uri)
         if not source.is_file():
             return Skip(clip_id, f"its source {source.name} is not there and it was not exported")
         content = self.digests.of(source)

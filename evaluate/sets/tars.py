@@ -32,16 +32,20 @@ def tar_set(pattern: str, index: Path | None = None) -> VideoSet:
     skipped: list[Skip] = []
     for path in paths:
         try:
-            videos += _members(Path(path), digests)
-        except (tarfile.TarError, OSError) as error:
+            found, out = _members(Path(path), digests)
+            videos += found
+            skipped += out
+        except (tarfile.TarError, OSError, MemoryError, OverflowError, ValueError) as error:
             skipped.append(Skip(path, f"not a readable tar: {error}"))
     digests.save()
     return VideoSet(pattern, "tars", videos, tuple(skipped))
 
 
-def _members(path: Path, digests: Digests) -> list[Video]:
-    with tarfile.open(path) as tar:
-        files = [m for m in tar if m.isfile()]
+def _members(path: Path, digests: Digests) -> tuple[list[Video], list[Skip]]:
+    with tarfile.open(path, "r:") as tar:  # one that is compressed has no places to read from, and no limit
+        size_bytes = path.stat().st_size
+        every = list(tar)
+        files = [m for m in every if m.isfile() and not m.issparse() and 0 <= m.size <= size_bytes - m.offset_data]
         members = [m for m in files if Path(m.name).suffix.lower() in VIDEOS]
         sources = {m.name.removesuffix(".json"): _source(tar, m) for m in files if m.name.endswith(".json")}
     found = []
@@ -51,7 +55,9 @@ def _members(path: Path, digests: Digests) -> list[Video]:
         open_ = partial(member_frames, path, member.offset_data, member.size, suffix, sha256)
         name = f"{path.stem}/{Path(member.name).stem}"
         found.append(Video(name, sha256[:32], open_, group=sources.get(member.name[: -len(suffix)], "")))
-    return found
+    lost = [m.name for m in every if m not in files and Path(m.name).suffix.lower() in VIDEOS and not m.isdir()]
+    reason = "a link, or not whole: only files that lie in the tar are read"
+    return found, [Skip(f"{path.stem}/{Path(name).stem}", reason) for name in lost]
 
 
 def _source(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
