@@ -13,6 +13,7 @@ import numpy as np
 
 from clipmill.curate.demo.plan import Format
 from clipmill.curate.demo.scheduling import scheduled_as_before
+from clipmill.curate.video.x264 import steady_x264
 
 AUDIO_RATE = 48_000
 AUDIO_BLOCK = 1024
@@ -30,13 +31,17 @@ OPTIONS: dict[str, dict[str, str]] = {
 }
 
 
+def _options(codec: str) -> dict[str, str]:
+    return OPTIONS[codec] | (steady_x264() if codec == "libx264" else {})
+
+
 class Writer:
     """Muxes frames and, where the format has it, a tone. Use through `open_writer`."""
 
     def __init__(self, container: Any, fmt: Format, time_base: Fraction) -> None:
         self._container, self._format, self._time_base = container, fmt, time_base
         width, height = (fmt.height, fmt.width) if fmt.rotate_deg % 180 else (fmt.width, fmt.height)
-        stream = container.add_stream(fmt.codec, rate=fmt.rate, options=dict(OPTIONS[fmt.codec]))
+        stream = container.add_stream(fmt.codec, rate=fmt.rate, options=_options(fmt.codec))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = round(2 * fmt.rate)

@@ -1,7 +1,8 @@
 """Kept spans to clips: H.264, yuv420p, constant frame rate, keyframe every second at most, no B-frames, no edit list,
 BT.709, no audio.
 
-The same input gives the same bytes: one thread, exact scaling, no dates and no muxer version in the file.
+The same input gives the same bytes, with the same libraries on the same kind of processor: one thread, exact scaling,
+no dates and no muxer version in the file, and an encoder that reads nothing beside the picture.
 """
 
 import errno
@@ -26,6 +27,7 @@ from clipmill.curate.settings.export import ExportConfig
 from clipmill.curate.video.frame_clock import FrameClock, promised_frames, rational_rate
 from clipmill.curate.video.reader import Frame, open_video
 from clipmill.curate.video.span_reader import SpanReader
+from clipmill.curate.video.x264 import steady_x264
 
 _BT709 = 1  # of AVCOL_SPC, AVCOL_TRC and AVCOL_PRI alike
 _LIMITED = 1  # AVCOL_RANGE_MPEG
@@ -210,7 +212,7 @@ def _add_stream(container: OutputContainer, rate: Fraction, plan: Geometry, conf
         "bf": "0",
         "sc_threshold": "0",
         "a53cc": "0",
-    }
+    } | steady_x264()
     stream = container.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = *plan.out, "yuv420p"
     codec = stream.codec_context

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from clipmill.curate.common.files import beside
+from clipmill.curate.video.x264 import steady_x264
 
 _SHEET_FRAMES = 8
 _GAP_PX = 2
@@ -22,9 +23,8 @@ def write_mp4(path: Path, video: torch.Tensor, fps: float) -> None:
     """
     height, width = video.shape[2:]
     with beside(path, synced=True) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream(
-            "libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "8", "preset": "medium", "bf": "0"}
-        )
+        options = {"crf": "8", "preset": "medium", "bf": "0"} | steady_x264()
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p" if height % 2 == 0 and width % 2 == 0 else "yuv444p"
         stream.codec_context.thread_count = 1
