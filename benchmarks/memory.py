@@ -4,6 +4,7 @@ python benchmarks/memory.py [--minutes 2,120]
 """
 
 import argparse
+import hashlib
 import multiprocessing
 import resource
 import subprocess
@@ -49,8 +50,10 @@ def peak_mb(video, folder, detector):
 
     prepare_worker()
     config = load("default", [f"scenes.detector={detector}"])
+    with video.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     task = VideoTask(
-        str(video), video.as_uri(), video.name, "ab" * 16, "ab" * 32, video.stat().st_size, str(folder), config, (BASE,)
+        str(video), video.as_uri(), video.name, "ab" * 16, sha256, video.stat().st_size, str(folder), config, (BASE,)
     )
     event = process_video(task)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, event["frames_decoded"], event["clips"]

@@ -3,8 +3,8 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +48,10 @@ class Content:
     state: State
 
 
+class Changed(OSError):
+    """A file does not hold, or no longer, the bytes that it is known by."""
+
+
 def cache_home() -> Path:
     """The folder of what is remembered between commands: CLIPMILL_CACHE, or the user's cache folder."""
     return Path(os.environ.get("CLIPMILL_CACHE") or platformdirs.user_cache_dir("clipmill"))
@@ -86,6 +90,14 @@ class Digests:
             self._known[key], self._fresh = found, True
         return found
 
+    def known(self, path: Path) -> Content | None:
+        """What `of` would give for the whole file without reading it; None where it would have to, or fail."""
+        with suppress(OSError):
+            state = state_of(path)
+            found = self._known.get((state.device, state.inode, *_numbers(Span())))
+            return found if found is not None and found.state == state else None
+        return None
+
     def save(self) -> None:
         """Into the memory, with what others wrote there. One that cannot be written costs time at the next command,
         nothing else.
@@ -96,6 +108,28 @@ class Digests:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             _write(self._memory, (_read(self._memory) or {}) | self._known)
             self._fresh = False
+
+
+@contextmanager
+def unchanged(path: Path, sha256: str, state: State | None = None) -> Iterator[None]:
+    """Around the reading of a file that is known by its hash. state: in which it had it; the file is hashed only where
+    that is not its state, before or after. Raises Changed where it holds other bytes, also in place of an error that
+    came of them; OSError where it is not there.
+    """
+    before = _state_with(path, sha256, state)
+    try:
+        yield
+    finally:
+        _state_with(path, sha256, before)
+
+
+def _state_with(path: Path, sha256: str, state: State | None) -> State:
+    if state_of(path) == state:
+        return state
+    found = Digests().of(path)
+    if found.sha256 != sha256:
+        raise Changed(0, "the file changed after it was hashed; the next `curate run` takes it as it is then")
+    return found.state
 
 
 def _numbers(span: Span) -> tuple[int, int]:
@@ -123,7 +157,7 @@ def _hashed(path: Path, span: Span) -> Content:
             digest.update(chunk)
             left -= len(chunk)
         if before != _state(os.fstat(file.fileno())):
-            raise OSError(0, "it changed while it was read")
+            raise Changed(0, "it changed while it was read")
     if left > 0:
         raise OSError(0, f"it ends {left} bytes too early")
     return Content(digest.hexdigest(), before)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clipmill.curate.common.content import State
 from clipmill.curate.config import Config
 
 BASE = "base"
@@ -12,7 +13,7 @@ BASE = "base"
 @dataclass(frozen=True)
 class VideoTask:
     """One unit of work. stale: which tables to make, `base` or names of annotators. sidecar: text columns of
-    `videos`.
+    `videos`. state: of the file when it had this sha256; None: not known.
     """
 
     path: str
@@ -26,12 +27,18 @@ class VideoTask:
     stale: tuple[str, ...]
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    state: State | None = None
 
     @property
     def annotators(self) -> tuple[str, ...]:
         """Names of the annotators to run beside the decoding: all of those where the clips themselves are stale."""
         names = self.config.decoding
         return names if BASE in self.stale else tuple(n for n in names if n in self.stale)
+
+    @property
+    def reads_video(self) -> bool:
+        """Whether the video itself is needed, not only what is stored of it."""
+        return BASE in self.stale or any(self.config.annotators[name].needs_video for name in self.annotators)
 
     def identity(self) -> dict[str, Any]:
         """The columns of `videos` known before the file is opened."""

@@ -5,15 +5,18 @@ A worker writes its own part files; only a `VideoTask` goes in and a small dict 
 """
 
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from clipmill.curate.annotation.clip_view import annotate
-from clipmill.curate.annotation.ready import Ready
+from clipmill.curate.annotation.ready import Loaded, Ready
+from clipmill.curate.common.content import unchanged
 from clipmill.curate.common.device import resolve_device
-from clipmill.curate.decode.base_tables import BORDERS, load_base, make_base
+from clipmill.curate.decode.base_tables import BORDERS, Base, load_base, make_base
 from clipmill.curate.decode.failures import record_failure
 from clipmill.curate.decode.task import BASE, VideoTask
 from clipmill.curate.errors import DecodeError, is_full_disk, one_line
@@ -42,16 +45,16 @@ def _process(task: VideoTask, ready: Ready) -> dict[str, Any]:
     run, prints = RunDir(Path(task.run)), task.config.fingerprints
     base_is_stale = BASE in task.stale
     annotators = {name: ready.annotator(task.config, name, task.device) for name in task.annotators}
-    if base_is_stale:
-        base, collector = make_base(task, annotators, ready, run.scratch)
-    else:
-        base, collector = load_base(task, annotators, run, prints, run.scratch)
-    with closing(collector):
-        for name, loaded in annotators.items():
-            table = base.tables.get(name)
-            if table is None:
-                with base.clock(name):
-                    table = annotate(loaded, base.source, task.config.scenes, full_frame=name == BORDERS)
+    source = unchanged(Path(task.path), task.sha256, task.state) if task.reads_video else nullcontext()
+    with ExitStack() as files:
+        with source:
+            if base_is_stale:
+                base, collector = make_base(task, annotators, ready, run.scratch)
+            else:
+                base, collector = load_base(task, annotators, run, prints, run.scratch)
+            files.enter_context(closing(collector))
+            tables = {name: _table(task, base, name, loaded) for name, loaded in annotators.items()}
+        for name, table in tables.items():
             run.write(prints.tables[name], task.video_id, prints.annotations[name], table)
         if base_is_stale:
             base.write(run, task.video_id, prints.base)
@@ -63,3 +66,10 @@ def _process(task: VideoTask, ready: Ready) -> dict[str, Any]:
         "tables": [*(BASE_TABLES if base_is_stale else ()), *annotators],
         "stages": {stage: round(seconds, 4) for stage, seconds in base.clock.seconds.items()},
     }
+
+
+def _table(task: VideoTask, base: Base, name: str, loaded: Loaded) -> pa.Table:
+    if name in base.tables:
+        return base.tables[name]
+    with base.clock(name):
+        return annotate(loaded, base.source, task.config.scenes, full_frame=name == BORDERS)

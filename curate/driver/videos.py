@@ -7,15 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from clipmill.curate.common.content import Digests, cache_home
-from clipmill.curate.common.files import check_no_address, fingerprint, read_table, write_atomic
+from clipmill.curate.common.content import Digests
+from clipmill.curate.common.files import check_no_address, read_table, write_atomic
 from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
@@ -26,7 +26,15 @@ from clipmill.curate.driver.made_before import doubtful
 from clipmill.curate.engines import Engine, Outcome
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError, one_line
-from clipmill.curate.inputs.files import Source, find_sources, index_sources, passed_over, printable
+from clipmill.curate.inputs.files import (
+    Source,
+    find_sources,
+    index_sources,
+    known_state,
+    memory_of,
+    passed_over,
+    printable,
+)
 from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables, sidecar_text
 from clipmill.curate.settings.fingerprints import BASE_TABLES
 from clipmill.curate.tables.join import UNPROCESSED
@@ -89,8 +97,8 @@ def list_inputs(inputs: Sequence[Path], run: RunDir, options: RunOptions) -> Lis
     if not outside:
         raise UserError(f"all files found lie in the run directory {run.root}: give the folder of the source videos")
     # Not in the run: what a system tells of a file is no part of what was made of it.
-    memory = cache_home() / "sources" / fingerprint({"inputs": [str(i.absolute()) for i in inputs]})
-    digests, index = Digests(memory, options.tell), run.root / "index.parquet"
+    digests = Digests(memory_of([str(i.absolute()) for i in inputs]), options.tell)
+    index = run.root / "index.parquet"
     with options.progress("indexing", len(outside), "files") as bar:
         sources = index_sources(outside, index, options.n_workers, lambda _: bar.advance(), digests)
     if words := passed_over(skipped):
@@ -108,7 +116,9 @@ def _listing(sources: list[Source], skipped: Mapping[str, int], inputs: Sequence
 
 def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
     """The listing that the run's videos.parquet holds; the files need not be there."""
-    return _listing(earlier_sources(run), {}, inputs)
+    digests = Digests(memory_of(inputs))
+    sources = [replace(s, state=known_state(digests, s.path, s.sha256)) for s in earlier_sources(run)]
+    return _listing(sources, {}, inputs)
 
 
 def remove_damaged(run: RunDir, config: Config, options: RunOptions) -> None:
@@ -160,6 +170,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
                 stale=stale,
                 sidecar=text,
                 device=options.device,
+                state=source.state,
             )
             tasks.append(task)
     return sorted(tasks, key=lambda t: (-t.size_bytes, t.relpath))

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate.common.files import fingerprint, read_table, write_json
+from clipmill.curate.common.content import Changed, Digests, State, unchanged
+from clipmill.curate.common.files import fingerprint, read_json, read_table, write_json
 from clipmill.curate.common.log import append_event
 from clipmill.curate.common.publish import publish
 from clipmill.curate.engines import Engine
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import DecodeError, UserError, is_full_disk, one_line
 from clipmill.curate.export.record import RECORD, Exported, failures_text, read_record, reasons_of, record_of
-from clipmill.curate.inputs.files import path_of, printable
+from clipmill.curate.inputs.files import known_state, memory_of, path_of, printable
 from clipmill.curate.settings.export import ExportConfig
 from clipmill.curate.settings.fingerprints import library_version
 from clipmill.curate.tables.join import INDEX_TABLE, append_shards
@@ -54,7 +55,9 @@ _META = ("video_id", "relpath", "start_s", "end_s", "caption", "license", "sourc
 
 @dataclass(frozen=True)
 class ExportTask:
-    """The kept clips of one video. video, clips: rows of schema.VIDEOS and schema.CLIPS."""
+    """The kept clips of one video. video, clips: rows of schema.VIDEOS and schema.CLIPS. state: of the source when it
+    had the video's sha256; None: not known.
+    """
 
     unit: str
     fingerprint: str
@@ -62,10 +65,12 @@ class ExportTask:
     config: ExportConfig
     video: Mapping[str, Any]
     clips: tuple[Mapping[str, Any], ...]
+    state: State | None = None
 
 
 def export_video(task: ExportTask) -> dict[str, Any]:
-    """Write the task's clips and the part that lists them. A clip that fails is a row with its reason. Raises
+    """Write the task's clips and the part that lists them. A clip that fails is a row with its reason; all do where the
+    source is not, or no longer, the file that the clips were found in. Raises
     UserError or OSError where the disk is full.
     """
     run = RunDir(Path(task.run))
@@ -73,8 +78,11 @@ def export_video(task: ExportTask) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     try:
-        for result in _write_clips(task, folder):
-            rows.append(result)
+        with unchanged(path_of(task.video["uri"]), task.video["sha256"], task.state):
+            for result in _write_clips(task, folder):
+                rows.append(result)
+    except Changed as error:
+        rows = [_failed(clip["clip_id"], one_line(error)) for clip in task.clips]
     except (OSError, DecodeError) as error:
         if is_full_disk(error):
             raise
@@ -144,7 +152,7 @@ def export(
         if facts is not None:
             write_json(run.run_json, facts, synced=True)
         return done
-    todo = [t for t in tasks if not _unit_is_done(run, t, options)]
+    todo = _with_states(run, [t for t in tasks if not _unit_is_done(run, t, options)])
     _check_sources(todo)
     run.shards.mkdir(parents=True, exist_ok=True)
     deadline = partial(_deadline_s, options)
@@ -189,6 +197,13 @@ def _geometry(row: Mapping[str, Any]) -> list[Any]:
     ]
 
 
+def _with_states(run: RunDir, tasks: Sequence[ExportTask]) -> list[ExportTask]:
+    """With what is remembered of the source files, so that they need not be hashed again."""
+    facts = read_json(run.run_json) if run.run_json.is_file() else {}
+    digests = Digests(memory_of(facts.get("inputs", ())))
+    return [replace(t, state=known_state(digests, path_of(t.video["uri"]), t.video["sha256"])) for t in tasks]
+
+
 def _check_sources(tasks: Sequence[ExportTask]) -> None:
     """Before any work: a moved folder would make every clip an error, and the shards that are there worthless."""
     gone = [path for path in (path_of(task.video["uri"]) for task in tasks) if not os.path.isfile(path)]
@@ -201,7 +216,8 @@ def _check_sources(tasks: Sequence[ExportTask]) -> None:
 
 
 def _deadline_s(options: RunOptions, task: ExportTask) -> float:
-    return options.timeout_s or 300.0 + 30.0 * sum(clip["duration_s"] for clip in task.clips)
+    hashing_s = (task.video["size_bytes"] or 0) / 1e7
+    return options.timeout_s or 300.0 + hashing_s + 30.0 * sum(clip["duration_s"] for clip in task.clips)
 
 
 def _unit_is_done(run: RunDir, task: ExportTask, options: RunOptions) -> bool:

@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow as pa
 
-from clipmill.curate.common.content import Digests, State
-from clipmill.curate.common.files import check_no_address, write_atomic
+from clipmill.curate.common.content import Digests, State, cache_home
+from clipmill.curate.common.files import check_no_address, fingerprint, write_atomic
 from clipmill.curate.common.log import say
 from clipmill.curate.contract.schema import video_id
 from clipmill.curate.errors import UserError, one_line
@@ -199,6 +199,17 @@ def index_sources(
     digests.save()
     write_atomic(index, pa.Table.from_pylist(rows, schema=INDEX))
     return mark_copies(indexed)
+
+
+def memory_of(inputs: Sequence[str]) -> Path:
+    """The memory (see `Digests`) of the files of these absolute inputs."""
+    return cache_home() / "sources" / fingerprint({"inputs": list(inputs)})
+
+
+def known_state(digests: Digests, path: Path, sha256: str | None) -> State | None:
+    """The file's state where it is remembered that it holds these bytes in it, else None: it must be read."""
+    content = digests.known(path)
+    return content.state if content is not None and content.sha256 == sha256 else None
 
 
 def _index_row(source: Source) -> tuple[str, int | None, int, str | None]:

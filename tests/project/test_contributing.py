@@ -1,5 +1,6 @@
 """The annotator in CONTRIBUTING.md, written as it says: one file, found by its name, run on a video."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def test_the_example_measures_a_video(tmp_path, monkeypatch):
     monkeypatch.setattr(annotators, "__path__", [*annotators.__path__, str(tmp_path)])
     config = load("default", ["annotators=['contrast']", "scenes.detector=cascade", "contrast.fps=4.0"])
     assert config.annotators["contrast"].fps == 4.0
-    task = VideoTask(str(VIDEO), VIDEO.as_uri(), "one.mp4", "v", "s", 1, str(tmp_path / "run"), config, (BASE,))
+    sha256 = hashlib.sha256(VIDEO.read_bytes()).hexdigest()
+    task = VideoTask(str(VIDEO), VIDEO.as_uri(), "one.mp4", "v", sha256, 1, str(tmp_path / "run"), config, (BASE,))
     assert process_video(task)["status"] == "ok"
     (part,) = (tmp_path / "run").glob("annotations/contrast.v1/*.parquet")
     values = pq.read_table(part).to_pylist()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from clipmill.curate.common.content import Digests, Span, state_of
+from clipmill.curate.common.content import Changed, Digests, Span, state_of, unchanged
 
 
 def sha256(data: bytes) -> str:
@@ -83,3 +83,34 @@ def test_what_cannot_be_read_whole_has_no_content(tmp_path):
         with pytest.raises(OSError, match=r"regular|No such|too early"):
             Digests().of(path, span)
     assert state_of(tmp_path / "short").size_bytes == 3
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_that_is_replaced_before_or_while_it_is_read_is_noticed(tmp_path, known):
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    state = state_of(path) if known else None
+    with unchanged(path, sha256(b"one"), state):
+        path.rename(tmp_path / "away")
+        (tmp_path / "away").rename(path)  # another state, the same bytes
+    with pytest.raises(Changed, match="changed after it was hashed"), unchanged(path, sha256(b"one"), state):
+        raise ValueError(f"what came of {path.write_bytes(b'two')} bytes is not the reason")
+    with pytest.raises(Changed), unchanged(path, sha256(b"one"), state):
+        raise AssertionError("never read")
+    path.unlink()
+    with pytest.raises(FileNotFoundError), unchanged(path, sha256(b"one"), state):
+        pass
+
+
+def test_a_file_in_the_state_that_is_known_is_not_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    with unchanged(path, "of other bytes: nobody looks", state_of(path)):
+        pass
+
+
+def test_what_is_known_is_told_without_reading(settled):
+    path, memory = settled
+    assert Digests(memory).known(path) == Digests(memory).of(path)
+    assert Digests().known(path) is None
+    assert Digests(memory).known(path.with_name("absent")) is None

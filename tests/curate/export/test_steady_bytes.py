@@ -30,7 +30,8 @@ def _source(folder: Path, number: int, fmt: Format) -> tuple[dict, dict]:
         for tick, picture in enumerate(pictures):
             writer.frame(picture, tick)
     video, pts = video_row(path, f"{number:032d}")
-    return video | {"uri": path.as_uri(), "relpath": path.name}, clip_row(video, pts, 0, len(pts))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return video | {"uri": path.as_uri(), "relpath": path.name, "sha256": sha256}, clip_row(video, pts, 0, len(pts))
 
 
 @pytest.mark.slow
