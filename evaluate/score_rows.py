@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipmill.curate.common.files import fingerprint, write_atomic
+from clipmill.curate.common.files import fingerprint, parse_json, write_atomic
 from clipmill.curate.common.lock import in_turn
 from clipmill.curate.errors import UserError, one_line
 
@@ -130,7 +130,7 @@ def read(path: Path) -> list[ScoreRow]:
     for record in records:
         for name in ("fingerprint", "n_skipped"):
             del record[name]
-        record |= {name: json.loads(record[name]) for name in _JSON}
+        record |= {name: parse_json(record[name]) for name in _JSON}
         record |= {name: tuple(record[name]) for name in ("warnings", "skipped")}
         rows.append(ScoreRow(**record))
     return rows

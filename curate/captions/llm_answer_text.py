@@ -2,10 +2,11 @@
 broken encoding.
 """
 
-import json
 import re
 import unicodedata
 from typing import Any
+
+from clipmill.curate.common.files import parse_json
 
 _KEYS = ("caption", "description", "text", "summary", "answer", "output")
 _FENCE = re.compile(r"^\s*```[\w-]*\s*\n?(.*?)\n?\s*```\s*$", re.DOTALL)
@@ -72,14 +73,14 @@ def _of_json(text: str) -> tuple[str, bool]:
     if text[:1] not in ("{", "["):
         return text, False
     try:
-        return _strings(json.loads(text)) or "", False
+        return _strings(parse_json(text)) or "", False
     except ValueError:
         pass
     found = _CUT_OFF_JSON.search(text)
     if found is None:
         return text, False
     try:
-        return str(json.loads(f'"{found[1]}"')), text[found.end() : found.end() + 1] != '"'
+        return str(parse_json(f'"{found[1]}"')), text[found.end() : found.end() + 1] != '"'
     except ValueError:
         return found[1], True
 

@@ -16,6 +16,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from clipmill.curate.common.files import parse_json
+
 KINDS = {
     "refused": "no server listens there",
     "unreachable": "no such host, no route, or no secure connection",
@@ -67,7 +69,7 @@ def json_request(url: str, body: Mapping[str, Any] | None, headers: Mapping[str,
     except (OSError, http.client.HTTPException, UnicodeError) as error:
         raise _of_connection(error) from None
     try:
-        return json.loads(answer)
+        return parse_json(answer)
     except ValueError:
         raise ChatError("garbage", f"not JSON: {_said(answer)}") from None
 
@@ -106,7 +108,7 @@ def _of_status(error: urllib.error.HTTPError) -> ChatError:
 def _reason(said: bytes) -> str:
     """What the server says went wrong: `{"error": {"message": ...}}`, or the start of the page."""
     try:
-        tree = json.loads(said)
+        tree = parse_json(said)
         inner = tree.get("error", tree)
         found = inner.get("message", inner.get("detail", inner)) if isinstance(inner, dict) else inner
         return _said(str(found).encode())

@@ -6,7 +6,6 @@ the SVD paper: the patches of all pictures stand side by side when the Q-Former 
 see each picture by itself.
 """
 
-import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _sees_pictures_side_by_side(network: Any) -> None:
 
 def _kind(folder: Path) -> str:
     try:
-        return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", ""))
+        return str(parse_json((folder / "config.json").read_text(encoding="utf-8")).get("model_type", ""))
     except (OSError, ValueError, AttributeError):
         raise UserError(f"{folder} holds no network of transformers: config.json is missing or damaged") from None
 

@@ -62,11 +62,21 @@ def readable(path: Path, mend: str = "delete it and run `curate run` again") -> 
         raise UserError(f"cannot read {path}; {mend}") from error
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value of JSON text. Raises ValueError where it is none, also where it is nested too deeply to be read: what
+    stands in a file may be anybody's.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError, one line, where the file cannot be read or holds none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no JSON object")

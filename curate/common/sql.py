@@ -5,7 +5,6 @@ parsed before it runs: one boolean expression, no second statement, no subquery.
 taken. NaN counts as null: it is no score.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.errors import UserError, closest, one_line
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def _parsed(connection: "duckdb.DuckDBPyConnection", expression: str) -> dict[st
     """The one SELECT that the expression makes, as DuckDB's own parser sees it."""
     asked = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [f"SELECT {expression}"])
     try:
-        found = json.loads(asked.fetchall()[0][0])
-    except RecursionError as error:
+        found = parse_json(asked.fetchall()[0][0])
+    except ValueError as error:
         raise UserError("it is nested too deeply") from error
     if found["error"] and found["error_type"] != "not implemented":
         raise UserError(found["error_message"])

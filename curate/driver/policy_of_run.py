@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.common.settings import parse_override, title_of
 from clipmill.curate.config import Config, load_tree
 from clipmill.curate.contract import schema
@@ -32,7 +33,7 @@ def filtered_policy(run: RunDir) -> Policy | None:
     """
     try:
         facts = read_run_json(run)
-        note = json.loads((run.root / "decisions" / f"{facts['policy']}.json").read_text(encoding="utf-8"))
+        note = parse_json((run.root / "decisions" / f"{facts['policy']}.json").read_text(encoding="utf-8"))
         active = Policy(note["name"], tuple(from_json(row) for row in note["filters"]))
         own = policy_of(load_tree(facts["config"]))
     except (UserError, OSError, ValueError, KeyError, TypeError):

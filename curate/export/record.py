@@ -1,6 +1,5 @@
 """What an export left: RUN/shards/export.json beside the shards, and whether the shards are still as it says."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate.common.files import read_table
+from clipmill.curate.common.files import parse_json, read_table
 from clipmill.curate.common.publish import settle
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
@@ -68,7 +67,7 @@ def read_record(run: RunDir, state: str, manifest: pa.Table) -> Exported | None:
     """
     settle(run.root)
     try:
-        saved = json.loads((run.root / RECORD).read_text(encoding="utf-8"))
+        saved = parse_json((run.root / RECORD).read_text(encoding="utf-8"))
         table = read_table(run.root / "shards.parquet")
         places = manifest.select(_PLACE).filter(pc.is_valid(manifest["shard"]))
         check_shards(run.root, places.to_pandas())

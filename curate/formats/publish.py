@@ -2,14 +2,13 @@
 is up to date.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipmill.curate.common.files import write_json
+from clipmill.curate.common.files import parse_json, write_json
 from clipmill.curate.errors import UserError, full_disk, is_full_disk, one_line
 
 STATE = ".clipmill-export.json"
@@ -67,7 +66,7 @@ def _is_current(out: Path, state: str) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        return bool(json.loads((out / STATE).read_text(encoding="utf-8"))["state"] == state)
+        return bool(parse_json((out / STATE).read_text(encoding="utf-8"))["state"] == state)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{out} exists and is no export of this command: choose another --out") from error
 

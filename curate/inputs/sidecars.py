@@ -12,7 +12,6 @@ wins, field by field: .txt, .json, then tables, deeper folders first.
 import codecs
 import csv
 import io
-import json
 import os
 import re
 import unicodedata
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.inputs.files import NOT_VIDEOS, printable
 from clipmill.curate.inputs.walk import walk
 
@@ -112,10 +112,10 @@ def _read_file(path: Path) -> tuple[Text, str | None]:
         text = _decode(path.read_bytes())
         if path.suffix == ".txt":
             return _fields({"caption": text}), None
-        value = json.loads(text)
+        value = parse_json(text)
     except OSError as error:
         return {}, f"cannot be read: {error.strerror}"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return {}, f"ignored, not valid JSON ({str(error).splitlines()[0]})"
     value = value[0] if isinstance(value, list) and len(value) == 1 else value
     return (_fields(value), None) if isinstance(value, dict) else ({}, "ignored, it holds no JSON object")
@@ -246,7 +246,7 @@ class _Matches:
                 self._read_row(row)
         except OSError as error:
             warning = f"cannot be read: {error.strerror or str(error).splitlines()[0]}"
-        except (ValueError, csv.Error, RecursionError) as error:  # Arrow's errors are ValueErrors
+        except (ValueError, csv.Error) as error:  # Arrow's errors are ValueErrors
             warning = f"cannot be read to its end as a table ({str(error).splitlines()[0]})"
         self._decide()
         return warning
@@ -315,7 +315,7 @@ def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 def _jsonl_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     with _open(path) as lines:
         for line in lines:
-            value = json.loads(line) if line.strip() else None
+            value = parse_json(line) if line.strip() else None
             if isinstance(value, dict):
                 yield value
 

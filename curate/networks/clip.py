@@ -4,7 +4,6 @@ Weights are a file whose architecture the table of weights names, or a folder in
 beside the weights), which says everything itself.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.networks.clip_folder import CONFIG_FILE, folder_config, tokenizer_options
 from clipmill.curate.weights import find, is_path, weights_named
@@ -160,7 +160,7 @@ def published(model: str, pretrained: str) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = one_line(error) if isinstance(error, OSError) else f"not JSON ({error})"
         raise UserError(f"cannot read {path}: {reason}") from error

@@ -4,11 +4,11 @@ Such a folder is somebody's: its configuration can ask for classes of transforme
 `trust_remote_code` among them, which runs a Python file of the folder.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.errors import UserError, one_line
 
 CONFIG_FILE = "open_clip_config.json"
@@ -23,8 +23,8 @@ def folder_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG_FILE
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        config = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         reason = one_line(error) if isinstance(error, OSError) else f"not JSON ({error})"
         raise UserError(f"cannot read {path}: {reason}") from error
     found = config.get("model_cfg") if isinstance(config, Mapping) else None

@@ -9,7 +9,6 @@ A column belongs to the annotator that `makers` names, column -> "motion.v1"; th
 there is an error. NaN and infinity are no scores.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -22,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipmill.curate.common.files import readable, write_atomic, write_json
+from clipmill.curate.common.files import parse_json, readable, write_atomic, write_json
 from clipmill.curate.common.publish import settle
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
@@ -167,7 +166,7 @@ def load(run: Path, name: str) -> tuple[Policy, pd.DataFrame, dict[str, Any]]:
     folder = run / "decisions"
     if not (folder / f"{name}.json").is_file() or not (folder / f"{name}.parquet").is_file():
         raise UserError(f"no decisions of policy {name!r} in {run}; there are: {', '.join(saved(run)) or 'none'}")
-    note = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    note = parse_json((folder / f"{name}.json").read_text(encoding="utf-8"))
     policy = Policy(note["name"], tuple(from_json(row) for row in note["filters"]))
     with readable(folder / f"{name}.parquet"):
         decided = pq.read_table(folder / f"{name}.parquet")

@@ -2,13 +2,13 @@
 network.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import platformdirs
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.errors import UserError
 from clipmill.curate.weights.table import Weights, known, weights_named
 
@@ -144,7 +144,7 @@ def _in_hub_cache(weights: Weights) -> Path | None:
 def _complete(folder: Path, patterns: Sequence[str]) -> bool:
     """False where a download of the parts of a network stopped half-way."""
     try:
-        parts = set(json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"].values())
+        parts = set(parse_json((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, AttributeError):
         tensors = [pattern for pattern in patterns if pattern.endswith((".safetensors", ".bin"))]
         return any(any(folder.glob(pattern)) for pattern in tensors)

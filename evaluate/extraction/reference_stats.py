@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clipmill.curate.common.files import beside
+from clipmill.curate.common.files import beside, parse_json
 from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.extraction.clips import ClipFacts, place
 from clipmill.evaluate.extraction.measure import Measured
@@ -61,8 +61,8 @@ def load(path: Path) -> tuple[Measured, dict[str, Any]]:
             measured.groups = [key.rpartition("#")[0] for key in measured.keys]
             if "groups" in data.files:  # not in files of an earlier version
                 measured.groups = [str(group) for group in data["groups"]]
-                measured.facts = [ClipFacts(**facts) for facts in json.loads(str(data["clip_facts"]))]
-            return measured, json.loads(str(data["facts"]))
+                measured.facts = [ClipFacts(**facts) for facts in parse_json(str(data["clip_facts"]))]
+            return measured, parse_json(str(data["facts"]))
     except BROKEN_ARRAYS as error:
         raise UserError(f"{path} is no readable file of statistics: {one_line(error)}") from error
 

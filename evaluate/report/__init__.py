@@ -9,6 +9,7 @@ May import: score_rows, curate's common and errors.
 import math
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from clipmill.curate.common.files import write_text
 from clipmill.curate.common.package_files import read_file
@@ -32,7 +33,7 @@ def write_report(scores: Path, out: Path) -> Path:
     html = template.render(
         story=story,
         scores=measured_once(story.rows),
-        relative=lambda path: os.path.relpath(path, out.resolve().parent),
+        relative=lambda path: _address(path, out.resolve().parent),
         number=lambda value: "infinite" if math.isinf(value) else f"{value:.5g}",
         warnings=lambda rows: distinct([line for row in rows for line in row.warnings]),
     )
@@ -40,3 +41,8 @@ def write_report(scores: Path, out: Path) -> Path:
         raise UserError(f"--out is the page to write, such as page.html, in a folder that is there; not {out}")
     write_text(out, html)
     return out
+
+
+def _address(path: Path, folder: Path) -> str:
+    """Of a file, for a page in the folder. Whatever the file is called, it is a relative path and no scheme."""
+    return f"./{quote(os.path.relpath(path, folder))}"

@@ -1,17 +1,19 @@
 """What the page tells, gathered along the lineage of a file of scores."""
 
 import base64
-import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clipmill.curate.common.files import parse_json, read_json
 from clipmill.curate.common.publish import newest
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.report.curve import Curve, curve_of
 from clipmill.evaluate.score_rows import ScoreRow, read
+
+_COUNTS = ("files", "clips", "kept", "dropped", "error_clips", "not_run")
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,12 @@ def _training(folder: Path) -> Training | None:
     card = _json(folder / "card.json")
     if not card:
         return None
-    log = [json.loads(line) for line in _lines(folder / "log.jsonl")]
+    log = [row for line in _lines(folder / "log.jsonl") if "step" in (row := _numbers(line))]
     last: dict[str, Any] = next((row for row in reversed(log) if "loss" in row), {})
     facts = {
-        "preset": str(card["config"].get("name", "")),
-        "parameters": f"{card['parameters']:,}" if "parameters" in card else "",
-        "clips": ", ".join(f"{bucket['clips']} of {bucket['shape']}" for bucket in card["buckets"]),
+        "preset": str(_mapping(card.get("config")).get("name", "")),
+        "parameters": f"{_count(card['parameters']):,}" if "parameters" in card else "",
+        "clips": ", ".join(f"{bucket.get('clips')} of {bucket.get('shape')}" for bucket in _buckets(card)),
         "steps": str(last.get("step", "")),
         "training time": f"{last['seconds']:.0f} s" if "seconds" in last else "",
         "loss": f"{last['loss']:.4g}" if "loss" in last else "",
@@ -147,15 +149,39 @@ def _run(folder: Path) -> Run | None:
     facts = _json(newest(folder, "run.json"))
     if not facts:
         return None
-    return Run(folder, facts["counts"], facts["policy"], (facts.get("command", ""),))
+    counts = {name: _count(_mapping(facts.get("counts")).get(name)) for name in _COUNTS}
+    return Run(folder, counts, str(facts.get("policy", "")), (str(facts.get("command", "")),))
 
 
 def _json(path: Path) -> dict[str, Any]:
     """Empty where the file is not there or damaged: a story with a gap is still one."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path)
+    except UserError:
         return {}
+
+
+def _numbers(line: str) -> dict[str, float]:
+    """The numbers of a line of a log; none where it is no JSON, as in the last one of a process that was killed."""
+    try:
+        row = _mapping(parse_json(line))
+    except ValueError:
+        return {}
+    return {name: value for name, value in row.items() if isinstance(value, int | float)}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: Any) -> int:
+    """A whole number; 0 for anything else that stands in a file for one."""
+    return value if isinstance(value, int) else 0
+
+
+def _buckets(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    buckets = card.get("buckets")
+    return [bucket for bucket in buckets if isinstance(bucket, dict)] if isinstance(buckets, list) else []
 
 
 def _lines(path: Path) -> Sequence[str]:

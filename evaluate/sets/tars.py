@@ -2,7 +2,6 @@
 
 import glob
 import hashlib
-import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from clipmill.curate.common.content import Digests, Span
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.common.log import say
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
@@ -64,8 +64,8 @@ def _source(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     """The source video that the JSON beside a clip names, as `curate export` writes it; empty where it names none."""
     file = tar.extractfile(member) if member.size <= _MOST_JSON_BYTES else None
     try:
-        facts = json.loads(file.read()) if file is not None else None
-    except (ValueError, RecursionError):
+        facts = parse_json(file.read()) if file is not None else None
+    except ValueError:
         return ""
     found = facts.get("video_id") if isinstance(facts, dict) else None
     return found if isinstance(found, str) else ""

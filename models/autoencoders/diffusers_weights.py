@@ -2,7 +2,6 @@
 not diffusers.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.errors import UserError, first_line
 from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
 
@@ -49,7 +49,7 @@ def load_diffusers(folder: Path, temporal_decoder: bool = False) -> FrameAutoenc
     another kind of autoencoder.
     """
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = parse_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         tensors = load_file(str(folder / WEIGHTS_FILE))
     except (OSError, SafetensorError, ValueError) as error:
         needs = f"{CONFIG_FILE} and {WEIGHTS_FILE} of an AutoencoderKL"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.errors import UserError, one_line
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.by_name import new_autoencoder, options_of
@@ -76,7 +77,7 @@ def weights_sha256(autoencoder: VideoAutoencoder) -> str:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
         with safe_open(str(path), "pt") as file:
-            entry = json.loads((file.metadata() or {}).get(_ENTRY, "null"))
+            entry = parse_json((file.metadata() or {}).get(_ENTRY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"cannot read the autoencoder {path}: {one_line(error)}; copy or train it again") from error

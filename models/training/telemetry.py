@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from clipmill.curate.common.files import write_text
+from clipmill.curate.common.files import parse_json, write_text
 
 # Dense bf16 peak, floating point operations per second, as the vendor states it.
 _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12, "4090": 165e12}
@@ -96,7 +96,7 @@ def peak_flops(device: torch.device) -> float | None:
 
 def _step_of(line: str) -> float:
     try:
-        return float(json.loads(line).get("step", 0))
+        return float(parse_json(line).get("step", 0))
     except ValueError:
         return float("inf")  # the line that a kill cut short
 

@@ -1,6 +1,5 @@
 """T5's encoder through transformers."""
 
-import json
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.errors import UserError, first_line
 from clipmill.curate.weights import sha256
 from clipmill.models.conditioning.text.hub import model_folder
@@ -57,7 +57,7 @@ def weights_of(folder: Path) -> list[Path]:
 
 def _width(folder: Path) -> int:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {folder / 'config.json'}: {error}") from error
     if "t5" not in str(config.get("model_type")) or not isinstance(config.get("d_model"), int):
