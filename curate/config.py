@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clipmill.curate.common.settings import build, parse_override, read_preset
+from clipmill.curate.common.settings import build, parse_override, read_preset, table_of
 from clipmill.curate.contract.annotator import Annotator
 from clipmill.curate.errors import UserError, closest
 from clipmill.curate.policy.policy import KEYS
@@ -133,7 +133,7 @@ def _resolve(preset: str, tree: dict[str, Any]) -> Config:
         preset=preset,
         annotators={name: annotator_of(name, parameters) for name in ordered},
         parameters=parameters,
-        policy=dict(tree.get("policy", {})),
+        policy=table_of(tree.get("policy", {}), "policy"),
         weights=_weights(tree.get("weights", {})),
         **{name: build(kind, tree.get(name, {}), name) for name, kind in SECTIONS.items()},
     )

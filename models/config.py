@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from clipmill.curate.common import settings
 from clipmill.curate.common.old_conditions import to_sql
-from clipmill.curate.common.settings import build, parse_override, read_preset
+from clipmill.curate.common.settings import build, parse_override, read_preset, table_of
 from clipmill.curate.errors import UserError, closest
 from clipmill.models.conditioning.config import ConditioningConfig
 from clipmill.models.settings.training import DataConfig, TrainConfig
@@ -169,7 +169,9 @@ def from_dict(tree: Mapping[str, Any]) -> ModelConfig:
     made: dict[str, Any] = {key: str(tree.get(key, "")) for key in ("name", "about", "property", "paper")}
     made |= {key: section(kind, tree.get(key, {}), key) for key, kind in SECTIONS.items()}
     return ModelConfig(
-        **made, trains=tree.get("trains", "diffusion"), autoencoder_loss=dict(tree.get("autoencoder_loss", {}))
+        **made,
+        trains=tree.get("trains", "diffusion"),
+        autoencoder_loss=table_of(tree.get("autoencoder_loss", {}), "autoencoder_loss"),
     )
 
 
@@ -239,10 +241,8 @@ def section(kind: type, values: Any, where: str) -> Any:
     import dataclasses
     import typing
 
-    if not isinstance(values, Mapping):
-        raise UserError(f"{where} is a table of settings, not {values!r}")
     hints = typing.get_type_hints(kind)
-    made = dict(values)
+    made = table_of(values, where)
     for f in dataclasses.fields(kind):
         if f.name in made and dataclasses.is_dataclass(hints[f.name]) and isinstance(made[f.name], Mapping):
             made[f.name] = section(hints[f.name], made[f.name], f"{where}.{f.name}")  # type: ignore[arg-type]

@@ -86,14 +86,20 @@ def _texts(tree: Mapping[str, Any], prefix: str) -> Iterator[str]:
             raise UserError(f"{prefix}{name} takes a text, a number, true, false or a list, not {value!r}")
 
 
+def table_of(values: Any, where: str) -> dict[str, Any]:
+    """A table as it came from TOML or from `--set`. Raises UserError for any other value."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where} is a table of settings, not {values!r}")
+    return dict(values)
+
+
 def build(
     kind: type[Section], values: Mapping[str, Any], where: str, hint: Callable[[str], str] = lambda key: ""
 ) -> Section:
     """A dataclass from plain values. hint: of an unknown key, what else may have been meant. Raises UserError for an
     unknown key (naming the closest) or a value of the wrong type.
     """
-    if not isinstance(values, Mapping):
-        raise UserError(f"{where} is a table of settings, not {values!r}")
+    table_of(values, where)
     hints = typing.get_type_hints(kind)
     known = {f.name: hints[f.name] for f in fields(kind)}  # type: ignore[arg-type]
     for key in values:
@@ -119,7 +125,7 @@ def _coerce(value: Any, kind: Any, where: str) -> Any:
         return value
     if origin is tuple and isinstance(value, list):
         return tuple(_coerce(v, arguments[0], where) for v in value)
-    if origin is not None and isinstance(value, Mapping):
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
         return dict(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -8,14 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.commands import contents, curate, invoke
-from helpers.kill_points import killed_at, kills
+from helpers.kill_points import states
+from helpers.tiny_videos import quick, write_tiny
 
 from clipmill.curate.common.publish import newest
 from clipmill.curate.dataset import ClipDataset
@@ -23,37 +22,16 @@ from clipmill.curate.policy import decisions
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_manifest, read_run_json
 
-SETTINGS = ("annotators=['borders','motion','phash']", "scenes.detector=cascade", "export.preset=ultrafast")
-POLICY = ("policy.motion.min=0.0", "policy.duration_s.min=0.5")
 VOLATILE = ("command", "started_at", "finished_at", "seconds", "processed")
-
-
-def write_video(path: Path, seed: int, n_frames: int = 40) -> None:
-    """Moving texture, 64x48, 25 frames a second."""
-    texture = np.random.default_rng(seed).integers(0, 255, (48, 64 + 3 * n_frames, 3), np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for i in range(n_frames):
-            picture = np.ascontiguousarray(texture[:, 3 * i : 3 * i + 64])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        container.mux(stream.encode(None))
-
-
-def settings() -> list[str]:
-    off = [f"policy.{name}=off" for name in ("text_area", "near_black", "sharpness", "blockiness", "flicker")]
-    off += [f"policy.{name}=off" for name in ("dup_frame_share", "dup_rank")]
-    return [word for text in (*SETTINGS, *off, *POLICY) for word in ("--set", text)]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A folder with two videos and a run of them, exported."""
     folder = tmp_path_factory.mktemp("killed")
-    (folder / "in").mkdir()
     for seed in range(2):
-        write_video(folder / "in" / f"{seed}.mp4", seed)
-    curate("run", folder / "in", "--out", folder / "run", "--workers", 1, "--export", *settings())
+        write_tiny(folder / "in" / f"{seed}.mp4", seed)
+    curate("run", folder / "in", "--out", folder / "run", "--export", *quick())
     assert len(ClipDataset(folder / "run")) == 2
     return folder
 
@@ -88,51 +66,46 @@ def files(run: Path) -> dict[str, bytes]:
 
 
 def check_kills(template: Path, run: Path, command: tuple) -> int:
-    """Kill the command everywhere, and repeat it after every fourth place; returns at how many places."""
+    """Look at the run as the command leaves it where it is killed, for every place, and repeat the command after every
+    fourth; returns at how many places.
+    """
 
-    def fresh() -> None:
+    def put(state: Path) -> None:
         shutil.rmtree(run, ignore_errors=True)
-        shutil.copytree(template, run)
+        shutil.copytree(state, run)
 
-    def once() -> None:
-        done = invoke("curate", *command)
-        assert done.returncode == 0, done.stderr
-
-    fresh()
+    put(template)
     old = view(run)
-    once()
+    killed = states(run, run.with_name("states"), command)
     new, undisturbed = view(run), files(run)
     assert old != new
-    number = -1
-    for number in kills(run, fresh, once):
+    for number, state in enumerate(killed):
+        put(state)
         assert view(run) in (old, new), number
         if number % 4 == 0:
-            once()
+            curate(*command)
             assert view(run) == new, number
             assert files(run) == undisturbed, number
-    return number + 1
+    return len(killed)
 
 
 @pytest.mark.slow
 def test_an_export_that_dies_anywhere_leaves_the_old_set_or_the_new_one(finished, tmp_path):
     """Seen on the code before: 16 of 18 clips did not decode, two were others."""
-    template, run = shutil.copytree(finished / "run", tmp_path / "template"), tmp_path / "run"
-
-    def command(folder: Path) -> tuple:
-        return ("export", folder, "--fps", 12)
-
+    run = shutil.copytree(finished / "run", tmp_path / "run")
+    command = ("export", run, "--fps", 12)
     # The clips of the new rate and no tar yet: what is killed from here on needs no worker.
-    assert killed_at(0, template / "shards" / "train-", lambda: invoke("curate", *command(template)))
+    template = states(run, tmp_path / "first", command, below=run / "shards" / "train-")[0]
     clips = sorted((template / "shards" / ".clips").iterdir())
     assert len(clips) == 2
-    assert check_kills(template, run, command(run)) > 20
+    assert check_kills(template, run, command) > 20
     undisturbed = files(run)
     # A power cut: the name is there, the content is not. On the code before every later export refused.
     for damaged in (b"", clips[0].read_bytes()[:-100], bytes(clips[0].stat().st_size)):
         shutil.rmtree(run)
         shutil.copytree(template, run)
         (run / "shards" / ".clips" / clips[0].name).write_bytes(damaged)
-        said = curate(*command(run), "--workers", 1).stdout
+        said = curate(*command, "--workers", 1).stdout
         assert f"1 of its written clips are damaged, for example {clips[0].name}" in said
         assert files(run) == undisturbed
 
@@ -146,8 +119,8 @@ def test_a_filter_that_dies_anywhere_leaves_the_old_decisions_or_the_new_ones(fi
 @pytest.mark.slow
 def test_a_run_that_dies_while_it_publishes_leaves_the_old_tables_or_the_new_ones(finished, tmp_path):
     run = tmp_path / "run"
-    command = ("run", finished / "in", "--out", run, "--workers", 1, "--no-export", *settings())
-    assert check_kills(finished / "run", run, (*command, "--set", "policy.duration_s.max=1")) > 10
+    command = ("run", finished / "in", "--out", run, "--no-export", *quick("policy.duration_s.max=1"))
+    assert check_kills(finished / "run", run, command) > 10
 
 
 def test_parts_that_lost_their_content_are_told_and_made_again(finished, tmp_path):
@@ -157,7 +130,7 @@ def test_parts_that_lost_their_content_are_told_and_made_again(finished, tmp_pat
     broken = [sorted(run.glob(f"{table}/*-*.parquet"))[0] for table in ("clips", "annotations/motion.v*")]
     broken[0].write_bytes(b"")
     broken[1].write_bytes(broken[1].read_bytes()[:-9])
-    said = curate("run", finished / "in", "--out", run, "--workers", 1, *settings()).stdout
+    said = curate("run", finished / "in", "--out", run, *quick()).stdout
     assert "clips: 1 damaged part is made again" in said
     assert f"{broken[1].parent.relative_to(run)}: 1 damaged part is made again" in said
     assert files(run) == before

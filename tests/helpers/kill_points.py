@@ -1,52 +1,49 @@
-"""A command that dies in the middle, at every place where it changes a name or begins a file."""
+"""What stands on the disk when a command dies in the middle, at every place where it changes a name or begins a file.
 
+A process that is killed leaves the files as they are at that moment. So the command runs once, and just before each of
+its changes the folder is copied. Its process is a new one: the hook cannot be taken off again.
+"""
+
+import multiprocessing
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from helpers.commands import invoke
+
 _CHANGES = frozenset({"os.rename", "os.remove", "os.rmdir", "os.mkdir"})
-_KILLED = 99
 
 
-def killed_at(number: int, root: Path, work: Callable[[], object]) -> bool:
-    """Do the work in a process that ends, with nothing cleaned up, just before its change `number` (from 0) below
-    `root`. False where it made fewer.
+def states(folder: Path, into: Path, words: tuple, below: Path | None = None) -> list[Path]:
+    """Copies of the folder, one for each place where `curate WORDS` could be killed.
+
+    Args:
+        folder: a run.
+        into: where the copies go; not within the folder.
+        words: of the command, which has to succeed.
+        below: only changes of names that begin so count; None: all within the folder.
     """
-    child = os.fork()
-    if not child:
-        try:
-            sys.addaudithook(_Killer(number, str(root)))
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, _KILLED), code
-    return code == _KILLED
+    into.mkdir(parents=True)
+    child = multiprocessing.get_context("spawn").Process(
+        target=_watch, args=(folder, into, words, str(below or folder))
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == 0, child.exitcode
+    return sorted(into.iterdir())
 
 
-def kills(root: Path, fresh: Callable[[], object], work: Callable[[], object]) -> Iterator[int]:
-    """Each number in turn, after the work was killed there; fresh: puts the folder as it is before the work."""
-    number = 0
-    while True:
-        fresh()
-        if not killed_at(number, root, work):
-            return
-        yield number
-        number += 1
+def _watch(folder: Path, into: Path, words: tuple, below: str) -> None:
+    n_states = 0
 
-
-class _Killer:
-    """An audit hook: it hears of every call of `os` that changes names, and of files that are opened to be written."""
-
-    def __init__(self, number: int, root: str) -> None:
-        self._left, self._root = number, root
-
-    def __call__(self, event: str, arguments: tuple) -> None:
-        """Ends the process in the place of the wanted change."""
+    def before(event: str, arguments: tuple) -> None:
+        nonlocal n_states
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if (event in _CHANGES or writes) and str(arguments[0]).startswith(self._root):
-            if not self._left:
-                os._exit(_KILLED)
-            self._left -= 1
+        if (event in _CHANGES or writes) and str(arguments[0]).startswith(below):
+            shutil.copytree(folder, into / f"{n_states:03d}", symlinks=True)
+            n_states += 1
+
+    sys.addaudithook(before)
+    done = invoke("curate", *words)
+    assert done.returncode == 0, done.stderr
