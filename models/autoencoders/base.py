@@ -11,6 +11,11 @@ from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Posterior
 from clipmill.models.layers.plan import Grid
 
+# Of an option that is younger than the files that lack it: it is written only where it is not at its default, so that
+# the names and hashes of before hold.
+LATER = {"later": True}
+# Training windows that statistics are measured on.
+MEASURED = 256
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 # Standard deviation 0.05, where means start at order one: from 1 the first hundred steps would go into outgrowing the
 # noise.
@@ -21,11 +26,13 @@ class VideoAutoencoder(nn.Module):
     """An `Autoencoder` (see the contract) as a module. config: the dataclass it was made from; kind: its name in
     presets and files.
 
-    time_factor f: 1 + k f frames have 1 + k latents, the first frame its own. space_factor: px per latent, in height
-    and width alike.
+    time_factor f: 1 + k f frames have 1 + k latents, the first frame its own (see `first_frame_alone`). space_factor:
+    px per latent, in height and width alike. scale: exponent p of the standard deviations by which channels are divided
+    for the diffusion model, 1 for the same variance in all (see `fill_latent_statistics`).
     """
 
     kind: ClassVar[str]
+    scale = 1.0
     latent_mean: torch.Tensor
     latent_std: torch.Tensor
 
@@ -54,10 +61,19 @@ class VideoAutoencoder(nn.Module):
         nothing is learned.
         """
 
+    @property
+    def first_frame_alone(self) -> bool:
+        """Whether the first latent is of the first frame alone, as an image's is."""
+        return True
+
     def measure(self, videos: Iterable[torch.Tensor]) -> None:
         """Takes from training videos, float [B, T, 3, H, W] in [-1, 1] each, what it needs of them in place of being
         trained; most need nothing.
         """
+
+    def windows_to_measure(self, grid: Grid) -> int:
+        """How many training windows of (frames, height px, width px) `measure` wants to see."""
+        return MEASURED
 
     def latent_grid(self, grid: Grid) -> Grid:
         """(frames, height px, width px) -> of the latents. Raises UserError for sizes that it cannot take, naming the

@@ -1,12 +1,12 @@
 """Autoencoders by the names that presets write."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from clipmill.curate.common.settings import build
 from clipmill.curate.errors import UserError
-from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.base import LATER, VideoAutoencoder
 from clipmill.models.autoencoders.causal import CausalAutoencoder, CausalConfig
 from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
 from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
@@ -25,7 +25,10 @@ def new_autoencoder(kind: str, options: Mapping[str, Any], where: str = "autoenc
 
 
 def options_of(autoencoder: VideoAutoencoder) -> dict[str, Any]:
-    """Plain values from which `new_autoencoder` makes one of the same shape."""
+    """Plain values from which `new_autoencoder` makes one of the same shape; see `LATER`."""
+    values = {f: getattr(autoencoder.config, f.name) for f in fields(autoencoder.config)}
     return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(autoencoder.config).items()
+        f.name: list(value) if isinstance(value, tuple) else value
+        for f, value in values.items()
+        if not (f.metadata == LATER and value == f.default)
     }

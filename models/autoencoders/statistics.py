@@ -31,8 +31,12 @@ def measure_latents(autoencoder: VideoAutoencoder, videos: Iterable[torch.Tensor
 
 
 def fill_latent_statistics(autoencoder: VideoAutoencoder, videos: Iterable[torch.Tensor]) -> None:
-    """Measures, and sets latent_mean and latent_std; 1 for the standard deviation of channels that hardly vary."""
+    """Measures, and sets latent_mean and latent_std: standard deviations to the power of `autoencoder.scale`, times one
+    number, so that the mean variance of what the diffusion model sees is 1; 1 for channels that hardly vary.
+    """
     mean, std = measure_latents(autoencoder, videos)
     alive = std > _DEAD * std.max()
+    divisor = std**autoencoder.scale
+    divisor = divisor * (std / divisor)[alive].square().mean().sqrt()
     autoencoder.latent_mean.copy_(mean)
-    autoencoder.latent_std.copy_(torch.where(alive, std, torch.ones_like(std)))
+    autoencoder.latent_std.copy_(torch.where(alive, divisor, torch.ones_like(std)))

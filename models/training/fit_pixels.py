@@ -6,24 +6,26 @@ from dataclasses import replace
 
 import torch
 
-from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.base import MEASURED, VideoAutoencoder
 from clipmill.models.autoencoders.statistics import fill_latent_statistics
 from clipmill.models.pixels import as_floats
 from clipmill.models.training.data.batch_plan import Draw
 from clipmill.models.training.data.windows import Windows
 
-_MEASURED, _MEASURED_BYTES = 256, 256 * 2**20
+_MEASURED_BYTES = 256 * 2**20
 
 
 def fit_to(autoencoder: VideoAutoencoder, windows: Windows) -> None:
     """Principal components, where there are any, and the scale of latents: what pixels have in place of training."""
-    videos = list(first_windows(windows))
+    videos = list(first_windows(windows, autoencoder.windows_to_measure(windows.buckets[0].grid)))
     autoencoder.measure(videos)
     fill_latent_statistics(autoencoder, videos)
 
 
-def first_windows(windows: Windows) -> Iterator[torch.Tensor]:
-    """About 256 windows, or as many as fit into 256 MiB, float [1, T, 3, H, W] in [-1, 1], evenly from all clips."""
+def first_windows(windows: Windows, count: int = MEASURED) -> Iterator[torch.Tensor]:
+    """About `count` windows, or as many as fit into 256 MiB, float [1, T, 3, H, W] in [-1, 1], evenly from all
+    clips.
+    """
     draws = [
         Draw(number, row, 0, 0)
         for number, bucket in enumerate(windows.buckets)
@@ -31,7 +33,7 @@ def first_windows(windows: Windows) -> Iterator[torch.Tensor]:
         if not bucket.images
     ]
     largest = max(12 * math.prod(bucket.grid) for bucket in windows.buckets)
-    wanted = max(1, min(_MEASURED, _MEASURED_BYTES // largest))
+    wanted = max(1, min(count, _MEASURED_BYTES // largest))
     each = -(-wanted // len(draws))
     for draw in draws[:: max(1, len(draws) // wanted)]:
         for epoch in range(each):

@@ -163,6 +163,7 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
     autoencoder, objective, config = _objective(config, manifest, processes)
     tokens_of = objective.tokens
     buckets = make_buckets(manifest, config.data.where, config.data, tokens_of)
+    _check_shapes(config, buckets, objective, autoencoder)
     plan = BatchPlan(buckets.buckets, config.train.seed, config.data.image_share)
     facts = Facts(config.conditioning.micro.columns, config.conditioning.classes.column)
     facts.check(buckets.table)
@@ -218,6 +219,21 @@ def _objective(
         DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, processes.device),
         config,
     )
+
+
+def _check_shapes(
+    config: ModelConfig, buckets: Buckets, objective: Objective, autoencoder: VideoAutoencoder | None
+) -> None:
+    """Raises UserError for windows that have no latents, and for given frames or images that have none of their own."""
+    for bucket in buckets.buckets:
+        objective.tokens(bucket.grid)
+        if config.data.images_per_clip:
+            objective.tokens((1, *bucket.grid[1:]))
+    if autoencoder is not None and not autoencoder.first_frame_alone and config.conditioning.frames.given != "none":
+        raise UserError(
+            f"a latent of this autoencoder is a block of {autoencoder.time_factor} frames, so single frames cannot be"
+            " given: set conditioning.frames.given=none, or autoencoder.options.time_factor=1"
+        )
 
 
 def _source(

@@ -300,6 +300,75 @@ def test_all_components_lose_nothing_but_rounding():
         model.fit([])
 
 
+def moving(frames=8, height=8, width=12, batch=12):
+    """Smooth patterns that drift, float [B, T, 3, H, W]."""
+    phase = torch.rand(batch, 1, 3, 1, 1, generator=torch.Generator().manual_seed(5)) * 6
+    t, y, x = (torch.arange(float(n)) for n in (frames, height, width))
+    wave = (t.view(1, -1, 1, 1, 1) * 0.4 + y.view(1, 1, 1, -1, 1) * 0.7 + x * (0.3 + 0.1 * phase) + phase).sin()
+    return wave + 0.05 * video(frames, height, width, batch)
+
+
+@pytest.mark.parametrize(("frames", "time_factor"), [(8, 2), (6, 3), (8, 8), (1, 1)])
+@torch.no_grad()
+def test_blocks_of_several_frames_give_back_every_bit(frames, time_factor):
+    model, x = Pixels(PixelsConfig(space_factor=4, time_factor=time_factor)), video(frames=frames)
+    latents = model.encode(x).mean
+    assert latents.shape == (2, frames // time_factor, 48 * time_factor, 4, 6)
+    assert model.latent_grid((frames, 16, 24)) == (frames // time_factor, 4, 6)
+    assert torch.equal(model.decode(latents), x)
+    # Frame after frame within a latent: its last channels are of the block's last frame.
+    assert torch.equal(latents[0, 0, -48:, 0, 0], Pixels(PixelsConfig(4)).encode(x).mean[0, time_factor - 1, :, 0, 0])
+
+
+@pytest.mark.parametrize(("size", "space_factor"), [((8, 12), 4), ((40, 40), 40)])
+@torch.no_grad()
+def test_components_of_windows_are_the_best_ones_whether_few_or_many_channels(size, space_factor):
+    """8 frames of 40x40 px have 38,400 values, 12 windows of them: the way by products of windows."""
+    x = moving(8, *size)
+    config = PixelsConfig(space_factor=space_factor, time_factor=8, components=5)
+    model = Pixels(config).fit(x.split(3))
+    torch.testing.assert_close(model.basis @ model.basis.T, torch.eye(5), rtol=0, atol=1e-5)
+    blocks = Pixels(PixelsConfig(space_factor, None, 8)).encode(x).mean.movedim(2, 0).flatten(1).double()
+    spectrum = torch.linalg.svdvals(blocks - blocks.mean(dim=1, keepdim=True)).square()
+    latents = model.encode(x).mean
+    covariance = torch.cov(latents.movedim(2, 0).flatten(1).double(), correction=0)
+    torch.testing.assert_close(covariance.diagonal() * blocks.shape[1], spectrum[:5], rtol=1e-3, atol=0)
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-4 * covariance.max()
+    error = (model.decode(latents) - x).double().square().sum()
+    torch.testing.assert_close(error, spectrum[5:].sum(), rtol=1e-3, atol=0)
+
+
+@torch.no_grad()
+def test_more_components_than_windows_lose_nothing_of_them():
+    x = moving(8, 40, 40, batch=4)
+    model = Pixels(PixelsConfig(space_factor=40, time_factor=8, components=6)).fit([x])
+    torch.testing.assert_close(model.basis @ model.basis.T, torch.eye(6), rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.decode(model.encode(x).mean), x, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+@torch.no_grad()
+def test_variances_of_latents_are_the_datas_to_one_minus_the_exponent(exponent):
+    x = moving()
+    model = Pixels(PixelsConfig(space_factor=4, time_factor=8, components=5, scale=exponent)).fit([x])
+    fill_latent_statistics(model, [x])
+    latents = model.encode(x).mean.movedim(2, 0).flatten(1).double()
+    seen = (latents / model.latent_std[:, None]).var(dim=1, correction=0)
+    wanted = latents.var(dim=1, correction=0) ** (1 - exponent)
+    torch.testing.assert_close(seen, wanted / wanted.mean(), rtol=1e-4, atol=0)
+    assert exponent == 1 or seen[0] > 1.2 * seen[-1]
+
+
+def test_lengths_and_sizes_that_do_not_fill_blocks_are_one_line():
+    model = Pixels(PixelsConfig(space_factor=4, time_factor=4))
+    with pytest.raises(UserError, match="a multiple of 4 frames, not 6; the next is 8"):
+        model.latent_grid((6, 16, 16))
+    with pytest.raises(UserError, match="a multiple of 4 frames, not 1; the next is 4"):
+        model.encode(video(frames=1))
+    with pytest.raises(UserError, match="multiples of 4 px, not 18x24"):
+        model.latent_grid((8, 18, 24))
+
+
 # Statistics
 
 
@@ -364,6 +433,9 @@ def test_autoencoders_by_name(kind):
         ("pixel", {}, "there are pixels, frame, causal"),
         ("pixels", {"space_factor": 0}, "at least 1"),
         ("pixels", {"space_factor": 2, "components": 13}, "1 to 12 components"),
+        ("pixels", {"space_factor": 2, "time_factor": 2, "components": 25}, "2 frames of 2x2 px have 1 to 24"),
+        ("pixels", {"time_factor": 0}, "at least 1"),
+        ("pixels", {"scale": 2.0}, "scale is 0 to 1"),
         ("frame", {"widths": []}, "at least 1"),
         ("causal", {"multipliers": []}, "at least 1"),
         ("causal", {"time_factor": 3}, "1, 2, 4, 8"),

@@ -99,6 +99,10 @@ def test_the_checksum_follows_what_latents_depend_on():
     assert weights_sha256(other) != checksum
     plain = [weights_sha256(Pixels(PixelsConfig(space_factor=factor))) for factor in (2, 4)]
     assert plain[0] != plain[1]
+    # Options that came later are in no hash of before, where they change nothing.
+    assert plain[1].startswith("44d61f8c4bc32195")
+    longer = [Pixels(PixelsConfig(time_factor=2)), Pixels(PixelsConfig(scale=0.5))]
+    assert len({plain[1], *map(weights_sha256, longer)}) == 3
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, -1])

@@ -16,6 +16,8 @@ from helpers.trainings import EACH_STEP, EVALUATED, NANO, losses, tensors
 
 from clipmill.curate.common.lock import alone, alone_in_new
 
+BLOCKS = ("--config", "demo-nano", "--set", "autoencoder.options.time_factor=4")
+
 
 @pytest.mark.parametrize(
     ("options", "says"),
@@ -31,6 +33,12 @@ from clipmill.curate.common.lock import alone, alone_in_new
         (("--config", "demo-nano", "--set", "train.muon_learning_rate=0"), ("learning rates are over 0",)),
         (("--config", "demo-nano", "--set", "sample.batch=0"), ("steps and batch are at least 1",)),
         (("--config", "demo-nano", "--set", "sample.fps=0"), ("fps is a finite number over 0",)),
+        ((*BLOCKS, "--set", "data.frames=[5]"), ("blocks of 4 frames", "not 5; the next is 8")),
+        ((*BLOCKS, "--set", "data.images_per_clip=1", "--set", "data.cache=none"), ("blocks of 4 frames", "not 1")),
+        (
+            (*BLOCKS, "--set", "conditioning.frames.given=first"),
+            ("single frames cannot be given", "autoencoder.options.time_factor=1"),
+        ),
         (("--config", "demo-nano", "--device", "tpu"), ("auto, cpu or cuda",)),
     ],
 )
