@@ -81,15 +81,15 @@ def score(
     weights = options.get("weights")
     at = None if weights is None else Path(weights)
     evaluation = Evaluation(
-        real,
-        fake,
-        load(protocol, changes),
-        _settings(options),
-        at,
-        options.get("where"),
-        parameters,
-        options.get("real_settings") or {},
-        options.get("fake_settings") or {},
+        real=real,
+        fake=fake,
+        protocol=load(protocol, changes),
+        settings=_settings(options),
+        weights=at,
+        where=options.get("where"),
+        parameters=parameters,
+        real_changes=options.get("real_settings") or {},
+        fake_changes=options.get("fake_settings") or {},
     )
     return evaluation.scores(metrics)
 

@@ -9,8 +9,8 @@ from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import config_of, read_run_json
 
+# Key of run.json: what `curate run` asked for, where `curate export` has changed it since.
 BEFORE = "export_before"
-"""Key of run.json: what `curate run` asked for, where `curate export` has changed it since."""
 
 
 def asked_before(run: RunDir, config: Config | None = None) -> dict[str, Any]:

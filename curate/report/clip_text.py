@@ -17,13 +17,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipmill.curate.common.files import readable
+from clipmill.curate.common.files import is_bare, readable
 from clipmill.curate.config import Config, load, load_tree
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.inputs.files import path_of, printable
 from clipmill.curate.policy import decisions
 from clipmill.curate.policy.policy import Filter, Policy
+from clipmill.curate.tables.checked import checked
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_manifest, read_run_json
 
@@ -84,7 +85,8 @@ def find(run: Path, prefix: str) -> Clip:
         raise UserError(f"{len(found)} clips start with {prefix!r}: {_some(found)}; give more digits")
     if not found:
         raise UserError(f"no clip starts with {prefix!r}{_near(run, prefix, ids)}")
-    row = _read(RunDir(run).manifest, filters=[("clip_id", "==", found[0])]).to_pylist(maps_as_pydicts="lossy")[0]
+    path = RunDir(run).manifest
+    row = checked(path, _read(path, filters=[("clip_id", "==", found[0])])).to_pylist(maps_as_pydicts="lossy")[0]
     return Clip(run, row, info)
 
 
@@ -244,7 +246,8 @@ def _made_by(clip: Clip, maker: str) -> str:
     name = maker.partition(".")[0]
     statuses = clip.row.get("score_status") or {}
     status = str(statuses.get(name) or statuses.get(maker) or "not_run")
-    parts = sorted((clip.run / "annotations" / maker).glob(f"{clip.row['video_id']}-*.parquet"))
+    folder = clip.run / "annotations" / maker
+    parts = sorted(folder.glob(f"{clip.row['video_id']}-*.parquet")) if is_bare(maker) else []
     marks = [f"fingerprint {parts[-1].stem.rpartition('-')[2]}"] if parts else []
     if status == "error" and parts:
         rows = _read(parts[-1], ["error"], [("clip_id", "==", clip.id)])["error"].to_pylist()
@@ -261,16 +264,19 @@ def _parameters(clip: Clip, name: str) -> Mapping[str, Any]:
 
 
 def _see(clip: Clip) -> list[str]:
-    """Commands that bring the clip before one's eyes, with nothing but PyAV."""
-    start, end, name = clip.row["start_pts"], clip.row["end_pts"], clip.id[:12]
-    frames = f"itertools.takewhile(lambda f: f.pts < {end}, av.open({_literal(clip.source)}).decode(video=0))"
-    code = f'import av, itertools; [f.to_image().save(f"{name}_{{f.pts}}.png") for f in {frames} if f.pts >= {start}]'
+    """Commands that bring the clip before one's eyes, with the reader that the clip was found with."""
+    start, end, name = int(clip.row["start_pts"]), int(clip.row["end_pts"]), clip.id[:12]
+    code = (
+        "from pathlib import Path; from clipmill.curate.video.span_reader import SpanReader;"
+        f' [f.native.to_image().save(f"{name}_{{f.pts}}.png") for f in'
+        f" SpanReader(Path({_literal(clip.source)}), None).frames({start}, {end})]"
+    )
     lines = ["see its frames, as coded, before rotation (PNG files in this folder)", f"  python -c {shlex.quote(code)}"]
     if clip.row.get("shard") is not None:
         tar = clip.run / "shards" / clip.row["shard"]
         code = (
-            f'f = open({_literal(tar)}, "rb"); f.seek({clip.row["offset"]}); open("{name}.mp4",'
-            f' "wb").write(f.read({clip.row["size"]}))'
+            f'f = open({_literal(tar)}, "rb"); f.seek({int(clip.row["offset"])}); open("{name}.mp4",'
+            f' "wb").write(f.read({int(clip.row["size"])}))'
         )
         lines += ["see the exported clip", f"  python -c {shlex.quote(code)}"]
     return lines

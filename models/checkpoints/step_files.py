@@ -4,8 +4,9 @@ few are kept.
 CKPT/card.json                  what this is: config, versions, data
 CKPT/autoencoder.safetensors    the frozen autoencoder, where it is not just pixels
 CKPT/log.jsonl                  telemetry
-CKPT/steps/00001000/            weights.safetensors, average-0.050.safetensors, optimiser.safetensors, state.json,
-clips.parquet CKPT/snapshots/                 averages for other widths afterwards
+CKPT/steps/00001000/            weights.safetensors, average-0.050.safetensors, optimiser.safetensors, state.json and
+                                clips.parquet
+CKPT/snapshots/                 averages for other widths afterwards
 """
 
 import json

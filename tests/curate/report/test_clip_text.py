@@ -7,12 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 
 import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import barcode
 from PIL import Image
 
 from clipmill.curate.common.files import write_atomic, write_json
@@ -23,7 +25,7 @@ from clipmill.curate.contract.column import Column
 from clipmill.curate.errors import UserError
 from clipmill.curate.policy import decisions, waterfall
 from clipmill.curate.policy.policy import parse
-from clipmill.curate.report.clip_text import _settings, describe
+from clipmill.curate.report.clip_text import Clip, _see, _settings, describe
 from clipmill.curate.tables.run_dir import RunDir
 
 N_CLIPS, CLIP_FRAMES, STEP_PTS = 4, 12, 512
@@ -191,6 +193,34 @@ def test_the_commands_show_the_clip(run, ids, tmp_path):
         steps = np.diff(levels)
         assert (steps > 2).all()
         assert (steps < 9).all()
+
+
+def seen(source, span, folder):
+    """What the printed command for the frames of a clip [start, end) of a source does: the process, and the pictures
+    by their time stamps.
+    """
+    row = clip_row(0, source.as_uri()) | {"start_pts": span[0], "end_pts": span[1]}
+    (command,) = lines_with("\n".join(_see(Clip(folder, row, {}))), "python -c")
+    done = subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=folder, capture_output=True, text=True)
+    return done, {int(p.stem.split("_")[1]): np.asarray(Image.open(p)) for p in folder.glob("*.png")}
+
+
+def test_the_command_follows_time_stamps_that_start_anew(tmp_path):
+    part = barcode.write_video(tmp_path / "a.ts", list(range(20)), Fraction(1, 25), size=(96, 64))
+    source = tmp_path / "joined.ts"
+    source.write_bytes(2 * part.read_bytes())
+    _, pts = barcode.video_row(source)
+    done, pictures = seen(source, (pts[25], pts[30]), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {at: barcode.read(picture) for at, picture in pictures.items()} == {pts[20 + k]: k for k in range(5, 10)}
+
+
+def test_the_command_opens_no_file_but_the_source(tmp_path):
+    barcode.write_video(tmp_path / "private.ts", list(range(20)), Fraction(1, 25), size=(96, 64))
+    (tmp_path / "source.ts").write_text("#EXTM3U\n#EXTINF:1,\nprivate.ts\n#EXT-X-ENDLIST\n")
+    done, pictures = seen(tmp_path / "source.ts", (0, 1 << 40), tmp_path)
+    assert "an HLS playlist" in done.stderr
+    assert not pictures
 
 
 def lines_with(text, start):
