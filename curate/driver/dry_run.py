@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipmill.curate.common.device import check_device
-from clipmill.curate.common.files import read_table
 from clipmill.curate.config import Config
 from clipmill.curate.driver.pipeline import Work, curate, write_shards
 from clipmill.curate.driver.preflight import preflight
 from clipmill.curate.driver.videos import Listing, list_inputs, prepare_out
 from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.tables.run_json import read_manifest
 
 SAMPLE_VIDEOS = 12
 _T_95 = 2.2  # of 11 degrees of freedom
@@ -50,7 +50,7 @@ def _report(work: Work, listing: Listing, sample: Listing) -> list[str]:
     done = write_shards(work, curated.outcomes.policy)
     seconds, shards = time.monotonic() - began, _bytes_below(run.shards)
     share = sum(s.size_bytes or 0 for s in sample.units) / max(1, sum(s.size_bytes or 0 for s in listing.units))
-    kept = read_table(run.manifest)["keep"]
+    kept = read_manifest(run, ["keep"])["keep"]
     return [
         (
             f"{len(listing.units)} videos to process ({len(listing.sources) - len(listing.units)} unreadable or"

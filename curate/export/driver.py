@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipmill.curate.common.content import Changed, Digests, State, unchanged
-from clipmill.curate.common.files import fingerprint, read_json, read_table, write_json
+from clipmill.curate.common.files import fingerprint, is_bare, read_json, read_table, write_json
 from clipmill.curate.common.log import append_event
 from clipmill.curate.common.publish import publish
 from clipmill.curate.engines import Engine
@@ -23,10 +23,11 @@ from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import DecodeError, UserError, is_full_disk, one_line
 from clipmill.curate.export.record import RECORD, Exported, failures_text, read_record, reasons_of, record_of
 from clipmill.curate.inputs.files import known_state, memory_of, path_of, printable
-from clipmill.curate.settings.export import ExportConfig
+from clipmill.curate.settings.export import SPLITS, ExportConfig
 from clipmill.curate.settings.fingerprints import library_version
 from clipmill.curate.tables.join import INDEX_TABLE, append_shards
 from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_manifest
 
 if TYPE_CHECKING:
     from clipmill.curate.export.shards import Sample, ShardTables
@@ -140,7 +141,7 @@ def export(
     from clipmill.curate.engines import prepare_worker
     from clipmill.curate.export.shards import write_shards
 
-    manifest = read_table(run.manifest)
+    manifest = read_manifest(run)
     kept = manifest.filter(pc.fill_null(manifest["keep"], False))
     tasks = _tasks(run, kept, config)
     state = fingerprint(
@@ -177,6 +178,11 @@ def _tasks(run: RunDir, kept: pa.Table, config: ExportConfig) -> list[ExportTask
     videos = {row["video_id"]: row for row in read_table(run.videos).to_pylist() if row["status"] in ("ok", "partial")}
     clips: dict[str, list[dict[str, Any]]] = {}
     for row in kept.drop_columns(["captions"]).to_pylist():
+        if row["video_id"] not in videos or row["split"] not in SPLITS:
+            raise UserError(
+                f"{run.manifest}: the clip {row['clip_id']} is of no video of {run.videos.name}, or of no split of"
+                f" {', '.join(SPLITS)}: `curate run` makes both again"
+            )
         clips.setdefault(row["video_id"], []).append(row)
     how = {k: v for k, v in asdict(config).items() if k not in ("shard_clips", "shard_bytes", "split")}
     tasks = []
@@ -232,7 +238,7 @@ def _unit_is_done(run: RunDir, task: ExportTask, options: RunOptions) -> bool:
     except (UserError, KeyError):
         options.tell(f"exporting {task.video['relpath']} again: its list of clips is damaged")
         return False
-    there = [row for row in rows if (run.shards / ".clips" / row["file"]).exists()]
+    there = [row for row in rows if is_bare(row["file"]) and (run.shards / ".clips" / row["file"]).exists()]
     damaged = [row["file"] for row in there if not _holds(run.shards / ".clips" / row["file"], row)]
     if damaged:
         options.tell(

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate.common.files import fingerprint, read_table, write_atomic
+from clipmill.curate.common.files import fingerprint, write_atomic
 from clipmill.curate.common.log import Tell
 from clipmill.curate.contract import schema
 from clipmill.curate.formats.card import card_text
 from clipmill.curate.formats.publish import Written, publish
 from clipmill.curate.formats.shard_clips import best_caption, exported_clips, write_clips
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import read_run_json
+from clipmill.curate.tables.run_json import read_manifest, read_run_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ def metadata(run: RunDir, rows: "pd.DataFrame", facts: dict[str, Any]) -> pa.Tab
 
     No path of the machine is in it. Types are the manifest's, in every split alike.
     """
-    manifest = read_table(run.manifest)
+    manifest = read_manifest(run)
     places = pc.index_in(pa.array(rows["clip_id"], pa.string()), manifest["clip_id"].combine_chunks())
     found = manifest.take(places)
     texts = [best_caption(captions) or None for captions in rows["captions"]]

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from clipmill.curate.common.files import is_whole, read_table, write_atomic_streamed
+from clipmill.curate.common.files import is_bare, is_whole, read_table, write_atomic_streamed
 from clipmill.curate.common.lock import alone
 from clipmill.curate.common.publish import settle
+from clipmill.curate.errors import UserError
 
 _UNFINISHED = re.compile(r".*\.\d+\.tmp")
 _TABLE_DEPTH = 2  # annotations/motion.v1
@@ -58,7 +59,11 @@ class RunDir:
         return self.root / ".scratch"
 
     def part(self, table: str, unit: str, fingerprint: str) -> Path:
-        """The file of a unit's rows in `table` as `fingerprint` makes them, whether it is there or not."""
+        """The file of a unit's rows in `table` as `fingerprint` makes them, whether it is there or not. Raises
+        UserError for a unit that is no name of a file: it may stand in a table of a stranger.
+        """
+        if not is_bare(unit):
+            raise UserError(f"{self.root}: {unit!r} is no id of a video")
         return self.root / table / f"{unit}-{fingerprint}.parquet"
 
     def done(self, table: str, fingerprint: str) -> set[str]:

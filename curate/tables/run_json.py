@@ -10,6 +10,7 @@ from clipmill.curate.common.publish import newest, settle
 from clipmill.curate.config import Config, load_tree
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
+from clipmill.curate.tables.checked import checked
 from clipmill.curate.tables.run_dir import RunDir
 
 DECISION_COLUMNS = ("keep", "outcome", "failed_filters", "margins")
@@ -27,8 +28,8 @@ def no_run(run: RunDir) -> UserError:
 
 
 def read_manifest(run: RunDir, columns: Sequence[str] | None = None) -> pa.Table:
-    """manifest.parquet, or these columns of it. Raises UserError, one line, where the folder is no finished run or the
-    file is damaged.
+    """manifest.parquet, or these columns of it. Raises UserError, one line, where the folder is no finished run, the
+    file is damaged, or it is none that can be believed (see `checked`).
     """
     check_folder(run)
     settle(run.root)
@@ -37,7 +38,7 @@ def read_manifest(run: RunDir, columns: Sequence[str] | None = None) -> pa.Table
             f"{run.root} is no finished run: there is no manifest.parquet; start with `curate run VIDEOS --out"
             f" {run.root}`"
         )
-    return read_table(run.manifest, columns=columns)
+    return checked(run.manifest, read_table(run.manifest, columns=columns))
 
 
 def read_exported(run: RunDir) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipmill.curate.common.content import Digests, Span
-from clipmill.curate.common.files import is_bare, readable
+from clipmill.curate.common.files import is_bare, is_below, readable
 from clipmill.curate.common.log import say
 from clipmill.curate.common.sql import frame_where
 from clipmill.curate.contract.crop import crop_box
@@ -98,6 +98,8 @@ class _Clips:
         if not isinstance(row.get("path"), str):
             return None
         clip_id, file = str(row["clip_id"]), self.root / row["path"]
+        if not is_below(row["path"]):
+            return Skip(clip_id, f"its path does not lie below the manifest's folder: {row['path']!r}")
         if not file.is_file():
             return Skip(clip_id, f"there is no file {row['path']}")
         content = self.digests.of(file)
