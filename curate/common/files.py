@@ -8,12 +8,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from clipmill.curate.errors import UserError, is_full_disk, one_line
+
+# Arrow is imported where a table is read or written: JSON and text need none of it.
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MAGIC = b"PAR1"
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+([^/].*)")
@@ -35,17 +36,21 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def read_table(path: Path, schema: pa.Schema | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(path: Path, schema: "pa.Schema | None" = None, columns: Sequence[str] | None = None) -> "pa.Table":
     """One Parquet file whole, or these columns; with a schema, its columns in that order, null where the file has none
     of that name. Raises UserError where it is damaged.
     """
+    import pyarrow.parquet as pq
+
     with readable(path):
         table = pq.ParquetFile(path).read(columns=columns)
     return table if schema is None else _with_new_columns(table, schema).select(schema.names).cast(schema)
 
 
-def _with_new_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def _with_new_columns(table: "pa.Table", schema: "pa.Schema") -> "pa.Table":
     """Columns that came later are null in what was written before."""
+    import pyarrow as pa
+
     for name in set(schema.names) - set(table.column_names):
         table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
     return table
@@ -54,6 +59,8 @@ def _with_new_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 @contextmanager
 def readable(path: Path, mend: str = "delete it and run `curate run` again") -> Iterator[None]:
     """Around the reading of one Parquet file: what Arrow says of a damaged one becomes a UserError of one line."""
+    import pyarrow as pa
+
     try:
         yield
     except (pa.ArrowException, OSError) as error:
@@ -155,19 +162,23 @@ def write_text(path: Path, text: str, synced: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_table(path: Path, rows: pa.Table) -> None:
+def write_table(path: Path, rows: "pa.Table") -> None:
     """A table as it is, as Parquet, atomically and synced. For a table that is made in one way, and has no contract."""
+    import pyarrow.parquet as pq
+
     with beside(path, synced=True) as temporary:
         pq.write_table(rows, temporary)
 
 
-def write_atomic(path: Path, rows: pa.Table, synced: bool = False) -> None:
+def write_atomic(path: Path, rows: "pa.Table", synced: bool = False) -> None:
     """Write Parquet (zstd) next to its place and rename it. The same rows give the same bytes. synced: see `beside`."""
     write_atomic_streamed(path, rows.schema, [rows], synced)
 
 
-def write_atomic_streamed(path: Path, schema: pa.Schema, parts: Iterable[pa.Table], synced: bool = False) -> None:
+def write_atomic_streamed(path: Path, schema: "pa.Schema", parts: "Iterable[pa.Table]", synced: bool = False) -> None:
     """`write_atomic` for rows that come in parts; the same parts give the same bytes."""
+    import pyarrow.parquet as pq
+
     path.parent.mkdir(parents=True, exist_ok=True)
     # Types as a reader gets them, one chunk per column: how the rows came together must not show in the bytes.
     as_read = _as_read(schema)
@@ -176,15 +187,21 @@ def write_atomic_streamed(path: Path, schema: pa.Schema, parts: Iterable[pa.Tabl
             writer.write_table(rows.cast(as_read).combine_chunks())
 
 
-def table_bytes(rows: pa.Table) -> bytes:
+def table_bytes(rows: "pa.Table") -> bytes:
     """Rows as a Parquet file (zstd)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     file = pa.BufferOutputStream()
     pq.write_table(rows, file, compression="zstd")
     return bytes(file.getvalue())
 
 
-def _as_read(schema: pa.Schema) -> pa.Schema:
+def _as_read(schema: "pa.Schema") -> "pa.Schema":
     """The schema that comes back from a file: Parquet renames the inner fields of lists and maps."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     file = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), file)
     return pq.read_schema(pa.BufferReader(file.getvalue()))

@@ -8,7 +8,6 @@ import ast
 import re
 from functools import cache
 
-from clipmill.curate.common.sql import connect
 from clipmill.curate.errors import UserError
 
 _STRINGS = re.compile(r"('(?:[^']|'')*'|\"[^\"]*\")")
@@ -125,6 +124,8 @@ def _name(name: str) -> str:
 
 @cache
 def _reserved() -> frozenset[str]:
+    from clipmill.curate.common.sql import connect
+
     with connect({}) as connection:
         asked = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category != 'unreserved'"
         return frozenset(word for (word,) in connection.execute(asked).fetchall())

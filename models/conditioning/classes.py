@@ -1,19 +1,22 @@
 """Class labels out of a column of the manifest."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import nn
 
 from clipmill.curate.errors import UserError, closest
 from clipmill.models.layers.embeddings import UNIT_SCALE_STD
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 NO_CLASS = 0
 _LISTED = 32
 
 
-def class_names_of(table: pd.DataFrame, column: str) -> tuple[str, ...]:
+def class_names_of(table: "pd.DataFrame", column: str) -> tuple[str, ...]:
     """The labels that a column holds, sorted. Raises UserError where the column is missing or holds none."""
     if column not in table:
         raise UserError(

@@ -11,8 +11,19 @@ import torch
 
 from clipmill.curate.common.files import parse_json, write_text
 
-# Dense bf16 peak, floating point operations per second, as the vendor states it.
-_PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12, "4090": 165e12}
+# Dense bf16 peak, floating point operations per second, as the vendor states it (H100 and H200 alone: SXM). The first
+# entry that a GPU's name holds.
+_PEAK_FLOPS = {
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H200 NVL": 836e12,
+    "H100": 989e12,
+    "H200": 989e12,
+    "A100": 312e12,
+    "B200": 2250e12,
+    "L40S": 362e12,
+    "4090": 165e12,
+}
 
 
 class Telemetry:

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-import pyarrow as pa
-
-from clipmill.curate.common.sql import frame_where
 from clipmill.curate.errors import UserError
 from clipmill.models.layers.plan import Grid
 from clipmill.models.settings.training import DataConfig, size_px
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 # Positions of the latents of one video of (frames, height px, width px).
 TokensOf = Callable[[Grid], int]
@@ -59,14 +59,16 @@ class Buckets:
     """
 
     buckets: tuple[Bucket, ...]
-    table: pd.DataFrame
+    table: "pd.DataFrame"
     left_out: dict[str, int]
 
 
-def make_buckets(manifest: pa.Table | pd.DataFrame, where: str, config: DataConfig, tokens_of: TokensOf) -> Buckets:
+def make_buckets(manifest: "pa.Table | pd.DataFrame", where: str, config: DataConfig, tokens_of: TokensOf) -> Buckets:
     """where: "" for all clips. Raises UserError for a condition that does not work, and where nothing is left to train
     on.
     """
+    from clipmill.curate.common.sql import frame_where
+
     found = frame_where(manifest, where or None)
     exported = found[found["shard"].notna()] if "shard" in found else found.iloc[:0]
     table, left_out = _kept(exported)
@@ -86,7 +88,7 @@ def make_buckets(manifest: pa.Table | pd.DataFrame, where: str, config: DataConf
     return Buckets(tuple(buckets), table, {reason: count for reason, count in left_out.items() if count})
 
 
-def _kept(exported: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def _kept(exported: "pd.DataFrame") -> "tuple[pd.DataFrame, dict[str, int]]":
     """The clips that the policy keeps now (all of them where there is no column `keep`), as `evaluate` takes them, and
     why how many of the others are left out: shards outlast a change of the policy.
     """
