@@ -1,0 +1,158 @@
+"""Training steps of the shapes DiT-XL/2 and Latte-XL/2: tokens/s, model TFLOP/s and MFU, compiled against eager,
+against a plain module and diffusers', and as the loop of `models train` tells them.
+"""
+
+import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from _gpu_bench import Bench, Skipped, fitting, peak_memory, peaks, timed
+from _gpu_steps import Ours, Shape, diffusers_latte, latent_batch, latent_bucket, loop_objective, plain
+
+from clipmill.models.processes import Processes
+from clipmill.models.stop_signals import StopAsked
+from clipmill.models.training.loop import Hooks, Trainer, compiled_graphs
+from clipmill.models.training.telemetry import Telemetry
+
+OFFLINE = ("conditioning.text.encoder=hash", "conditioning.text.dim=1024")
+NANO = ("backbone.options.width=64", "backbone.options.depth=2", "backbone.options.head_dim=16")
+# Positions of a step, over all of its videos, that are tried first: halved while memory does not suffice.
+STEP_TOKENS = 32_768
+FULL = {
+    "Latte-XL/2": Shape("latte", (), 4, (16, 32, 32)),
+    "DiT-XL/2": Shape("latte", ("backbone.options.plans=['spatial']",), 4, (1, 32, 32)),
+}
+SMALL = {
+    "Latte-XL/2": Shape("latte", NANO, 4, (4, 8, 8)),
+    "DiT-XL/2": Shape("latte", (*NANO, "backbone.options.plans=['spatial']"), 4, (1, 8, 8)),
+}
+# Seconds that a case is allowed on a GPU, with the compiling.
+OURS_S, COMPILED_S, PEER_S, LOOP_S = 25, 60, 30, 40
+
+
+def run(bench: Bench) -> None:
+    peak = peaks(bench)
+    bench.tell("peak", peak)
+    shapes = list(bench.pick(FULL, SMALL).items())
+    for name, shape in shapes[: bench.pick(None, None, 1)]:
+        rows = _shape(bench, name, shape, peak["peak_flops"])
+        if rows:
+            bench.tell(f"{name}: ratios", ratios(rows))
+
+
+def _shape(bench: Bench, name: str, shape: Shape, peak: float) -> dict[str, dict]:
+    """Every variant of one shape at one batch: what fits the first is what the others get."""
+    batch = bench.pick(STEP_TOKENS // shape.tokens, 4, 2)
+    rows: dict[str, dict] = {}
+
+    def one(variant: str, needs_s: float, make) -> None:
+        at = min([batch, *(row["batch"] for row in rows.values())])
+        found = bench.case(
+            f"{name}: {variant}", needs_s, partial(fitting, at, partial(_measured, make, shape, peak, bench))
+        )
+        rows.update({variant: found} if found else {})
+
+    one("ours, eager", OURS_S, Ours)
+    one("plain module, eager", PEER_S, plain)
+    one("ours, compiled", COMPILED_S, lambda *given: Ours(*given).compiled())
+    one("diffusers, eager", PEER_S, partial(_diffusers, name))
+    if bench.size != "tiny":
+        one("plain module, compiled", COMPILED_S, _plain_compiled)
+    loop = [row["batch"] for row in rows.values()]
+    if loop:
+        bench.case(f"{name}: models train's loop", LOOP_S, lambda: _in_loop(shape, min(loop), peak, bench))
+    return rows
+
+
+def _plain_compiled(shape: Shape, batch: int, bench: Bench):
+    peer = plain(shape, batch, bench)
+    return peer.compiled(peer.model.blocks)
+
+
+def _diffusers(name: str, shape: Shape, batch: int, bench: Bench):
+    if not name.startswith("Latte"):
+        raise Skipped("diffusers' Latte is the module that is compared with")
+    options = shape.config().backbone.options
+    return diffusers_latte(shape, options["width"] // options["head_dim"], options["depth"], batch, bench)
+
+
+def _measured(make, shape: Shape, peak: float, bench: Bench, batch: int) -> dict:
+    """One variant at one batch. MFU counts our network's operations for every variant: the work that is asked for."""
+    variant, facts, before = make(shape, batch, bench), {}, compiled_graphs()
+    reference = variant.flops if isinstance(variant, Ours) else _flops_of(shape)
+    with peak_memory(bench, facts):
+        facts |= timed({"step": variant.step}, bench)["step"]
+    parameters = sum(parameter.numel() for parameter in variant.model.parameters())
+    return (
+        facts
+        | rates(shape, reference * batch, batch, facts["ms"] / 1000, peak)
+        | {
+            "parameters": parameters,
+            "graphs": compiled_graphs() - before,
+        }
+    )
+
+
+def _flops_of(shape: Shape) -> int:
+    """Of a training step over one video, by the network's own count, on no device."""
+    from clipmill.models.network import Network
+
+    with torch.device("meta"):
+        return 3 * Network(shape.config(), shape.channels).flops(shape.grid, 0)
+
+
+def rates(shape: Shape, flops: float, batch: int, step_s: float, peak: float) -> dict:
+    """What a step of `flops` operations over `batch` videos in `step_s` seconds amounts to."""
+    rate = flops / step_s
+    return {
+        "videos_per_s": batch / step_s,
+        "tokens_per_s": batch * shape.tokens / step_s,
+        "model_tflops": rate / 1e12,
+        "mfu": rate / peak,
+    }
+
+
+def ratios(rows: dict[str, dict]) -> dict:
+    """Ours over each other one of the same kind, by videos per second: 1.1 is a tenth faster."""
+    found = {}
+    for kind in ("eager", "compiled"):
+        mine = rows.get(f"ours, {kind}")
+        for name, row in rows.items():
+            if mine and not name.startswith("ours"):
+                found[f"ours, {kind} / {name}"] = mine["videos_per_s"] / row["videos_per_s"]
+    if {"ours, eager", "ours, compiled"} <= rows.keys():
+        found["ours, compiled / ours, eager"] = (
+            rows["ours, compiled"]["videos_per_s"] / rows["ours, eager"]["videos_per_s"]
+        )
+    return found
+
+
+def _in_loop(shape: Shape, batch: int, peak: float, bench: Bench) -> dict:
+    """The product's own loop: noise from the CPU, averages of the weights, checks of the gradient, and its figures."""
+    each, lines = bench.pick(6, 1), []
+    torch.manual_seed(0)
+    objective, config = loop_objective(shape, bench, each * bench.pick(4, 2), each)
+    processes = Processes(0, 1, bench.device)
+    hooks = Hooks(lines.append, *([lambda: None] * 4))
+    ready = [latent_batch(shape, batch, number * batch) for number in range(2)]
+    began = time.monotonic()
+    with TemporaryDirectory() as folder:
+        telemetry = Telemetry(Path(folder) / "log.jsonl", bench.device, write=False)
+        trainer = Trainer(objective, config.train, processes, (latent_bucket(shape, batch),), telemetry)
+        trainer.run((ready[number % 2] for number in range(10**9)), hooks, StopAsked())
+    later = sorted(lines[1:], key=lambda line: line["step_s"])  # the first line has the compiling in it
+    middle = later[len(later) // 2]
+    return rates(shape, objective.flops((shape.grid[0], shape.grid[1] * 8, shape.grid[2] * 8)) * batch,
+                 batch, middle["step_s"], peak) | {
+        "ms": 1000 * middle["step_s"],
+        "ms_min": 1000 * later[0]["step_s"],
+        "ms_max": 1000 * later[-1]["step_s"],
+        "repeats": each * len(later),
+        "batch": batch,
+        "peak_gib": middle["peak_gib"],
+        "first_line_s": each * lines[0]["step_s"],
+        "whole_s": time.monotonic() - began,
+        "skipped_steps": trainer.progress.skipped,
+    }  # fmt: skip
