@@ -10,14 +10,20 @@ import pyarrow as pa
 from clipmill.curate.common.files import read_table
 from clipmill.curate.contract import schema
 from clipmill.curate.decode.task import BASE, VideoTask
+from clipmill.curate.decode.unread import remember
 from clipmill.curate.settings.fingerprints import BASE_TABLES
 from clipmill.curate.tables.run_dir import RunDir
 
+READ = "read"
+"""The stage of a failure that lies with the place of the video, not with its content."""
+
 
 def record_failure(task: VideoTask, stage: str, message: str) -> dict[str, Any]:
-    """Write what the task leaves behind: an error row in `videos`, or error rows in the stale annotators' tables.
-    Returns the event.
+    """Write what the task leaves behind: an error row in `videos`, or error rows in the stale annotators' tables. One
+    that could not be read is tried again by the next command. Returns the event.
     """
+    if stage == READ:
+        remember(task)
     tables = _failed_video(task, stage, message) if BASE in task.stale else _failed_annotations(task, message)
     return {"status": "error", "stage": stage, "message": message, "frames_decoded": 0, "clips": 0, "tables": tables}
 

@@ -17,8 +17,9 @@ from clipmill.curate.annotation.ready import Loaded, Ready
 from clipmill.curate.common.content import unchanged
 from clipmill.curate.common.device import resolve_device
 from clipmill.curate.decode.base_tables import BORDERS, Base, load_base, make_base
-from clipmill.curate.decode.failures import record_failure
+from clipmill.curate.decode.failures import READ, record_failure
 from clipmill.curate.decode.task import BASE, VideoTask
+from clipmill.curate.decode.unread import made
 from clipmill.curate.errors import DecodeError, is_full_disk, one_line
 from clipmill.curate.settings.fingerprints import BASE_TABLES
 from clipmill.curate.tables.run_dir import RunDir
@@ -36,7 +37,7 @@ def process_video(task: VideoTask, ready: Ready | None = None) -> dict[str, Any]
     except OSError as error:
         if is_full_disk(error):
             raise
-        result = record_failure(task, "read", one_line(error))
+        result = record_failure(task, READ, one_line(error))
     result["seconds"] = round(time.perf_counter() - began, 4)
     return result
 
@@ -58,6 +59,7 @@ def _process(task: VideoTask, ready: Ready) -> dict[str, Any]:
             run.write(prints.tables[name], task.video_id, prints.annotations[name], table)
         if base_is_stale:
             base.write(run, task.video_id, prints.base)
+    made(task)
     return {
         "status": base.video["status"],
         "message": base.video["error_message"],

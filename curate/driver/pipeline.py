@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from clipmill.curate.config import Config
+from clipmill.curate.decode.unread import forget_others
 from clipmill.curate.driver.finish import finish
 from clipmill.curate.driver.run_facts import run_facts
 from clipmill.curate.driver.stored_passes import run_passes
@@ -61,6 +62,7 @@ def curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> C
     """
     run, config, options = work.run, work.config, work.options
     remove_damaged(run, config, options)
+    forget_others(run, listing.names)
     tasks = tasks_of(listing, run, config, options)
     if len(tasks) < len(listing.units):
         work.tell(f"{len(listing.units) - len(tasks)} of {len(listing.units)} videos are up to date")

@@ -21,6 +21,7 @@ from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.decode.failures import record_failure
 from clipmill.curate.decode.task import BASE, VideoTask
+from clipmill.curate.decode.unread import unread
 from clipmill.curate.driver.earlier import earlier_sources, with_earlier, with_earlier_inputs
 from clipmill.curate.driver.made_before import doubtful
 from clipmill.curate.engines import Engine, Outcome
@@ -140,7 +141,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     done = {name: run.done(prints.tables[name], prints.annotations[name]) for name in config.decoding}
     tried = done
     failed: set[str] = set()
-    changed = doubtful(run)
+    changed, not_read = doubtful(run), unread(run)
     if options.retry_errors:
         failed = _with_errors(run, "videos", prints.base, base_done)
         done = {
@@ -150,12 +151,13 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     for source in listing.units:
         unit = source.video_id or ""
         is_here = os.path.exists(source.path)
-        if unit not in base_done or (unit in failed | changed and is_here):
+        again = not_read.get(unit, set()) if is_here else set()
+        if unit not in base_done or BASE in again or (unit in failed | changed and is_here):
             stale: tuple[str, ...] = (BASE,)
         else:
             # What failed is tried again only where it can be.
             can = {name for name in done if is_here or not config.annotators[name].needs_video}
-            stale = tuple(name for name in done if unit not in (done if name in can else tried)[name])
+            stale = tuple(n for n in done if n in again or unit not in (done if n in can else tried)[n])
         if stale:
             text, _ = sidecar_text(source.path, source.relpath, listing.sidecars)
             task = VideoTask(

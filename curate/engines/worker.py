@@ -1,12 +1,14 @@
 """A worker process: it is given a task, answers, and is given the next, over a pipe of its own."""
 
 import multiprocessing
+import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
 from clipmill.curate.engines import Outcome, Task
@@ -127,7 +129,8 @@ class Worker(Generic[Task]):
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any], prepare: Callable[[], None]) -> None:
-    """The process's life: until the other end of the pipe is closed."""
+    """The process's life: until the other end of the pipe is closed, or whoever holds it is dead."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     prepared, problem = _answer(prepare)
@@ -136,6 +139,16 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], prepare: Callable[[
         while True:
             task = pipe.recv()
             pipe.send_bytes(_answer(function, task)[1] if prepared else problem)
+
+
+def _end_with_parent() -> None:
+    """At once, in the middle of a task: the same command, asked again, would otherwise meet the worker of the one that
+    was killed, and each would take away what the other has begun.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _answer(function: Callable[..., Any], *arguments: Any) -> tuple[bool, bytes]:

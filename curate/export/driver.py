@@ -50,6 +50,8 @@ ENCODED = pa.schema(
         ("codec", pa.string()),
     ]
 )
+# Status of a clip whose source could not be read, though it was there when the export began: the reason may be gone.
+UNREAD = "unread"
 # What goes into the JSON of every sample, beside the facts of the file itself.
 _META = ("video_id", "relpath", "start_s", "end_s", "caption", "license", "source_url")
 
@@ -83,12 +85,14 @@ def export_video(task: ExportTask) -> dict[str, Any]:
             for result in _write_clips(task, folder):
                 rows.append(result)
     except Changed as error:
-        rows = [_failed(clip["clip_id"], one_line(error)) for clip in task.clips]
+        rows = [_failed(clip["clip_id"], one_line(error), UNREAD) for clip in task.clips]
     except (OSError, DecodeError) as error:
         if is_full_disk(error):
             raise
-        done = {row["clip_id"] for row in rows}
-        rows += [_failed(clip["clip_id"], one_line(error)) for clip in task.clips if clip["clip_id"] not in done]
+        done, status = {row["clip_id"] for row in rows}, UNREAD if isinstance(error, OSError) else "error"
+        rows += [
+            _failed(clip["clip_id"], one_line(error), status) for clip in task.clips if clip["clip_id"] not in done
+        ]
     run.write(TABLE, task.unit, task.fingerprint, pa.Table.from_pylist(rows, schema=ENCODED))
     return {
         "status": "ok",
@@ -119,8 +123,8 @@ def _encoded(clip: Any) -> dict[str, Any]:
     return {"status": "ok", "file": row.pop("path").name, **row}
 
 
-def _failed(clip_id: str, message: str) -> dict[str, Any]:
-    return {"clip_id": clip_id, "status": "error", "error": message}
+def _failed(clip_id: str, message: str, status: str = "error") -> dict[str, Any]:
+    return {"clip_id": clip_id, "status": status, "error": message}
 
 
 def export(
@@ -148,12 +152,14 @@ def export(
         {"units": {t.unit: t.fingerprint for t in tasks}, "config": asdict(config), "policy": policy_id}
     )
     done = read_record(run, state, manifest)
-    if done is not None:
+    unread = [] if done is not None and not done.failed else [task for task in tasks if _is_unread(run, task)]
+    if done is not None and not any(_is_here(task) for task in unread):
         shutil.rmtree(run.shards / ".clips", ignore_errors=True)
         if facts is not None:
             write_json(run.run_json, facts, synced=True)
         return done
-    todo = _with_states(run, [t for t in tasks if not _unit_is_done(run, t, options)])
+    away = {task.unit for task in unread if not _is_here(task)}
+    todo = _with_states(run, [t for t in tasks if t.unit not in away and not _unit_is_done(run, t, options)])
     _check_sources(todo)
     run.shards.mkdir(parents=True, exist_ok=True)
     deadline = partial(_deadline_s, options)
@@ -212,7 +218,7 @@ def _with_states(run: RunDir, tasks: Sequence[ExportTask]) -> list[ExportTask]:
 
 def _check_sources(tasks: Sequence[ExportTask]) -> None:
     """Before any work: a moved folder would make every clip an error, and the shards that are there worthless."""
-    gone = [path for path in (path_of(task.video["uri"]) for task in tasks) if not os.path.isfile(path)]
+    gone = [path_of(task.video["uri"]) for task in tasks if not _is_here(task)]
     if gone:
         raise UserError(
             f"{len(gone)} of the {len(tasks)} source videos to export from cannot be reached, for example"
@@ -227,17 +233,18 @@ def _deadline_s(options: RunOptions, task: ExportTask) -> float:
 
 
 def _unit_is_done(run: RunDir, task: ExportTask, options: RunOptions) -> bool:
-    """Where no clip could be written it is tried again: the reason may be gone, such as a disk that was away. So is
-    what lost its content since, as when the power fails.
+    """Where a source could not be read, or no clip could be written, it is tried again: the reason may be gone, such as
+    a disk that was away. So is what lost its content since, as when the power fails.
     """
     part = run.part(TABLE, task.unit, task.fingerprint)
     if not part.exists():
         return False
     try:
-        rows = [row for row in read_table(part, ENCODED).to_pylist() if row["status"] == "ok"]
+        found = read_table(part, ENCODED).to_pylist()
     except (UserError, KeyError):
         options.tell(f"exporting {task.video['relpath']} again: its list of clips is damaged")
         return False
+    rows = [row for row in found if row["status"] == "ok"]
     there = [row for row in rows if is_bare(row["file"]) and (run.shards / ".clips" / row["file"]).exists()]
     damaged = [row["file"] for row in there if not _holds(run.shards / ".clips" / row["file"], row)]
     if damaged:
@@ -245,7 +252,21 @@ def _unit_is_done(run: RunDir, task: ExportTask, options: RunOptions) -> bool:
             f"exporting {task.video['relpath']} again: {len(damaged)} of its written clips are damaged,"
             f" for example {damaged[0]}"
         )
-    return bool(rows) and len(there) == len(rows) and not damaged
+    unread = any(row["status"] == UNREAD for row in found)
+    return bool(rows) and len(there) == len(rows) and not damaged and not unread
+
+
+def _is_unread(run: RunDir, task: ExportTask) -> bool:
+    """Whether the source could not be read when it was tried last."""
+    part = run.part(TABLE, task.unit, task.fingerprint)
+    try:
+        return part.exists() and UNREAD in read_table(part, columns=["status"])["status"].to_pylist()
+    except UserError:  # damaged: it is made again
+        return False
+
+
+def _is_here(task: ExportTask) -> bool:
+    return os.path.isfile(path_of(task.video["uri"]))
 
 
 def _holds(path: Path, row: Mapping[str, Any]) -> bool:

@@ -185,6 +185,27 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     assert ends(pid)
 
 
+def test_a_worker_that_is_busy_ends_with_the_process_that_was_killed(tmp_path):
+    """On the code before it went on with its task, beside the worker of the same command asked again."""
+    told = tmp_path / "pid"
+    code = (
+        "from pathlib import Path\n"
+        "from test_local import *\n"
+        "def busy(path):\n"
+        "    Path(path).write_text(str(os.getpid()))\n"
+        "    time.sleep(120)\n"
+        "if __name__ == '__main__':\n"
+        f"    list(LocalEngine(1).map(busy, [{str(told)!r}], lambda _: 60.0, nothing))\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": f"{os.path.dirname(__file__)}:{os.environ.get('PYTHONPATH', '')}"}
+    with subprocess.Popen([sys.executable, tmp_path / "parent.py"], env=environment) as parent:
+        while parent.poll() is None and not (told.exists() and told.read_text()):
+            time.sleep(0.05)
+        parent.kill()
+    assert ends(int(told.read_text()))
+
+
 def ends(pid):
     deadline = time.monotonic() + 60
     while is_alive(pid) and time.monotonic() < deadline:
