@@ -19,7 +19,7 @@ _FOLDER = ".unread"
 def remember(task: VideoTask) -> None:
     """The task's tables count as not tried, beside those of earlier commands. Raises OSError."""
     run = RunDir(Path(task.run))
-    (run.root / _FOLDER).mkdir(exist_ok=True)
+    (run.root / _FOLDER).mkdir(parents=True, exist_ok=True)
     names = {*task.stale, *unread(run).get(task.video_id, ())}
     write_text(_marker(run, task.video_id), "".join(f"{name}\n" for name in sorted(names)), synced=True)
 

@@ -144,10 +144,19 @@ def _check(path: Path, state: State) -> None:
 
 @contextmanager
 def bytes_frames(data: bytes, suffix: str) -> Iterator[FileFrames]:
-    """A video file that is a member of an archive."""
+    """A video file that is a member of an archive. Where the system can open a file without a name, a command that is
+    killed leaves none.
+    """
     import tempfile
 
-    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-        file.write(data)
-        file.flush()
-        yield FileFrames(Path(file.name))
+    with tempfile.TemporaryFile() as file:
+        nameless = Path(f"/proc/self/fd/{file.fileno()}")
+        if nameless.exists():
+            file.write(data)
+            file.flush()
+            yield FileFrames(nameless)
+            return
+    with tempfile.NamedTemporaryFile(suffix=suffix) as named:
+        named.write(data)
+        named.flush()
+        yield FileFrames(Path(named.name))

@@ -3,6 +3,7 @@
 import io
 import tarfile
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.barcode import painted, read, write_video
+from helpers.tiny_videos import write_tiny
 
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.evaluate.frames.protocol import load
 from clipmill.evaluate.frames.window import choose_frames
 from clipmill.evaluate.sets import natural_key, open_set
+from clipmill.evaluate.sets.files import bytes_frames
 from clipmill.evaluate.sets.runs import manifest_set
 
 PLAIN = {"clip_choice": "first", "n_real": 0, "n_fake": 0}
@@ -177,3 +180,15 @@ def test_empty_and_absent_sets(tmp_path):
         open_set(tmp_path)
     with pytest.raises(UserError, match="manifest"):
         open_set(np.zeros((1, 4, 8, 8, 3), np.uint8), where="motion > 1")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system opens no file without a name")
+def test_a_member_of_a_tar_leaves_nothing_where_the_command_is_killed(tmp_path, monkeypatch):
+    """What a killed process cannot take away must have no name."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    data = write_tiny(tmp_path / "a.mp4").read_bytes()
+    with bytes_frames(data, ".mp4") as frames:
+        assert len(frames.times_s()) == 40
+        assert frames.read(np.array([0, 39])).shape == (2, 48, 64, 3)
+        assert list((tmp_path / "tmp").iterdir()) == []
