@@ -1,72 +1,82 @@
-"""Inputs of unusual size, in one run each, killed once on the way."""
+"""Inputs of unusual size: one run in peace, one that is killed on the way and asked again."""
 
-import json
 import shutil
 from collections import Counter
+from dataclasses import dataclass
 
 import _soak
 import numpy as np
 import pandas as pd
-from _soak import Row
+from _soak import Moment, Row
+from _soak_cases import Case, Place, ended, fresh, next_try, settings, undisturbed, write_video
 
-# name -> (files, shots in frames of each file, width and height, codec, suffix, frames per second)
-SIZES = {
-    "a 16k picture": (1, (6, 6), (16384, 8192), "mjpeg", "mkv", 6),
-    "100,000 frames in one video": (1, (500,) * 200, (64, 48), "mpeg4", "mp4", 25),
-    "a day at 1 fps": (1, (3600,) * 24, (64, 48), "mpeg4", "mp4", 1),
-    "10,000 tiny files": (10_000, (13, 13), (64, 48), "mpeg4", "mp4", 24),
-}
-GUESS_S = {"10,000 tiny files": 120, "a 16k picture": 10}
+
+@dataclass(frozen=True)
+class Size:
+    """An input. shots: frames of each shot of a file; size: px."""
+
+    name: str
+    files: int
+    shots: tuple
+    size: tuple
+    codec: str
+    suffix: str
+    fps: int
+
+
+SIZES = (
+    Size("10,000 tiny files", 10_000, (13, 13), (64, 48), "mpeg4", "mp4", 24),
+    Size("a picture of 16384 x 8192 px, 8 frames", 1, (4, 4), (16384, 8192), "mjpeg", "mkv", 6),
+    Size("100,000 frames in one video", 1, (500,) * 200, (64, 48), "mpeg4", "mp4", 25),
+    Size("a day at 1 frame a second", 1, (3600,) * 24, (64, 48), "mpeg4", "mp4", 1),
+)
+# Optical flow would take most of the time, and knows no sizes.
+FEWER = ("annotators=['borders','phash']", "policy.motion=off")
 
 
 def sizes(work, seed, out_of_time):
     """A row for each size."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for name, spec in SIZES.items():
-        row = Row(name, wanted=1)
+    rng, rows = np.random.default_rng(seed), []
+    for spec in SIZES:
+        row = Row(spec.name, wanted=1)
         rows.append(row)
         if out_of_time():
             row.skipped = "out of time"
             continue
-        videos, case = work / "in", work / "case"
-        for folder in (videos, case):
+        place = Place(*(work / name for name in ("in", "many", "case", "base")))
+        for folder in (place.videos, place.case):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-        files, shots, size, codec, suffix, fps = spec
-        for k in range(files):
-            _soak.write_video(videos / f"{k:05d}.{suffix}", k, shots, size, codec, fps)
-        _one(row, videos, case, float(rng.uniform(0.3, 1.0) * GUESS_S.get(name, 40)), files, sum(shots))
+            folder.mkdir(parents=True)
+        for k in range(spec.files):
+            write_video(place.videos / f"{k:05d}.{spec.suffix}", k, spec.shots, spec.size, spec.codec, spec.fps)
+        _one(row, place, spec, float(rng.uniform(0.2, 0.8)))
     return rows
 
 
-def _one(row, videos, case, moment, files, frames):
-    """A run that is killed once, and the same command."""
-    words = _soak.command("curate", "run", videos, "--out", "run", "--no-export", *_soak.settings())
-    first = _soak.run(words, case, moment)
-    row.add(first)
-    last = _soak.run(words, case)
-    row.add(last)
-    row.done = 1
-    peak = max(first.peak_mb, last.peak_mb)
-    problem, again, clips = _accounted(case / "run", last, files, frames)
-    ended = "killed" if first.code is None else "ended before the kill"
-    row.lost = f"{ended} at {first.seconds:.0f} s; {again} finished units made again; {clips} clips; peak {peak:.0f} MB"
-    if problem or again:
-        row.failures.append(f"{row.what}, killed at {moment:.1f} s: {problem or row.lost}")
-    else:
-        row.held = 1
+def _one(row, place, spec, share):
+    """Killed at this share of the time that the work took in peace or, of many files, of the progress that it shows."""
+    words = _soak.command(
+        "curate", "run", place.videos, "--out", "run", "--no-export", "--workers", 2, *settings(*FEWER)
+    )
+    made = Case(spec.name, words, (), ("run",), ("run/clips/*-*.parquet",))
+    known = undisturbed(made, place)
+    fresh(place, ())
+    moment = Moment(share * (known.seconds - known.began_s), at_work=True)
+    if spec.files > 1:
+        moment = Moment(shown=share)
+    first, problem = next_try(made, place, row, moment)
+    last, again = next_try(made, place, row)
+    problem += again + ended(place, last, [first.group, last.group], known)
+    clips = "" if problem else _accounted(place.case / "run", spec)
+    when = f"killed after {first.seconds:.0f} s; in peace it takes {known.seconds:.0f} s"
+    row.note = f"{clips or '?'} clips; {when}"
+    row.judge(f"{row.what}, {when}", problem + ("ended before the kill" if first.code is not None else ""))
 
 
-def _accounted(run, last, files, frames):
-    """What does not add up, how many finished units were made again, and the number of clips."""
-    if last.code:
-        return f"exit code {last.code}: {last.errors.strip()[-300:]}", 0, 0
-    events = [json.loads(line) for line in (run / "run.jsonl").read_text().splitlines()]
-    again = sum(count - 1 for count in Counter(event["unit"] for event in events).values())
+def _accounted(run, spec):
+    """The number of clips; what does not add up of the videos and their frames."""
     videos = pd.read_parquet(run / "videos.parquet", columns=["status", "n_frames_decoded"])
     clips = len(pd.read_parquet(run / "manifest.parquet", columns=["clip_id"]))
-    wrong = f"{len(videos)} rows of {files}; " if len(videos) != files else ""
-    wrong += f"status {dict(Counter(videos['status']))}; " if set(videos["status"]) != {"ok"} else ""
-    short = int((videos["n_frames_decoded"] != frames).sum())
-    return wrong + (f"{short} videos of other than {frames} frames" if short else ""), again, clips
+    counts = Counter(zip(videos["status"], videos["n_frames_decoded"], strict=True))
+    right = counts == {("ok", sum(spec.shots)): spec.files}
+    return f"{clips:,}" if right else f"{clips:,} (videos by status and frames: {dict(counts)})"
