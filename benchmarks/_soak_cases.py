@@ -155,12 +155,13 @@ def next_try(made, place, row, moment=None, disturb=_soak.kill_group, limit_byte
     return done, problem + (f"{steps} steps were made again; " if steps > SAVED_EVERY else "")
 
 
-def ended(place, done, groups, known):
+def ended(place, done, groups, known, part=False):
     """What does not hold after a command has ended by itself: "" where it is as if nothing had happened. groups: of
-    processes that must be gone by now.
+    processes that must be gone by now. part: what is known is part of what there must be.
     """
     problem = f"exit code {done.code}: {done.errors.strip()[-300:]}; " if done.code else ""
-    problem += differences(known.bytes, snapshot(place.case))
+    found = snapshot(place.case)
+    problem += differences(known.bytes, {k: v for k, v in found.items() if k in known.bytes} if part else found)
     if any(not _soak.wait_for(group) for group in groups):
         problem += "; a process is left"
     if left := sorted(strays(place.tmp) - known.tmp):

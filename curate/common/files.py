@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,7 @@ def write_atomic_streamed(path: Path, schema: "pa.Schema", parts: "Iterable[pa.T
 
     path.parent.mkdir(parents=True, exist_ok=True)
     # Types as a reader gets them, one chunk per column: how the rows came together must not show in the bytes.
-    as_read = _as_read(schema)
+    as_read = _as_read(schema.serialize().to_pybytes())
     with beside(path, synced) as temporary, pq.ParquetWriter(temporary, as_read, compression="zstd") as writer:
         for rows in parts:
             writer.write_table(rows.cast(as_read).combine_chunks())
@@ -197,13 +198,16 @@ def table_bytes(rows: "pa.Table") -> bytes:
     return bytes(file.getvalue())
 
 
-def _as_read(schema: "pa.Schema") -> "pa.Schema":
-    """The schema that comes back from a file: Parquet renames the inner fields of lists and maps."""
+@lru_cache(maxsize=64)
+def _as_read(serialized: bytes) -> "pa.Schema":
+    """The schema that comes back from a file: Parquet renames the inner fields of lists and maps. A run of small videos
+    writes more tables than rows, with a dozen schemas. serialized: equal schemas may differ in their metadata.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), file)
+    pq.write_table(pa.ipc.read_schema(pa.BufferReader(serialized)).empty_table(), file)
     return pq.read_schema(pa.BufferReader(file.getvalue()))
 
 

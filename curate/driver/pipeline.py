@@ -3,7 +3,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from clipmill.curate.export.driver import export
 from clipmill.curate.export.record import Exported
 from clipmill.curate.policy.decisions import Outcomes
 from clipmill.curate.policy.policy import Policy, asked, policy_id
+from clipmill.curate.settings.fingerprints import BASE_TABLES
 from clipmill.curate.tables.join import Joined
 from clipmill.curate.tables.run_dir import RunDir
 
@@ -73,12 +74,22 @@ def curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> C
     # What `--lazy` leaves out is what this policy drops, not what the configuration's would.
     in_play = config if policy is None else replace(config, policy=asked(policy))
     totals += run_passes(run, in_play, listing.names, options)
+    _remove_others(run, config, list(listing.names))
     done = finish(run, config, [s.video_id or "" for s in listing.units], policy)
     facts = run_facts(config, done.joined, done.outcomes, told(totals))
     done.publish(run, facts)
     for message in done.joined.messages:
         work.tell(message)
     return Curated(done.joined, done.outcomes, facts)
+
+
+def _remove_others(run: RunDir, config: Config, units: Sequence[str]) -> None:
+    """Parts of these units that other settings made."""
+    prints = config.fingerprints
+    tables = dict.fromkeys(BASE_TABLES, prints.base)
+    tables |= {prints.tables[name]: prints.annotations[name] for name in config.annotators}
+    for table, fingerprint in tables.items():
+        run.remove_others(table, dict.fromkeys(units, fingerprint))
 
 
 def write_shards(work: Work, policy: Policy, facts: Mapping[str, Any] | None = None) -> Exported:

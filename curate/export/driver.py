@@ -170,6 +170,7 @@ def export(
             event = {"unit": outcome.task.unit, "stage": "export", "status": outcome.status, "message": outcome.message}
             append_event(run.events, event | (outcome.value or {}))
             bar.advance()
+    run.remove_others(TABLE, {task.unit: task.fingerprint for task in tasks})
     samples, errors = _collect(run, kept, tasks)
     done = Exported(0, len(samples), len(errors), reasons=reasons_of(errors))
     _check_worth(manifest, done)

@@ -6,7 +6,7 @@ written as `.tmp`, synced and renamed, so it is there whole or not at all; what 
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,18 +81,26 @@ class RunDir:
         return damaged
 
     def write(self, table: str, unit: str, fingerprint: str, rows: pa.Table) -> None:
-        """Write a unit's part, then remove the parts of the same unit that other parameters made."""
+        """Write a unit's part. What other parameters made of the unit stays until `remove_others`."""
         self.write_streamed(table, unit, fingerprint, rows.schema, [rows])
 
     def write_streamed(
         self, table: str, unit: str, fingerprint: str, schema: pa.Schema, parts: Iterable[pa.Table]
     ) -> None:
         """`write` for rows that come in parts, one row group each, so that they need not fit into memory together."""
-        path = self.part(table, unit, fingerprint)
-        write_atomic_streamed(path, schema, parts, synced=True)
-        for old in path.parent.glob(f"{unit}-*.parquet"):
-            if old != path:
-                old.unlink(missing_ok=True)
+        write_atomic_streamed(self.part(table, unit, fingerprint), schema, parts, synced=True)
+
+    def remove_others(self, table: str, fingerprints: Mapping[str, str]) -> None:
+        """Of each unit whose part of `table` is there as its fingerprint makes it, remove the parts that others made:
+        one directory listing, where one for each part would take longer than the work in a folder of many.
+        """
+        folder = self.root / table
+        there = set(os.listdir(folder)) if folder.is_dir() else set()
+        for name in there:
+            unit = name.partition("-")[0]
+            made = f"{unit}-{fingerprints.get(unit)}.parquet"
+            if name != made and made in there and name.endswith(".parquet"):
+                (folder / name).unlink(missing_ok=True)
 
     def read(self, table: str, units: Iterable[str], fingerprint: str, schema: pa.Schema) -> pa.Table:
         """The rows of these units, in the order given; units without a part are left out."""
