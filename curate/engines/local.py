@@ -20,11 +20,12 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 @dataclass(frozen=True)
 class LocalEngine:
     """workers: processes. recycle_after: tasks after which a worker is replaced, so that leaks in libraries stay
-    bounded.
+    bounded; one that has not lived for recycle_s seconds stays, because its start takes longer than small tasks do.
     """
 
     workers: int
     recycle_after: int = 64
+    recycle_s: float = 60.0
 
     def map(
         self,
@@ -70,7 +71,7 @@ class LocalEngine:
         for worker in busy:
             outcome = worker.outcome()
             if outcome is not None:
-                if worker.alive and worker.n_tasks >= self.recycle_after:
+                if worker.alive and worker.n_tasks >= self.recycle_after and worker.age_s >= self.recycle_s:
                     worker.retire()
                 yield outcome, worker.tries
 

@@ -43,7 +43,13 @@ class Worker(Generic[Task]):
             theirs.close()  # While this process held that end, too, the other's death would not end the pipe.
         self.alive, self.busy, self.n_tasks, self.tries = True, False, 0, 0
         self._ready, self._limit_s, self.deadline_s = False, 0.0, 0.0
+        self._born_s = time.monotonic()
         self._task: Task
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._born_s
 
     def give(self, task: Task, limit_s: float, tries: int) -> None:
         """The time begins when the worker is ready. tries: of this task, before."""

@@ -99,10 +99,13 @@ def test_statuses_say_what_happened(outcomes):
 
 
 def test_workers_are_recycled_so_that_leaks_stay_bounded():
-    engine = LocalEngine(workers=1, recycle_after=2)
-    pids = Counter(o.value["pid"] for o in engine.map(work, [("ok", i) for i in range(6)], lambda _: 60.0, nothing))
-    assert len(pids) >= 3
-    assert max(pids.values()) <= 2
+    def pids(**settings):
+        engine = LocalEngine(workers=1, recycle_after=2, **settings)
+        return Counter(o.value["pid"] for o in engine.map(work, [("ok", i) for i in range(6)], lambda _: 60.0, nothing))
+
+    assert len(pids(recycle_s=0)) >= 3
+    assert max(pids(recycle_s=0).values()) <= 2
+    assert len(pids()) == 1, "small tasks are done sooner than a worker starts"
 
 
 def test_leaving_early_kills_the_workers():

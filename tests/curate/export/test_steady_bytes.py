@@ -41,7 +41,7 @@ def test_ten_exports_of_every_codec_of_the_demo_are_the_same_bytes(tmp_path):
     assert all(path_of(video["uri"]).is_file() for video, _ in rows)
     runs = [tmp_path / f"run{time}" for time in range(TIMES)]
     tasks = [ExportTask(v["video_id"], "f" * 16, str(run), CONFIG, v, (clip,)) for run in runs for v, clip in rows]
-    engine = LocalEngine(workers=2, recycle_after=7)
+    engine = LocalEngine(workers=2, recycle_after=7, recycle_s=0)
     outcomes = list(engine.map(export_video, tasks, lambda _: 300.0, prepare_worker))
     assert [outcome.value for outcome in outcomes] == [{"status": "ok", "exported": 1, "failed": 0}] * len(tasks)
     for _, clip in rows:
