@@ -105,3 +105,12 @@ def test_a_source_that_is_back_is_exported(finished, tmp_path):
     (tmp_path / "kept").rename(videos / "1.mp4")
     assert "2 clips in" in curate("export", run, "--fps", 12).stdout
     assert json.loads((run / RECORD).read_text())["failed"] == 0
+
+
+def test_parts_that_other_settings_made_are_gone_after_a_command(finished, tmp_path):
+    run = shutil.copytree(finished / "run", tmp_path / "run")
+    before = {name for name in tables(run) if "/" in name}
+    curate("run", finished / "in", "--out", run, "--export", *quick("scenes.min_length_s=0.4", "export.fps=12"))
+    after = {name for name in tables(run) if "/" in name}
+    assert len(after) == len(before)
+    assert {name.partition("/")[0] for name in before ^ after} >= {"clips", "videos", "exports", "shards"}
