@@ -96,6 +96,9 @@ def _card_lines(card: Mapping[str, Any], steps: Sequence[int], state: Mapping[st
     saved = ", ".join(map(str, steps)) or "none yet"
     yield f"preset          {config['name']}: {config['about']}"
     yield f"parameters      {card.get('parameters', 0):,} trained; autoencoder {frozen}"
+    if card.get("kept"):
+        kept = ", ".join(f"{name.replace('_', ' ')} {100 * share:.0f} %" for name, share in card["kept"].items())
+        yield f"latents keep    {kept}"
     yield f"steps           {steps[-1] if steps else 0:,} of {config['train']['steps']:,}; saved: {saved}"
     if state:
         failed = len(state["failed"])

@@ -1,7 +1,7 @@
 """What all autoencoders share: their factors, the statistics of their latents, and which sizes they take."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -65,6 +65,25 @@ class VideoAutoencoder(nn.Module):
     def first_frame_alone(self) -> bool:
         """Whether the first latent is of the first frame alone, as an image's is."""
         return True
+
+    @property
+    def decodes_in_chunks(self) -> bool:
+        """See `Autoencoder.decodes_in_chunks`."""
+        return True
+
+    def frames_in_chunks(self, video: torch.Tensor, latents: int) -> Sequence[torch.Tensor]:
+        """See `Autoencoder.frames_in_chunks`."""
+        first = int(self.first_frame_alone)
+        ends = range(first + (latents - first) * self.time_factor, video.shape[1], latents * self.time_factor)
+        return video.tensor_split(list(ends), dim=1)
+
+    def encode_chunks(self, chunks: Iterable[torch.Tensor]) -> Iterator[Posterior]:
+        """See `Autoencoder.encode_chunks`: here no latent knows of another."""
+        return map(self.encode, chunks)
+
+    def decode_chunks(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """See `Autoencoder.decode_chunks`, likewise."""
+        return map(self.decode, chunks)
 
     def measure(self, videos: Iterable[torch.Tensor]) -> None:
         """Takes from training videos, float [B, T, 3, H, W] in [-1, 1] each, what it needs of them in place of being

@@ -1,5 +1,6 @@
 """What every autoencoder offers: the only thing the trainer and the samplers know about it."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -28,6 +29,16 @@ class Autoencoder(Protocol):
     latent_mean: torch.Tensor
     latent_std: torch.Tensor
 
+    @property
+    def first_frame_alone(self) -> bool:
+        """Whether the first latent is of the first frame alone, as an image's is."""
+        ...
+
+    @property
+    def decodes_in_chunks(self) -> bool:
+        """Whether `decode_chunks` gives what `decode` does."""
+        ...
+
     def encode(self, video: torch.Tensor) -> Posterior:
         """video: float [B, T, 3, H, W] in [-1, 1], T = 1 for images. Raises UserError for sizes that it cannot take,
         naming the next that it can.
@@ -36,6 +47,20 @@ class Autoencoder(Protocol):
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """latents: float [B, t, C, h, w] -> video float [B, T, 3, H, W], nominally in [-1, 1], not clamped."""
+        ...
+
+    def frames_in_chunks(self, video: torch.Tensor, latents: int) -> Sequence[torch.Tensor]:
+        """The video [B, T, 3, H, W] cut along time, each piece the frames of so many latents or, the last, of fewer."""
+        ...
+
+    def encode_chunks(self, chunks: Iterable[torch.Tensor]) -> Iterator[Posterior]:
+        """Of the pieces of a video one after another; joined along time they are that of the whole, but for
+        rounding.
+        """
+        ...
+
+    def decode_chunks(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Of the pieces of latents likewise, cut anywhere."""
         ...
 
     def latent_grid(self, grid: Grid) -> Grid:

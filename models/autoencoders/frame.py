@@ -68,6 +68,10 @@ class FrameAutoencoder(VideoAutoencoder):
         frames = self.decoder(self.latents(self.checked_latents(latents)))
         return frames if self.over_time is None else frames + self.over_time(frames)
 
+    @property
+    def decodes_in_chunks(self) -> bool:
+        return self.over_time is None
+
     def last_layer(self) -> nn.Parameter:
         return self.decoder.last_layer() if self.over_time is None else self.over_time.get_parameter("weight")
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder
+from clipmill.models.autoencoders.pieces import Pieces
 from clipmill.models.conditioning.conditioner import joined
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import SampleConfig
@@ -77,8 +79,11 @@ class Generator:
         """uint8 [B, T, 3, H, W] RGB on the CPU."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             z = self.network.conditioner.seen(self.latents(grid, conditions, noise), conditions)
-            pixels = self.autoencoder.decode(restored(z.float(), self.autoencoder))
-        return as_bytes(pixels)
+            return self._pieces.decode(restored(z.float(), self.autoencoder), as_bytes)
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return Pieces(self.autoencoder)
 
     def _levels(self, grid: Grid) -> NoiseLevel:
         chosen = self.config

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.pieces import is_out_of_memory
 from clipmill.models.checkpoints.ema import Average, Swapped
 from clipmill.models.processes import Processes, gathered_weights, shard
 from clipmill.models.settings.training import TrainConfig
@@ -150,7 +151,7 @@ class Trainer:
             try:
                 return self._backward(player, batch, step, micro)
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self.objective.zero_grad(set_to_none=True)
                 if (
@@ -276,10 +277,6 @@ def compiled_graphs() -> int:
 
     utils = sys.modules.get("torch._dynamo.utils")
     return 0 if utils is None else int(utils.counters["stats"].get("unique_graphs", 0))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def allow_graphs(count: int) -> None:

@@ -5,15 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from clipmill.curate.common.log import Progress
+from clipmill.models.autoencoder_for import FILE, frozen
+from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.saving import load_autoencoder
 from clipmill.models.checkpoints.conditions import MOST_ROWS, TRAINED_ON, write_trained_on
+from clipmill.models.checkpoints.step_files import write_json
 from clipmill.models.config import ModelConfig
 from clipmill.models.processes import sole, stop
 from clipmill.models.stop_signals import StoppedEarly
 from clipmill.models.training.data.windows import Window
 from clipmill.models.training.deterministic import deterministic
+from clipmill.models.training.fit_pixels import first_windows
+from clipmill.models.training.kept import WINDOWS, Keeping, keeping_of
 from clipmill.models.training.loop import Hooks
 from clipmill.models.training.preview import preview_of
-from clipmill.models.training.session import Session, Surroundings, open_session, start_folder
+from clipmill.models.training.session import Session, Surroundings, kept_before, open_session, start_folder
 from clipmill.models.training.validation import Validation, validation_of
 
 
@@ -41,11 +47,15 @@ def run_session(session: Session) -> None:
         "parameters": sum(p.numel() for _, p in session.trainer.named),
         "fps": session.buckets.buckets[0].fps,
     }
+    validation, preview = validation_of(session), preview_of(session)
+    before = kept_before(session.out)
+    kept = None if before else _kept(session, session.autoencoder, validation)
+    session.card["kept"] = kept.facts() if kept else before
     start_folder(session)
     resumed = session.restore()
-    validation, preview = validation_of(session), preview_of(session)
     if first:
         _announce(session, resumed, validation)
+        _say_kept(session, kept)
         _write_conditions(session)
     with session.around.progress("training", config.train.steps, "steps") as bar:
         if first:
@@ -54,7 +64,37 @@ def run_session(session: Session) -> None:
         reason = session.trainer.run(session.batches(), hooks, session.around.asked)
     session.save()
     if first:
+        if config.trains == "autoencoder":
+            _measure_trained(session, validation)
         _conclude(session, reason)
+
+
+def _kept(session: Session, autoencoder: VideoAutoencoder | None, validation: Validation | str) -> Keeping | None:
+    """What the latents keep of training windows and of those that validation reads; None where there are no latents
+    yet, and in other processes than the first.
+    """
+    if autoencoder is None or not session.processes.first:
+        return None
+    held = validation.videos(WINDOWS) if isinstance(validation, Validation) else []
+    return keeping_of(autoencoder, list(first_windows(session.windows, WINDOWS))[:WINDOWS], held)
+
+
+def _measure_trained(session: Session, validation: Validation | str) -> None:
+    """What the autoencoder keeps that was just trained, as it was saved."""
+    trained = frozen(load_autoencoder(session.out / FILE), session.processes.device)
+    kept = _kept(session, trained, validation)
+    _say_kept(session, kept)
+    session.card["kept"] = kept.facts() if kept else {}
+    write_json(session.out / "card.json", session.card)
+
+
+def _say_kept(session: Session, found: Keeping | None) -> None:
+    """In the log, and to the reader."""
+    if found is not None:
+        shares = {f"kept_{name}": share for name, share in found.facts().items()}
+        session.telemetry.event({"step": session.trainer.progress.step} | shares)
+        for line in found.lines():
+            session.around.tell(line)
 
 
 def _hooks(session: Session, bar: Progress, validation: Validation | str, preview: Any) -> Hooks:

@@ -313,6 +313,13 @@ def _earlier(out: Path) -> list[dict[str, Any]]:
     return [*card.get("before", []), part]
 
 
+def kept_before(out: Path) -> dict[str, float]:
+    """What the card of a training that goes on says of its latents; empty for a new one."""
+    if not step_files.saved_steps(out) or not (out / "card.json").is_file():
+        return {}
+    return dict(read_json(out / "card.json").get("kept") or {})
+
+
 def start_folder(session: Session) -> None:
     """Write what a new checkpoint folder begins with."""
     if session.processes.first:

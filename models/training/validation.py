@@ -10,6 +10,7 @@ import torch
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_exported
+from clipmill.models.pixels import as_floats
 from clipmill.models.training.data.batch_plan import Draw
 from clipmill.models.training.data.buckets import make_buckets
 from clipmill.models.training.data.loader import Loader
@@ -33,6 +34,11 @@ class Validation:
         )
         self._windows = windows
         self._draws = self._chosen(session.config.train.validation_clips)
+
+    def videos(self, count: int) -> list[torch.Tensor]:
+        """One window each of the first clips that validation reads, float [1, T, 3, H, W] in [-1, 1]."""
+        found = [self._windows[draw].video for draw in self._draws[:count]]
+        return [as_floats(video[None]) for video in found if video is not None]
 
     def measure(self) -> dict[str, Any]:
         """Mean losses, and per bin of noise levels from quiet to noisy. Every process does its share and has the whole

@@ -22,6 +22,7 @@ from clipmill.curate.common.content import Digests
 from clipmill.curate.common.log import Tell, silent
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder, Posterior
+from clipmill.models.autoencoders.pieces import Pieces
 from clipmill.models.pixels import as_floats
 from clipmill.models.processes import Processes
 from clipmill.models.settings.training import DataConfig
@@ -161,6 +162,7 @@ class LatentCache:
         self, shards: Sequence[Sequence[Draw]], autoencoder: Autoencoder, device: torch.device
     ) -> Generator[int]:
         """The number of windows of each batch, when it is encoded. Left early, it writes the shard as far as it is."""
+        pieces = Pieces(autoencoder)
         for draws in shards:
             tensors: dict[str, torch.Tensor] = {}
             try:
@@ -168,7 +170,7 @@ class LatentCache:
                     some = draws[start : start + _PER_BATCH]
                     for size in sorted({self._windows.buckets[draw.bucket].grid for draw in some}):
                         tensors |= self._encoded(
-                            [d for d in some if self._windows.buckets[d.bucket].grid == size], autoencoder, device
+                            [d for d in some if self._windows.buckets[d.bucket].grid == size], pieces, device
                         )
                     yield len(some)
             finally:
@@ -188,9 +190,7 @@ class LatentCache:
             partial.unlink(missing_ok=True)
 
     @torch.no_grad()
-    def _encoded(
-        self, draws: Sequence[Draw], autoencoder: Autoencoder, device: torch.device
-    ) -> dict[str, torch.Tensor]:
+    def _encoded(self, draws: Sequence[Draw], pieces: Pieces, device: torch.device) -> dict[str, torch.Tensor]:
         good = []
         for draw in draws:
             window = self._windows[draw]
@@ -199,7 +199,7 @@ class LatentCache:
                 good.append((self._name(draw), window.video))
         if not good:
             return {}
-        posterior = autoencoder.encode(as_floats(torch.stack([video for _, video in good]).to(device)))
+        posterior = pieces.encode(as_floats(torch.stack([video for _, video in good]).to(device)))
         certain = not bool(posterior.std.any())
         found = {f"{name}/mean": mean.clone() for (name, _), mean in zip(good, posterior.mean.cpu(), strict=True)}
         return (

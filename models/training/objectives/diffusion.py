@@ -8,6 +8,7 @@ from torch import nn
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder, Posterior
+from clipmill.models.autoencoders.pieces import Pieces
 from clipmill.models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
 from clipmill.models.backbones.dit import DiT
 from clipmill.models.backbones.sequence import Part
@@ -42,14 +43,13 @@ class DiffusionObjective(Objective):
         self.config, self.network, self.device = config, network, device
         self.diffusion = Diffusion(config)
         network.conditioner.text_to(device)
-        self._outside = (
-            autoencoder,
-        )  # in a tuple: a module would become part of this one, its weights part of the checkpoint
+        # No module: that would become part of this one, its weights part of the checkpoint.
+        self._pieces = Pieces(autoencoder)
 
     @property
     def autoencoder(self) -> Autoencoder:
         """What makes the latents. Its parameters are not trained."""
-        return self._outside[0]
+        return self._pieces.autoencoder
 
     def parameters_of(self, player: str) -> Iterable[tuple[str, nn.Parameter]]:
         return self.network.named_parameters()
@@ -104,7 +104,7 @@ class DiffusionObjective(Objective):
 
     def _encoded(self, video: torch.Tensor | None) -> Posterior:
         assert video is not None
-        return self.autoencoder.encode(as_floats(video.to(self.device, non_blocking=True)))
+        return self._pieces.encode(as_floats(video.to(self.device, non_blocking=True)))
 
     def _noisy(self, batch: VideoBatch, size: int) -> "_Noisy":
         """size: samples of the whole step."""
