@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from _gpu_bench import Bench, Skipped
 
-from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.evaluate.features.mini import Mini
 from clipmill.models.autoencoder_for import autoencoder_named, frozen
 from clipmill.models.autoencoders.base import VideoAutoencoder
@@ -208,6 +207,18 @@ def features(videos: np.ndarray, device: torch.device) -> np.ndarray:
     network = Mini(str(device))
     parts = torch.from_numpy(videos).permute(0, 1, 4, 2, 3).split(32)
     return np.concatenate([network(as_floats(part.to(device))).cpu().numpy() for part in parts])
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Of features float [N, D] as `evaluate` has it, which needs SciPy; here by torch in double precision."""
+    (mean, cov), (other_mean, other_cov) = (
+        (torch.from_numpy(x.mean(0)), torch.from_numpy(np.cov(x, rowvar=False)))
+        for x in map(np.float64, (first, second))
+    )
+    values, vectors = torch.linalg.eigh(cov)
+    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    crossed = torch.linalg.eigvalsh(root @ other_cov @ root).clamp_min(0).sqrt().sum()
+    return float((mean - other_mean).square().sum() + cov.trace() + other_cov.trace() - 2 * crossed)
 
 
 def change_over_time(videos: np.ndarray) -> float:

@@ -28,7 +28,7 @@ def _training(part: dict) -> str:
     lines = [_peak(peak), "", "| shape and variant | batch | ms | tokens/s | model TFLOP/s | MFU | peak, GiB |"]
     lines.append("|---|---|---|---|---|---|---|")
     lines += [_rate_row(name, case) for name, case in part["cases"].items() if "mfu" in case]
-    return "\n".join([*lines, *_ratios(part), *_reasons(part)])
+    return "\n".join([*lines, *_ratios(part), *_kernels(part), *_reasons(part)])
 
 
 def _rate_row(name: str, case: dict) -> str:
@@ -38,13 +38,7 @@ def _rate_row(name: str, case: dict) -> str:
 
 def _attention(part: dict) -> str:
     lines = ["| attention | flex, ms | dense, ms | flex is faster by | error | taken |", "|---|---|---|---|---|---|"]
-    for name, case in part["cases"].items():
-        if "flex / dense" in case:
-            error = f"{case['errors']['flex']:.1g}{'' if case['within'] else ', too large'}"
-            lines.append(
-                f"| {name} | {_ms(case['flex'])} | {_ms(case['dense'])} | {case['flex / dense']:.2f}x | {error} |"
-                f" {case['models takes']} |"
-            )
+    lines += [_attention_row(name, case) for name, case in part["cases"].items() if "models takes" in case]
     steps = [
         "",
         "| packed videos | batch | ms | tokens/s | model TFLOP/s | MFU | peak, GiB |",
@@ -52,6 +46,14 @@ def _attention(part: dict) -> str:
     ]
     steps += [_rate_row(name, case) for name, case in part["cases"].items() if "mfu" in case]
     return "\n".join([*lines, *steps, *_ratios(part), *_reasons(part)])
+
+
+def _attention_row(name: str, case: dict) -> str:
+    if "flex" not in case:
+        return f"| {name} | does not run | {_ms(case['dense'])} | | | {case['models takes']} |"
+    error = f"{case['errors']['flex']:.1g}{'' if case['within'] else ', too large'}"
+    times = f"{_ms(case['flex'])} | {_ms(case['dense'])} | {case['flex / dense']:.2f}x"
+    return f"| {name} | {times} | {error} | {case['models takes']} |"
 
 
 def _parity(part: dict) -> str:
@@ -118,6 +120,16 @@ def _ratios(part: dict) -> list[str]:
                 "",
                 f"{name.removesuffix(': ratios')}: " + ", ".join(f"{k} {v:.2f}x" for k, v in case.items()) + ".",
             ]
+    return found
+
+
+def _kernels(part: dict) -> list[str]:
+    """Where the time of a compiled step goes."""
+    found = []
+    for name, case in part["cases"].items():
+        if "ms_by_kernel" in case:
+            first = ", ".join(f"{kernel} {ms:.3g}" for kernel, ms in list(case["ms_by_kernel"].items())[:6])
+            found += ["", f"{name}: {case['step_ms']:.3g} ms, kernels {case['kernels_ms']:.3g} ms; {first}."]
     return found
 
 

@@ -62,6 +62,7 @@ def _shape(bench: Bench, name: str, shape: Shape, peak: float) -> dict[str, dict
         one("plain module, compiled", COMPILED_S, _plain_compiled)
     loop = [row["batch"] for row in rows.values()]
     if loop:
+        bench.case(f"{name}: where the time goes", LOOP_S, partial(_kernels, shape, min(loop), bench))
         bench.case(f"{name}: models train's loop", LOOP_S, lambda: _in_loop(shape, min(loop), peak, bench))
     return rows
 
@@ -127,6 +128,24 @@ def ratios(rows: dict[str, dict]) -> dict:
             rows["ours, compiled"]["videos_per_s"] / rows["ours, eager"]["videos_per_s"]
         )
     return found
+
+
+def _kernels(shape: Shape, batch: int, bench: Bench) -> dict:
+    """Of the compiled step: the kernels that take most of the time, and the sum of all; the rest of it none runs."""
+    from torch.profiler import ProfilerActivity, profile
+
+    ours, steps = Ours(shape, batch, bench).compiled(), 2
+    ms = timed({"step": ours.step}, bench)["step"]["ms"]
+    with profile(activities=[ProfilerActivity.CUDA if bench.cuda else ProfilerActivity.CPU]) as profiler:
+        for _ in range(steps):
+            ours.step()
+        if bench.cuda:
+            torch.cuda.synchronize()
+    name = "self_device_time_total" if bench.cuda else "self_cpu_time_total"
+    rows = sorted(profiler.key_averages(), key=lambda row: -getattr(row, name))
+    kernels_ms = sum(getattr(row, name) for row in rows) / 1000 / steps
+    top = {row.key[:90]: round(getattr(row, name) / 1000 / steps, 3) for row in rows[:14]}
+    return {"batch": batch, "step_ms": ms, "kernels_ms": kernels_ms, "ms_by_kernel": top}
 
 
 def _in_loop(shape: Shape, batch: int, peak: float, bench: Bench) -> dict:

@@ -54,8 +54,14 @@ def run(options: argparse.Namespace) -> dict:
 def one_part(name: str, budget_s: float, options: argparse.Namespace, part: dict, keep) -> None:
     """Start the part and take its cases as they come, one JSON object a line."""
     began = time.monotonic()
-    words = [sys.executable, str(HERE / "gpu.py"), "part", name, "--budget", f"{budget_s:.1f}", "--size", options.size]
-    words += ["--device", options.device, *(["--pools", str(options.pools)] if options.pools else [])]
+    words = [sys.executable, str(HERE / "gpu.py"), "part", name, "--until", f"{time.time() + budget_s:.1f}"]
+    words += [
+        "--size",
+        options.size,
+        "--device",
+        options.device,
+        *(["--pools", str(options.pools)] if options.pools else []),
+    ]
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(options))
         # A part looks at the time between its cases: the end is for one that hangs.
@@ -154,7 +160,7 @@ def part_command(words: list[str]) -> None:
     parser.add_argument("name", choices=SHARES)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", default="full")
-    parser.add_argument("--budget", type=float, default=60)
+    parser.add_argument("--until", type=float, default=time.time() + 600, help="seconds since 1970")
     parser.add_argument("--pools")
     options = parser.parse_args(words)
     if os.environ.get("CLIPMILL_WHEELS"):
@@ -163,7 +169,7 @@ def part_command(words: list[str]) -> None:
     def tell(name: str, found: dict) -> None:
         print(json.dumps({name: found}), flush=True)
 
-    part_alone(options.name, options.device, options.size, options.budget, options.pools, tell)
+    part_alone(options.name, options.device, options.size, options.until - time.time(), options.pools, tell)
 
 
 def wheels_command(words: list[str]) -> None:

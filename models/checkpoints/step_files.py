@@ -13,9 +13,8 @@ import json
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -23,6 +22,9 @@ from safetensors.torch import load_file
 from clipmill.curate.common.files import beside, read_json, write_table, write_text
 from clipmill.curate.errors import UserError, one_line
 from clipmill.models.tensor_files import write_tensors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 STATE, WEIGHTS, OPTIMISER, CLIPS = "state.json", "weights.safetensors", "optimiser.safetensors", "clips.parquet"
 
@@ -56,7 +58,7 @@ def write_step(
     root: Path,
     step: int,
     files: Mapping[str, Mapping[str, torch.Tensor]],
-    seen: pa.Table,
+    seen: "pa.Table",
     state: Mapping[str, Any],
     keep: int,
 ) -> Path:
