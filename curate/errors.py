@@ -11,6 +11,10 @@ class UserError(Exception):
     """A mistake or a circumstance the user can mend: shown as one line on stderr, exit code 2, never a traceback."""
 
 
+class Damaged(UserError):
+    """A table that an earlier command wrote and that cannot be read: who can make it again does, and says so."""
+
+
 class DecodeError(Exception):
     """A video that cannot be read or stops being readable; becomes the row's `error_message`, never ends a run."""
 

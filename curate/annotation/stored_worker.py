@@ -23,7 +23,8 @@ from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.contract.annotator import ClipFrames
 from clipmill.curate.contract.annotator_order import inputs_of
-from clipmill.curate.errors import AnnotatorError, UserError, one_line
+from clipmill.curate.errors import AnnotatorError, Damaged, UserError, one_line
+from clipmill.curate.inputs.files import path_of
 from clipmill.curate.tables.run_dir import RunDir
 
 # How a row begins that was left out, not tried: another pass may fill it.
@@ -160,6 +161,10 @@ class _Pass:
     def _view(self, video: _Video, position: int) -> ClipFrames | Exception:
         try:
             return video.source.view(self.annotator, position, inputs=video.inputs, sidecar=video.stored.caption)
+        except Damaged as error:
+            if path_of(video.stored.video["uri"]).exists():  # else nothing could make the part again
+                raise
+            return error
         except Exception as error:
             return error
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from clipmill.curate.errors import UserError, is_full_disk, one_line
+from clipmill.curate.errors import Damaged, UserError, is_full_disk, one_line
 
 # Arrow is imported where a table is read or written: JSON and text need none of it.
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
 
 def read_table(path: Path, schema: "pa.Schema | None" = None, columns: Sequence[str] | None = None) -> "pa.Table":
     """One Parquet file whole, or these columns; with a schema, its columns in that order, null where the file has none
-    of that name. Raises UserError where it is damaged.
+    of that name. Raises Damaged where it cannot be read, or holds another kind of values.
     """
     import pyarrow.parquet as pq
 
     with readable(path):
         table = pq.ParquetFile(path).read(columns=columns)
-    return table if schema is None else _with_new_columns(table, schema).select(schema.names).cast(schema)
+        return table if schema is None else _with_new_columns(table, schema).select(schema.names).cast(schema)
 
 
 def _with_new_columns(table: "pa.Table", schema: "pa.Schema") -> "pa.Table":
@@ -59,7 +59,7 @@ def _with_new_columns(table: "pa.Table", schema: "pa.Schema") -> "pa.Table":
 
 @contextmanager
 def readable(path: Path, mend: str = "delete it and run `curate run` again") -> Iterator[None]:
-    """Around the reading of one Parquet file: what Arrow says of a damaged one becomes a UserError of one line."""
+    """Around the reading of one Parquet file: what Arrow says of a damaged one becomes one line, Damaged."""
     import pyarrow as pa
 
     try:
@@ -67,7 +67,7 @@ def readable(path: Path, mend: str = "delete it and run `curate run` again") -> 
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # absent or forbidden, not damaged: the system's own words say so
-        raise UserError(f"cannot read {path}; {mend}") from error
+        raise Damaged(f"cannot read {path}; {mend}") from error
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -103,6 +103,15 @@ def is_bare(name: object) -> bool:
 
 def _stays(path: PurePath) -> bool:
     return not path.is_absolute() and ".." not in path.parts
+
+
+def is_readable(path: Path) -> bool:
+    """Whether all of a Parquet file can be read: as long as reading it takes."""
+    try:
+        read_table(path)
+    except (UserError, OSError):
+        return False
+    return True
 
 
 def is_whole(path: Path) -> bool:

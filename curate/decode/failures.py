@@ -2,6 +2,7 @@
 uses it too.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,30 @@ READ = "read"
 
 
 def record_failure(task: VideoTask, stage: str, message: str) -> dict[str, Any]:
-    """Write what the task leaves behind: an error row in `videos`, or error rows in the stale annotators' tables. One
-    that could not be read is tried again by the next command. Returns the event.
+    """Write what the task leaves behind: an error row in `videos`, or error rows in the stale annotators' tables; where
+    it keeps rows, only for what has none. What could not be read is tried again by the next command. Returns the
+    event; `kept` says what stays.
     """
     if stage == READ:
         remember(task)
-    tables = _failed_video(task, stage, message) if BASE in task.stale else _failed_annotations(task, message)
-    return {"status": "error", "stage": stage, "message": message, "frames_decoded": 0, "clips": 0, "tables": tables}
+    kept = _kept(task)
+    if BASE in task.stale:
+        tables = [] if kept else _failed_video(task, stage, message)
+    else:
+        tables = _failed_annotations(task, [name for name in task.annotators if name not in kept], message)
+    facts = {"status": "error", "stage": stage, "message": message, "frames_decoded": 0, "clips": 0, "tables": tables}
+    return facts | ({"kept": kept} if kept else {})
+
+
+def _kept(task: VideoTask) -> list[str]:
+    """What the task has rows of and leaves as it is: `base`, or names of annotators."""
+    if not task.keeps_rows:
+        return []
+    run, prints = RunDir(Path(task.run)), task.config.fingerprints
+    if BASE in task.stale:
+        rows = all(run.part(table, task.video_id, prints.base).exists() for table in ("videos", "clips"))
+        return [BASE] if rows else []
+    return [name for name in task.annotators if run.has_any(prints.tables[name], task.video_id)]
 
 
 def _failed_video(task: VideoTask, stage: str, message: str) -> list[str]:
@@ -50,12 +68,12 @@ def _failed_video(task: VideoTask, stage: str, message: str) -> list[str]:
     return list(BASE_TABLES)
 
 
-def _failed_annotations(task: VideoTask, message: str) -> list[str]:
+def _failed_annotations(task: VideoTask, names: Sequence[str], message: str) -> list[str]:
     run, prints = RunDir(Path(task.run)), task.config.fingerprints
     clip_ids = read_table(run.part("clips", task.video_id, prints.base))["clip_id"].to_pylist()
-    for name in task.annotators:
+    for name in names:
         columns = task.config.annotators[name].columns
         rows = [{"clip_id": c, **dict.fromkeys(columns), "status": "error", "error": message} for c in clip_ids]
         table = pa.Table.from_pylist(rows, schema=schema.annotation_schema(columns))
         run.write(prints.tables[name], task.video_id, prints.annotations[name], table)
-    return list(task.annotators)
+    return list(names)

@@ -13,7 +13,8 @@ BASE = "base"
 @dataclass(frozen=True)
 class VideoTask:
     """One unit of work. stale: which tables to make, `base` or names of annotators. sidecar: text columns of
-    `videos`. state: of the file when it had this sha256; None: not known.
+    `videos`. state: of the file when it had this sha256; None: not known. keeps_rows: a failure leaves the rows that
+    are there, whatever made them, as they are.
     """
 
     path: str
@@ -28,6 +29,7 @@ class VideoTask:
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     state: State | None = None
+    keeps_rows: bool = False
 
     @property
     def annotators(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Every mistake of the user is a UserError, one line, before any work. Who is told
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,16 @@ from clipmill.curate.driver.pipeline import Work, curate, write_shards
 from clipmill.curate.driver.policy_of_run import filtered_policy, kept_policy, policy_of, policy_stays, with_settings
 from clipmill.curate.driver.preflight import preflight
 from clipmill.curate.driver.run_facts import summary_lines
-from clipmill.curate.driver.videos import check_lost, check_sources, list_inputs, listing_of, now, prepare_out, tasks_of
+from clipmill.curate.driver.videos import (
+    check_lost,
+    check_sources,
+    check_unchanged,
+    list_inputs,
+    listing_of,
+    now,
+    prepare_out,
+    tasks_of,
+)
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError
 from clipmill.curate.export.old_shards import remove_old_shards
@@ -86,7 +95,7 @@ def run(
 def annotate(root: Path, names: Sequence[str], sets: Sequence[str], options: RunOptions, request: Request) -> None:
     """The run's configuration with these annotators added or changed; the rest stays, and so does the policy."""
     check_device(options.device)
-    run_dir = RunDir(root)
+    run_dir, options = RunDir(root), replace(options, keeps_rows=True)
     facts = read_run_json(run_dir)
     active = list(dict.fromkeys([*facts["config"]["annotators"], *names]))
     config = config_of(run_dir, [f"annotators={active}", *sets])
@@ -95,7 +104,9 @@ def annotate(root: Path, names: Sequence[str], sets: Sequence[str], options: Run
         policy = with_settings(policy, sets, config)
     work = Work(run_dir, preflight(config, in_order(names, config.annotators.__getitem__), options.tell), options)
     listing = listing_of(run_dir, facts["inputs"])
-    check_sources(tasks_of(listing, run_dir, work.config, options), run_dir)
+    tasks = tasks_of(listing, run_dir, work.config, options)
+    check_sources(tasks, run_dir)
+    check_unchanged(tasks, run_dir)
     prepare_out(root)
     with changing(run_dir):
         if policy is not None:

@@ -13,10 +13,19 @@ from clipmill.curate.decode.unread import forget_others
 from clipmill.curate.driver.finish import finish
 from clipmill.curate.driver.run_facts import run_facts
 from clipmill.curate.driver.stored_passes import run_passes
-from clipmill.curate.driver.videos import Listing, process, refresh_videos, remove_damaged, tasks_of, write_unprocessed
+from clipmill.curate.driver.videos import (
+    Listing,
+    process,
+    refresh_videos,
+    remove_damaged,
+    remove_unreadable,
+    tasks_of,
+    write_unprocessed,
+)
 from clipmill.curate.engines import Engine
 from clipmill.curate.engines.by_name import engine_of
 from clipmill.curate.engines.options import RunOptions
+from clipmill.curate.errors import Damaged
 from clipmill.curate.export.driver import export
 from clipmill.curate.export.record import Exported
 from clipmill.curate.policy.decisions import Outcomes
@@ -61,8 +70,17 @@ def curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> C
     """Everything that is stale of these videos, then the joined tables and the decisions, which change as one. policy:
     what decides, None: the configuration's. Raises UserError where the disk fills up: what is done stays done.
     """
+    remove_damaged(work.run, work.config, work.options)
+    try:
+        return _curate(work, listing, policy, told)
+    except Damaged:
+        if not remove_unreadable(listing, work.run, work.config, work.options):
+            raise
+    return _curate(work, listing, policy, told)
+
+
+def _curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> Curated:
     run, config, options = work.run, work.config, work.options
-    remove_damaged(run, config, options)
     forget_others(run, listing.names)
     tasks = tasks_of(listing, run, config, options)
     if len(tasks) < len(listing.units):

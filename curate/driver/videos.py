@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipmill.curate.common.content import Digests
-from clipmill.curate.common.files import check_no_address, read_table, write_atomic
+from clipmill.curate.common.content import Digests, unchanged
+from clipmill.curate.common.files import check_no_address, is_readable, read_table, write_atomic
 from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
@@ -128,10 +128,36 @@ def remove_damaged(run: RunDir, config: Config, options: RunOptions) -> None:
     tables = dict.fromkeys(_NEEDED, prints.base)
     tables |= {prints.tables[name]: prints.annotations[name] for name in config.annotators}
     for table, made_by in tables.items():
-        if damaged := run.remove_damaged(table, made_by):
-            options.tell(
-                f"{table}: {len(damaged)} damaged {'part is' if len(damaged) == 1 else 'parts are'} made again"
-            )
+        _remove(run, table, made_by, run.damaged(table, made_by), options)
+
+
+def remove_unreadable(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> bool:
+    """As `remove_damaged`, by reading every part whole, once one could not be read: whether any was removed. What only
+    the video can make again stays where that is away.
+    """
+    prints = config.fingerprints
+    here = {source.video_id or "" for source in listing.units if os.path.exists(source.path)}
+    tables = dict.fromkeys(BASE_TABLES, (prints.base, here))
+    for name, annotator in config.annotators.items():
+        units = here if annotator.needs_video else set(listing.names)
+        tables[prints.tables[name]] = prints.annotations[name], units
+    found = 0
+    for table, (made_by, units) in tables.items():
+        damaged = run.damaged(table, made_by, is_readable) & units
+        found += len(damaged)
+        _remove(run, table, made_by, damaged, options)
+        if table not in _NEEDED and made_by == prints.base:
+            # Pictures alone do not make a video stale: another table of the same decode goes with them.
+            for unit in damaged:
+                run.part(_NEEDED[0], unit, made_by).unlink(missing_ok=True)
+    return found > 0
+
+
+def _remove(run: RunDir, table: str, made_by: str, units: set[str], options: RunOptions) -> None:
+    for unit in units:
+        run.part(table, unit, made_by).unlink(missing_ok=True)
+    if units:
+        options.tell(f"{table}: {len(units)} damaged {'part is' if len(units) == 1 else 'parts are'} made again")
 
 
 def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> list[VideoTask]:
@@ -173,6 +199,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
                 sidecar=text,
                 device=options.device,
                 state=source.state,
+                keeps_rows=options.keeps_rows,
             )
             tasks.append(task)
     return sorted(tasks, key=lambda t: (-t.size_bytes, t.relpath))
@@ -203,6 +230,36 @@ def check_sources(tasks: Sequence[VideoTask], run: RunDir) -> None:
         )
 
 
+def check_unchanged(tasks: Sequence[VideoTask], run: RunDir) -> None:
+    """Raise UserError, one line, where a task must decode a video again that holds other bytes now: what other settings
+    make of the one that was cannot be told any more, and the values that there are would go.
+    """
+    prints = tasks[0].config.fingerprints if tasks else None
+    replaced: dict[str, list[str]] = {}
+    for task in tasks:
+        names = [
+            n
+            for n in _decoders(task)
+            if prints and BASE not in task.stale and run.has_any(prints.tables[n], task.video_id)
+        ]
+        if names and not _is_unchanged(task):
+            replaced[task.relpath] = names
+    if replaced:
+        who = ", ".join(dict.fromkeys(name for names in replaced.values() for name in names))
+        raise UserError(
+            f"{who} must decode videos that were replaced since ({len(replaced)}, such as {next(iter(replaced))}):"
+            f" `curate run VIDEOS --out {shlex.quote(str(run.root))}` takes them as they are now"
+        )
+
+
+def _is_unchanged(task: VideoTask) -> bool:
+    try:
+        with unchanged(Path(task.path), task.sha256, task.state):
+            return True
+    except OSError:
+        return False
+
+
 def _decoders(task: VideoTask) -> list[str]:
     """What of the task needs the video itself, not only what is stored of it: as in
     `clipmill.curate.decode.base_tables.load_base`.
@@ -231,6 +288,10 @@ def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: Ru
             event = _event(outcome)
             append_event(run.events, {"unit": outcome.task.video_id, "relpath": outcome.task.relpath, **event})
             _count(totals, event)
+            if kept := event.get("kept"):
+                options.tell(
+                    f"{outcome.task.relpath}: {event['message']}; what the run holds of it stays ({', '.join(kept)})"
+                )
             bar.advance(note=f"{totals['clips']} clips, {totals['error']} errors")
     with suppress(OSError):
         shutil.rmtree(run.scratch)

@@ -17,7 +17,7 @@ class RunOptions:
     None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row. lazy: leave out, and record as
     not run, what follows the decoding for clips that a filter has dropped by then. engine: where workers run; there is
     "local". tell: gets words and progress. drop_missing: videos of earlier commands that this one does not find leave
-    the run.
+    the run. keeps_rows: a video that fails keeps the rows that it has.
     """
 
     workers: int = 0
@@ -28,6 +28,7 @@ class RunOptions:
     engine: str = "local"
     tell: Tell = say
     drop_missing: bool = False
+    keeps_rows: bool = False
 
     @property
     def n_workers(self) -> int:

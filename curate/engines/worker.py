@@ -102,7 +102,7 @@ class Worker(Generic[Task]):
         except Exception as error:  # a value whose class cannot be made again here costs its task, not the run
             return self._ended("error", message=f"its result cannot be read: {type(error).__name__}: {error}")
         if status == _USER_ERROR:
-            raise UserError(message)
+            raise value(message)
         return self._ended(status, value, message)
 
     def _died(self) -> Outcome[Task]:
@@ -162,10 +162,10 @@ def _answer(function: Callable[..., Any], *arguments: Any) -> tuple[bool, bytes]
     try:
         return True, pickle.dumps(("ok", function(*arguments), None))
     except UserError as error:
-        return False, pickle.dumps((_USER_ERROR, None, str(error)))
+        return False, pickle.dumps((_USER_ERROR, type(error), str(error)))
     except Exception as error:
         if is_full_disk(error):
-            return False, pickle.dumps((_USER_ERROR, None, str(full_disk())))
+            return False, pickle.dumps((_USER_ERROR, UserError, str(full_disk())))
         return False, pickle.dumps(("error", None, f"{type(error).__name__}: {' '.join(str(error).split())}"))
 
 

@@ -4,6 +4,7 @@ seen.
 
 import base64
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from clipmill.curate.common.files import readable
 from clipmill.curate.contract.annotator import ROLES
+from clipmill.curate.errors import Damaged
 from clipmill.curate.report.load import Run, part_files
 
 MAX_THUMBS = 400
@@ -48,7 +50,8 @@ def _frames(run: Run, roles: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[st
     """Pictures of the wanted clips; a part without any of them is not read beyond its ids."""
     wanted = pa.array(sorted(roles), pa.string())
     for path in part_files(run.folder / "frames") if roles else []:
-        with readable(path):
+        rows = []
+        with suppress(Damaged), readable(path):  # a page without a picture is one; `curate run` makes the part again
             part = pq.ParquetFile(path)
             keep = pc.is_in(part.read(["clip_id"])["clip_id"], wanted)
             rows = part.read(["clip_id", "role", "jpeg"]).filter(keep).to_pylist() if pc.any(keep).as_py() else []

@@ -6,7 +6,7 @@ written as `.tmp`, synced and renamed, so it is there whole or not at all; what 
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +73,15 @@ class RunDir:
             return set()
         return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
 
-    def remove_damaged(self, table: str, fingerprint: str) -> set[str]:
-        """Remove the parts by `fingerprint` that are no whole file, as a loss of power leaves them; their units."""
-        damaged = {u for u in self.done(table, fingerprint) if not is_whole(self.part(table, u, fingerprint))}
-        for unit in damaged:
-            self.part(table, unit, fingerprint).unlink(missing_ok=True)
-        return damaged
+    def has_any(self, table: str, unit: str) -> bool:
+        """Whether there is a part of the unit, whatever made it."""
+        return any((self.root / table).glob(f"{unit}-*.parquet"))
+
+    def damaged(self, table: str, fingerprint: str, is_good: Callable[[Path], bool] = is_whole) -> set[str]:
+        """The units whose part by `fingerprint` is no whole file, as a loss of power leaves them. is_good: another way
+        to tell.
+        """
+        return {u for u in self.done(table, fingerprint) if not is_good(self.part(table, u, fingerprint))}
 
     def write(self, table: str, unit: str, fingerprint: str, rows: pa.Table) -> None:
         """Write a unit's part. What other parameters made of the unit stays until `remove_others`."""
