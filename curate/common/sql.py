@@ -1,12 +1,15 @@
 """Conditions in SQL on tables, by DuckDB, in a connection that reaches nothing but the tables it is given.
 
 A condition is what stands after WHERE: `motion > 0.1 AND source = 'ego'`. It comes from users and from files, so it is
-parsed before it runs: one boolean expression, no second statement, no subquery. A row for which it is null is not
-taken. NaN counts as null: it is no score.
+parsed before it runs: one boolean expression, no second statement, no subquery, no function but those of
+`sql_functions`. A row for which it is null is not taken. NaN counts as null: it is no score.
 """
 
 import re
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipmill.curate.common.files import parse_json
+from clipmill.curate.common.sql_functions import below, check_functions
 from clipmill.curate.errors import UserError, closest, one_line
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ _CLOSED: dict[str, str | bool | int | float | list[str]] = {
 }
 _REFUSED = {"SUBQUERY": "a subquery", "STAR": "a *", "PARAMETER": "a parameter"}
 _TABLE = "clips"
+_MOST_S, _AGAIN_S = 120.0, 0.1
 _MORE = "it is more than one expression"
 
 
@@ -57,7 +62,10 @@ def taken(table: pa.Table | pd.DataFrame, condition: str) -> np.ndarray:
         with connect({}) as connection:
             mentioned = _mentioned(connection, condition)
             connection.register(_TABLE, _columns(table, mentioned))
-            return _mask(connection, condition, len(table))
+            with _in_time(connection):
+                return _mask(connection, condition, len(table))
+    except duckdb.InterruptException as error:
+        raise UserError(f"the condition {condition[:200]!r} takes longer than {_MOST_S:g} s") from error
     except (duckdb.Error, UserError) as error:
         names = list(map(str, table.column_names if isinstance(table, pa.Table) else table.columns))
         raise UserError(f"the condition {condition!r} does not work: {_reason(error, condition, names)}") from error
@@ -100,7 +108,9 @@ def _mentioned(connection: "duckdb.DuckDBPyConnection", condition: str) -> set[s
     if len(expressions) != 1 or select != plain or expressions[0].get("alias"):
         raise UserError(_MORE)
     names: set[str] = set()
-    for node in _nodes(expressions[0]):
+    nodes = list(below(expressions[0]))
+    check_functions(nodes, partial(_known, connection))
+    for node in nodes:
         if node.get("class") in _REFUSED:
             raise UserError(f"it holds {_REFUSED[node['class']]}")
         names.update(name.lower() for name in node.get("column_names", ()))
@@ -121,15 +131,28 @@ def _parsed(connection: "duckdb.DuckDBPyConnection", expression: str) -> dict[st
     return found["statements"][0]["node"]
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-            waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)
+def _known(connection: "duckdb.DuckDBPyConnection", names: set[str]) -> set[str]:
+    asked = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type IN ('scalar', 'macro')"
+    return names & {name.lower() for (name,) in connection.execute(asked).fetchall()}
+
+
+@contextmanager
+def _in_time(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
+    """Whatever still takes for ever is ended."""
+    done = threading.Event()
+
+    def interrupt() -> None:
+        done.wait(_MOST_S)
+        while not done.wait(_AGAIN_S):  # a query that begins afterwards knows nothing of an earlier call
+            connection.interrupt()
+
+    watch = threading.Thread(target=interrupt, daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watch.join()
 
 
 def _columns(table: pa.Table | pd.DataFrame, mentioned: set[str]) -> pa.Table:

@@ -1,6 +1,7 @@
 """Conditions in SQL: what they mean, that they read nothing but their table, and that a mistake is one line."""
 
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipmill.curate.common import sql
 from clipmill.curate.common.sql import connect, rows_where, taken
 from clipmill.curate.errors import UserError
 
@@ -88,6 +90,53 @@ def test_many_rows_in_many_pieces_keep_their_order():
     numbers = pa.chunked_array([np.arange(n)[start : start + 70_000] for start in range(0, n, 70_000)])
     found = rows_where(pa.table({"n": numbers}), "n % 3 = 1")["n"].to_numpy()
     assert np.array_equal(found, np.arange(1, n, 3))
+
+
+HEX = "hex(" * 40 + "source" + ")" * 40
+CAST = "source" + "::BLOB::BIT::VARCHAR" * 3
+MANY = "[" + ", ".join(map(str, range(100))) + "]"
+HUGE = [
+    "len(repeat('x', 4000000000)) > 1",
+    "regexp_matches(source, repeat('a', 2000000000))",
+    "len(range(1000000000)) > 1",
+    "len(generate_series(1, 1000000000)) > 1",
+    "len(lpad('x', 2000000000, 'y')) > 1",
+    "len(list_resize([1], 2000000000)) > 1",
+    "len(printf('%1000000000d', 1)) > 1",
+    "sleep_ms(1000000000) IS NULL",
+    f"len({HEX}) > 1",
+    f"len(replace(source, 'e', '{'e' * 1000}')) > 1",
+    f"len({CAST}) > 1",
+    f"len(list_transform({MANY}, lambda x: x || x)) > 1",
+    f"len(list_filter({MANY}, lambda a: len(list_filter({MANY}, lambda b: a > b)) > 1)) > 1",
+]
+
+
+@pytest.mark.parametrize("condition", HUGE)
+def test_a_condition_makes_nothing_huge_and_ends(clips: pa.Table, condition: str):
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"is not for conditions|a lambda inside a lambda|it casts to"):
+        taken(clips, condition)
+    assert time.monotonic() - began < 5
+
+
+def test_what_takes_for_ever_is_ended(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sql, "_MOST_S", 0.3)
+    numbers = pa.table({"n": np.arange(3_000_000)})
+    with pytest.raises(UserError, match="takes longer than"):
+        taken(numbers, " AND ".join(f"list_contains([{k}, n, n + 1], sqrt(n) + {k})" for k in range(200)) + " OR n < 0")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "lower(source) LIKE 'e%' AND length(source) > 1 AND regexp_matches(source, '^e')",
+        "abs(motion) > 0.05 AND coalesce(width, 0) % 2 = 0 AND round(motion, 1) BETWEEN 0.1 AND 0.2",
+        "contains(source, 'go') AND source[1] = 'e' AND source || 'x' = 'egox' AND width::VARCHAR = '512'",
+    ],
+)
+def test_what_people_ask_with_functions(clips: pa.Table, condition: str):
+    assert rows_where(clips, condition)["clip_id"].to_pylist() == ["a"]
 
 
 @pytest.mark.parametrize(
