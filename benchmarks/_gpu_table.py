@@ -28,7 +28,7 @@ def _training(part: dict) -> str:
     lines = [_peak(peak), "", "| shape and variant | batch | ms | tokens/s | model TFLOP/s | MFU | peak, GiB |"]
     lines.append("|---|---|---|---|---|---|---|")
     lines += [_rate_row(name, case) for name, case in part["cases"].items() if "mfu" in case]
-    return "\n".join([*lines, *_ratios(part), *_kernels(part), *_reasons(part)])
+    return "\n".join([*lines, *_ratios(part), *_kernels(part), *_clocks(part), *_reasons(part)])
 
 
 def _rate_row(name: str, case: dict) -> str:
@@ -131,6 +131,14 @@ def _kernels(part: dict) -> list[str]:
             first = ", ".join(f"{kernel} {ms:.3g}" for kernel, ms in list(case["ms_by_kernel"].items())[:6])
             found += ["", f"{name}: {case['step_ms']:.3g} ms, kernels {case['kernels_ms']:.3g} ms; {first}."]
     return found
+
+
+def _clocks(part: dict) -> list[str]:
+    """As they were right after the last step."""
+    after = part["cases"].get("clocks", {}).get("after")
+    return (
+        ["", "Clocks after it: " + ", ".join(f"{name} {value}" for name, value in after.items()) + "."] if after else []
+    )
 
 
 def _reasons(part: dict) -> list[str]:

@@ -3,12 +3,13 @@ against a plain module and diffusers', and as the loop of `models train` tells t
 """
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from _gpu_bench import Bench, Skipped, fitting, peak_memory, peaks, timed
+from _gpu_bench import Bench, fitting, peak_memory, peaks, timed
 from _gpu_steps import Ours, Shape, diffusers_latte, latent_batch, latent_bucket, loop_objective, plain
 
 from clipmill.models.processes import Processes
@@ -35,36 +36,56 @@ OURS_S, COMPILED_S, PEER_S, LOOP_S = 25, 60, 30, 40
 def run(bench: Bench) -> None:
     peak = peaks(bench)
     bench.tell("peak", peak)
-    shapes = list(bench.pick(FULL, SMALL).items())
-    for name, shape in shapes[: bench.pick(None, None, 1)]:
-        rows = _shape(bench, name, shape, peak["peak_flops"])
-        if rows:
-            bench.tell(f"{name}: ratios", ratios(rows))
+    shapes = list(bench.pick(FULL, SMALL).items())[: bench.pick(None, None, 1)]
+    found: dict[str, dict[str, dict]] = {name: {} for name, _ in shapes}
+    # What matters most of every shape comes first: the time may not suffice for the rest.
+    for variants in (_first, _later):
+        for name, shape in shapes:
+            variants(Variants(bench, name, shape, peak["peak_flops"], found[name]))
+    for name, rows in found.items():
+        bench.tell(f"{name}: ratios", ratios(rows))
 
 
-def _shape(bench: Bench, name: str, shape: Shape, peak: float) -> dict[str, dict]:
-    """Every variant of one shape at one batch: what fits the first is what the others get."""
-    batch = bench.pick(STEP_TOKENS // shape.tokens, 4, 2)
-    rows: dict[str, dict] = {}
+@dataclass
+class Variants:
+    """Of one shape. rows: what has been measured, by variant."""
 
-    def one(variant: str, needs_s: float, make) -> None:
-        at = min([batch, *(row["batch"] for row in rows.values())])
-        found = bench.case(
-            f"{name}: {variant}", needs_s, partial(fitting, at, partial(_measured, make, shape, peak, bench))
-        )
-        rows.update({variant: found} if found else {})
+    bench: Bench
+    name: str
+    shape: Shape
+    peak: float
+    rows: dict[str, dict]
 
-    one("ours, eager", OURS_S, Ours)
-    one("plain module, eager", PEER_S, plain)
-    one("ours, compiled", COMPILED_S, lambda *given: Ours(*given).compiled())
-    one("diffusers, eager", PEER_S, partial(_diffusers, name))
-    if bench.size != "tiny":
-        one("plain module, compiled", COMPILED_S, _plain_compiled)
-    loop = [row["batch"] for row in rows.values()]
-    if loop:
-        bench.case(f"{name}: where the time goes", LOOP_S, partial(_kernels, shape, min(loop), bench))
-        bench.case(f"{name}: models train's loop", LOOP_S, lambda: _in_loop(shape, min(loop), peak, bench))
-    return rows
+    @property
+    def batch(self) -> int:
+        """What fits the first variant is what the others get."""
+        first = self.bench.pick(STEP_TOKENS // self.shape.tokens, 4, 2)
+        return min([first, *(row["batch"] for row in self.rows.values())])
+
+    def measure(self, variant: str, needs_s: float, make) -> None:
+        """make: (shape, batch, bench) -> what has a step."""
+        one = partial(_measured, make, self.shape, self.peak, self.bench)
+        found = self.bench.case(f"{self.name}: {variant}", needs_s, partial(fitting, self.batch, one))
+        self.rows.update({variant: found} if found else {})
+
+
+def _first(of: Variants) -> None:
+    of.measure("ours, eager", OURS_S, Ours)
+    of.measure("plain module, eager", PEER_S, plain)
+    of.measure("ours, compiled", COMPILED_S, lambda *given: Ours(*given).compiled())
+    if of.name.startswith("Latte"):
+        of.measure("diffusers, eager", PEER_S, _diffusers)
+    loop = partial(_in_loop, of.shape, of.batch, of.peak, of.bench)
+    of.bench.case(f"{of.name}: models train's loop", LOOP_S, loop)
+
+
+def _later(of: Variants) -> None:
+    of.bench.case(f"{of.name}: where the time goes", LOOP_S, partial(_kernels, of.shape, of.batch, of.bench))
+    if of.bench.size == "tiny":
+        return
+    of.measure("plain module, compiled", COMPILED_S, _plain_compiled)
+    if of.name.startswith("Latte"):
+        of.measure("diffusers, compiled", COMPILED_S, _diffusers_compiled)
 
 
 def _plain_compiled(shape: Shape, batch: int, bench: Bench):
@@ -72,11 +93,14 @@ def _plain_compiled(shape: Shape, batch: int, bench: Bench):
     return peer.compiled(peer.model.blocks)
 
 
-def _diffusers(name: str, shape: Shape, batch: int, bench: Bench):
-    if not name.startswith("Latte"):
-        raise Skipped("diffusers' Latte is the module that is compared with")
+def _diffusers(shape: Shape, batch: int, bench: Bench):
     options = shape.config().backbone.options
     return diffusers_latte(shape, options["width"] // options["head_dim"], options["depth"], batch, bench)
+
+
+def _diffusers_compiled(shape: Shape, batch: int, bench: Bench):
+    peer = _diffusers(shape, batch, bench)
+    return peer.compiled([*peer.model.transformer_blocks, *peer.model.temporal_transformer_blocks])
 
 
 def _measured(make, shape: Shape, peak: float, bench: Bench, batch: int) -> dict:
