@@ -45,9 +45,9 @@ _SMALL = (
 _SAMPLING_SHARE = 0.25
 
 
-def write_pools(path: Path, work: Path | None, minutes: float, per_clip: int = 2) -> None:
+def write_pools(path: Path, work: Path | None, minutes: float, per_clip: int) -> None:
     """The experiment's clips as windows of GPU size, without training anything here. In the file: uint8 windows of pool
-    A, which of them each pool has, and features of held-out windows.
+    A, about 0.11 MiB each, which of them each pool has, and features of held-out windows.
     """
     from curation_gain import HELD_OUT, SIZES, SOURCE_SEED, held_out, pools
 

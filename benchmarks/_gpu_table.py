@@ -81,15 +81,12 @@ def _features(part: dict) -> str:
 
 def _experiment(part: dict) -> str:
     rows = {name: case for name, case in part["cases"].items() if "distance" in case}
-    lines = [
-        "| set | windows | Fréchet distance (mini) | training windows | change over time, of real |",
-        "|---|---|---|---|---|",
-    ]
+    head = ("set", "windows", "steps", "Fréchet distance (mini)", "training windows", "change over time, of real")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, case in rows.items():
         known = f"{case['training_windows']:.1f}" if "training_windows" in case else ""
-        lines.append(
-            f"| {name} | {case.get('windows', '')} | {case['distance']:.1f} | {known} | {case['change']:.2f} |"
-        )
+        counts = f"{case.get('windows', '')} | {case.get('steps', '')}"
+        lines.append(f"| {name} | {counts} | {case['distance']:.1f} | {known} | {case['change']:.2f} |")
     return "\n".join([*(lines if rows else []), *_reasons(part)])
 
 

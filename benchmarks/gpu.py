@@ -189,9 +189,10 @@ def pools_command(words: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("file", type=Path)
     parser.add_argument("--work", type=Path)
-    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--minutes", type=float, default=12, help="of demo videos")
+    parser.add_argument("--per-clip", type=int, default=1, help="windows of each clip: about 26 MiB for each")
     options = parser.parse_args(words)
-    write_pools(options.file, options.work, options.minutes)
+    write_pools(options.file, options.work, options.minutes, options.per_clip)
 
 
 def table_command(words: list[str]) -> None:
