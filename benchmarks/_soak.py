@@ -21,24 +21,21 @@ _POLL_S, _PATIENCE_S = 0.02, 10
 
 @dataclass(frozen=True)
 class Moment:
-    """When something happens to a command. seconds: after it began; at_work: after the first file that it changed.
-    shown: instead of both, as soon as its progress has come to this share.
+    """When something happens to a command. cpu_s: that it has used, its workers included; so the moment does not move
+    with what else the machine does. shown: instead, as soon as its progress has come to this share.
     """
 
-    seconds: float = 0.0
-    at_work: bool = False
+    cpu_s: float = 0.0
     shown: float | None = None
 
     def __str__(self):
-        if self.shown is not None:
-            return f"at {self.shown:.0%} of its progress"
-        return f"{self.seconds:.2f} s after its {'first file' if self.at_work else 'start'}"
+        return f"after {self.cpu_s:.2f} CPU s" if self.shown is None else f"at {self.shown:.0%} of its progress"
 
 
 @dataclass(frozen=True)
 class Done:
     """How a command ended. code: None where it was killed. at_work: whether it had changed a file before what happened
-    to it; None: nothing did. began_s: seconds until its first file, where that was waited for.
+    to it; None: nothing did. began_s: CPU seconds until its first file, where the moment came later.
     """
 
     code: int | None
@@ -162,18 +159,23 @@ def _watched(process, folder, moment, disturb, errors):
     if moment is None:
         yield seen
         return
-    before, began = state(folder), time.perf_counter()
+    before = state(folder)
+
+    def changed():
+        if "began_s" not in seen and state(folder) != before:
+            seen["began_s"] = _cpu_s(process.pid)
+        return "began_s" in seen
 
     def wait():
-        reached = True
-        if moment.shown is not None:
-            reached = _until(ended, lambda: _shown(errors) >= moment.shown)
-        elif moment.at_work:
-            reached = _until(ended, lambda: state(folder) != before)
-            seen["began_s"] = time.perf_counter() - began
-        if reached and not ended.wait(moment.seconds):
-            seen["at_work"] = state(folder) != before
-            disturb(process)
+        while not ended.wait(_POLL_S):
+            at_work = changed()
+            used, needed = (
+                (_cpu_s(process.pid), moment.cpu_s) if moment.shown is None else (_shown(errors), moment.shown)
+            )
+            if used >= needed:
+                seen["at_work"] = at_work
+                disturb(process)
+                return
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -184,12 +186,17 @@ def _watched(process, folder, moment, disturb, errors):
         thread.join()
 
 
-def _until(ended, holds):
-    """Waits until something holds; False where the process ended first."""
-    while not ended.wait(_POLL_S):
-        if holds():
-            return True
-    return False
+def _cpu_s(process):
+    """CPU seconds of a process and of all below it, ended ones included."""
+    total, todo = 0, [process]
+    while todo:
+        one = todo.pop()
+        with suppress(OSError, ValueError):
+            words = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, words[11:15]))
+            for thread in Path(f"/proc/{one}/task").iterdir():
+                todo += map(int, (thread / "children").read_text().split())
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def _shown(errors):

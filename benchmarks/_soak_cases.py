@@ -1,5 +1,6 @@
 """The seven commands of the soak, what they work on, and the same command once more."""
 
+import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,12 +57,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Known:
-    """What a command makes in peace. added: bytes on the disk, in blocks. began_s: until its first file. tmp: names in
-    TMPDIR, which are libraries' caches.
+    """What a command makes in peace. cpu_s, began_s: CPU seconds in all and until its first file. added: bytes on the
+    disk, in blocks. tmp: names in TMPDIR, which are libraries' caches.
     """
 
     bytes: dict
-    seconds: float
+    cpu_s: float
     began_s: float
     added: int
     tmp: set
@@ -125,12 +126,12 @@ def undisturbed(made, place):
     """What the command makes in peace. The moment that is waited for never comes."""
     fresh(place, made.needs)
     before = size(place.case)
-    done = _soak.run(made.words, place.case, _soak.Moment(3600, at_work=True))
+    done = _soak.run(made.words, place.case, _soak.Moment(math.inf))
     if done.code:
         raise SystemExit(f"{made.name} fails undisturbed: {done.errors}")
     found = snapshot(place.case)
-    began_s = min(done.began_s or 0.0, done.seconds)
-    return Known(found, done.seconds, began_s, max(size(place.case) - before, 0), strays(place.tmp))
+    began_s = min(done.began_s or 0.0, done.cpu_s)
+    return Known(found, done.cpu_s, began_s, max(size(place.case) - before, 0), strays(place.tmp))
 
 
 def fresh(place, names):

@@ -155,8 +155,8 @@ def _pictures(run):
 
 
 def _moment(rng, known, until):
-    """At work, up to this share of the time that the work takes in peace."""
-    return Moment(rng.uniform(0.0, until) * max(known.seconds - known.began_s, 0.1), at_work=True)
+    """At work, up to this share of what the work takes in peace."""
+    return Moment(known.began_s + rng.uniform(0.0, until) * (known.cpu_s - known.began_s))
 
 
 def _finish(row, made, place, known, first, problem, which):

@@ -46,7 +46,7 @@ def _kill(rng, known, earlier):
     how = _soak.kill_alone if alone else _soak.kill_group
     if early < EARLY:
         return Moment(share * known.began_s), how
-    return Moment(share * (known.seconds - known.began_s) * 0.8**earlier, at_work=True), how
+    return Moment(known.began_s + share * (known.cpu_s - known.began_s) * 0.8**earlier), how
 
 
 def _chain(made, place, row, chain, known):

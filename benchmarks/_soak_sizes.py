@@ -63,9 +63,7 @@ def _one(row, place, spec, share):
     made, part = _case(spec, [place.videos]), spec.files > SAMPLE
     known = undisturbed(_case(spec, sorted(place.videos.iterdir())[:SAMPLE]) if part else made, place)
     fresh(place, ())
-    moment = Moment(share * (known.seconds - known.began_s), at_work=True)
-    if spec.files > 1:
-        moment = Moment(shown=share)
+    moment = Moment(shown=share) if part else Moment(known.began_s + share * (known.cpu_s - known.began_s))
     first, problem = next_try(made, place, row, moment)
     last, again = next_try(made, place, row)
     problem += again + ended(place, last, [first.group, last.group], _of_parts(known) if part else known, part)

@@ -59,6 +59,7 @@ def scripts(videos):
         "clip": ["clip_speed.py", "--minutes", "5", "--rounds", "2"],
         "backbones": ["backbone_speed.py", "--threads", "2"],
         "gpu": ["gpu.py", "table"],
+        "soak": ["soak.py"],
     }
 
 

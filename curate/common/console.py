@@ -1,5 +1,6 @@
 """How every command of clipmill ends: a user's mistake is one line on stderr and exit code 2, never a traceback."""
 
+import errno
 import shlex
 import signal
 import sys
@@ -57,9 +58,9 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     except OSError as error:
         if is_full_disk(error):
             _fail(name, str(full_disk()), 2)
-        if error.filename is None:
+        if error.errno is None:
             raise
-        _fail(name, f"{error.filename}: {error.strerror}", 2)
+        _fail(name, _told(error), 2)
     except (typer.Abort, KeyboardInterrupt):
         _fail(name, "interrupted; run the same command again to go on", INTERRUPTED)
     except no_arguments as error:
@@ -72,6 +73,14 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
 def command_line(name: str) -> str:
     """The command as typed, for what remembers how it was made. name: of the command."""
     return shlex.join([name, *sys.argv[1:]])
+
+
+def _told(error: OSError) -> str:
+    """What the system says, with the file where it names one, and what to do where the disk is the reason."""
+    place = "" if error.filename is None else f"{error.filename}: "
+    disk = error.errno in (errno.EROFS, errno.EIO)
+    remedy = "; once the disk can be written again, the same command goes on" if disk else ""
+    return f"{place}{error.strerror}{remedy}"
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:

@@ -1,5 +1,6 @@
 """How the commands end: a mistake is one line, Ctrl-C says how to go on."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -173,3 +174,27 @@ def test_every_way_in_which_typer_passes_ctrl_c_on(
         console.run_app(app, "work")
     assert ended.value.code == 130
     assert capsys.readouterr().err.strip().splitlines() == ["work: interrupted; run the same command again to go on"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "run/a"), "run/a: Read-only file system; once the disk can be"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error; once the disk can be written again"),
+        (OSError(errno.ENOENT, "No such file or directory", "run/a"), "run/a: No such file or directory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; free some space"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error: OSError, line: str, capsys, monkeypatch):
+    """On the code before, an error without the name of its file was a traceback, and no line said how to go on."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def refused() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["curate"])
+    with pytest.raises(SystemExit) as ended:
+        console.run_app(app, "curate")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"curate: {line}")
