@@ -1,43 +1,56 @@
 """Kills at random moments, by command."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import _soak
 import numpy as np
 from _soak import Moment, Row
-from _soak_cases import cases, elsewhere, ended, fresh, next_try, prepare, take_scores, undisturbed
+from _soak_cases import Case, Known, Place, cases, elsewhere, ended, fresh, next_try, prepare, take_scores, undisturbed
 
 EARLY = 0.15  # of the kills, these come at any moment before the first file; the others at any moment after it
 LONGEST = 8
 NAMES = ("run", "annotate", "filter", "export", "train", "sample", "evaluate")
 
 
+@dataclass(frozen=True)
+class Killed:
+    """A command under way. known: what it makes in peace."""
+
+    made: Case
+    place: Place
+    known: Known
+    row: Row
+    rng: np.random.Generator
+
+
 def kills(work, n, seed, out_of_time, lanes):
-    """A row for each command: n kills in all, in chains of one to eight, half of them of the whole group of processes,
-    half of the first process alone. lanes: commands at once.
+    """A row for each command: n kills in all, in chains of one to eight, a chain of each command in turn; half of the
+    kills are of the whole group of processes, half of the first process alone. lanes: commands at once.
     """
-    place = prepare(work)
-    each = -(-n // len(NAMES))
+    place, each = prepare(work), -(-n // len(NAMES))
     with ThreadPoolExecutor(lanes) as pool:
-        jobs = [
-            pool.submit(_killed, name, elsewhere(place, name), each, np.random.default_rng([seed, k]), out_of_time)
-            for k, name in enumerate(NAMES)
-        ]
-        return [job.result() for job in jobs]
+        all_killed = list(pool.map(lambda k: _begin(place, k, each, seed), range(len(NAMES))))
+        while not out_of_time() and any(killed.row.done < each for killed in all_killed):
+            list(pool.map(lambda killed: out_of_time() or _next_chain(killed), all_killed))
+    return [killed.row for killed in all_killed]
 
 
-def _killed(name, place, wanted, rng, out_of_time):
+def _begin(place, number, wanted, seed):
+    name = NAMES[number]
+    here = elsewhere(place, name)
+    made = cases(here)[name]
     row = Row(f"killed: {name}", wanted=wanted)
-    if out_of_time():
-        return row
-    made = cases(place)[name]
-    known = undisturbed(made, place)
-    while row.done < wanted and not out_of_time():
-        length = min(int(rng.integers(1, LONGEST + 1)), wanted - row.done)
-        chain = [_kill(rng, known, k) for k in range(length)]
-        fresh(place, made.needs)
-        _chain(made, place, row, chain, known)
-    return row
+    return Killed(made, here, undisturbed(made, here), row, np.random.default_rng([seed, number]))
+
+
+def _next_chain(killed):
+    left = killed.row.wanted - killed.row.done
+    if left > 0:
+        length = min(int(killed.rng.integers(1, LONGEST + 1)), left)
+        chain = [_kill(killed.rng, killed.known, k) for k in range(length)]
+        fresh(killed.place, killed.made.needs)
+        _chain(killed.made, killed.place, killed.row, chain, killed.known)
 
 
 def _kill(rng, known, earlier):
