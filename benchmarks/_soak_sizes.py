@@ -26,10 +26,10 @@ class Size:
 
 
 SIZES = (
-    Size("10,000 tiny files", 10_000, (13, 13), (64, 48), "mpeg4", "mp4", 24),
     Size("a picture of 16384 x 8192 px, 8 frames", 1, (4, 4), (16384, 8192), "mjpeg", "mkv", 6),
     Size("100,000 frames in one video", 1, (500,) * 200, (64, 48), "mpeg4", "mp4", 25),
     Size("a day at 1 frame a second", 1, (3600,) * 24, (64, 48), "mpeg4", "mp4", 1),
+    Size("10,000 tiny files", 10_000, (13, 13), (64, 48), "mpeg4", "mp4", 24),
 )
 SAMPLE = 300  # of more files, the bytes of the first ones are compared, for the time that a second whole run takes
 PART = re.compile(r"run/.+/[0-9a-f]{32}-\w+\.parquet")
