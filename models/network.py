@@ -1,5 +1,8 @@
 """The part of a system that diffusion training moves: the backbone, and what is learned of its conditions."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -15,14 +18,19 @@ from clipmill.models.core.schedules import Schedule
 from clipmill.models.core.shift import linear_shift, square_root_shift
 from clipmill.models.core.timesteps import LevelSampler
 from clipmill.models.layers.plan import Grid
+from clipmill.models.network_size import Shape, check_claims, of_these_shapes, that_fits
 
 
 class Network(nn.Module):
     """z float [B, T, C, H, W], noise level float [B], conditions -> prediction [B, T, C, H, W]."""
 
-    def __init__(self, config: ModelConfig, latent_channels: int) -> None:
-        """Raises UserError for options that contradict one another."""
+    def __init__(self, config: ModelConfig, latent_channels: int, shapes: Sequence[Shape] | None = None) -> None:
+        """shapes: of the tensors of a checkpoint that claims this config. Raises UserError for options that contradict
+        one another, or those tensors, and for a network that does not fit into memory.
+        """
         super().__init__()
+        if shapes is not None:
+            check_claims(_claims(config), shapes, "card.json")
         self.conditioner = Conditioner(config.conditioning, latent_channels)
         needs = {
             "in_channels": latent_channels,
@@ -31,7 +39,8 @@ class Network(nn.Module):
             "token_dim": self.conditioner.token_dim,
             "frame_channels": self.conditioner.frame_channels,
         }
-        self.backbone = backbone_named(config.backbone.kind, dict(config.backbone.options) | needs)
+        with that_fits("this network") if shapes is None else of_these_shapes(shapes, "card.json"):
+            self.backbone = backbone_named(config.backbone.kind, dict(config.backbone.options) | needs)
         as_backbone(self.backbone).recompute_every = config.train.recompute
 
     def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditions: Conditions) -> torch.Tensor:
@@ -47,11 +56,20 @@ class Network(nn.Module):
         return as_backbone(self.backbone).flops(grid, tokens)
 
 
-def seeded_network(config: ModelConfig, autoencoder: Autoencoder) -> Network:
-    """With weights that depend on `train.seed` alone."""
+def _claims(config: ModelConfig) -> dict[str, Any]:
+    """What parts are made by, one after another."""
+    options, conditioning = config.backbone.options, config.conditioning
+    found = {f"backbone.{name}": options[name] for name in ("width", "depth", "multipliers") if name in options}
+    used = {"classes": conditioning.classes.column, "micro": conditioning.micro.columns}
+    dims = {name: getattr(conditioning, name).dim for name in used if used[name]} | {"text": conditioning.text.dim}
+    return found | {f"conditioning.{name}.dim": dim for name, dim in dims.items()}
+
+
+def seeded_network(config: ModelConfig, autoencoder: Autoencoder, shapes: Sequence[Shape] | None = None) -> Network:
+    """With weights that depend on `train.seed` alone. shapes: see `Network`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        return Network(config, autoencoder.latent_channels)
+        return Network(config, autoencoder.latent_channels, shapes)
 
 
 class Diffusion:

@@ -15,8 +15,6 @@ from clipmill.curate.errors import UserError, one_line
 
 Shape = tuple[int, ...]
 _BYTES = 4
-# Options of networks that parts are made by, one after another.
-_LOOPS = frozenset({"width", "depth", "multipliers", "blocks", "channels"})
 
 
 def shapes_of(path: Path) -> list[Shape]:
@@ -30,26 +28,31 @@ def shapes_of(path: Path) -> list[Shape]:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
 
 
-@contextmanager
-def of_these_shapes(shapes: Sequence[Shape], options: Mapping[str, Any], what: str) -> Iterator[None]:
-    """While it lasts no parameter is made that has not the shape of a tensor of the file. options: of the network,
-    none of which is larger than the file's tensors are wide or many. what: the file, and what claims the options.
-    Raises UserError where the two do not belong together.
+def check_claims(claims: Mapping[str, Any], shapes: Sequence[Shape], what: str) -> None:
+    """claims: widths and numbers of parts, by name, none of which is larger than the tensors of `shapes` are wide or
+    many. what: who claims them. Raises UserError where one is: parts are made one after another, before a first tensor
+    tells.
     """
-    most = max([len(shapes), *(side for shape in shapes for side in shape)], default=0)
-    for name, value in _numbers(options):
-        if value > most:
-            raise UserError(
-                f"{what}: {name} is {value}, and its weights have no such size: they do not belong together"
-            )
+    widest = max((side for shape in shapes for side in shape), default=0)
+    for name, value in claims.items():
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        most = len(shapes) if name.endswith("depth") else widest
+        for number, limit in ((len(values), len(shapes)), *((one, most) for one in values)):
+            if isinstance(number, int) and number > limit:
+                raise UserError(f"{what}: {name} is {number:,}, and its weights have no such size or number of tensors")
+
+
+@contextmanager
+def of_these_shapes(shapes: Sequence[Shape], what: str) -> Iterator[None]:
+    """While it lasts no parameter is made that has not the shape of a tensor that is left. Raises UserError."""
     left = Counter(shapes)
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None:
+        if parameter is not None and name not in module._parameters:  # else it takes the place of one
             left[tuple(parameter.shape)] -= 1
             if left[tuple(parameter.shape)] < 0:
                 shape = " x ".join(map(str, parameter.shape))
-                raise UserError(f"{what}: the network would have another {name} of {shape} than its weights")
+                raise UserError(f"{what}: its network would have a {name} of {shape}, and its weights have none such")
 
     with _hooked(count), _in_memory(what):
         yield
@@ -87,10 +90,3 @@ def _in_memory(what: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not any(word in str(error) for word in ("memory", "overflow", "size")):
             raise
         raise UserError(f"{what} is larger than this machine's memory: {one_line(error, 120)}") from error
-
-
-def _numbers(options: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    for name in sorted(_LOOPS & set(options)):
-        value = options[name]
-        values = value if isinstance(value, list | tuple) else [value]
-        yield from ((name, one) for one in (len(values), *values) if isinstance(one, int))

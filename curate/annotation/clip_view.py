@@ -15,7 +15,7 @@ from clipmill.curate.contract.captions import captions_of
 from clipmill.curate.contract.schema import annotation_schema
 from clipmill.curate.errors import AnnotatorError, one_line
 from clipmill.curate.settings.scenes import ScenesConfig
-from clipmill.curate.video.picture import decode_jpeg
+from clipmill.curate.video.picture import decode_picture
 
 FULL_FRAME = (0.0, 0.0, 1.0, 1.0)
 
@@ -85,7 +85,7 @@ class ClipSource:
         if request.roles:
             stored = self.jpegs(self.rows[position]["clip_id"])
             roles = tuple(r for r in request.roles if r in stored)
-            pictures = [_fit(decode_jpeg(stored[r], request.gray), request.short_side_px) for r in roles]
+            pictures = [_fit(decode_picture(stored[r], request.gray), request.short_side_px) for r in roles]
             t_s = np.asarray([role_time(r, self.rows[position]) for r in roles])
         else:
             assert self.collector is not None, "a rate request needs the decode"

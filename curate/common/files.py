@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MAGIC = b"PAR1"
+_MOST_JSON_BYTES = 256 << 20
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+([^/].*)")
 
 
@@ -83,6 +84,8 @@ def parse_json(text: str | bytes) -> Any:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError, one line, where the file cannot be read or holds none."""
     try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise ValueError(f"larger than {_MOST_JSON_BYTES >> 20} MB")
         value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error

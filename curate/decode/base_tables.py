@@ -25,7 +25,7 @@ from clipmill.curate.scenes.spans import Span, spans
 from clipmill.curate.scenes.transition import Transition
 from clipmill.curate.settings.fingerprints import Fingerprints
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.video.picture import decode_jpeg
+from clipmill.curate.video.picture import decode_picture
 
 BORDERS = "borders"
 _FRAME_ROWS = 256
@@ -202,7 +202,7 @@ def _frame_rows(
         rows = []
         for clip_id, role, i in wanted[at : at + _FRAME_ROWS]:
             data = collector.jpeg(i)
-            height, width = decode_jpeg(data, gray=True).shape
+            height, width = decode_picture(data, gray=True).shape
             pts = int(result.pts[samples.index[i]])
             rows.append({"clip_id": clip_id, "role": role, "pts": pts, "width": width, "height": height, "jpeg": data})
         yield pa.Table.from_pylist(rows, schema=schema.FRAMES)

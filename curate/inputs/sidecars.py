@@ -306,15 +306,23 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    with _open(path) as lines:
-        header = lines.readline()
-        lines.seek(0)
-        yield from csv.DictReader(lines, delimiter=max(",;\t", key=header.count))
+    with _open(path) as file:
+        header = next(_lines(file), "")
+        file.seek(0)
+        yield from csv.DictReader(_lines(file), delimiter=max(",;\t", key=header.count))
+
+
+def _lines(file: io.TextIOWrapper) -> Iterator[str]:
+    """Raises ValueError for one that is too long to be read."""
+    while line := file.readline(MAX_TEXT_BYTES):
+        if len(line) == MAX_TEXT_BYTES:
+            raise ValueError(f"a line is longer than {MAX_TEXT_BYTES >> 20} MB")
+        yield line
 
 
 def _jsonl_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    with _open(path) as lines:
-        for line in lines:
+    with _open(path) as file:
+        for line in _lines(file):
             value = parse_json(line) if line.strip() else None
             if isinstance(value, dict):
                 yield value

@@ -16,6 +16,7 @@ from clipmill.curate.common.files import readable
 from clipmill.curate.contract.annotator import ROLES
 from clipmill.curate.errors import Damaged
 from clipmill.curate.report.load import Run, part_files
+from clipmill.curate.video.picture import decode_picture
 
 MAX_THUMBS = 400
 LONG_SIDE_PX = 200
@@ -64,8 +65,10 @@ def strip(jpegs: list[bytes]) -> Thumb | None:
     """Decode, shrink to LONG_SIDE_PX, put side by side, encode. None where no picture can be decoded."""
     import cv2
 
-    decoded = [cv2.imdecode(np.frombuffer(j, np.uint8), cv2.IMREAD_COLOR) for j in jpegs]
-    images = [i for i in decoded if i is not None]
+    images = []
+    for jpeg in jpegs:
+        with suppress(ValueError):
+            images.append(cv2.cvtColor(decode_picture(jpeg), cv2.COLOR_RGB2BGR))
     if not images:
         return None
     height, width = images[0].shape[:2]

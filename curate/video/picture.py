@@ -1,5 +1,7 @@
 """Pictures from decoded frames without a colour conversion of the full frame: planes, small copies, orientation."""
 
+import io
+import warnings
 from typing import Any
 
 import av
@@ -21,6 +23,8 @@ _PLANAR = {
     "yuv444p": (0, 0),
     "yuvj444p": (0, 0),
 }
+# A picture of 16384 x 16384; OpenCV alone would take four times as many, 3 GB.
+MOST_PX = 1 << 28
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 # AVCOL_SPC: names as the ffmpeg program has them.
@@ -131,9 +135,31 @@ def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:
     return data.tobytes()
 
 
-def decode_jpeg(data: bytes, gray: bool = False) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, or [H, W] where gray."""
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR)
+def decode_picture(data: bytes, gray: bool = False) -> np.ndarray:
+    """uint8 [H, W, 3] RGB, or [H, W] where gray, of a JPEG, PNG, WebP, ... Raises ValueError, in one line, for what is
+    none, and, by its header alone, for one of more than MOST_PX: some kilobytes may claim any size.
+    """
+    if (size := _claimed_px(data)) is not None and size[0] * size[1] > MOST_PX:
+        raise ValueError(f"a picture of {size[0]} x {size[1]} px; up to {MOST_PX:,} px are read (16384 x 16384)")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError("no picture that can be read") from error
     if picture is None:
-        raise ValueError("not a JPEG")
+        raise ValueError("not a picture")
     return picture if gray else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _claimed_px(data: bytes) -> tuple[int, int] | None:
+    """Width and height by the header; None where nobody can tell, and OpenCV's own limit holds."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(data)) as picture:
+                return picture.size
+        except Image.DecompressionBombError:
+            return MOST_PX, 2
+        except (OSError, ValueError, SyntaxError, OverflowError):
+            return None

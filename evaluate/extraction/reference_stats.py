@@ -12,7 +12,7 @@ from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.extraction.clips import ClipFacts, place
 from clipmill.evaluate.extraction.measure import Measured
 from clipmill.evaluate.frames.protocol import Protocol
-from clipmill.evaluate.sets.arrays import BROKEN_ARRAYS
+from clipmill.evaluate.sets.arrays import BROKEN_ARRAYS, check_unpacked
 
 _NAMES = ("clipmill_stats", "facts", "clip_ids", "keys", "features", "mean", "cov")
 VERSION = 1
@@ -54,6 +54,7 @@ def is_stats(spec: object) -> bool:
 def load(path: Path) -> tuple[Measured, dict[str, Any]]:
     """What `save` wrote. Raises UserError where the file is damaged or of a later version."""
     try:
+        check_unpacked(path)
         with np.load(path, allow_pickle=False) as data:
             if int(data["clipmill_stats"]) > VERSION:
                 raise UserError(f"{path} was written by a later version of clipmill")

@@ -1,6 +1,7 @@
 """Videos in arrays: .npy or .npz of uint8 [N, T, H, W, 3]."""
 
 import hashlib
+import math
 import struct
 import zipfile
 import zlib
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from clipmill.curate.common.memory import check_fits
 from clipmill.curate.errors import UserError, one_line
 from clipmill.evaluate.sets import Video, VideoSet
 
 # What reading a damaged .npy or .npz raises.
 BROKEN_ARRAYS = (
+    MemoryError,
     OSError,
     ValueError,
     KeyError,
@@ -70,6 +73,7 @@ def file_set(path: Path) -> VideoSet:
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.lib.npyio.NpzFile):
+            check_unpacked(path)
             if len(loaded.files) != 1:
                 raise UserError(f"{path} holds {len(loaded.files)} arrays ({', '.join(loaded.files[:4])}), not one")
             loaded = loaded[loaded.files[0]]
@@ -78,6 +82,24 @@ def file_set(path: Path) -> VideoSet:
     except BROKEN_ARRAYS as error:
         raise UserError(f"cannot read {path}: it holds no plain array (pickled objects are refused)") from error
     return array_set(loaded, str(path))
+
+
+def check_unpacked(path: Path) -> None:
+    """Before an .npz is read: its arrays are unpacked in memory, and some kilobytes may hold or claim any number of
+    zeros. Raises UserError where they do not fit, ValueError (see BROKEN_ARRAYS) where a header says another size than
+    its file has.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        check_fits(sum(m.file_size for m in members), f"unpacking {path}", "save its array as .npy, which needs none")
+        for member in members:
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
+                shape, _, kind = header(file)
+                claimed_bytes = math.prod(shape) * kind.itemsize
+                if not kind.hasobject and claimed_bytes != member.file_size - file.tell():
+                    raise ValueError(f"{member.filename} claims {claimed_bytes:,} bytes")
 
 
 def _key(video: np.ndarray) -> str:

@@ -8,17 +8,19 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.inputs.files import Source, find_sources, index_sources, printable
 from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables, sidecar_text
+from clipmill.curate.video.picture import decode_picture
 from clipmill.curate.video.reader import open_video
 from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
 from clipmill.evaluate.sets.files import source_frames
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+_MOST_BYTES = 1 << 30
 
 
 class FolderFrames:
@@ -130,15 +132,18 @@ def frame_video(name: str, folder: Path, pictures: Sequence[Path]) -> Video:
 def _key(pictures: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for picture in pictures:
-        digest.update(hashlib.sha256(picture.read_bytes()).digest())
+        with picture.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:32]
 
 
 def _picture(path: Path) -> np.ndarray:
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DecodeError(f"{path.name} is not a picture")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"larger than {_MOST_BYTES >> 20} MB")
+        return decode_picture(path.read_bytes())
+    except ValueError as error:
+        raise DecodeError(f"{path.name}: {error}") from error
 
 
 @contextmanager

@@ -98,7 +98,8 @@ class _Clips:
         if not isinstance(row.get("path"), str):
             return None
         clip_id, file = str(row["clip_id"]), self.root / row["path"]
-        if not is_below(row["path"]):
+        # A whole path is a place that somebody named, as in a list; the others count from here, and stay here.
+        if not is_below(row["path"]) and not Path(row["path"]).is_absolute():
             return Skip(clip_id, f"its path does not lie below the manifest's folder: {row['path']!r}")
         if not file.is_file():
             return Skip(clip_id, f"there is no file {row['path']}")

@@ -12,13 +12,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from clipmill.curate.common.files import parse_json
+from clipmill.curate.common.settings import table_of
 from clipmill.curate.errors import UserError, one_line
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.by_name import new_autoencoder, options_of
+from clipmill.models.network_size import check_claims
 from clipmill.models.tensor_files import write_tensors
 
 _ENTRY = "clipmill"
 _FORMAT = 1
+# Options that parts are made by, one after another.
+_PARTS = {"width", "widths", "depth", "multipliers", "components"}
 # They say how latents are scaled afterwards, not what they are: measuring them must not make a cache of latents
 # useless.
 _STATISTICS = ("latent_mean", "latent_std")
@@ -41,6 +45,9 @@ def load_autoencoder(path: Path) -> VideoAutoencoder:
     else or of another shape than its options say.
     """
     entry, tensors = _read(path)
+    claims = table_of(entry["options"], f"{path}: options")
+    shapes = [tuple(tensor.shape) for tensor in tensors.values()]
+    check_claims({name: claims[name] for name in _PARTS & set(claims)}, shapes, str(path))
     with torch.device("meta"):
         autoencoder = new_autoencoder(str(entry["kind"]), entry["options"], f"{path}: options")
     wanted = autoencoder.state_dict()

@@ -1,5 +1,6 @@
 """A checkpoint as a system that samples."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 
 from clipmill.curate.common.files import read_json
-from clipmill.curate.common.settings import parse_override
+from clipmill.curate.common.settings import parse_override, table_of
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoder_for import checkpoint_autoencoder
 from clipmill.models.autoencoders.contract import Autoencoder
@@ -23,6 +24,9 @@ from clipmill.models.checkpoints.tensors import put_all
 from clipmill.models.config import ModelConfig, from_dict, merged
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.network import Diffusion, Network, seeded_network
+from clipmill.models.network_size import shapes_of
+
+_WIDTH = re.compile(r"0\.\d+")
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def load(root: Path, step: int | None = None, average: float | None = None, over
     if config.trains != "diffusion":
         raise UserError(f"{root} holds an autoencoder: it reconstructs, it does not sample")
     autoencoder = checkpoint_autoencoder(root)
-    network = seeded_network(config, autoencoder)
+    network = seeded_network(config, autoencoder, shapes_of(step_folder(root, chosen) / WEIGHTS))
     width = config.train.ema_std[0] if average is None else average
     targets = {
         f"network.{name}": parameter.detach()
@@ -85,7 +89,7 @@ def read_card(root: Path) -> dict[str, Any]:
 
 
 def _config(card: dict[str, Any], overrides: tuple[str, ...]) -> ModelConfig:
-    tree = dict(card["config"])
+    tree = table_of(card.get("config"), "card.json: config")
     for text in overrides:
         change = parse_override(text)
         if set(change) != {"sample"}:
@@ -109,6 +113,8 @@ def _post_hoc(root: Path, step: int, width: float) -> dict[str, torch.Tensor]:
     found = []
     for path in sorted((root / "snapshots").glob("*-*.safetensors")):
         taken, _, std = path.stem.partition("-")
+        if not (taken.isdecimal() and _WIDTH.fullmatch(std)):  # no snapshot
+            continue
         if int(taken) <= step:
             found.append((path, int(taken), float(std)))
     if len(found) < 2:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from clipmill.curate.contract.annotator import ROLES, Annotator, ClipFrames
-from clipmill.curate.video.picture import decode_jpeg, encode_jpeg
+from clipmill.curate.video.picture import decode_picture, encode_jpeg
 from clipmill.curate.video.reader import VideoDecoder, open_video
 from clipmill.curate.video.signals import SignalBuilder
 
@@ -86,7 +86,7 @@ def of_file(annotator: Annotator, path: Path, first=0, last=10**9, change=lambda
         info = decoder.info
         if request and request.roles:
             picked = [jpegs[0], jpegs[len(jpegs) // 2], jpegs[-1]]
-            frames = [decode_jpeg(encode_jpeg(f.rgb(request.short_side_px), 90), gray=request.gray) for f in picked]
+            frames = [decode_picture(encode_jpeg(f.rgb(request.short_side_px), 90), gray=request.gray) for f in picked]
             times = [signals_t[0], signals_t[len(signals_t) // 2], signals_t[-1]]
     return ClipFrames(
         path.name, path.name, signals_t[0], signals_t[-1], info.width, info.height, FULL, np.asarray(times),

@@ -121,13 +121,12 @@ def test_a_list_of_written_clips_packs_no_other_file(run: Path, tmp_path: Path):
     assert all(b"private" not in data for name, data in contents(run / "shards").items() if name.endswith(".tar"))
 
 
-@pytest.mark.parametrize("place", ["../../secret.mp4", "ABSOLUTE", "a/../../../secret.mp4"])
-def test_the_path_of_a_sample_lies_below_its_manifest(place: str, chain: Path, tmp_path: Path):
+@pytest.mark.parametrize("place", ["../../secret.mp4", "a/../../../secret.mp4"])
+def test_a_relative_path_of_a_sample_lies_below_its_manifest(place: str, chain: Path, tmp_path: Path):
     samples = shutil.copytree(chain / "samples", tmp_path / "a" / "samples")
     secret = tmp_path / "secret.mp4"
     shutil.copy(samples / "000000.mp4", secret)
-    paths = [place.replace("ABSOLUTE", str(secret)), "000001.mp4"]
-    changed(samples / "manifest.parquet", "path", pa.array(paths))
+    changed(samples / "manifest.parquet", "path", pa.array([place, "000001.mp4"]))
     (skip,) = open_set(samples).skipped
     assert "does not lie below the manifest's folder" in skip.reason
     done = evaluate("run", chain / "run", samples, *CLIPS, "--metrics", "flicker")

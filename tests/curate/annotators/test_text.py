@@ -16,7 +16,7 @@ from clipmill.curate.annotators.text import Text, same_picture, tight_box, union
 from clipmill.curate.errors import AnnotatorError, UserError
 from clipmill.curate.networks.craft import shrunk, unshrunk
 from clipmill.curate.networks.rapidocr import grown, load_rapidocr, map_kernels
-from clipmill.curate.video.picture import decode_jpeg, encode_jpeg
+from clipmill.curate.video.picture import decode_picture, encode_jpeg
 
 ROLES = ("first", "middle", "last")
 HEIGHT, WIDTH = 720, 1280
@@ -32,7 +32,7 @@ def stored(rgb, short_side_px=360):
     """As a role frame comes to the annotator: reduced and through a JPEG."""
     scale = short_side_px / min(rgb.shape[:2])
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return decode_jpeg(encode_jpeg(small, 90))
+    return decode_picture(encode_jpeg(small, 90))
 
 
 def background(kind):

@@ -70,7 +70,7 @@ def test_embeddings_are_those_of_a_plain_loop_over_the_stored_pictures(judged: P
     from PIL import Image
 
     from clipmill.curate.annotation.clip_view import _cut  # the crop box is not this test's matter
-    from clipmill.curate.video.picture import decode_jpeg
+    from clipmill.curate.video.picture import decode_picture
 
     found = table(judged, "clip.v1")
     clips = pd.read_parquet(judged / "manifest.parquet").set_index("clip_id")
@@ -84,7 +84,7 @@ def test_embeddings_are_those_of_a_plain_loop_over_the_stored_pictures(judged: P
         width, height = video["width"], video["height"]
         crop = clip["crop_x"] / width, clip["crop_y"] / height
         crop += (clip["crop_x"] + clip["crop_w"]) / width, (clip["crop_y"] + clip["crop_h"]) / height
-        picture = _cut(decode_jpeg(row.jpeg), crop)
+        picture = _cut(decode_picture(row.jpeg), crop)
         with torch.no_grad():
             expected = network.encode_image(transform(Image.fromarray(picture))[None], normalize=True)[0].numpy()
         mine = np.asarray(found.loc[row.clip_id, f"clip_embedding_{row.role}"], np.float32)

@@ -1,0 +1,118 @@
+"""Some kilobytes that claim gigabytes: one line that says so, before memory is asked for."""
+
+import io
+import resource
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipmill.curate.common.files import read_json
+from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.inputs.sidecars import find_sidecar_tables
+from clipmill.curate.video.picture import decode_picture
+from clipmill.curate.video.reader import VideoDecoder, open_video
+from clipmill.evaluate.extraction.reference_stats import load
+from clipmill.evaluate.sets import open_set
+
+MOST_MORE_KB = 200 << 10
+
+
+@pytest.fixture(autouse=True)
+def little_memory():
+    """No test here makes the process grow by 200 MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_MORE_KB
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int) -> bytes:
+    """Some hundred bytes of a picture of any size."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
+
+
+def gif(side: int) -> bytes:
+    size = struct.pack("<HH", side, side)
+    frame = b"\x21\xf9\x04\0\x0a\0\0\0,\0\0\0\0" + size + b"\0\x02\x02\x44\x01\0"
+    return b"GIF89a" + size + b"\x80\0\0\0\0\0\xff\xff\xff" + 3 * frame + b";"
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (1 << 19, 1 << 10), (1 << 30, 1 << 30), (1 << 20, 1 << 9)])
+def test_a_picture_says_its_size_before_it_is_decoded(size: tuple[int, int], tmp_path: Path):
+    with pytest.raises(ValueError, match=r"a picture of \d+ x \d+ px; up to 268,435,456 px are read|no picture"):
+        decode_picture(png(*size))
+    for k in range(8):
+        (tmp_path / f"{k}.png").write_bytes(png(*size))
+    (video,) = open_set(str(tmp_path)).videos
+    with video.open() as frames, pytest.raises(DecodeError, match=r"px are read|no picture"):
+        frames.read(np.arange(2))
+
+
+def test_a_video_of_any_size_is_no_video(tmp_path: Path):
+    """libav refuses pictures of more than 2^28 px itself."""
+    (tmp_path / "a.gif").write_bytes(gif(20_000))
+    with (
+        pytest.raises(DecodeError, match="no frame could be decoded"),
+        open_video(tmp_path / "a.gif") as opened,
+    ):
+        VideoDecoder(*opened)
+
+
+def npy(shape: tuple[int, ...], data: bytes) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue() + data
+
+
+def test_arrays_are_what_their_headers_say(tmp_path: Path):
+    huge = npy((10**6, 16, 250, 250, 3), bytes(64))
+    (tmp_path / "a.npy").write_bytes(huge)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", huge)
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(UserError, match="cannot read"):
+            open_set(str(tmp_path / name))
+    with pytest.raises(UserError, match=r"no readable file of statistics: a.npy claims 3,000,000,000,000 bytes"):
+        load(tmp_path / "a.npz")
+
+
+def test_an_archive_is_not_unpacked_where_it_does_not_fit(tmp_path: Path):
+    small = io.BytesIO()
+    with zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as archive:
+        for k in range(500):
+            archive.writestr(f"{k}.npy", npy((1, 1, 8, 8, 3), bytes(192)))
+    data = bytearray(small.getvalue())
+    at = 0
+    while (at := data.find(b"PK\x01\x02", at)) >= 0:  # the list of members: each is said to unpack to 4 GB
+        data[at + 24 : at + 28] = struct.pack("<I", 0xFFFFFF00)
+        at += 4
+    (tmp_path / "a.npz").write_bytes(data)
+    for reads in (open_set, load):
+        with pytest.raises(UserError, match=r"unpacking .* takes 2.15e\+03 GB of memory"):
+            reads(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
+@pytest.mark.parametrize("first", ["", "file,caption\nx.mp4,a dog\n"])
+def test_a_line_without_an_end_is_a_warning(name: str, first: str, tmp_path: Path):
+    (tmp_path / "x.mp4").write_bytes(b"")
+    with (tmp_path / name).open("wb") as file:
+        file.write(first.encode())
+        file.truncate(900 << 20)
+    (warning,) = find_sidecar_tables([tmp_path]).warnings
+    assert warning.startswith(f"{name}: cannot be read to its end as a table")
+
+
+def test_json_of_any_size_is_one_line(tmp_path: Path):
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(8 << 30)
+    with pytest.raises(UserError, match="larger than 256 MB"):
+        read_json(tmp_path / "a.json")
