@@ -25,9 +25,11 @@ demo: setup
 	$(BIN)/curate run $(DEMO)/videos --out $(DEMO)/run
 	$(BIN)/models train $(DEMO)/run --config demo --out $(DEMO)/checkpoint
 	$(BIN)/models sample $(DEMO)/checkpoint --n 64 --out $(DEMO)/samples
+	test -d $(DEMO)/floor || $(BIN)/models floor $(DEMO)/checkpoint --out $(DEMO)/floor
 	rm -f $(DEMO)/scores.parquet
-	$(BIN)/evaluate run $(DEMO)/run $(DEMO)/samples --features mini \
-	  --metrics fvd,dynamic-degree --set clip_frames=8 --set fps=8 --out $(DEMO)/scores.parquet
+	for set in samples floor/latents floor/held-out; do test ! -d $(DEMO)/$$set || \
+	  $(BIN)/evaluate run $(DEMO)/floor/trained.npy $(DEMO)/$$set --features mini --metrics fvd,dynamic-degree,nearest \
+	  --set clip_frames=8 --real-set stored_fps=8 --out $(DEMO)/scores.parquet || exit; done
 	$(BIN)/evaluate report $(DEMO)/scores.parquet --out $(DEMO)/index.html
 
 lint: setup

@@ -7,8 +7,9 @@ and motion.
 Trains on the kept clips of `curate demo --minutes 3`, as `make demo` makes them, and compares samples with kept clips
 of other demo seeds, which share no scene with them. The distance is on the features of `mini` and is no FVD. Beside it
 stand sets that know the frames but not their order (static copies, shuffled frames, frames of different clips), noise,
-and the training windows themselves. Motion: mean optical flow from frame to frame, px of a 32 px picture. With --work
-everything is kept there, and what is there is not made again.
+the training windows themselves, and these through the latents and back, with no network between: the floor. Nearest:
+median root mean square difference to the nearest training window, pixels in [-1, 1]. Motion: mean optical flow from
+frame to frame, px of a 32 px picture. With --work everything is kept there, and what is there is not made again.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from clipmill.evaluate.features import network_class
 from clipmill.evaluate.frames.protocol import load as load_protocol
 from clipmill.evaluate.frames.resize import preprocess
 from clipmill.evaluate.metrics.dynamic_degree import DynamicDegree
+from clipmill.evaluate.metrics.nearest import nearest
 from clipmill.evaluate.sets import open_set
 from clipmill.models.config import load
 from clipmill.models.core.keyed import keyed_rng
@@ -92,6 +94,19 @@ def motion(videos, fps=8.0):
     return float(np.nanmean([degree(video, fps) for video in videos])) / fps * min(videos.shape[2:4])
 
 
+def floor(checkpoint, out, count):
+    """(training windows through the latents and back, every training window), uint8 [N, T, H, W, 3]."""
+    if not out.exists():
+        command("clipmill.models.cli", "floor", checkpoint, "--out", out, "--n", count)
+    return samples(out / "latents"), np.load(out / "trained.npy")
+
+
+def nearest_to(trained_on, videos):
+    """Median over the videos; both of one size."""
+    flat = [array.reshape(len(array), -1).astype(np.float32) / 127.5 for array in (trained_on, videos)]
+    return float(np.median(nearest(*flat)))
+
+
 def baselines(other, rng):
     """Sets made of held-out clips that are not the reference."""
     frames = other.shape[1]
@@ -128,7 +143,7 @@ def trained(work, run, seed, minutes, count, overrides, config):
         command("clipmill.models.cli", "sample", checkpoint, "--out", out, "--n", count, "--seed", seed, *batch)
     rows = [json.loads(line) for line in (checkpoint / "log.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]
-    return samples(out), losses[0], float(np.mean(losses[-5:])), rows[-1]["step"]
+    return samples(out), losses[0], float(np.mean(losses[-5:])), rows[-1]["step"], checkpoint
 
 
 def main():
@@ -151,23 +166,32 @@ def main():
             f"{options.samples} windows each; reference of {n_reference} clips, other real of {n_other}, training set"
             f" of {n_known}\n"
         )
-        print("| set | Fréchet distance (mini) | mean step, px | of real |\n|---|---|---|---|")
+        print("| set | Fréchet distance (mini) | mean step, px | of real | nearest |\n|---|---|---|---|---|")
         real, real_motion = features(reference), motion(np.concatenate([reference, other]))
         sets = baselines(other, np.random.default_rng(0)) | {"training windows": known}
         for name, videos in sets.items():
             print(row(name, frechet_distance(real, features(videos)), motion(videos), real_motion), flush=True)
         for seed in map(int, options.seeds.split(",")):
-            made, first, last, steps = trained(
+            made, first, last, steps, checkpoint = trained(
                 work, train_run, seed, options.minutes, options.samples, options.set, config
             )
             name = (
                 f"**samples**, seed {seed}: {steps} steps, loss {first:.2f} to {last:.2f} ({100 * last / first:.0f} %)"
             )
-            print(row(name, frechet_distance(real, features(made)), motion(made), real_motion), flush=True)
+            again, trained_on = floor(checkpoint, work / f"floor{seed}", options.samples)
+            for title, videos in ((name, made), (f"training windows through the latents, seed {seed}", again)):
+                near = nearest_to(trained_on, videos)
+                print(
+                    row(title, frechet_distance(real, features(videos)), motion(videos), real_motion, near), flush=True
+                )
+        near = nearest_to(trained_on, other)
+        print(
+            row("real, other clips, again", frechet_distance(real, features(other)), motion(other), real_motion, near)
+        )
 
 
-def row(name, distance, moved, real):
-    return f"| {name} | {distance:.1f} | {moved:.2f} | {moved / real:.2f} |"
+def row(name, distance, moved, real, near=None):
+    return f"| {name} | {distance:.1f} | {moved:.2f} | {moved / real:.2f} | {'' if near is None else f'{near:.3f}'} |"
 
 
 if __name__ == "__main__":

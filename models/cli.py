@@ -85,6 +85,18 @@ def sample(
     sample_into(checkpoint, out, request, set_ or [], device)
 
 
+@app.command(epilog="Example: models floor CKPT --out floor")
+def floor(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the sets go.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Videos of each set, at most.")] = 64,
+) -> None:
+    """Write what samples are to be compared with: training windows, the same through the latents, held-out windows."""
+    from clipmill.models.training.floor import write_floor
+
+    write_floor(checkpoint, out, n)
+
+
 @app.command(name="list")
 def list_() -> None:
     """The presets: what each is, and the property that a test proves about it."""

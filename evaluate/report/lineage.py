@@ -11,6 +11,7 @@ from clipmill.curate.common.files import parse_json, read_json
 from clipmill.curate.common.publish import newest
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.report.curve import Curve, curve_of
+from clipmill.evaluate.report.moving import moving_picture
 from clipmill.evaluate.score_rows import ScoreRow, read
 
 _COUNTS = ("files", "clips", "kept", "dropped", "error_clips", "not_run")
@@ -54,6 +55,17 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A set that was scored beside others. scores: title -> value, the last of each. moving: data URL of its videos,
+    playing; None where it is no folder of videos.
+    """
+
+    name: str
+    scores: dict[str, float]
+    moving: str | None
+
+
+@dataclass(frozen=True)
 class Story:
     """rows: newest last. samples: one per folder that the scores are of, in the order of the file."""
 
@@ -61,6 +73,12 @@ class Story:
     rows: tuple[ScoreRow, ...]
     samples: tuple[Samples, ...]
     reference: Run | None
+    compared: tuple[Compared, ...] = ()
+
+    @property
+    def titles(self) -> list[str]:
+        """Of all scores, each once."""
+        return list(dict.fromkeys(title for one in self.compared for title in one.scores))
 
     @property
     def commands(self) -> list[str]:
@@ -81,7 +99,22 @@ def read_story(scores: Path) -> Story:
         raise UserError(f"{scores} holds no scores")
     origins = {row.fake: dict(row.fake_from) for row in rows}
     samples = tuple(_samples(origin) for origin in origins.values() if "checkpoint" in origin)
-    return Story(scores, tuple(rows), samples, _run_of_manifest(rows[-1].real_from.get("manifest")))
+    reference = _run_of_manifest(rows[-1].real_from.get("manifest"))
+    return Story(scores, tuple(rows), samples, reference, _compared(rows))
+
+
+def _compared(rows: Sequence[ScoreRow]) -> tuple[Compared, ...]:
+    """One for each set that was scored, in the order of the file."""
+    sets: dict[str, dict[str, float]] = {}
+    folders: dict[str, Path] = {}
+    for row in rows:
+        sets.setdefault(row.fake, {})[row.title] = row.value
+        if isinstance(row.fake_from.get("manifest"), str):
+            folders[row.fake] = Path(row.fake_from["manifest"]).parent
+    return tuple(
+        Compared(name, scores, moving_picture(folders[name]) if name in folders else None)
+        for name, scores in sets.items()
+    )
 
 
 def _samples(origin: dict[str, Any]) -> Samples:

@@ -48,8 +48,9 @@ class Keeping:
         lines = [f"  latents keep {'; '.join(_words(one, name) for one, name in named)}"] if named else []
         worst = min(((one.change, name) for one, name in named if one.change is not None), default=(1.0, ""))
         if worst[0] < ENOUGH:
-            lost = f"{_percent(1 - worst[0])} of the change over time of {worst[1]} windows is not in the latents"
-            lines.append(f"warning: {lost}, and cannot be learned: {self.remedy}")
+            share = _percent(worst[0]) if worst[0] > 0 else "nothing"
+            kept = f"the latents keep {share} of the change over time of {worst[1]} windows"
+            lines.append(f"warning: {kept}; the rest cannot be learned: {self.remedy}")
         return lines
 
 

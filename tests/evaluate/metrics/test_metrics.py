@@ -13,13 +13,15 @@ from clipmill.curate.errors import UserError
 from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.evaluate.distances.mmd import polynomial_mmd
 from clipmill.evaluate.distances.precision_recall import covered_share
+from clipmill.evaluate.features.pixels import PixelValues
 from clipmill.evaluate.metrics import FeatureMetric, Metric, PairMetric, VideoMetric, metric_class, names
+from clipmill.evaluate.metrics.nearest import Nearest, nearest
 
 FPS = 24.0
 ALL = (
     "clip-similarity", "dynamic-degree", "fid", "flicker", "frame-consistency", "fvd", "inception-score", "kid", "kvd",
     "lpips",
-    "motion-smoothness", "precision", "psnr", "recall", "ssim", "warping-error",
+    "motion-smoothness", "nearest", "precision", "psnr", "recall", "ssim", "warping-error",
 )  # fmt: skip
 
 
@@ -448,3 +450,23 @@ def test_clip_similarity_is_the_mean_cosine(tiny_clip):
         text = model.encode_text(open_clip.get_tokenizer("tiny-for-metrics")(["a red ball"]), normalize=True)
     assert metric(video, "a red ball") == pytest.approx(float((image @ text.T).mean()), abs=1e-5)
     assert metric(video, "a blue house") != metric(video, "a red ball")
+
+
+# Nearest clip
+
+
+def test_the_nearest_clip_is_found_whatever_the_blocks_and_its_difference_is_of_pixels():
+    rng = np.random.default_rng(0)
+    real, fake = rng.random((600, 12)), rng.random((300, 12))
+    wanted = np.sqrt(np.square(fake[:, None] - real).mean(axis=2)).min(axis=1)
+    np.testing.assert_allclose(nearest(real, fake), wanted, rtol=1e-5)
+    score = Nearest()(real, np.concatenate([real[:3], real[:3] + 0.5, real[:3] + 0.5]))
+    assert score.value > 0.1
+    assert score.details["quarter"] == 0
+    pixels = PixelValues()
+    clip = torch.rand(1, 4, 3, 32, 32)
+    moved = clip + torch.tensor([0.0, 0.2, -0.2, 0.0]).view(1, 4, 1, 1, 1)
+    found = nearest(pixels(clip).numpy(), pixels(moved).numpy())
+    np.testing.assert_allclose(found, [0.2 * np.sqrt(0.5)], rtol=1e-4)
+    with pytest.raises(UserError, match="neither weights nor options"):
+        PixelValues(bn_eps=1.0)

@@ -1,12 +1,17 @@
 """The page behind a number as people see it: in a browser, wide and narrow, and its commands where they are typed."""
 
+import base64
+import io
 import shutil
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from helpers.commands import evaluate
+
+from clipmill.evaluate.report.moving import moving_picture
 
 LEAST_PX = 11
 WORDS = """all => all
@@ -33,6 +38,21 @@ def test_the_words_of_the_loss_curve_can_be_read(page: Path, width: int):
         assert word["at"]["right"] <= width, word
     for one, other in combinations(words, 2):
         assert not overlap(one["at"], other["at"]), (one, other)
+
+
+def test_scored_videos_play_on_the_page(small_training: Path, page: Path):
+    picture = moving_picture(small_training / "samples")
+    assert picture in page.read_text()
+    assert moving_picture(small_training / "nothing") is None
+    with av.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(str(small_training / "samples" / "000001.mp4")) as container:
+        video = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    # Four samples in a row, 2 px apart; the second of them, frame by frame.
+    assert len(frames) == len(video) == 8
+    for frame, wanted in zip(frames, video, strict=True):
+        side = wanted.shape[0]
+        assert (frame[:side, side + 2 : 2 * side + 2] == wanted).all()
 
 
 def shown(page: Path, width: int) -> list[dict[str, Any]]:
