@@ -8,6 +8,7 @@ import platform
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -154,6 +155,12 @@ def fitting(batch: int, measure: Callable[[int], dict]) -> dict:
         batch //= 2
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def graph_breaks() -> int:
+    """How often tracing has left a graph in this process: every one is a seam that nothing is fused across."""
+    utils = sys.modules.get("torch._dynamo.utils")
+    return 0 if utils is None else sum(utils.counters["graph_break"].values())
 
 
 def matmul_flops(bench: Bench) -> float:

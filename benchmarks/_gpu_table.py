@@ -121,12 +121,14 @@ def _ratios(part: dict) -> list[str]:
 
 
 def _kernels(part: dict) -> list[str]:
-    """Where the time of a compiled step goes."""
+    """Where the time of a step goes, compiled and in the loop."""
     found = []
     for name, case in part["cases"].items():
         if "ms_by_kernel" in case:
             first = ", ".join(f"{kernel} {ms:.3g}" for kernel, ms in list(case["ms_by_kernel"].items())[:6])
             found += ["", f"{name}: {case['step_ms']:.3g} ms, kernels {case['kernels_ms']:.3g} ms; {first}."]
+        if "noise_on_cpu_ms" in case:
+            found += ["", f"{name}: {case['noise_on_cpu_ms']:.3g} ms of each step draw noise on the CPU."]
     return found
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from _gpu_bench import Bench, fitting, peak_memory, peaks, timed
+from _gpu_bench import Bench, fitting, graph_breaks, peak_memory, peaks, timed
 from _gpu_steps import Ours, Shape, diffusers_latte, latent_batch, latent_bucket, loop_objective, plain
 
+from clipmill.models.core.noise import SampleNoise
 from clipmill.models.processes import Processes
 from clipmill.models.stop_signals import StopAsked
+from clipmill.models.training.data.batch import VideoBatch
 from clipmill.models.training.loop import Hooks, Trainer, compiled_graphs
 from clipmill.models.training.telemetry import Telemetry
 
@@ -105,7 +107,7 @@ def _diffusers_compiled(shape: Shape, batch: int, bench: Bench):
 
 def _measured(make, shape: Shape, peak: float, bench: Bench, batch: int) -> dict:
     """One variant at one batch. MFU counts our network's operations for every variant: the work that is asked for."""
-    variant, facts, before = make(shape, batch, bench), {}, compiled_graphs()
+    variant, facts, before = make(shape, batch, bench), {}, (compiled_graphs(), graph_breaks())
     reference = variant.flops if isinstance(variant, Ours) else _flops_of(shape)
     with peak_memory(bench, facts):
         facts |= timed({"step": variant.step}, bench)["step"]
@@ -115,7 +117,8 @@ def _measured(make, shape: Shape, peak: float, bench: Bench, batch: int) -> dict
         | rates(shape, reference * batch, batch, facts["ms"] / 1000, peak)
         | {
             "parameters": parameters,
-            "graphs": compiled_graphs() - before,
+            "graphs": compiled_graphs() - before[0],
+            "graph_breaks": graph_breaks() - before[1],
         }
     )
 
@@ -172,6 +175,16 @@ def _kernels(shape: Shape, batch: int, bench: Bench) -> dict:
     return {"batch": batch, "step_ms": ms, "kernels_ms": kernels_ms, "ms_by_kernel": top}
 
 
+def _noise_ms(batch: VideoBatch) -> float:
+    """Of a step's two draws, latents and noise, which the loop makes on the CPU between two steps."""
+    assert batch.latents is not None
+    noise, shape = SampleNoise(0, batch.indices), batch.latents.mean.shape[1:]
+    began = time.perf_counter()
+    for purpose in ("latents", "noise"):
+        noise.normal(shape, purpose).to(batch.latents.mean)
+    return 1000 * (time.perf_counter() - began)
+
+
 def _in_loop(shape: Shape, batch: int, peak: float, bench: Bench) -> dict:
     """The product's own loop: noise from the CPU, averages of the weights, checks of the gradient, and its figures."""
     each, lines = bench.pick(6, 1), []
@@ -198,4 +211,7 @@ def _in_loop(shape: Shape, batch: int, peak: float, bench: Bench) -> dict:
         "first_line_s": each * lines[0]["step_s"],
         "whole_s": time.monotonic() - began,
         "skipped_steps": trainer.progress.skipped,
+        "micro_batch": trainer.micro[0] or batch,
+        "noise_on_cpu_ms": _noise_ms(ready[0]),
+        "timed_by": "the loop's own clock",
     }  # fmt: skip
