@@ -42,6 +42,8 @@ class Network(nn.Module):
         with that_fits("this network") if shapes is None else of_these_shapes(shapes, "card.json"):
             self.backbone = backbone_named(config.backbone.kind, dict(config.backbone.options) | needs)
         as_backbone(self.backbone).recompute_every = config.train.recompute
+        # A single frame is then an image of its own, in training as in sampling.
+        self.knows_images = bool(config.data.image_share or config.data.images_per_clip)
 
     def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """Given frames that are not predicted stand in place of their noise."""

@@ -224,9 +224,9 @@ class DiT(nn.Module):
     def _positions(self, x: torch.Tensor, embedding: torch.Tensor, conditioning: Conditioning) -> Positions:
         """Patches [B, t, h, w, width] as blocks take them, behind the text where it is in context."""
         grid = (x.shape[1], x.shape[2], x.shape[3])
-        time = (
-            None if self.time_positions is None else self.time_positions(grid[0], x.device)[:, None, None].to(x.dtype)
-        )
+        time = None
+        if self.time_positions is not None:
+            time = self.time_positions(grid[0], x.device, conditioning.independent)[..., None, None, :].to(x.dtype)
         rotations = [self._rotation(plan, grid, x.device) for plan in self.config.plans]
         given = BlockInputs(
             embedding, conditioning.tokens, conditioning.token_mask, conditioning.independent, None, time, None

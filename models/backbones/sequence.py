@@ -16,7 +16,7 @@ from clipmill.models.layers.plan import Grid
 
 class BlockInputs(NamedTuple):
     """What a block gets beside its positions [B, t, h, w, width]; see LayerInputs. time: float [t, 1, 1, width] or a
-    full grid of it.
+    full grid of it; with a batch before it where frames are independent.
     packing: of positions [1, 1, 1, L, width] of several videos; tokens and independent frames are said there,
     embeddings are one per video.
     """
@@ -89,12 +89,12 @@ def packed(several: Sequence[Positions], embedding: torch.Tensor) -> Positions:
     shapes: tuple[Shape, ...] = tuple((*one.x.shape[:4],) for one in several)
     inputs = [one.inputs for one in several]
     row = torch.cat([one.x.flatten(0, 3) for one in several])[None, None, None]
-    rotations = [_in_row(turns, shapes) for turns in zip(*(one.rotations for one in several), strict=True)]
+    rotations = [_in_row(turns, shapes, 2) for turns in zip(*(one.rotations for one in several), strict=True)]
     columns = (tuple(column) for column in zip(*((i.independent, i.tokens, i.token_mask) for i in inputs), strict=True))
     packing = Packing(shapes, videos_of_row(shapes, row.device), *columns)
     return Positions(
         row,
-        BlockInputs(embedding, None, None, None, None, _in_row([i.time for i in inputs], shapes), None, packing),
+        BlockInputs(embedding, None, None, None, None, _in_row([i.time for i in inputs], shapes, 1), None, packing),
         rotations,
     )
 
@@ -104,12 +104,14 @@ def unpacked(row: torch.Tensor, shapes: Sequence[Shape]) -> list[torch.Tensor]:
     return split_row(row[0, 0, 0], tuple(shapes))
 
 
-def _in_row(tables: Sequence[torch.Tensor | None], shapes: tuple[Shape, ...]) -> torch.Tensor | None:
-    """[t or 1, h or 1, w or 1, ...] of each part -> [1, 1, L, ...], anew for each of its videos."""
+def _in_row(tables: Sequence[torch.Tensor | None], shapes: tuple[Shape, ...], axes: int) -> torch.Tensor | None:
+    """[t or 1, h or 1, w or 1, ...] of each part, or of each of its videos, -> [1, 1, L, ...]. axes: of a position's
+    values.
+    """
     there = [table for table in tables if table is not None]
     if not there:
         return None
-    inner = there[0].shape[3:]
+    inner = there[0].shape[-axes:]
     return torch.cat([table.expand(*shape, *inner).flatten(0, 3) for table, shape in zip(there, shapes, strict=True)])[
         None, None
     ]

@@ -18,6 +18,11 @@ class Schedule(ABC):
 
     geometry: Geometry
 
+    @property
+    def shift(self) -> float:
+        """What sigma / alpha of an unshifted schedule is multiplied by; see `Shifted`."""
+        return 1.0
+
     @abstractmethod
     def signal_and_noise(self, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Two numbers in the ratio alpha : sigma, float64 like `time`; an exact zero where the schedule ends in pure
@@ -110,6 +115,10 @@ class Shifted(Schedule):
     def __post_init__(self) -> None:
         if not 0 < self.ratio < math.inf:
             raise UserError(f"a shift multiplies the noise by a number over 0, not {self.ratio}")
+
+    @property
+    def shift(self) -> float:
+        return self.ratio * self.base.shift
 
     @property
     def geometry(self) -> Geometry:  # type: ignore[override]

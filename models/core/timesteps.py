@@ -78,17 +78,19 @@ class LogNormal:
     """ln(sigma / alpha) ~ N(mean, std²) (Karras et al. 2022, table 1: -1.2 and 1.2; Stable Video Diffusion from
     pictures: 0.7 and 1.6).
 
-    Takes the schedule's geometry, not its timing or shift: to shift, add ln(ratio) to the mean.
+    Takes the schedule's geometry and shift, not its timing: a shift adds ln(ratio) to the mean, so that training sees
+    what a sampler of the same schedule goes through (Hoogeboom et al. 2023, section 3.1; Stable Video Diffusion raises
+    the mean likewise for larger pictures).
     """
 
     mean: float = -1.2
     std: float = 1.2
 
     def level(self, uniform: torch.Tensor, schedule: Schedule) -> NoiseLevel:
-        """See `LevelSampler.level`: sigma / alpha = exp(mean + std q), q the standard normal's quantile at
+        """See `LevelSampler.level`: sigma / alpha = shift exp(mean + std q), q the standard normal's quantile at
         `uniform`.
         """
-        ratio = (self.mean + self.std * _normal_quantile(uniform)).exp()
+        ratio = (self.mean + self.std * _normal_quantile(uniform)).exp() * schedule.shift
         return schedule.geometry.level(torch.ones_like(ratio), ratio)
 
 

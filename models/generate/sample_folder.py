@@ -21,6 +21,7 @@ from clipmill.models.generate.files import write_mp4, write_sheet
 from clipmill.models.generate.loading import Loaded, load
 from clipmill.models.generate.prompts import Prompt, draw_prompts, first_frames
 from clipmill.models.generate.sampling import Generator
+from clipmill.models.layers.embeddings import TimeEmbedding
 from clipmill.models.layers.plan import Grid
 from clipmill.models.pixels import as_floats, standardised
 from clipmill.models.processes import Processes, sole, start
@@ -65,6 +66,7 @@ def _sample(
 ) -> None:
     loaded = load(checkpoint, request.step, request.average, tuple(overrides))
     grid = _grid(loaded, request)
+    _check_length(loaded, grid)
     first = first_frames(request.first, grid[1], grid[2]) if request.first else []
     _check_first(loaded, bool(first))
     wanted = _prompts(loaded, request, request.count, first)
@@ -129,7 +131,9 @@ def conditions_of(generator: Generator, wanted: Sequence[Prompt], latent_grid: G
     conditioner = generator.network.conditioner
     names = list(wanted[0].numbers)
     numbers = {name: torch.tensor([prompt.numbers[name] for prompt in wanted], dtype=torch.float32) for name in names}
-    made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted])
+    alone = generator.network.knows_images and latent_grid[0] == 1
+    independent = torch.ones(len(wanted), 1, dtype=torch.bool) if alone else None
+    made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted], independent)
     made = made.map(lambda tensor: tensor.to(generator.device))
     frames = [prompt.first for prompt in wanted if prompt.first is not None]
     if not frames:
@@ -155,6 +159,18 @@ def _grid(loaded: Loaded, request: Request) -> Grid:
     except ValueError as error:
         raise UserError(str(error)) from error
     return request.frames or max(data.frames), height, width
+
+
+def _check_length(loaded: Loaded, grid: Grid) -> None:
+    """Raises UserError for more frames than the model has learned positions of, where it has a table of them."""
+    data, latents = loaded.config.data, loaded.autoencoder.latent_grid
+    tables = [part for part in loaded.network.modules() if isinstance(part, TimeEmbedding) and part.table is not None]
+    longest = max(data.frames)
+    if tables and latents(grid)[0] > latents((longest, *grid[1:]))[0]:
+        raise UserError(
+            f"this model has learned the places of {longest} frames, not of {grid[0]}: take --frames {longest} or"
+            " fewer, or train with longer data.frames, or with backbone.options.time_positions=rotary"
+        )
 
 
 def _facts(loaded: Loaded, request: Request, grid: Grid, first: Sequence[torch.Tensor]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class MicroConditioning(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """A vector per frame index: float [T, dim], of unit scale unless "learned".
+    """A vector per frame index: float [T, dim], or [B, T, dim] where some frames are independent; of unit scale unless
+    "learned". An image of its own is at the first place, wherever it stands in the batch.
 
     sinusoidal: fixed, root mean square 0.71. unit: learned, started at a standard deviation of 0.7. learned: started at
     0.02; small trainings with it learn frames but not their order. Raises UserError for more than max_frames frames
@@ -84,15 +85,16 @@ class TimeEmbedding(nn.Module):
         if self.table is not None:
             nn.init.normal_(self.table, std=UNIT_SCALE_STD if kind == "unit" else SMALL_STD)
 
-    def forward(self, frames: int, device: torch.device) -> torch.Tensor:
-        if self.table is None:
-            return sinusoids(torch.arange(frames, device=device), self.dim)
-        if frames > self.max_frames:
+    def forward(self, frames: int, device: torch.device, independent: torch.Tensor | None = None) -> torch.Tensor:
+        """independent: bool [B, T], frames that are images of their own."""
+        if self.table is not None and frames > self.max_frames:
             raise UserError(
                 f"the model knows positions of {self.max_frames} frames, the clip has {frames}: build it with more"
                 " max_frames"
             )
-        return self.table[:frames]
+        places = torch.arange(frames, device=device)
+        row = sinusoids(places, self.dim) if self.table is None else self.table[:frames]
+        return row if independent is None else row[places.expand_as(independent).masked_fill(independent, 0)]
 
 
 def time_embedding(dim: int, positions: TimePositions, max_frames: int) -> TimeEmbedding | None:

@@ -142,7 +142,7 @@ class TemporalTransformer(nn.Module):
         read = x.permute(0, 1, 3, 4, 2)
         frames = x.shape[1]
         if self.positions is not None:
-            read = read + self.positions(frames, x.device)[:, None, None].to(x.dtype)
+            read = read + self.positions(frames, x.device, inputs.independent)[..., None, None, :].to(x.dtype)
         rotation = rotary_table((frames, 1, 1), (self.rotary_dim, 0, 0), x.device) if self.rotary_dim else None
         change = None if self.first is None else self.first(read)
         attended = self.attention(

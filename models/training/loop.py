@@ -23,8 +23,14 @@ from clipmill.models.training.objectives.base import Objective
 from clipmill.models.training.optimiser import make_optimisers, rate_share, set_rates
 from clipmill.models.training.telemetry import Telemetry
 
+# Steps in a row without a finite gradient: the weights are no longer ones from which training goes on.
+MOST_SKIPPED = 10
 # Asking all processes whether one was told to stop waits for the device: not in every step.
 _ASK_EVERY = 10
+
+
+class Diverged(UserError):
+    """The training cannot go on: step after step its gradient is not finite. No checkpoint was written since."""
 
 
 @dataclass
@@ -79,6 +85,7 @@ class Trainer:
             self._parameters[player] = [parameter for _, parameter in moved]
         self.averages = [Average(self.named, std) for std in config.ema_std]
         self._summed = 0
+        self._in_row = dict.fromkeys(self.optimisers, 0)
 
     def all_optimisers(self) -> list[Optimizer]:
         """Those of every player, in the players' order."""
@@ -86,7 +93,7 @@ class Trainer:
 
     def run(self, batches: Iterator[VideoBatch], hooks: Hooks, asked: StopAsked) -> str | None:
         """Until `steps` or `minutes` are over, or a signal asked; returns why it stopped early, None where it did
-        not.
+        not. Raises Diverged where step after step was skipped.
         """
         sums: dict[str, torch.Tensor] = {}
         self._summed = 0
@@ -128,19 +135,34 @@ class Trainer:
             parts = self._backward_fitting(player, batch, step)
             norm = self._clipped(self._parameters[player])
             if bool(torch.isfinite(norm)):
+                self._in_row[player] = 0
                 for optimiser in self.optimisers[player]:
                     optimiser.step()
             else:
                 self.progress.skipped += 1
+                self._in_row[player] += 1
             for optimiser in self.optimisers[player]:
                 optimiser.zero_grad(set_to_none=True)
             found |= parts | {
                 f"{player}_grad_norm" if len(self.optimisers) > 1 else "grad_norm": norm.detach().cpu().double()
             }
+        self._check_converging()
         self.progress.step += 1
         for average in self.averages:
             average.update(self.named, self.progress.step)
         return found
+
+    def _check_converging(self) -> None:
+        config, most = self.config, max(self._in_row.values())
+        if most < min(MOST_SKIPPED, config.steps):
+            return
+        rates = f"train.learning_rate (now {config.learning_rate:g})"
+        if config.optimiser == "muon":
+            rates += f" and train.muon_learning_rate (now {config.muon_learning_rate:g})"
+        raise Diverged(
+            f"the training has diverged: loss or gradient were not finite in {most} steps in a row, up to step"
+            f" {self.progress.step + 1}; set {rates} lower and choose another --out"
+        )
 
     def _backward_fitting(self, player: str, batch: VideoBatch, step: int) -> dict[str, torch.Tensor]:
         """The step's gradients, in smaller and smaller parts until they fit; the noise belongs to samples, so the
@@ -194,7 +216,9 @@ class Trainer:
         ):
             if every and step % every == 0:
                 hook()
-        if config.checkpoint_every and step % config.checkpoint_every == 0 and step < config.steps:
+        due = config.checkpoint_every and step % config.checkpoint_every == 0 and step < config.steps
+        # Weights behind which gradients are not finite are not worth the place of the last good ones.
+        if due and not any(self._in_row.values()):
             hooks.checkpoint()
 
     def _log(self, hooks: Hooks, sums: dict[str, torch.Tensor]) -> None:

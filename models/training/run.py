@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from clipmill.curate.common.log import Progress
+from clipmill.curate.errors import UserError
 from clipmill.models.autoencoder_for import FILE, frozen
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.saving import load_autoencoder
 from clipmill.models.checkpoints.conditions import MOST_ROWS, TRAINED_ON, write_trained_on
-from clipmill.models.checkpoints.step_files import write_json
+from clipmill.models.checkpoints.step_files import saved_steps, write_json
 from clipmill.models.config import ModelConfig
 from clipmill.models.processes import sole, stop
 from clipmill.models.stop_signals import StoppedEarly
@@ -17,7 +18,7 @@ from clipmill.models.training.data.windows import Window
 from clipmill.models.training.deterministic import deterministic
 from clipmill.models.training.fit_pixels import first_windows
 from clipmill.models.training.kept import WINDOWS, Keeping, keeping_of
-from clipmill.models.training.loop import Hooks
+from clipmill.models.training.loop import Diverged, Hooks
 from clipmill.models.training.preview import preview_of
 from clipmill.models.training.session import Session, Surroundings, kept_before, open_session, start_folder
 from clipmill.models.training.validation import Validation, validation_of
@@ -61,12 +62,20 @@ def run_session(session: Session) -> None:
         if first:
             bar.advance(session.trainer.progress.step)
         hooks = _hooks(session, bar, validation, preview)
-        reason = session.trainer.run(session.batches(), hooks, session.around.asked)
+        try:
+            reason = session.trainer.run(session.batches(), hooks, session.around.asked)
+        except Diverged as error:
+            raise UserError(f"{error}. {_last_good(session.out)}") from error
     session.save()
     if first:
         if config.trains == "autoencoder":
             _measure_trained(session, validation)
         _conclude(session, reason)
+
+
+def _last_good(out: Path) -> str:
+    steps = saved_steps(out)
+    return f"Kept: step {steps[-1]} in {out}" if steps else f"{out} holds no checkpoint yet"
 
 
 def _kept(session: Session, autoencoder: VideoAutoencoder | None, validation: Validation | str) -> Keeping | None:

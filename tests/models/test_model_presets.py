@@ -2,14 +2,16 @@
 paper names.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from clipmill.curate.errors import UserError
-from clipmill.models.autoencoder_for import autoencoder_of
+from clipmill.models.autoencoder_for import autoencoder_named, autoencoder_of
 from clipmill.models.backbones.by_name import plan_named
 from clipmill.models.conditioning.contract import Conditions
-from clipmill.models.config import from_dict, load, preset_names
+from clipmill.models.config import AutoencoderConfig, from_dict, load, preset_names
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.prompts import Prompt
 from clipmill.models.generate.sample_folder import conditions_of
@@ -169,3 +171,24 @@ def test_options_go_with_what_they_are_options_of_and_nothing_else_does():
     assert dict(load("vdm", ["diffusion.schedule=cosine"]).diffusion.schedule_options) == dict(
         load("vdm").diffusion.schedule_options
     )
+
+
+def test_images_behind_a_clip_are_encoded_each_by_itself():
+    """A causal autoencoder would squeeze them into latents of the clip that they have no part in."""
+    tiny = {"width": 8, "multipliers": [1, 1], "depth": 1, "time_factor": 2, "space_factor": 2, "groups": 4}
+    options, small = tiny | {"latent_channels": 4, "deterministic": True}, load("vdm-nano")
+    data = replace(small.data, frames=(5,), images_per_clip=2, sizes=("8x8",))
+    config = replace(small, autoencoder=AutoencoderConfig("causal", None, options), data=data)
+    torch.manual_seed(0)
+    autoencoder = autoencoder_named("causal", config.autoencoder.options).eval().requires_grad_(False)
+    objective = DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, CPU)
+    batch = batch_for(config)
+    z, video = objective.latents(batch, SampleNoise(0, batch.indices)), as_floats(batch.video)
+    assert z.shape[:2] == (2, 3 + 2)
+    torch.testing.assert_close(z[:, :3], autoencoder.encode(video[:, :5]).mean, rtol=0, atol=1e-5)
+    for place in (0, 1):
+        alone = autoencoder.encode(video[:, 5 + place : 6 + place]).mean
+        torch.testing.assert_close(z[:, 3 + place : 4 + place], alone, rtol=0, atol=1e-5)
+    conditions, _ = objective.conditions(batch, z, SampleNoise(0, batch.indices))
+    assert conditions.independent.tolist() == [[False] * 3 + [True] * 2] * 2
+    assert bool(torch.isfinite(objective("model", batch, 0).each).all())

@@ -75,7 +75,7 @@ class DiffusionObjective(Objective):
     @torch.no_grad()
     def latents(self, batch: VideoBatch, noise: SampleNoise) -> torch.Tensor:
         """float32 [B, t, C, h, w] on the device, standardised."""
-        posterior = batch.latents if batch.latents is not None else self._encoded(batch.video)
+        posterior = batch.latents if batch.latents is not None else self._encoded(batch)
         drawn = posterior.mean
         if bool(posterior.std.any()):
             drawn = posterior.sample(noise.normal(posterior.mean.shape[1:], "latents").to(posterior.mean))
@@ -86,7 +86,8 @@ class DiffusionObjective(Objective):
     ) -> tuple[Conditions, torch.Tensor | None]:
         """What the batch says of its clips, and [B, T] weights of frames where some are given and not predicted."""
         conditioner = self.network.conditioner
-        made = conditioner.conditions(batch.captions, batch.numbers, batch.labels, batch.independent)
+        independent = _of_latents(batch.independent, z.shape[1])
+        made = conditioner.conditions(batch.captions, batch.numbers, batch.labels, independent)
         made, _ = conditioner.with_given_frames(made.map(lambda tensor: tensor.to(z.device)), z, noise)
         made = conditioner.dropped(made, noise) if drop else made
         return made, conditioner.frame_weights(made)
@@ -102,9 +103,17 @@ class DiffusionObjective(Objective):
         frames, height, width = self.autoencoder.latent_grid(grid)
         return frames * height * width
 
-    def _encoded(self, video: torch.Tensor | None) -> Posterior:
-        assert video is not None
-        return self._pieces.encode(as_floats(video.to(self.device, non_blocking=True)))
+    def _encoded(self, batch: VideoBatch) -> Posterior:
+        """Images behind a clip each by itself, as they are encoded where they come alone."""
+        assert batch.video is not None
+        video = as_floats(batch.video.to(self.device, non_blocking=True))
+        images = 0 if batch.independent is None else int(batch.independent[0].sum())
+        if not images or images == video.shape[1]:
+            return self._pieces.encode(video)
+        clip = self._pieces.encode(video[:, :-images])
+        alone = self._pieces.encode(video[:, -images:].flatten(0, 1)[:, None])
+        both = zip(clip, alone, strict=True)
+        return Posterior(*(torch.cat([c, a.flatten(0, 1).unflatten(0, (-1, images))], dim=1) for c, a in both))
 
     def _noisy(self, batch: VideoBatch, size: int) -> "_Noisy":
         """size: samples of the whole step."""
@@ -140,6 +149,11 @@ class DiffusionObjective(Objective):
             Part(conditioner.seen(z, conditions), level, conditioner(conditions))
             for z, level, conditions in zip(seen, levels, given, strict=True)
         ])  # fmt: skip
+
+
+def _of_latents(independent: torch.Tensor | None, latents: int) -> torch.Tensor | None:
+    """bool [B, frames] -> [B, latents]: a clip may have fewer latents than frames, an image behind it has one."""
+    return None if independent is None else independent[:, -latents:]
 
 
 class _Noisy(NamedTuple):

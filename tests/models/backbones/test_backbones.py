@@ -290,6 +290,20 @@ def test_images_appended_to_a_clip_leave_it_as_it_is(config):
         torch.testing.assert_close(swapped[:, :2], found[:, 3:].flip(1), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "config", [LATTE, replace(LATTE, plans=(FULL,), time_positions="rotary"), UNETS["vdm"], VDM, UNETS["make-a-video"]]
+)
+def test_an_image_behind_a_clip_is_the_image_alone(config):
+    """Wherever it stands in the batch: what is learned of images is one function."""
+    model, z = disturb(build(config)), video(frames=5)
+    behind = torch.tensor([[False, False, False, True, True]] * BATCH)
+    found = model(z, levels(z), Conditioning(independent=behind))
+    for place in (3, 4):
+        image = z[:, place : place + 1]
+        alone = model(image, levels(z), Conditioning(independent=torch.ones(BATCH, 1, dtype=torch.bool)))
+        torch.testing.assert_close(found[:, place : place + 1], alone, rtol=0, atol=1e-5)
+
+
 def test_the_image_switch_makes_a_clip_of_images_a_batch_of_images():
     config = replace(UNETS["svd"], frame_channels=0, token_dim=0)
     model, z = disturb(build(config)), video()

@@ -188,6 +188,8 @@ def test_distributions_are_those_of_the_papers():
     logit = (t / (1 - t)).log()
     assert (logit.mean().item(), logit.std().item()) == pytest.approx((0.5, 0.8), abs=2e-3)
     log_sigma = LogNormal(0.7, 1.6).level(FINE, Karras()).sigma.log()
+    shifted = LogNormal(0.7, 1.6).level(FINE, Shifted(Karras(), 3.0)).sigma.log()
+    torch.testing.assert_close(shifted, log_sigma + math.log(3), rtol=0, atol=1e-12)
     assert (log_sigma.mean().item(), log_sigma.std().item()) == pytest.approx((0.7, 1.6), abs=2e-3)
     assert LogNormal(0.7, 1.6).level(FINE, Cosine()).log_snr.mean().item() == pytest.approx(-1.4, abs=4e-3)
     u = 1 - FINE

@@ -15,7 +15,7 @@ from clipmill.models.settings.training import TrainConfig
 from clipmill.models.stop_signals import StopAsked
 from clipmill.models.training.data.batch import VideoBatch
 from clipmill.models.training.data.buckets import Bucket
-from clipmill.models.training.loop import Hooks, Trainer
+from clipmill.models.training.loop import Diverged, Hooks, Trainer
 from clipmill.models.training.objectives.base import Losses, Objective
 from clipmill.models.training.optimiser import rate_share
 from clipmill.models.training.telemetry import Telemetry
@@ -94,6 +94,21 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path: Path):
     run(three)
     assert torch.equal(hurt.objective.weight, three.objective.weight), "the weights are as if the step had not been"
     assert all(bool(torch.isfinite(average.tensors["weight"]).all()) for average in hurt.averages)
+
+
+def test_steps_that_are_not_finite_one_after_another_end_the_training(tmp_path: Path):
+    lost = trainer(tmp_path, Line(broken=tuple(range(4, 40))), steps=40, checkpoint_every=2)
+    saved: list[int] = []
+    hooks = Hooks(lambda _: None, lambda: saved.append(lost.progress.step), *[lambda: None] * 3)
+    with pytest.raises(Diverged, match=r"10 steps in a row, up to step 14; set train.learning_rate \(now 0.1\) lower"):
+        lost.run(batches(), hooks, StopAsked())
+    assert saved == [2, 4], "no checkpoint takes the place of one from before"
+    few = trainer(tmp_path, Line(broken=tuple(range(9))), steps=9)
+    with pytest.raises(Diverged, match="9 steps in a row"):
+        run(few)
+    some = trainer(tmp_path, Line(broken=tuple(k for k in range(40) if k % 10)), steps=40)
+    run(some)
+    assert some.progress.skipped == 36
 
 
 def test_parts_of_a_step_add_up_to_the_step(tmp_path: Path):

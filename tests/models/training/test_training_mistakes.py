@@ -49,6 +49,29 @@ def test_a_mistake_is_one_line_that_names_the_fix(
     assert not (tmp_path / "ckpt").exists(), "nothing is written before everything is checked"
 
 
+def test_a_training_that_diverges_says_so_and_keeps_what_was_good(demo_run: Path, tmp_path: Path):
+    out = tmp_path / "ckpt"
+    settings = ("train.learning_rate=1e6", "train.warm_up=0", "train.checkpoint_every=1", "train.validate_every=0")
+    sets = [word for text in settings for word in ("--set", text)]
+    said = invoke("models", "train", demo_run, *NANO, *sets, "--steps", 40, "--out", out)
+    one_line(said, "diverged", "train.learning_rate (now 1e+06)", "Kept: step", str(out))
+    steps = sorted(int(path.name) for path in (out / "steps").iterdir())
+    assert 1 <= steps[-1] <= 29
+    kept = tensors(out, steps[-1])
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in kept.values())
+
+
+def test_more_frames_than_places_were_learned_of_are_refused(demo_run: Path, tmp_path: Path):
+    out = tmp_path / "ckpt"
+    learned = ("--set", "backbone.options.time_positions=unit", "--set", "train.validate_every=0")
+    assert invoke("models", "train", demo_run, *NANO, *learned, "--steps", 1, "--out", out).returncode == 0
+    longer = invoke("models", "sample", out, "--n", 1, "--frames", 8, "--out", tmp_path / "samples")
+    one_line(longer, "learned the places of 4 frames, not of 8", "--frames 4", "time_positions=rotary")
+    assert not (tmp_path / "samples").exists()
+    as_trained = invoke("models", "sample", out, "--n", 1, "--frames", 3, "--out", tmp_path / "samples")
+    assert as_trained.returncode == 0
+
+
 def test_runs_that_are_none_or_have_lost_their_shards(demo_run: Path, tmp_path: Path):
     one_line(invoke("models", "train", tmp_path / "nothing", *NANO, "--out", tmp_path / "c"), "there is no folder")
     one_line(invoke("models", "train", tmp_path, *NANO, "--out", tmp_path / "c"), "no manifest.parquet")
