@@ -73,13 +73,11 @@ def list_presets() -> None:
 
 def info(checkpoint: Path, clips: bool, whole_config: bool) -> None:
     """The card, and which clips the last checkpoint has seen."""
-    from clipmill.curate.common.files import read_json
-    from clipmill.models.checkpoints.step_files import STATE, saved_steps, step_folder
-    from clipmill.models.generate.loading import read_card
+    from clipmill.models.checkpoints.step_files import read_card, read_state, saved_steps, step_folder
 
     card = read_card(checkpoint)
     steps = saved_steps(checkpoint)
-    state = read_json(step_folder(checkpoint, steps[-1]) / STATE) if steps else {}
+    state = read_state(step_folder(checkpoint, steps[-1])) if steps else {}
     if clips:
         _say_clips(step_folder(checkpoint, steps[-1]) / "clips.parquet" if steps else None, checkpoint)
         return
@@ -108,7 +106,9 @@ def _card_lines(card: Mapping[str, Any], steps: Sequence[int], state: Mapping[st
         )
     yield f"data            {card['run']}, manifest {card['manifest_sha256'][:12]}, {len(card['shards'])} shards"
     for bucket in card["buckets"]:
-        yield f"                {bucket['shape']}: {bucket['clips']} clips, batch {bucket['batch']}"
+        yield "                {}: {} clips, batch {}".format(
+            *(bucket.get(name) for name in ("shape", "clips", "batch"))
+        )
     for reason, count in card["left_out"].items():
         yield f"                left out: {count} {reason}"
     made_by = f"clipmill {versions['clipmill']}, revision {card['git_revision']}, torch {versions['torch']}"

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from clipmill.curate.common.files import parse_json
 from clipmill.curate.common.settings import parse_override, title_of
 from clipmill.curate.config import Config, load_tree
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
-from clipmill.curate.policy.policy import Policy, asked, from_json, merge, parse
+from clipmill.curate.policy import decisions
+from clipmill.curate.policy.policy import Policy, asked, merge, parse
 from clipmill.curate.tables.join import makers
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_run_json
@@ -33,8 +33,7 @@ def filtered_policy(run: RunDir) -> Policy | None:
     """
     try:
         facts = read_run_json(run)
-        note = parse_json((run.root / "decisions" / f"{facts['policy']}.json").read_text(encoding="utf-8"))
-        active = Policy(note["name"], tuple(from_json(row) for row in note["filters"]))
+        active, _, _ = decisions.load(run.root, facts["policy"])
         own = policy_of(load_tree(facts["config"]))
     except (UserError, OSError, ValueError, KeyError, TypeError):
         return None

@@ -9,13 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate.common.files import parse_json, read_table
+from clipmill.curate.common.files import read_json, read_table
 from clipmill.curate.common.publish import settle
+from clipmill.curate.common.shapes import described
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.shard_files import check_shards
 
 RECORD = "shards/export.json"
+_SHAPE = {"state": str, "shards": [str], "failed": int, "reasons": {str: int}}
 _REASONS_SHOWN = 3
 _PLACE = ["clip_id", "shard", "offset", "size"]
 
@@ -67,14 +69,14 @@ def read_record(run: RunDir, state: str, manifest: pa.Table) -> Exported | None:
     """
     settle(run.root)
     try:
-        saved = parse_json((run.root / RECORD).read_text(encoding="utf-8"))
+        saved = described(read_json(run.root / RECORD), _SHAPE, str(run.root / RECORD))
         table = read_table(run.root / "shards.parquet")
         places = manifest.select(_PLACE).filter(pc.is_valid(manifest["shard"]))
         check_shards(run.root, places.to_pandas())
     except (OSError, ValueError, KeyError, UserError):  # pyarrow's errors are ValueErrors
         return None
     sizes = dict(zip(table["shard"].to_pylist(), table["size_bytes"].to_pylist(), strict=True))
-    if saved.get("state") != state or not _are_whole(run, saved["shards"], sizes):
+    if saved.get("state") != state or not _are_whole(run, saved.get("shards") or (), sizes):
         return None
     clips = int(pc.sum(table["n_clips"]).as_py() or 0)
     return Exported(len(table), clips, saved.get("failed", 0), reused=True, reasons=saved.get("reasons", {}))

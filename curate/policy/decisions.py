@@ -21,14 +21,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipmill.curate.common.files import parse_json, readable, write_atomic, write_json
+from clipmill.curate.common.files import is_bare, read_json, readable, write_atomic, write_json
 from clipmill.curate.common.publish import settle
+from clipmill.curate.common.shapes import described
 from clipmill.curate.contract import schema
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.policy.policy import Filter, Policy, check_columns, from_json, policy_id, to_json
 
 PASS, FAIL, ERROR, NOT_RUN = range(4)
 FILTER_OUTCOMES = ("pass", "fail", "error", "not_run")
+# Of decisions/<policy>.json.
+NOTE_SHAPE: dict[str, Any] = {"name": str, "policy_id": str, "filters": [dict], "counts": {str: int}}
 CLIP_OUTCOMES = ("kept", "dropped", "error", "not_run")
 CONFIDENCE = 0.95
 
@@ -164,10 +167,13 @@ def load(run: Path, name: str) -> tuple[Policy, pd.DataFrame, dict[str, Any]]:
     """The frozen policy, its decisions and the whole JSON. Raises UserError where the run has no such decisions."""
     settle(run)
     folder = run / "decisions"
-    if not (folder / f"{name}.json").is_file() or not (folder / f"{name}.parquet").is_file():
+    if not is_bare(name) or not (folder / f"{name}.json").is_file() or not (folder / f"{name}.parquet").is_file():
         raise UserError(f"no decisions of policy {name!r} in {run}; there are: {', '.join(saved(run)) or 'none'}")
-    note = parse_json((folder / f"{name}.json").read_text(encoding="utf-8"))
-    policy = Policy(note["name"], tuple(from_json(row) for row in note["filters"]))
+    note = described(read_json(folder / f"{name}.json"), NOTE_SHAPE, str(folder / f"{name}.json"))
+    try:
+        policy = Policy(note["name"], tuple(from_json(row) for row in note["filters"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{note.where}: its filters cannot be read ({one_line(error, 80)}): decide again") from error
     with readable(folder / f"{name}.parquet"):
         decided = pq.read_table(folder / f"{name}.parquet")
     return policy, to_frame(decided), note

@@ -13,13 +13,14 @@ import pyarrow.dataset as ds
 
 from clipmill.curate.common.files import read_json, read_table, readable
 from clipmill.curate.common.publish import settle
+from clipmill.curate.common.shapes import described
 from clipmill.curate.contract import schema
 from clipmill.curate.policy.decisions import CLIP_OUTCOMES as OUTCOMES
-from clipmill.curate.policy.decisions import to_frame
+from clipmill.curate.policy.decisions import NOTE_SHAPE, to_frame
 from clipmill.curate.policy.policy import Policy, from_json
 from clipmill.curate.report import fmt
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import no_run
+from clipmill.curate.tables.run_json import RUN_SHAPE, no_run
 
 NESTED_COLUMNS = ("score_status", "failed_filters")
 
@@ -76,7 +77,7 @@ def load_run(folder: Path) -> Run:
     if not any((folder / name).exists() for name in ("run.json", "manifest.parquet", "videos", "decisions")):
         raise no_run(RunDir(folder))
     settle(folder)
-    info = _read_json(folder / "run.json")
+    info = described(_read_json(folder / "run.json"), RUN_SHAPE, str(folder / "run.json"))
     manifest = read_file(folder / "manifest.parquet", schema.CLIPS)
     manifest = manifest.select([f.name for f in manifest.schema if f.name in NESTED_COLUMNS or _is_scalar(f.type)])
     manifest = manifest.take(pc.sort_indices(manifest["clip_id"]))
@@ -171,10 +172,14 @@ def _clip_errors(folder: Path, in_use: set[str], known: set[str]) -> pd.DataFram
 def _policies(folder: Path, clips: pd.DataFrame, primary: str) -> list[Decided]:
     """Every decisions/*.parquet; without any, the decisions that the manifest carries."""
     parts = sorted(part_files(folder / "decisions"), key=lambda p: (p.stem != primary, p.stem))
-    tables = [(p.stem, to_frame(read_file(p, schema.DECISIONS)), _read_json(p.with_suffix(".json"))) for p in parts]
+    tables = [(p.stem, to_frame(read_file(p, schema.DECISIONS)), _note(p.with_suffix(".json"))) for p in parts]
     if not tables and {"outcome", "failed_filters"} <= set(clips.columns) and len(clips):
         tables = [(primary or "policy", clips, {})]
     return [_decided(name, table, note, clips["clip_id"]) for name, table, note in tables]
+
+
+def _note(path: Path) -> dict[str, Any]:
+    return described(_read_json(path), NOTE_SHAPE, str(path))
 
 
 def _decided(name: str, table: pd.DataFrame, note: dict[str, Any], ids: pd.Series) -> Decided:

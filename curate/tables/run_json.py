@@ -7,12 +7,27 @@ import pyarrow as pa
 
 from clipmill.curate.common.files import read_json, read_table
 from clipmill.curate.common.publish import newest, settle
+from clipmill.curate.common.shapes import described
 from clipmill.curate.config import Config, load_tree
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.checked import checked
 from clipmill.curate.tables.run_dir import RunDir
 
+RUN_SHAPE: dict[str, Any] = {
+    "command": str,
+    "inputs": [str],
+    "seconds": float,
+    "versions": {str: str},
+    "config": {"preset": str, "annotators": [str], "parameters": {str: dict}, "policy": dict, "export": dict},
+    "policy": str,
+    "counts": {str: int},
+    "failed_scores": {str: int},
+    "columns": {str: str},
+    "column_docs": {str: str},
+    "processed": {"videos": float, "frames_decoded": float, "stage_seconds": {str: float}},
+    "export_before": dict,
+}
 DECISION_COLUMNS = ("keep", "outcome", "failed_filters", "margins")
 
 
@@ -65,12 +80,12 @@ def read_videos(run: RunDir) -> pa.Table:
 
 
 def read_run_json(run: RunDir) -> dict[str, Any]:
-    """run.json. Raises UserError where it is missing or damaged."""
+    """run.json. Raises UserError where it is missing, damaged or holds something else, and for a key that it lacks."""
     check_folder(run)
     path = newest(run.root, run.run_json.name)
     if not path.is_file():
         raise no_run(run)
-    return read_json(path)
+    return described(read_json(path), RUN_SHAPE, str(path))
 
 
 def config_of(run: RunDir, overrides: Sequence[str] = ()) -> Config:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from clipmill.curate.common.files import beside, read_json, write_table, write_text
+from clipmill.curate.common.shapes import described
 from clipmill.curate.errors import UserError, one_line
 from clipmill.models.tensor_files import write_tensors
 
@@ -27,6 +28,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 STATE, WEIGHTS, OPTIMISER, CLIPS = "state.json", "weights.safetensors", "optimiser.safetensors", "clips.parquet"
+
+_CARD = {
+    "config": {"name": str, "about": str, "autoencoder": {"kind": str}, "train": {"steps": int}},
+    "versions": {"clipmill": str, "torch": str},
+    "autoencoder_sha256": str,
+    "run": str,
+    "manifest_sha256": str,
+    "clips_sha256": str,
+    "shards": {str: str},
+    "buckets": [{"shape": str, "clips": int, "batch": int}],
+    "left_out": {str: int},
+    "kept": {str: float},
+    "parameters": int,
+    "fps": float,
+}
+_STATE = {"step": int, "seconds": float, "skipped": int, "failed": {str: str}, "clips_sha256": str}
 
 
 def average_file(std: float) -> str:
@@ -85,7 +102,7 @@ def damage(folder: Path, names: Collection[str]) -> str | None:
     nothing is. Lengths and heads are looked at, not all bytes.
     """
     try:
-        read_json(folder / STATE)
+        read_state(folder)
     except UserError as error:
         return str(error)
     for name in names:
@@ -95,6 +112,18 @@ def damage(folder: Path, names: Collection[str]) -> str | None:
         except (OSError, SafetensorError, ValueError) as error:
             return f"cannot read {folder / name}: {one_line(error)}"
     return None
+
+
+def read_card(root: Path) -> dict[str, Any]:
+    """Raises UserError where the folder is no checkpoint."""
+    if not (root / "card.json").is_file():
+        raise UserError(f"{root} is no checkpoint of `models train`: it has no card.json")
+    return described(read_json(root / "card.json"), _CARD, str(root / "card.json"))
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Of a step: how far it is. Raises UserError where it cannot be read or is none."""
+    return described(read_json(folder / STATE), _STATE, str(folder / STATE))
 
 
 def remove_partial(root: Path) -> None:

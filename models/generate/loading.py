@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from clipmill.curate.common.files import read_json
 from clipmill.curate.common.settings import parse_override, table_of
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoder_for import checkpoint_autoencoder
@@ -17,6 +16,7 @@ from clipmill.models.checkpoints.step_files import (
     WEIGHTS,
     average_file,
     load_tensors,
+    read_card,
     saved_steps,
     step_folder,
 )
@@ -79,13 +79,6 @@ def load(root: Path, step: int | None = None, average: float | None = None, over
     }
     put_all(targets, _weights(root, chosen, width), str(step_folder(root, chosen)))
     return Loaded(root, config, card, chosen, width, network, autoencoder)
-
-
-def read_card(root: Path) -> dict[str, Any]:
-    """Raises UserError where the folder is no checkpoint."""
-    if not (root / "card.json").is_file():
-        raise UserError(f"{root} is no checkpoint of `models train`: it has no card.json")
-    return read_json(root / "card.json")
 
 
 def _config(card: dict[str, Any], overrides: tuple[str, ...]) -> ModelConfig:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipmill.curate.common.files import read_json
 from clipmill.curate.common.log import Progress, Tell, progress, say, silent
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
@@ -119,7 +118,7 @@ class Session:
         folder = self._last_whole()
         if folder is None:
             return False
-        state = read_json(folder / step_files.STATE)
+        state = step_files.read_state(folder)
         if state["clips_sha256"] != self.card["clips_sha256"]:
             raise UserError(
                 f"{self.run} no longer holds the clips that {self.out} was trained on: choose another --out, or restore"
@@ -261,7 +260,7 @@ def _check_out(out: Path, card: dict[str, Any]) -> None:
         raise UserError(f"{out} exists and is no checkpoint of `models train`: choose another --out")
     # Through the dataclasses: a setting that is newer than the checkpoint has its default there, which keeps what was
     # done before.
-    before = from_dict(read_json(out / "card.json")["config"]).as_dict()
+    before = from_dict(step_files.read_card(out)["config"]).as_dict()
     changed = _changed(_fixed(before), _fixed(card["config"]))
     if changed:
         raise UserError(
@@ -308,7 +307,7 @@ def _earlier(out: Path) -> list[dict[str, Any]]:
     steps = step_files.saved_steps(out)
     if not steps or not (out / "card.json").is_file():
         return []
-    card = read_json(out / "card.json")
+    card = step_files.read_card(out)
     part = {key: card.get(key) for key in ("git_revision", "versions")} | {"until_step": steps[-1]}
     return [*card.get("before", []), part]
 
@@ -317,7 +316,7 @@ def kept_before(out: Path) -> dict[str, float]:
     """What the card of a training that goes on says of its latents; empty for a new one."""
     if not step_files.saved_steps(out) or not (out / "card.json").is_file():
         return {}
-    return dict(read_json(out / "card.json").get("kept") or {})
+    return dict(step_files.read_card(out).get("kept") or {})
 
 
 def start_folder(session: Session) -> None:

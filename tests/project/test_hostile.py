@@ -6,7 +6,12 @@
 | conditions (`--where`, `ClipDataset(where=)`, `data.where`) | SQL, one expression, no files, no network | curate/common/test_sql.py |
 | `query` of old presets and checkpoints | translated, or refused; never evaluated | curate/common/test_old_conditions.py |
 | presets, policies, `--set` | TOML of known keys; nested too deeply: one line | here |
-| run.json, card.json, state.json | JSON; nested too deeply: one line | here |
+| run.json, card.json, state.json | JSON; nested too deeply, a key gone or of another kind: one line | here, project/test_hostile_json.py |
+| export.json | made again where it is none | project/test_hostile_json.py |
+| card.json that claims any network | that of its weights' shapes, told before memory is asked for | models/generate/test_hostile_card.py |
+| tables of a run | ids, splits, shards that are names of files; columns of the contract's kinds | project/test_hostile_tables.py |
+| pictures, npz, npy, lines of tables, JSON of any size | one line before memory is asked for | project/test_bombs.py |
+| tables that people open in spreadsheets | the product writes none: no CSV, so nothing that begins with = is a formula | here |
 | what waits in `.next-*` of a run | goes nowhere out of the run | here |
 | manifest: `shard`, `clip_id`, `split`, `uri` | names below the run, `file:` of this machine; else a skip or one line | here |
 | tars | members that lie in them; links, huge and cut ones are skips; compressed ones are refused | here |
@@ -44,6 +49,15 @@ from clipmill.evaluate.sets import open_set
 from clipmill.models.tensor_files import write_tensors
 
 OUT = ("../a.tar", "/etc/passwd", "..", "a/../../b", "", "a\0b")
+
+
+def test_no_table_for_spreadsheets_is_written():
+    """A caption `=cmd(...)` would be a formula in one. Parquet, JSON and text have none."""
+    root = Path(annotators.__file__).parents[2]
+    rooms = [path for room in ("curate", "evaluate", "models") for path in (root / room).rglob("*.py")]
+    assert len(rooms) > 100
+    writers = ("csv.writer", "csv.DictWriter", ".to_csv(", "write_csv(", ".to_excel(")
+    assert not [path for path in rooms if any(word in path.read_text() for word in writers)]
 
 
 def test_names_that_lead_out():
