@@ -52,9 +52,10 @@ OUT = ("../a.tar", "/etc/passwd", "..", "a/../../b", "", "a\0b")
 
 
 def test_no_table_for_spreadsheets_is_written():
-    """A caption `=cmd(...)` would be a formula in one. Parquet, JSON and text have none."""
+    """A caption `=cmd(...)` would be a formula in one. Parquet, JSON and text have none; the demo's CSV is our own."""
     root = Path(annotators.__file__).parents[2]
-    rooms = [path for room in ("curate", "evaluate", "models") for path in (root / room).rglob("*.py")]
+    paths = [path for room in ("curate", "evaluate", "models") for path in (root / room).rglob("*.py")]
+    rooms = [path for path in paths if path.parent.name != "demo"]
     assert len(rooms) > 100
     writers = ("csv.writer", "csv.DictWriter", ".to_csv(", "write_csv(", ".to_excel(")
     assert not [path for path in rooms if any(word in path.read_text() for word in writers)]
