@@ -140,9 +140,13 @@ def _replaced(place, commands, known, rng, how):
 
 
 def _wrong(found, known):
-    """How many ids stand for other pictures than their own. A clip that was not exported has no hash."""
-    names = [k for k, row in found.items() if not all(a in (b, None) for a, b in zip(row, known[k], strict=False))]
+    """How many ids stand for other pictures than their own. What was not exported has no hash yet."""
+    names = [k for k, row in found.items() if k not in known or not all(map(_same, row, known[k]))]
     return f"{len(names)} ids with other pictures; " if names else ""
+
+
+def _same(found, known):
+    return pd.isna(found) or found == known
 
 
 def _pictures(run):
