@@ -14,7 +14,7 @@ from urllib.parse import quote
 from clipmill.curate.common.files import write_text
 from clipmill.curate.common.package_files import read_file
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.report.lineage import read_story
+from clipmill.evaluate.report.lineage import as_typed, read_story
 from clipmill.evaluate.score_rows import measured_once
 from clipmill.evaluate.set_warnings import distinct
 
@@ -33,6 +33,7 @@ def write_report(scores: Path, out: Path) -> Path:
     html = template.render(
         story=story,
         scores=measured_once(story.rows),
+        as_typed=as_typed,
         relative=lambda path: _address(path, out.resolve().parent),
         number=lambda value: "infinite" if math.isinf(value) else f"{value:.5g}",
         warnings=lambda rows: distinct([line for row in rows for line in row.warnings]),

@@ -166,14 +166,29 @@ def _kept(shares: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {100 * share:.0f} %" for name, share in numbers.items())
 
 
+def as_typed(path: Path) -> str:
+    """A place as one types it here: a page is passed on, and says nothing of whose machine made it."""
+    home = Path.home()
+    shown = _relative(str(path))
+    if not Path(shown).is_absolute() or home == Path("/") or not path.is_relative_to(home):
+        return shown
+    return f"~/{path.relative_to(home)}"
+
+
 def _typed_here(command: str) -> str:
     """The command with the paths below the current folder as one types them there: they still hold where the whole
-    folder moves.
+    folder moves. A shell puts the home folder for ~ at the beginning of a word.
     """
     try:
-        return shlex.join(_relative(word) for word in shlex.split(command))
+        words = [_relative(word) for word in shlex.split(command)]
     except ValueError:  # written by hand
         return command
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    shown = as_typed(Path(word)) if Path(word).is_absolute() else word
+    return f"~/{shlex.quote(shown.removeprefix('~/'))}" if shown != word else shlex.quote(word)
 
 
 def _relative(word: str) -> str:
