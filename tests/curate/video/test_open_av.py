@@ -73,6 +73,58 @@ def test_a_text_opens_no_other_file(name: str, private: Path, tmp_path: Path):
     assert time.monotonic() - began < 2, "nobody waits for a network"
 
 
+OTHERS = {
+    "bom.ts": "\ufeff#EXTM3U\n#EXTINF:1,\nFILM\n#EXT-X-ENDLIST\n",
+    "spaces.mp4": "\n\n  #EXTM3U\n#EXTINF:1,\nFILM\n#EXT-X-ENDLIST\n",
+    "concat.m3u8": "#EXTM3U\n#EXTINF:1,\nconcat:FILM|FILM\n#EXT-X-ENDLIST\n",
+    "key.ts": '#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="FILM"\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n',
+    "map.ts": '#EXTM3U\n#EXT-X-MAP:URI="FILM"\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n',
+    "base.mpd": "<MPD><BaseURL>FILM</BaseURL></MPD>",
+    "a.idx": "# VobSub index file, v7 (do not modify this line!)\ntimestamp: 00:00:01:000, filepos: 000000000\n",
+    "a.sub": "{1}{25}{f:FILM}FILM\n",
+    "a.ass": "[Script Info]\nVideo File: FILM\n[Events]\nDialogue: 0,0:00:00.00,0:00:01.00,,,0,0,0,,x\n",
+    "a.smi": "<SAMI><BODY><SYNC Start=1><P><img src=FILM></BODY></SAMI>",
+    "a.cue": 'FILE "FILM" BINARY\n',
+    "cpl.xml": "<CompositionPlaylist xmlns='http://www.smpte-ra.org/schemas/2067-3/2016'>FILM</CompositionPlaylist>",
+    "a.ram": "file://FILM\n",
+    "a.pls": "[playlist]\nFile1=FILM\n",
+    "a.vpy": "import vapoursynth as vs\nvs.core.ffms2.Source('FILM').set_output()\n",
+    "a.avs": 'DirectShowSource("FILM")\n',
+    "rtsp.mov": "rtsptext\r\nrtsp://127.0.0.1:9/x\r\n",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_programs_write_that_names_a_film_is_no_film(name: str, private: Path, tmp_path: Path):
+    (tmp_path / name).write_text(OTHERS[name].replace("FILM", str(private / "film.ts")))
+    began = time.monotonic()
+    with pytest.raises(DecodeError), open_video(tmp_path / name):
+        pass
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["concat:film.ts", "subfile,,start,0,end,0,,:film.ts", "file:film.ts", "pipe:0", "crypto:film.ts", "fil%1d.ts"],
+)
+def test_a_name_that_libav_would_read_as_another_is_a_name(name: str, private: Path):
+    with pytest.raises(DecodeError), open_video(private / name):
+        pass
+
+
+def test_attachments_stay_where_they_are(tmp_path: Path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        out.add_attachment("../climbed.ts", "video/mp2t", b"x" * 100)
+        for i in range(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(barcode.painted(i, 64, 48), format="rgb24")))
+        out.mux(stream.encode(None))
+    assert decoded(tmp_path / "a.mkv") == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mkv"]
+    assert not (tmp_path.parent / "climbed.ts").exists()
+
+
 def test_bytes_open_no_socket(monkeypatch: pytest.MonkeyPatch):
     """Port 5004 of the SDP is ours: whoever opened it for this text would fail otherwise."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
