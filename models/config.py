@@ -7,7 +7,6 @@ property = "..."          # what a test proves about it
 [nano]                    # what differs in the size that a CPU builds in a moment: `--config NAME-nano`
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -21,6 +20,8 @@ from clipmill.models.settings.training import DataConfig, TrainConfig
 
 FOLDER = "clipmill.models.presets"
 NANO = "-nano"
+# A card may be anybody's.
+_MOST, _MOST_FPS = 1_000_000, 1e6
 _SHORT = {"levels": "level_options"}
 
 
@@ -101,7 +102,11 @@ class SampleConfig:
         """Raises ValueError, one line, for a value that cannot work."""
         problems = (
             (min(self.steps, self.batch) < 1, "steps and batch are at least 1"),
-            (self.fps is not None and not 0 < self.fps < math.inf, "fps is a finite number over 0, or none"),
+            (max(self.steps, self.batch) > _MOST, f"steps and batch are at most {_MOST:,}"),
+            (
+                self.fps is not None and not 0 < self.fps <= _MOST_FPS,
+                f"fps is a finite number over 0, at most {_MOST_FPS:g}, or none",
+            ),
         )
         for wrong, message in problems:
             if wrong:

@@ -12,6 +12,7 @@ import torch
 
 from clipmill.curate.common.files import read_json, write_table, write_text
 from clipmill.curate.common.log import Tell, progress, say
+from clipmill.curate.common.memory import check_fits
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.weights import sha256
 from clipmill.models.checkpoints.step_files import WEIGHTS, step_folder
@@ -70,6 +71,9 @@ def _sample(
     first = first_frames(request.first, grid[1], grid[2]) if request.first else []
     _check_first(loaded, bool(first))
     wanted = _prompts(loaded, request, request.count, first)
+    at_once = min(request.count, loaded.config.sample.batch)
+    remedy = "choose a smaller --size, fewer --frames or a smaller sample.batch"
+    check_fits(4.0 * 3 * at_once * grid[0] * grid[1] * grid[2], "what is sampled at once", remedy)
     facts = _facts(loaded, request, grid, first)
     _prepare(out, facts)
     fps = loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))

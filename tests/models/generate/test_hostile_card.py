@@ -60,6 +60,27 @@ def test_a_network_is_what_its_weights_are(option: str, value: Any, checkpoint: 
 
 
 @pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("data", "sizes", ["1000000x1000000"]),
+        ("sample", "steps", 10**12),
+        ("sample", "batch", 10**12),
+        ("sample", "fps", 1e12),
+        ("sample", "fps", "fast"),
+    ],
+)
+def test_what_is_sampled_fits(section: str, name: str, value: Any, checkpoint: Path):
+    changed(checkpoint, "config", section, name, to=value)
+    sampled(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["config", "clips_sha256"])
+def test_a_card_without_a_key_is_one_line(name: str, checkpoint: Path):
+    changed(checkpoint, name, to=None)
+    assert name in sampled(checkpoint)
+
+
+@pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"components": 10**12}, "components"),
