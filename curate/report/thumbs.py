@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +52,7 @@ def _frames(run: Run, roles: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[st
     """Pictures of the wanted clips; a part without any of them is not read beyond its ids."""
     wanted = pa.array(sorted(roles), pa.string())
     for path in part_files(run.folder / "frames") if roles else []:
-        rows = []
+        rows: list[dict[str, Any]] = []
         with suppress(Damaged), readable(path):  # a page without a picture is one; `curate run` makes the part again
             part = pq.ParquetFile(path)
             keep = pc.is_in(part.read(["clip_id"])["clip_id"], wanted)

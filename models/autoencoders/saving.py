@@ -46,8 +46,8 @@ def load_autoencoder(path: Path) -> VideoAutoencoder:
     """
     entry, tensors = _read(path)
     claims = table_of(entry["options"], f"{path}: options")
-    shapes = [tuple(tensor.shape) for tensor in tensors.values()]
-    check_claims({name: claims[name] for name in _PARTS & set(claims)}, shapes, str(path))
+    sizes = [tuple(tensor.shape) for tensor in tensors.values()]
+    check_claims({name: claims[name] for name in _PARTS & set(claims)}, sizes, str(path))
     with torch.device("meta"):
         autoencoder = new_autoencoder(str(entry["kind"]), entry["options"], f"{path}: options")
     wanted = autoencoder.state_dict()
