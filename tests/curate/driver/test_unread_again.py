@@ -114,3 +114,19 @@ def test_parts_that_other_settings_made_are_gone_after_a_command(finished, tmp_p
     after = {name for name in tables(run) if "/" in name}
     assert len(after) == len(before)
     assert {name.partition("/")[0] for name in before ^ after} >= {"clips", "videos", "exports", "shards"}
+
+
+def test_a_source_that_was_replaced_in_mid_run_is_taken_as_it_is_by_the_next_one(finished, tmp_path):
+    out, config = RunDir(tmp_path / "run"), config_of(RunDir(finished / "run"))
+    videos = shutil.copytree(finished / "in", tmp_path / "in")
+    out.scratch.mkdir(parents=True)
+    tasks = {task.relpath: task for task in tasks_of(list_inputs([videos], out, OPTIONS), out, config, OPTIONS)}
+    write_tiny(tmp_path / "new.mp4", 7).replace(videos / "1.mp4")
+    assert [process_video(tasks[name])["status"] for name in ("0.mp4", "1.mp4")] == ["ok", "error"]
+    for name in ("run", "fresh"):
+        curate("run", videos, "--out", tmp_path / name, "--export", *quick())
+    old = tasks["1.mp4"].video_id
+    found = {name: data for name, data in tables(out.root).items() if old not in name}
+    assert found == tables(tmp_path / "fresh")
+    assert old not in pq.read_table(out.manifest)["video_id"].to_pylist()
+    assert unread(out) == {}
