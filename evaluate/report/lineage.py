@@ -57,12 +57,13 @@ class Samples:
 @dataclass(frozen=True)
 class Compared:
     """A set that was scored beside others. scores: title -> value, the last of each. moving: data URL of its videos,
-    playing; None where it is no folder of videos.
+    playing; None where it is no folder of videos. command: of a set that stands beside samples, "" where none is known.
     """
 
     name: str
     scores: dict[str, float]
     moving: str | None
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Story:
         found = [command for run in runs if run for command in run.commands]
         for one in self.samples:
             found += [one.training.command if one.training else "", one.command]
+        found += [one.command for one in self.compared]
         return [
             _typed_here(command) for command in dict.fromkeys([*found, *(row.command for row in self.rows)]) if command
         ]
@@ -111,10 +113,14 @@ def _compared(rows: Sequence[ScoreRow]) -> tuple[Compared, ...]:
         sets.setdefault(row.fake, {})[row.title] = row.value
         if isinstance(row.fake_from.get("manifest"), str):
             folders[row.fake] = Path(row.fake_from["manifest"]).parent
-    return tuple(
-        Compared(name, scores, moving_picture(folders[name]) if name in folders else None)
-        for name, scores in sets.items()
-    )
+    return tuple(_beside(name, scores, folders.get(name)) for name, scores in sets.items())
+
+
+def _beside(name: str, scores: dict[str, float], folder: Path | None) -> Compared:
+    if folder is None:
+        return Compared(name, scores, None)
+    facts = _json(folder.parent / "floor.json")
+    return Compared(name, scores, moving_picture(folder), str(facts.get("command", "")))
 
 
 def _samples(origin: dict[str, Any]) -> Samples:

@@ -1,6 +1,7 @@
 """Encoding and decoding in pieces that fit into memory: fewer videos at a time, then fewer frames."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -33,41 +34,39 @@ class Pieces:
         return torch.cat(self._done("decode", latents, lambda part, size: self._decoded(part, size, finish)))
 
     def _done(self, what: str, whole: torch.Tensor, work: Callable[[torch.Tensor, int], Part]) -> list[Part]:
-        """work: of some videos, so many latents of each at a time. The sizes: B videos, half as many ... 1 video, half
-        its latents ... 1.
+        """work: of some videos, so many latents of each at a time, 0 for all. The sizes: B videos, half as many ... 1
+        video, half its latents ... 1.
         """
-        sizes = list(self._sizes(what, whole))
         first = self._fits.get((what, whole.shape), 0)
-        for number, (videos, latents) in enumerate(sizes[first:], first):
+        for number, (videos, latents) in enumerate(islice(self._sizes(what, whole), first, None), first):
             try:
                 found = [work(part, latents) for part in whole.split(videos)]
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if number == len(sizes) - 1:
-                    raise UserError(_too_large(what, whole)) from error
             else:
                 self._fits[what, whole.shape] = number
                 return found
             # Behind the handler, whose traceback holds what had been made.
             if whole.device.type == "cuda":
                 torch.cuda.empty_cache()
-        raise AssertionError("the last size works or raises")
+        raise UserError(_too_large(what, whole))
 
     def _sizes(self, what: str, whole: torch.Tensor) -> Iterator[tuple[int, int]]:
         batch, frames = whole.shape[:2]
-        latents = frames if what == "decode" else self.autoencoder.latent_grid((frames, *whole.shape[3:]))[0]
-        yield from ((videos, latents) for videos in _halves(batch))
+        yield from ((videos, 0) for videos in _halves(batch))
         if what == "encode" or self.autoencoder.decodes_in_chunks:
+            latents = frames if what == "decode" else self.autoencoder.latent_grid((frames, *whole.shape[3:]))[0]
             yield from ((1, count) for count in _halves(latents)[1:])
 
     def _encoded(self, video: torch.Tensor, latents: int) -> Posterior:
-        chunks = self.autoencoder.frames_in_chunks(video, latents)
-        parts = [self.autoencoder.encode(video)] if len(chunks) == 1 else list(self.autoencoder.encode_chunks(chunks))
+        if not latents:
+            return self.autoencoder.encode(video)
+        parts = list(self.autoencoder.encode_chunks(self.autoencoder.frames_in_chunks(video, latents)))
         return Posterior(torch.cat([part.mean for part in parts], 1), torch.cat([part.std for part in parts], 1))
 
     def _decoded(self, latents: torch.Tensor, size: int, finish: Finish) -> torch.Tensor:
-        if size >= latents.shape[1]:
+        if not size:
             return finish(self.autoencoder.decode(latents))
         chunks = latents.split(size, dim=1)
         return torch.cat([finish(part) for part in self.autoencoder.decode_chunks(chunks)], dim=1)

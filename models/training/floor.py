@@ -3,6 +3,8 @@ windows of held-out clips, as sets that `evaluate` reads.
 """
 
 import hashlib
+import json
+import shlex
 import shutil
 import tempfile
 from collections import Counter
@@ -15,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from clipmill.curate.common.files import beside, write_table
+from clipmill.curate.common.files import beside, write_table, write_text
 from clipmill.curate.common.log import Tell, progress, say
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
@@ -34,15 +36,15 @@ from clipmill.models.training.data.buckets import make_buckets
 from clipmill.models.training.data.windows import Windows
 from clipmill.models.training.run_card import clips_sha256
 
-TRAINED, WINDOWS, LATENTS, HELD_OUT = "trained.npy", "windows", "latents", "held-out"
+TRAINED, WINDOWS, LATENTS, HELD_OUT, FACTS = "trained.npy", "windows", "latents", "held-out", "floor.json"
 _MOST, _MOST_BYTES, _BATCH, _SHEET_VIDEOS = 2048, 256 * 2**20, 8, 16
 
 
 def write_floor(checkpoint: Path, out: Path, count: int, tell: Tell = say) -> None:
-    """OUT/windows, latents and held-out: `count` videos each, or as many as there are; trained.npy: uint8
-    [N, T, H, W, 3], every window that was trained on, of the shape that most clips have, up to 2,048 of them or
-    256 MiB. The files have the rate that samples have. Raises UserError, one line, where the run or the checkpoint is
-    not as it was, and for a folder that holds something.
+    """OUT/windows, latents and held-out: `count` videos each, or as many as there are; floor.json: the command;
+    trained.npy: uint8 [N, T, H, W, 3], every window that was trained on, of the shape that most clips have, up to 2,048
+    of them or 256 MiB. The files have the rate that samples have. Raises UserError, one line, where the run or the
+    checkpoint is not as it was, and for a folder that holds something.
     """
     processes = start("auto")
     with sole(out, processes):
@@ -67,6 +69,8 @@ def write_floor(checkpoint: Path, out: Path, count: int, tell: Tell = say) -> No
             for name, videos in ((WINDOWS, chosen), (LATENTS, again), (HELD_OUT, others)):
                 _write(folder / name, videos, fps, tell)
             _write_array(folder / TRAINED, every)
+            words = ("models", "floor", str(checkpoint.resolve()), "--n", str(count), "--out", str(out.resolve()))
+            write_text(folder / FACTS, json.dumps({"command": shlex.join(words)}), synced=True)
     alike = f"--set clip_frames={len(chosen[0])}"
     tell(
         f"{len(every)} training windows in {out}; how far a folder of samples is from them: evaluate run"

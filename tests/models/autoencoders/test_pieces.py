@@ -66,6 +66,13 @@ def test_halves_join_to_the_whole_and_are_remembered(kind, most):
     assert max(batch * some for batch, some in taken) <= most, "the size that fits is where the next time begins"
 
 
+def test_a_video_is_cut_where_its_latents_are():
+    x = torch.zeros(1, 17, 3, 8, 8)
+    assert [len(part[0]) for part in made("causal")[0].frames_in_chunks(x, 3)] == [5, 6, 6]
+    assert [len(part[0]) for part in made("pixels")[0].frames_in_chunks(x[:, :16], 3)] == [6, 6, 4]
+    assert [len(part[0]) for part in made("frame")[0].frames_in_chunks(x[:, :3], 1)] == [1, 1, 1]
+
+
 @torch.no_grad()
 def test_what_cannot_be_halved_is_one_line_and_other_errors_are_their_own():
     model, _ = made("temporal")
