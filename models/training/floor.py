@@ -55,27 +55,30 @@ def write_floor(checkpoint: Path, out: Path, count: int, tell: Tell = say) -> No
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"{out} exists: choose another --out")
         autoencoder = checkpoint_autoencoder(checkpoint).to(processes.device)
-        windows = _windows(run, config, config.data.where, autoencoder, str(card["clips_sha256"]))
-        every = _every(windows)
-        try:
-            held = _windows(run, _without_more(config), config.data.validation_where, autoencoder)
-            others = _spread(_every(held), count)
-        except UserError as error:
-            others = []
-            tell(f"no held-out windows: {error}")
-        fps, chosen = config.sample.fps or float(card.get("fps", 8.0)), _spread(every, count)
-        again = _through(autoencoder, chosen, processes.device)
+        every = _every(_windows(run, config, config.data.where, autoencoder, str(card["clips_sha256"])))
+        chosen = _spread(every, count)
+        sets = {WINDOWS: chosen, LATENTS: _through(autoencoder, chosen, processes.device)}
+        sets[HELD_OUT] = _spread(_others(run, config, autoencoder, tell), count)
+        words = ("models", "floor", str(checkpoint.resolve()), "--n", str(count), "--out", str(out.resolve()))
         with _whole_folder(out) as folder:
-            for name, videos in ((WINDOWS, chosen), (LATENTS, again), (HELD_OUT, others)):
-                _write(folder / name, videos, fps, tell)
+            for name, videos in sets.items():
+                _write(folder / name, videos, config.sample.fps or float(card.get("fps", 8.0)), tell)
             _write_array(folder / TRAINED, every)
-            words = ("models", "floor", str(checkpoint.resolve()), "--n", str(count), "--out", str(out.resolve()))
             write_text(folder / FACTS, json.dumps({"command": shlex.join(words)}), synced=True)
-    alike = f"--set clip_frames={len(chosen[0])}"
     tell(
         f"{len(every)} training windows in {out}; how far a folder of samples is from them: evaluate run"
-        f" {out / TRAINED} SAMPLES --metrics nearest {alike}; compare with the same of {out / HELD_OUT}"
+        f" {out / TRAINED} SAMPLES --metrics nearest --set clip_frames={len(chosen[0])}; compare with the same of"
+        f" {out / HELD_OUT}"
     )
+
+
+def _others(run: Path, config: ModelConfig, autoencoder: VideoAutoencoder, tell: Tell) -> list[torch.Tensor]:
+    """Windows of clips that were not trained on; none, and that is told, where there are none."""
+    try:
+        return _every(_windows(run, _without_more(config), config.data.validation_where, autoencoder))
+    except UserError as error:
+        tell(f"no held-out windows: {error}")
+        return []
 
 
 def _without_more(config: ModelConfig) -> ModelConfig:
