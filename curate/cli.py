@@ -30,7 +30,12 @@ RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="Try again wha
 Lazy = Annotated[
     bool, typer.Option("--lazy", help="Networks and captions only for clips that no filter has dropped by then.")
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="Where workers run: local.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine", envvar="CLIPMILL_ENGINE", help="Where workers run: local (this machine) or inline (none: to debug)."
+    ),
+]
 
 
 @app.command(epilog="Example: curate run ~/videos --out run --set policy.motion.min=0.02")
@@ -72,6 +77,7 @@ def annotate(
     run_dir: Run,
     only: Annotated[str, typer.Option(metavar="NAME,...", help="Annotators to add or refresh.")],
     set_: Set = None,
+    engine: EngineName = "local",
     workers: Workers = 0,
     device: Device = "auto",
     timeout: Timeout = None,
@@ -82,7 +88,7 @@ def annotate(
     from clipmill.curate import commands
     from clipmill.curate.engines.options import RunOptions
 
-    commands.annotate(run_dir, only, set_ or [], RunOptions(workers, device, timeout, retry_errors, lazy))
+    commands.annotate(run_dir, only, set_ or [], RunOptions(workers, device, timeout, retry_errors, lazy, engine))
 
 
 @app.command(name="filter", epilog="Example: curate filter RUN --set motion.min=0.02 --set sharpness.drop_lowest=10%")
@@ -129,6 +135,7 @@ def export(
     ] = "",
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where that goes; default: inside RUN.")] = None,
     set_: Set = None,
+    engine: EngineName = "local",
     workers: Workers = 0,
     timeout: Timeout = None,
 ) -> None:
@@ -138,7 +145,7 @@ def export(
 
     asked = {"short_side_px": size, "fps": fps, "copy": None if copy is None else str(copy).lower()}
     sets = [f"{key}={value}" for key, value in asked.items() if value is not None]
-    options = RunOptions(workers=workers, timeout_s=timeout)
+    options = RunOptions(workers=workers, timeout_s=timeout, engine=engine)
     operations.export(run_dir, [*sets, *(set_ or [])], options, format_, out)
 
 
@@ -153,13 +160,14 @@ def calibrate(
     base: Annotated[
         str, typer.Option(help="Filters for all subsets: a preset, a .toml file, run (its own policy) or none.")
     ] = "none",
+    engine: EngineName = "local",
     workers: Workers = 0,
 ) -> None:
     """Subsets of one run that differ in one threshold, ready to train on, as in the ablations of the SVD paper."""
     from clipmill.curate import commands
     from clipmill.curate.engines.options import RunOptions
 
-    commands.calibrate(run_dir, axis, drop, side, base, RunOptions(workers=workers))
+    commands.calibrate(run_dir, axis, drop, side, base, RunOptions(workers=workers, engine=engine))
 
 
 @app.command()

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.commands import SHARED, curate, evaluate, made_once, models
+from helpers.commands import LOCAL, SHARED, curate, evaluate, made_once, models
+from helpers.tiny_videos import quick, write_folder
 
 DEMO_MINUTES = 2
 # Rendering takes half a minute, curating more, and real footage is large: what stands on them is slow.
@@ -21,9 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Features that an older checkout left in the user's cache are none of ours."""
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Features that an older checkout left in the user's cache are none of ours. Commands start no workers, each of
+    which imports for seconds, unless a test says `LOCAL`: those that are about workers do, and the demo run.
+    """
     os.environ["CLIPMILL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["CLIPMILL_ENGINE"] = "inline"
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +52,21 @@ def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_run(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo videos curated once with the default preset. Read-only: copy it before changing anything."""
     return (
-        made_once(tmp_path_factory, "run", lambda folder: curate("run", demo_videos, "--out", folder / "run")) / "run"
+        made_once(tmp_path_factory, "run", lambda folder: curate("run", demo_videos, "--out", folder / "run", *LOCAL))
+        / "run"
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty clips of moving texture with captions, in two shapes, exported: quick to decode. Read-only. The videos lie
+    beside it, in `in`.
+    """
+
+    def make(folder: Path) -> None:
+        curate("run", write_folder(folder / "in"), "--out", folder / "run", "--export", *quick())
+
+    return made_once(tmp_path_factory, "tiny", make) / "run"
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
 from clipmill.curate.contract.schema import annotation_schema
 from clipmill.curate.engines import Engine, prepare_worker
-from clipmill.curate.engines.local import LocalEngine
+from clipmill.curate.engines.by_name import engine_of
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.settings.fingerprints import Fingerprints
 from clipmill.curate.tables.run_dir import RunDir
@@ -116,7 +116,7 @@ def _one_pass(
 ) -> Counter:
     totals: Counter = Counter()
     workers = _workers(config, names, options)
-    engine = LocalEngine(workers, recycle_after=1 << 30)  # a network is loaded once per process
+    engine = engine_of(options, workers, recycle=False)  # a network is loaded once per process
     task = StoredTask((), names, str(run.root), config, options.device, options.retry_errors)
     with options.progress(", ".join(names), sum(unit.n_clips for unit in units), "clips") as bar:
         failed = []

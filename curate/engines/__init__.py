@@ -1,5 +1,5 @@
 """Engines run a function over tasks in isolated workers. `local` uses processes on this machine; a cluster engine fits
-the same seam.
+the same seam. `inline` has no workers and keeps the first of these promises only.
 
 An engine promises: every task comes back exactly once, as an `Outcome`; a task that crashes or hangs costs only itself;
 memory that a worker leaks is given back when the worker is recycled. Tasks write their own files; results are small.
@@ -45,10 +45,7 @@ class Engine(Protocol):
 
 
 def prepare_worker() -> None:
-    """Once per worker process: no thread pools beside ours, and Ctrl-C is the driver's to handle."""
-    import signal
-
+    """Once per worker process: no thread pools beside ours."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)

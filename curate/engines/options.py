@@ -2,10 +2,11 @@
 
 import os
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clipmill.curate.common.log import Progress, Tell, progress, say
 
+ENGINE_VARIABLE = "CLIPMILL_ENGINE"
 _TIMEOUT_S, _TIMEOUT_S_PER_MB = 300.0, 1.0
 
 
@@ -15,9 +16,10 @@ class RunOptions:
 
     workers: processes, 0 for one per core. device: auto, cpu or cuda, for the networks. timeout_s: deadline per video;
     None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row. lazy: leave out, and record as
-    not run, what follows the decoding for clips that a filter has dropped by then. engine: where workers run; there is
-    "local". tell: gets words and progress. drop_missing: videos of earlier commands that this one does not find leave
-    the run. keeps_rows: a video that fails keeps the rows that it has.
+    not run, what follows the decoding for clips that a filter has dropped by then. engine: where workers run, "local"
+    for this machine, "inline" for no workers; the default is what the environment variable CLIPMILL_ENGINE says, and
+    without it "local". tell: gets words and progress. drop_missing: videos of earlier commands that this one does not
+    find leave the run. keeps_rows: a video that fails keeps the rows that it has.
     """
 
     workers: int = 0
@@ -25,7 +27,7 @@ class RunOptions:
     timeout_s: float | None = None
     retry_errors: bool = False
     lazy: bool = False
-    engine: str = "local"
+    engine: str = field(default_factory=lambda: os.environ.get(ENGINE_VARIABLE, "local"))
     tell: Tell = say
     drop_missing: bool = False
     keeps_rows: bool = False

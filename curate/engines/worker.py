@@ -12,13 +12,18 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
 from clipmill.curate.engines import Outcome, Task
-from clipmill.curate.errors import UserError, full_disk, is_full_disk
+from clipmill.curate.engines.attempt import USER_ERROR, attempt
+from clipmill.curate.errors import UserError
 
 # Importing the libraries of the annotators takes seconds, on a loaded machine a minute; more is a hang.
 _START_S = 600.0
 _END_S = 5.0
 _READY = b"ready"
-_USER_ERROR = "user error"
+_PYTHON_ERROR = 1  # how Python ends on an exception; before the worker is ready, every other one would end so, too
+_NO_START = (
+    "worker processes cannot start (their error is above); a script has to call this below "
+    'if __name__ == "__main__": since each worker reads the script again, or with engine="inline"'
+)
 
 
 class Worker(Generic[Task]):
@@ -98,10 +103,10 @@ class Worker(Generic[Task]):
             self._begin()
             return None
         try:
-            status, value, message = pickle.loads(answer)  # bytes of our own process, from `_answer`
+            status, value, message = pickle.loads(answer)  # bytes of our own process, from `_pickled`
         except Exception as error:  # a value whose class cannot be made again here costs its task, not the run
             return self._ended("error", message=f"its result cannot be read: {type(error).__name__}: {error}")
-        if status == _USER_ERROR:
+        if status == USER_ERROR:
             raise value(message)
         return self._ended(status, value, message)
 
@@ -109,6 +114,8 @@ class Worker(Generic[Task]):
         self._process.join(_END_S)
         code = self._process.exitcode
         self.kill()
+        if not self._ready and code == _PYTHON_ERROR:
+            raise UserError(_NO_START)
         return self._ended("crashed", message=f"the worker process died ({_exit(code)})")
 
     def _ended(self, status: str, value: Any = None, message: str | None = None) -> Outcome[Task]:
@@ -139,12 +146,12 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], prepare: Callable[[
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    prepared, problem = _answer(prepare)
+    prepared = attempt(prepare)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         pipe.send_bytes(_READY)
         while True:
             task = pipe.recv()
-            pipe.send_bytes(_answer(function, task)[1] if prepared else problem)
+            pipe.send_bytes(_pickled(attempt(function, task) if prepared[0] == "ok" else prepared))
 
 
 def _end_with_parent() -> None:
@@ -157,16 +164,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _answer(function: Callable[..., Any], *arguments: Any) -> tuple[bool, bytes]:
-    """Whether it came to an end without an error, and (status, value, message), pickled."""
-    try:
-        return True, pickle.dumps(("ok", function(*arguments), None))
-    except UserError as error:
-        return False, pickle.dumps((_USER_ERROR, type(error), str(error)))
-    except Exception as error:
-        if is_full_disk(error):
-            return False, pickle.dumps((_USER_ERROR, UserError, str(full_disk())))
-        return False, pickle.dumps(("error", None, f"{type(error).__name__}: {' '.join(str(error).split())}"))
+def _pickled(answer: tuple[str, Any, str | None]) -> bytes:
+    """Or, where its value cannot be pickled, that."""
+    done = attempt(pickle.dumps, answer)
+    return done[1] if done[0] == "ok" else pickle.dumps(done)
 
 
 def _exit(code: int | None) -> str:

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import curate, invoke, one_line
+from helpers.commands import LOCAL, curate, invoke, one_line
 
 CHEAP = (
     "--no-export",
@@ -36,7 +36,7 @@ def write_video(path, n_frames=50, size=(64, 48), step=3, seed=0, codec="libx264
 @pytest.fixture(scope="module")
 def hard_run(shared_videos, tmp_path_factory):
     run = tmp_path_factory.mktemp("hard") / "run"
-    curate("run", shared_videos / "hard", "--out", run, *CHEAP, "--timeout", "120")
+    curate("run", shared_videos / "hard", "--out", run, *CHEAP, "--timeout", "120", *LOCAL)
     return run
 
 

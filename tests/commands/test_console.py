@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from helpers.commands import invoke, one_line
+from helpers.commands import LOCAL, invoke, one_line
+from helpers.tiny_videos import quick, write_tiny
 
 from clipmill.curate.common import console
 
@@ -25,7 +26,8 @@ VIDEOS = Path(__file__).parents[1] / "data" / "run_before_move" / "videos"
 def process(name: str, *words: object, cwd: Path) -> subprocess.CompletedProcess:
     """The command in a process of its own, as a shell starts it."""
     command = [sys.executable, "-m", f"clipmill.{name}.cli", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=LIMIT_S)
+    as_usual = {key: value for key, value in os.environ.items() if key != "CLIPMILL_ENGINE"}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=LIMIT_S, env=as_usual)
 
 
 @pytest.mark.parametrize(
@@ -118,16 +120,16 @@ def test_ctrl_c_in_curate_demo(tmp_path: Path):
     check_interrupted("curate", done)
 
 
-def test_ctrl_c_in_curate_run(demo_videos: Path, tmp_path: Path):
+@pytest.mark.slow
+def test_ctrl_c_in_curate_run(tmp_path: Path):
     many = tmp_path / "videos"  # far more work than the moment between the first result and the signal
-    for copy in range(20):
-        (many / str(copy)).mkdir(parents=True)
-        for video in demo_videos.glob("*.mp4"):
-            (many / str(copy) / video.name).write_bytes(video.read_bytes() + bytes([copy]))
+    video = write_tiny(tmp_path / "one.mp4", n_frames=100).read_bytes()
+    many.mkdir()
+    for copy in range(2000):
+        (many / f"{copy}.mp4").write_bytes(video + copy.to_bytes(2, "big"))
     out = tmp_path / "run"
-    done = interrupt(
-        ["curate", "run", many, "--out", out], lambda: any((out / "videos").glob("*.parquet")), tmp_path / "stderr"
-    )
+    arguments = ["curate", "run", many, "--out", out, *LOCAL, *quick()]
+    done = interrupt(arguments, lambda: any((out / "videos").glob("*.parquet")), tmp_path / "stderr")
     check_interrupted("curate", done)
 
 

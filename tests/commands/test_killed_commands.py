@@ -105,7 +105,7 @@ def test_an_export_that_dies_anywhere_leaves_the_old_set_or_the_new_one(finished
         shutil.rmtree(run)
         shutil.copytree(template, run)
         (run / "shards" / ".clips" / clips[0].name).write_bytes(damaged)
-        said = curate(*command, "--workers", 1).stdout
+        said = curate(*command).stdout
         assert f"1 of its written clips are damaged, for example {clips[0].name}" in said
         assert files(run) == undisturbed
 
@@ -154,6 +154,6 @@ def test_a_run_from_before_shards_had_names_of_their_own_goes_on(finished, tmp_p
     old = [path.rename(path.with_name(older(path.name))) for path in (run / "shards").glob("*.tar")]
     assert len(ClipDataset(run, verify=True)) == 2
     assert "up to date" in invoke("curate", "export", run).stdout
-    curate("export", run, "--fps", 12, "--workers", 1)
+    curate("export", run, "--fps", 12)
     assert not any(path.exists() for path in old)
     assert view(run)["facts"]["config"]["export"]["fps"] == 12

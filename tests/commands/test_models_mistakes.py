@@ -28,8 +28,8 @@ def clips_of(checkpoint: Path) -> set[str]:
     return set(pd.read_parquet(max((checkpoint / "steps").iterdir()) / "clips.parquet")["clip_id"])
 
 
-def test_clips_that_the_policy_drops_after_the_export_are_left_out(demo_run: Path, tmp_path: Path):
-    run, out = shutil.copytree(demo_run, tmp_path / "run"), tmp_path / "ckpt"
+def test_clips_that_the_policy_drops_after_the_export_are_left_out(tiny_run: Path, tmp_path: Path):
+    run, out = shutil.copytree(tiny_run, tmp_path / "run"), tmp_path / "ckpt"
     curate("filter", run, "--set", "motion.min=0.1")
     table = pd.read_parquet(run / "manifest.parquet")
     exported = table[table["shard"].notna() & (table["split"] == "train")]
@@ -42,8 +42,8 @@ def test_clips_that_the_policy_drops_after_the_export_are_left_out(demo_run: Pat
     assert len(clips_of(out)) == len(kept) - short
 
 
-def test_a_clip_that_is_not_decided_is_not_trained_on(demo_run: Path, tmp_path: Path):
-    run, out = shutil.copytree(demo_run, tmp_path / "run"), tmp_path / "ckpt"
+def test_a_clip_that_is_not_decided_is_not_trained_on(tiny_run: Path, tmp_path: Path):
+    run, out = shutil.copytree(tiny_run, tmp_path / "run"), tmp_path / "ckpt"
     table = pd.read_parquet(run / "manifest.parquet")
     chosen = table[table["shard"].notna() & (table["split"] == "train")].iloc[0]
     schema = pq.read_schema(run / "manifest.parquet")
@@ -54,8 +54,8 @@ def test_a_clip_that_is_not_decided_is_not_trained_on(demo_run: Path, tmp_path: 
     assert chosen["clip_id"] not in clips_of(out)
 
 
-def test_a_policy_that_drops_every_exported_clip_is_one_line(demo_run: Path, tmp_path: Path):
-    run = shutil.copytree(demo_run, tmp_path / "run")
+def test_a_policy_that_drops_every_exported_clip_is_one_line(tiny_run: Path, tmp_path: Path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
     curate("filter", run, "--set", "motion.min=1000")
     done = invoke("models", "train", run, *NANO, "--out", tmp_path / "ckpt")
     one_line(done, "no clip to train on", "dropped by the policy since the export", "curate export")
@@ -75,13 +75,13 @@ def catches(pid: int, number: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc")
-def test_a_signal_before_there_is_anything_ends_in_good_order(demo_run: Path, tmp_path: Path):
+def test_a_signal_before_there_is_anything_ends_in_good_order(tiny_run: Path, tmp_path: Path):
     command = [
         sys.executable,
         "-m",
         "clipmill.models.cli",
         "train",
-        str(demo_run),
+        str(tiny_run),
         *NANO,
         "--out",
         str(tmp_path / "ckpt"),
@@ -100,10 +100,10 @@ def test_a_signal_before_there_is_anything_ends_in_good_order(demo_run: Path, tm
     assert not (tmp_path / "ckpt").exists()
 
 
-def encoding(demo_run: Path, out: Path, *launcher: str) -> subprocess.Popen:
+def encoding(tiny_run: Path, out: Path, *launcher: str) -> subprocess.Popen:
     """A training that encodes for minutes, as soon as the first shard of latents is there."""
     options = (*NANO, "--out", str(out), "--steps", "2", "--set", "data.windows=3000")
-    command = [sys.executable, "-m", *launcher, "clipmill.models.cli", "train", str(demo_run), *options]
+    command = [sys.executable, "-m", *launcher, "clipmill.models.cli", "train", str(tiny_run), *options]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
@@ -119,9 +119,9 @@ def windows_in(out: Path) -> set[str]:
     return found
 
 
-def test_a_signal_while_latents_are_encoded_keeps_them_and_exits_0(demo_run: Path, tmp_path: Path):
+def test_a_signal_while_latents_are_encoded_keeps_them_and_exits_0(tiny_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
-    process = encoding(demo_run, out)
+    process = encoding(tiny_run, out)
     process.send_signal(signal.SIGTERM)
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -129,13 +129,13 @@ def test_a_signal_while_latents_are_encoded_keeps_them_and_exits_0(demo_run: Pat
     assert len(kept) > 256, "the shard that was begun is kept as far as it was"
     assert f"(SIGTERM); {len(kept)} of " in said
     assert sorted(path.name for path in out.iterdir()) == ["latents"]
-    models("train", demo_run, *NANO, "--out", out, "--steps", 2, "--set", "data.windows=2")
+    models("train", tiny_run, *NANO, "--out", out, "--steps", 2, "--set", "data.windows=2")
     assert kept <= windows_in(out)
 
 
-def test_a_signal_to_one_of_two_processes_stops_the_encoding_of_both(demo_run: Path, tmp_path: Path):
+def test_a_signal_to_one_of_two_processes_stops_the_encoding_of_both(tiny_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
-    process = encoding(demo_run, out, "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    process = encoding(tiny_run, out, "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
     workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     chosen = next(pid for pid in workers if "RANK=1" in Path(f"/proc/{pid}/environ").read_text().split("\0"))
     os.kill(chosen, signal.SIGTERM)
@@ -145,10 +145,10 @@ def test_a_signal_to_one_of_two_processes_stops_the_encoding_of_both(demo_run: P
     assert f"(a signal to another process); {len(windows_in(out))} of " in said
 
 
-def test_after_an_autoencoder_the_next_command_is_one_that_works(demo_run: Path, tmp_path: Path):
+def test_after_an_autoencoder_the_next_command_is_one_that_works(tiny_run: Path, tmp_path: Path):
     first, second = tmp_path / "an ae", tmp_path / "model"
     options = ("--config", "frame-autoencoder-nano", "--device", "cpu", "--set", "train.validate_every=0")
-    said = models("train", demo_run, *options, "--out", first, "--steps", 1).stdout
+    said = models("train", tiny_run, *options, "--out", first, "--steps", 1).stdout
     command = shlex.split(said.partition("Next: ")[2])
     assert command[:2] == ["models", "train"]
     command[command.index("dit")] = "dit-nano"
@@ -187,14 +187,14 @@ def test_fewer_samples_than_are_there_take_none_away(small_training: Path, tmp_p
 
 
 def test_the_history_of_a_resumed_training_is_replaced_and_never_rewritten_in_place(
-    small_training: Path, demo_run: Path, tmp_path: Path
+    small_training: Path, tiny_run: Path, tmp_path: Path
 ):
     """A second name of the same file keeps its bytes only where they are not written over."""
     out = shutil.copytree(small_training / "ckpt", tmp_path / "ckpt")
     shutil.rmtree(out / "steps" / "00000002")
     os.link(out / "log.jsonl", tmp_path / "before.jsonl")
     before = (tmp_path / "before.jsonl").read_text()
-    models("train", demo_run, *NANO, *UNCACHED, "--out", out, "--steps", 3, "--set", "train.log_every=1")
+    models("train", tiny_run, *NANO, *UNCACHED, "--out", out, "--steps", 3, "--set", "train.log_every=1")
     assert (tmp_path / "before.jsonl").read_text() == before
     steps = [row["step"] for row in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "loss" in row]
     assert steps == [1, 2, 3]

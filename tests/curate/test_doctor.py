@@ -37,7 +37,9 @@ def test_codecs_were_really_decoded(checks):
 @pytest.mark.slow
 def test_render_is_aligned_and_sums_up(checks):
     console = Console(width=100, file=io.StringIO(), record=True)
-    console.print(doctor.render([*checks.values(), Check("x [bold]", "warn", "odd [markup] text", "do [this]")]))
+    # Without those that only a busy machine makes worth a look.
+    sound = [check for check in checks.values() if check.status == "ok"]
+    console.print(doctor.render([*sound, Check("x [bold]", "warn", "odd [markup] text", "do [this]")]))
     lines = [line.rstrip() for line in console.export_text().splitlines()]
     assert lines[-1].endswith("to look at: x [bold]")
     assert any(line.endswith("odd [markup] text") for line in lines)

@@ -22,7 +22,7 @@ from clipmill.evaluate.frames.resize import preprocess
 pytestmark = pytest.mark.slow
 
 GATE = 1e-5
-FEW, SOME = 4, 12
+FEW, SOME = 3, 6
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from filelock import FileLock
 
 # What a bar is where nobody looks: `title: 3 of 10 unit; note`.
 _PROGRESS = re.compile(r"[^:]+: [\d.]+ of [\d.]+ ")
+# Options of a command that works in worker processes, as it does for a user.
+LOCAL = ("--engine", "local")
 SHARED = Path(os.environ.get("CLIPMILL_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 

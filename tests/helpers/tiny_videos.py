@@ -17,20 +17,43 @@ _SETTINGS = (
 )
 
 
-def write_tiny(path: Path, seed: int = 0, n_frames: int = 40) -> Path:
-    """Moving texture, 64x48, 25 frames a second. Folders are made."""
+def write_tiny(
+    path: Path, seed: int = 0, n_frames: int = 40, size: tuple[int, int] = (64, 48), steps: Sequence[int] = (3,)
+) -> Path:
+    """Shots of moving texture, 25 frames a second. Folders are made.
+
+    Args:
+        path: of the file.
+        seed: of the textures; every second shot is bright, the others are dark.
+        n_frames: of each shot.
+        size: width and height in pixels.
+        steps: how far the texture of each shot moves to the left from frame to frame, in pixels.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    texture = np.random.default_rng(seed).integers(0, 255, (48, 64 + 3 * n_frames, 3), np.uint8)
+    rng, (width, height) = np.random.default_rng(seed), size
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for i in range(n_frames):
-            picture = np.ascontiguousarray(texture[:, 3 * i : 3 * i + 64])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for shot, step in enumerate(steps):
+            low, high = (0, 255) if len(steps) == 1 else (100 * (shot % 2), 100 * (shot % 2) + 155)
+            texture = rng.integers(low, high, (height, width + step * n_frames, 3), np.uint8)
+            for i in range(n_frames):
+                picture = np.ascontiguousarray(texture[:, step * i : step * i + width])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         container.mux(stream.encode(None))
     return path
 
 
+def write_folder(folder: Path) -> Path:
+    """Ten videos of two shots of two seconds, with captions. Two are upright; one of the shots stands still."""
+    for number in range(10):
+        size = (64, 96) if number < 2 else (96, 64)
+        steps = (0, 3) if number == 9 else (1 + number % 3, 2 + number % 4)
+        write_tiny(folder / f"{number}.mp4", number, 50, size, steps)
+        (folder / f"{number}.txt").write_text(f"a texture that moves, number {number}")
+    return folder
+
+
 def quick(*more: str) -> Sequence[str]:
     """Words of `curate run` for a run of such videos; every clip is kept."""
-    return ["--workers", "1", *(word for text in (*_SETTINGS, *more) for word in ("--set", text))]
+    return [word for text in (*_SETTINGS, *more) for word in ("--set", text)]

@@ -8,11 +8,11 @@ from helpers.trainings import EACH_STEP, EVALUATED, NANO
 
 
 @pytest.fixture(scope="session")
-def trained(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty steps of the smallest demo model, in one go. Read-only."""
     options = (*NANO, "--steps", 20, *EACH_STEP, *EVALUATED, "--set", "train.checkpoint_every=10")
 
     def make(folder: Path) -> None:
-        models("train", demo_run, *options, "--out", folder / "ckpt")
+        models("train", tiny_run, *options, "--out", folder / "ckpt")
 
     return made_once(tmp_path_factory, "trained", make) / "ckpt"

@@ -57,13 +57,13 @@ def test_an_old_checkpoint_has_the_config_of_a_new_one():
 
 @pytest.mark.parametrize("key", ["query", "validation_query"])
 def test_a_preset_that_would_run_code_is_refused(
-    key: str, demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    key: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     Path("hostile.toml").write_text(
         f"base = \"demo\"\n[data]\n{key} = \"@__import__('os').system('touch written') == 0\"\n"
     )
-    done = invoke("models", "train", demo_run, "--config", "hostile.toml", "--out", "ckpt", "--device", "cpu")
+    done = invoke("models", "train", tiny_run, "--config", "hostile.toml", "--out", "ckpt", "--device", "cpu")
     (line,) = done.stderr.strip().splitlines()
     assert done.returncode == 2
     assert f"data.{key}, now data." in line
@@ -94,10 +94,10 @@ def test_both_names_at_once_are_one_line():
         from_dict(tree)
 
 
-def test_a_condition_of_training_can_look_into_every_column(demo_run: Path):
-    manifest = read_exported(RunDir(demo_run))
+def test_a_condition_of_training_can_look_into_every_column(tiny_run: Path):
+    manifest = read_exported(RunDir(tiny_run))
     found = make_buckets(manifest, "margins['motion'] > 0 AND len(failed_filters) = 0", DataConfig(), math.prod).table
-    plain = pd.read_parquet(demo_run / "manifest.parquet")
+    plain = pd.read_parquet(tiny_run / "manifest.parquet")
     still = plain["margins"].map(lambda pairs: dict(pairs).get("motion", -1) > 0)
     expected = plain[still & plain["keep"] & plain["shard"].notna()]
     assert 0 < len(found) < len(manifest)

@@ -189,7 +189,7 @@ def test_the_page_tells_the_whole_story(small_training: Path, demo_run: Path, tm
         assert command in html.split("<pre>")[1]
     (link,) = re.findall(r'href="([^"]+report[.]html)"', html)
     assert (tmp_path / link).resolve() == (demo_run / "report.html").resolve()
-    assert "http" not in html  # it asks for nothing from outside
+    assert "://" not in html  # it asks for nothing from outside
 
 
 def test_a_page_without_its_sources_still_has_the_numbers_and_mistakes_are_one_line(

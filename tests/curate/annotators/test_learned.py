@@ -159,9 +159,9 @@ def test_clips_without_embeddings_are_in_no_group():
     assert found["semantic_rank"].isna().tolist() == [False, True, False]
 
 
-def test_calibration_writes_nested_subsets_of_one_export_that_train(demo_run: Path, tmp_path: Path):
+def test_calibration_writes_nested_subsets_of_one_export_that_train(tiny_run: Path, tmp_path: Path):
     run = tmp_path / "run"
-    shutil.copytree(demo_run, run)
+    shutil.copytree(tiny_run, run)
     before = (run / "manifest.parquet").read_bytes()
     done = curate("calibrate", run, "--axis", "motion", "--drop", "25,50")
     assert (run / "manifest.parquet").read_bytes() == before

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers.commands import curate, invoke, one_line
+from helpers.commands import LOCAL, curate, invoke, one_line
 from helpers.small_clip import EMBED_DIM, write_clip
 
 from clipmill.curate.contract.annotator import ROLES
@@ -20,7 +20,7 @@ from clipmill.curate.contract.annotator import ROLES
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Options that name a small CLIP and a head for it. One worker: each imports open_clip, five seconds of CPU."""
+    """Options that name a small CLIP and a head for it."""
     folder = tmp_path_factory.mktemp("networks")
     write_clip(folder / "clip")
     torch.save({"weight": torch.linspace(-1, 1, EMBED_DIM)[None], "bias": torch.tensor([5.0])}, folder / "head.pth")
@@ -29,7 +29,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         f"zero_shot.network={folder / 'clip'}",
         f"aesthetics.head={folder / 'head.pth'}",
     )
-    return [*(word for setting in settings for word in ("--set", setting)), "--workers", "1"]
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_a_second_command_does_nothing_again_and_worker_count_changes_no_byte(
     curate("annotate", run, "--only", "aesthetics", *networks)
     assert len(events(run)) == before
     shutil.rmtree(run / "annotations" / "clip.v1")
-    curate("annotate", run, "--only", "clip", *networks, "--workers", 2)
+    curate("annotate", run, "--only", "clip", *networks, *LOCAL, "--workers", 2)
     assert parts(run, "clip.v1") == parts(judged, "clip.v1")
 
 

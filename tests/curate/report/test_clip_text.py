@@ -311,7 +311,7 @@ def test_the_commands_make_the_same_numbers_and_decision_again(tmp_path):
     encode(tmp_path / "in/c.mp4", 80, 0)
     off = [f"policy.{column}=off" for column in load().policy]
     sets = ["annotators=['quality']", "scenes.detector=cascade", *off, "policy.exposure.drop_lowest=50%"]
-    curate("run", "in", "--out", "run", "--no-export", "--workers", "1", *(word for s in sets for word in ("--set", s)))
+    curate("run", "in", "--out", "run", "--no-export", *(word for s in sets for word in ("--set", s)))
     clips = pq.read_table(tmp_path / "run/manifest.parquet").to_pandas().set_index("relpath")
     assert clips["outcome"].to_dict() == {"a b.mp4": "kept", "c.mp4": "dropped"}
     text = describe(tmp_path / "run", clips.loc["a b.mp4", "clip_id"])

@@ -1,7 +1,6 @@
 """`models train`: resume to the bit, signals, several processes. Through the real command."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,34 +14,35 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.commands import invoke, models, one_line
+from helpers.ranks import in_two_processes
 from helpers.trainings import EACH_STEP, EVALUATED, NANO, log, losses, tensors, validations
 
 
-def test_a_training_writes_what_it_promises(trained: Path, demo_run: Path):
+def test_a_training_writes_what_it_promises(trained: Path, tiny_run: Path):
     assert {"card.json", "log.jsonl", "autoencoder.safetensors", "conditions.parquet", "steps"} <= {
         p.name for p in trained.iterdir()
     }
     assert sorted(p.name for p in (trained / "steps").iterdir()) == ["00000010", "00000020"]
     assert len(losses(trained)) == 20
     card = json.loads((trained / "card.json").read_text())
-    shards = {r["shard"]: r["sha256"] for r in pq.read_table(demo_run / "shards.parquet").to_pylist()}
+    shards = {r["shard"]: r["sha256"] for r in pq.read_table(tiny_run / "shards.parquet").to_pylist()}
     assert card["shards"] == {name: shards[name] for name in card["shards"]}
     assert card["config"]["train"]["steps"] == 20
     seen = pd.read_parquet(trained / "steps" / "00000020" / "clips.parquet")
-    manifest = pd.read_parquet(demo_run / "manifest.parquet").set_index("clip_id")
+    manifest = pd.read_parquet(tiny_run / "manifest.parquet").set_index("clip_id")
     assert seen["times_drawn"].sum() == 20 * card["buckets"][0]["batch"] or len(card["buckets"]) > 1
     assert (manifest.loc[seen["clip_id"], "split"] == "train").all()
     assert (manifest.loc[seen["clip_id"], "sha256"].to_numpy() == seen["sha256"].to_numpy()).all()
 
 
-def test_killed_and_resumed_is_bitwise_the_same(trained: Path, demo_run: Path, tmp_path: Path):
+def test_killed_and_resumed_is_bitwise_the_same(trained: Path, tiny_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
     command = [
         sys.executable,
         "-m",
         "clipmill.models.cli",
         "train",
-        str(demo_run),
+        str(tiny_run),
         *NANO,
         "--out",
         str(out),
@@ -59,7 +59,7 @@ def test_killed_and_resumed_is_bitwise_the_same(trained: Path, demo_run: Path, t
     process.send_signal(signal.SIGKILL)
     process.wait()
     shutil.rmtree(out / "steps" / "00000020", ignore_errors=True)  # where the kill came too late
-    models("train", demo_run, *NANO, "--out", out, "--steps", 20, *EACH_STEP, "--set", "train.checkpoint_every=10")
+    models("train", tiny_run, *NANO, "--out", out, "--steps", 20, *EACH_STEP, "--set", "train.checkpoint_every=10")
     assert losses(out) == losses(trained)
     mine, theirs = tensors(out, 20), tensors(trained, 20)
     assert mine.keys() == theirs.keys()
@@ -67,14 +67,14 @@ def test_killed_and_resumed_is_bitwise_the_same(trained: Path, demo_run: Path, t
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_finishes_the_step_saves_and_exits_0(number: int, trained: Path, demo_run: Path, tmp_path: Path):
+def test_a_signal_finishes_the_step_saves_and_exits_0(number: int, trained: Path, tiny_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
     command = [
         sys.executable,
         "-m",
         "clipmill.models.cli",
         "train",
-        str(demo_run),
+        str(tiny_run),
         *NANO,
         "--out",
         str(out),
@@ -92,43 +92,26 @@ def test_a_signal_finishes_the_step_saves_and_exits_0(number: int, trained: Path
     step = int(next((out / "steps").iterdir()).name)
     assert f"stopped at step {step} of 100000 ({signal.Signals(number).name})" in said
     assert len(losses(out)) == step
-    again = models("train", demo_run, *NANO, "--out", out, "--steps", step + 2, *EACH_STEP)
+    again = models("train", tiny_run, *NANO, "--out", out, "--steps", step + 2, *EACH_STEP)
     assert [part["until_step"] for part in json.loads((out / "card.json").read_text())["before"]] == [step]
     assert f"going on from step {step}" in again.stdout
     both = min(20, step + 2)
     assert losses(out)[:both] == losses(trained)[:both]
 
 
-def test_two_processes_have_the_losses_of_one(trained: Path, demo_run: Path, tmp_path: Path):
-    for parallel in ("ddp", "fsdp"):
-        out = tmp_path / parallel
-        command = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            "2",
-            "-m",
-            "clipmill.models.cli",
-            "train",
-        ]
-        options = [
-            str(demo_run),
-            *NANO,
-            "--out",
-            str(out),
-            "--steps",
-            "10",
-            *EACH_STEP,
-            "--set",
-            f"train.parallel={parallel}",
-        ]
-        options += EVALUATED
-        done = subprocess.run(
-            [*command, *options], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+def test_two_processes_have_the_losses_of_one(trained: Path, tiny_run: Path, tmp_path: Path):
+    kinds = ("ddp", "fsdp")
+    options = (*NANO, "--steps", 10, *EACH_STEP, *EVALUATED)
+    in_two_processes(
+        tmp_path,
+        *(
+            ("models", "train", tiny_run, *options, "--out", tmp_path / kind, "--set", f"train.parallel={kind}")
+            for kind in kinds
+        ),
+    )
+    for kind in kinds:
+        out = tmp_path / kind
+        assert json.loads((out / "card.json").read_text())["config"]["train"]["parallel"] == kind
         assert losses(out) == pytest.approx(losses(trained)[:10], rel=1e-5)
         for mine, theirs in zip(validations(out), validations(trained)[:2], strict=True):
             assert mine == {name: pytest.approx(value, rel=1e-5) for name, value in theirs.items()}
@@ -140,28 +123,28 @@ def test_two_processes_have_the_losses_of_one(trained: Path, demo_run: Path, tmp
             torch.testing.assert_close(mine[name], tensor, rtol=1e-3, atol=1e-5)
 
 
-def test_cached_latents_train_as_latents_made_on_the_fly(trained: Path, demo_run: Path, tmp_path: Path):
+def test_cached_latents_train_as_latents_made_on_the_fly(trained: Path, tiny_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
-    models("train", demo_run, *NANO, "--out", out, "--steps", 5, *EACH_STEP, "--set", "data.cache=none")
+    models("train", tiny_run, *NANO, "--out", out, "--steps", 5, *EACH_STEP, "--set", "data.cache=none")
     assert not (out / "latents").exists()
     assert losses(out) == losses(trained)[:5]
 
 
-def test_parts_and_loader_processes_change_nothing(trained: Path, demo_run: Path, tmp_path: Path):
+def test_parts_and_loader_processes_change_nothing(trained: Path, tiny_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
     options = ("--set", "train.micro_batch=1", "--set", "data.workers=2", "--set", "data.cache=none")
-    models("train", demo_run, *NANO, "--out", out, "--steps", 5, *EACH_STEP, *options)
+    models("train", tiny_run, *NANO, "--out", out, "--steps", 5, *EACH_STEP, *options)
     assert losses(out) == pytest.approx(losses(trained)[:5], rel=1e-5)
 
 
 def test_validation_is_the_same_every_time_and_has_a_figure_per_noise_level(
-    trained: Path, demo_run: Path, tmp_path: Path
+    trained: Path, tiny_run: Path, tmp_path: Path
 ):
     found = []
     for out in (tmp_path / "a", tmp_path / "b"):
         models(
             "train",
-            demo_run,
+            tiny_run,
             *NANO,
             "--out",
             out,
@@ -178,11 +161,11 @@ def test_validation_is_the_same_every_time_and_has_a_figure_per_noise_level(
     assert sum(found[0]["validation_loss_by_level"]) / 4 == pytest.approx(found[0]["validation_loss"])
 
 
-def test_previews_and_snapshots_change_nothing_and_give_other_averages(trained: Path, demo_run: Path, tmp_path: Path):
+def test_previews_and_snapshots_change_nothing_and_give_other_averages(trained: Path, tiny_run: Path, tmp_path: Path):
     out = tmp_path / "ckpt"
     settings = ("train.preview_every=3", "train.snapshots=2", "train.log_every=1", "train.validate_every=5")
     extra = [part for setting in settings for part in ("--set", setting)]
-    models("train", demo_run, *NANO, "--out", out, "--steps", 20, *extra)
+    models("train", tiny_run, *NANO, "--out", out, "--steps", 20, *extra)
     assert losses(out) == losses(trained)
     mine, theirs = tensors(out, 20), tensors(trained, 20)
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)

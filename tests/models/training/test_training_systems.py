@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 
 @pytest.mark.parametrize("name", ["frame-autoencoder", "causal-autoencoder"])
-def test_an_autoencoder_is_trained_and_a_diffusion_model_on_its_latents(name: str, demo_run: Path, tmp_path: Path):
+def test_an_autoencoder_is_trained_and_a_diffusion_model_on_its_latents(name: str, tiny_run: Path, tmp_path: Path):
     first, options = tmp_path / "ae", ("--config", f"{name}-nano", "--device", "cpu", *EACH_STEP)
-    models("train", demo_run, *options, "--out", first, "--steps", 2, "--set", "train.checkpoint_every=2")
-    models("train", demo_run, *options, "--out", first, "--steps", 6)
+    models("train", tiny_run, *options, "--out", first, "--steps", 2, "--set", "train.checkpoint_every=2")
+    models("train", tiny_run, *options, "--out", first, "--steps", 6)
     rows = [row for row in log(first) if "loss" in row]
     assert [row["step"] for row in log(first) if "kept_training_change" in row] == [2, 6], "as it was saved each time"
     assert [row["step"] for row in rows] == list(range(1, 7))
@@ -33,7 +33,7 @@ def test_an_autoencoder_is_trained_and_a_diffusion_model_on_its_latents(name: st
         "cpu",
     )
     out = tmp_path / "model"
-    models("train", demo_run, *model, "--set", f"data.frames=[{frames}]", "--out", out, "--steps", 3, *EACH_STEP)
+    models("train", tiny_run, *model, "--set", f"data.frames=[{frames}]", "--out", out, "--steps", 3, *EACH_STEP)
     assert len(losses(out)) == 3
     models("sample", out, "--out", tmp_path / "samples", "--n", 2)
     shutil.rmtree(first)
@@ -45,12 +45,12 @@ def test_an_autoencoder_is_trained_and_a_diffusion_model_on_its_latents(name: st
     one_line(wrong, "no checkpoint")
 
 
-def test_only_the_layers_along_time_of_a_trained_decoder_are_trained(demo_run: Path, tmp_path: Path):
+def test_only_the_layers_along_time_of_a_trained_decoder_are_trained(tiny_run: Path, tmp_path: Path):
     first, second = tmp_path / "first", tmp_path / "second"
     options = ("--config", "frame-autoencoder-nano", "--device", "cpu", *EACH_STEP)
-    models("train", demo_run, *options, "--out", first, "--steps", 2)
+    models("train", tiny_run, *options, "--out", first, "--steps", 2)
     begun = ("--set", f"autoencoder.weights={first}", "--set", "autoencoder_loss.decoder_only=true")
-    models("train", demo_run, *options, *begun, "--out", second, "--steps", 2)
+    models("train", tiny_run, *options, *begun, "--out", second, "--steps", 2)
     before, after = load_file(first / "autoencoder.safetensors"), load_file(second / "autoencoder.safetensors")
     assert set(before) < set(after)
     images = [n for n in before if n not in ("latent_mean", "latent_std")]
@@ -60,12 +60,12 @@ def test_only_the_layers_along_time_of_a_trained_decoder_are_trained(demo_run: P
 
 @pytest.mark.parametrize("name", ["vdm", "svd-small", "dit"])
 def test_systems_train_validate_and_sample_through_the_command(
-    name: str, demo_run: Path, demo_videos: Path, tmp_path: Path
+    name: str, tiny_run: Path, demo_videos: Path, tmp_path: Path
 ):
     """Appended images; a first frame and numbers from the manifest; buckets of two shapes with captions."""
     out = tmp_path / "ckpt"
     options = ("--set", "train.validate_every=2", "--set", "train.preview_every=2", "--set", "train.validation_clips=2")
-    models("train", demo_run, "--config", f"{name}-nano", "--out", out, "--steps", 2, *options, "--device", "cpu")
+    models("train", tiny_run, "--config", f"{name}-nano", "--out", out, "--steps", 2, *options, "--device", "cpu")
     assert any("validation_loss" in row for row in log(out))
     assert (out / "previews" / "00000002.png").is_file() == (name != "svd-small"), "a first frame has to be given"
     one, two = sorted(demo_videos.glob("*.mp4"))[:2]

@@ -215,11 +215,11 @@ def train(run: Path, out: Path, steps: int) -> Session:
     return session
 
 
-def test_a_training_on_packed_steps_resumes_to_the_bit(demo_run: Path, tmp_path: Path):
+def test_a_training_on_packed_steps_resumes_to_the_bit(tiny_run: Path, tmp_path: Path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    session = train(demo_run, whole, 4)
-    train(demo_run, resumed, 2)
-    train(demo_run, resumed, 4)
+    session = train(tiny_run, whole, 4)
+    train(tiny_run, resumed, 2)
+    train(tiny_run, resumed, 4)
     assert losses(resumed) == losses(whole)
     assert len(losses(whole)) == 4
     mine, theirs = (load_file(out / "steps" / "00000004" / "weights.safetensors") for out in (resumed, whole))

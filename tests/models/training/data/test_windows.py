@@ -23,14 +23,14 @@ from clipmill.models.training.data.windows import Window, Windows
 
 
 @pytest.fixture(scope="module")
-def found(demo_run: Path) -> Buckets:
+def found(tiny_run: Path) -> Buckets:
     data = load("demo").data
-    return make_buckets(read_exported(RunDir(demo_run)).to_pandas(), data.where, data, lambda grid: 1)
+    return make_buckets(read_exported(RunDir(tiny_run)).to_pandas(), data.where, data, lambda grid: 1)
 
 
-def test_a_clip_decoded_whole_has_the_windows_that_are_decoded_one_by_one(demo_run: Path, found: Buckets):
+def test_a_clip_decoded_whole_has_the_windows_that_are_decoded_one_by_one(tiny_run: Path, found: Buckets):
     data = load("demo").data
-    windows = Windows(demo_run, found.table, found.buckets, data, seed=3)
+    windows = Windows(tiny_run, found.table, found.buckets, data, seed=3)
     for row in found.buckets[0].rows[:3]:
         for epoch in (0, 5):
             window = windows[Draw(0, row, epoch, 0)]
@@ -40,16 +40,16 @@ def test_a_clip_decoded_whole_has_the_windows_that_are_decoded_one_by_one(demo_r
             assert window.fps == fps == 8.0
 
 
-def test_windows_repeat_after_their_number_and_differ_before(demo_run: Path, found: Buckets):
-    windows = Windows(demo_run, found.table, found.buckets, replace(load("demo").data, windows=4), seed=0)
+def test_windows_repeat_after_their_number_and_differ_before(tiny_run: Path, found: Buckets):
+    windows = Windows(tiny_run, found.table, found.buckets, replace(load("demo").data, windows=4), seed=0)
     videos = [windows[Draw(0, found.buckets[0].rows[0], epoch, 0)].video for epoch in range(8)]
     assert all(torch.equal(videos[k], videos[k + 4]) for k in range(4))
     assert not all(torch.equal(videos[0], video) for video in videos[1:4])
 
 
-def test_half_of_the_windows_are_mirrored(demo_run: Path, found: Buckets):
-    plain = Windows(demo_run, found.table, found.buckets, load("demo").data, seed=0)
-    turned = Windows(demo_run, found.table, found.buckets, replace(load("demo").data, flip=True), seed=0)
+def test_half_of_the_windows_are_mirrored(tiny_run: Path, found: Buckets):
+    plain = Windows(tiny_run, found.table, found.buckets, load("demo").data, seed=0)
+    turned = Windows(tiny_run, found.table, found.buckets, replace(load("demo").data, flip=True), seed=0)
     row, mirrored = found.buckets[0].rows[0], []
     for epoch in range(16):
         one, other = plain[Draw(0, row, epoch, 0)].video, turned[Draw(0, row, epoch, 0)].video
@@ -58,9 +58,9 @@ def test_half_of_the_windows_are_mirrored(demo_run: Path, found: Buckets):
     assert 3 <= sum(mirrored) <= 13
 
 
-def test_appended_images_are_frames_of_other_clips(demo_run: Path, found: Buckets):
+def test_appended_images_are_frames_of_other_clips(tiny_run: Path, found: Buckets):
     data = replace(load("demo").data, windows=None, cache="none", images_per_clip=2)
-    windows = Windows(demo_run, found.table, found.buckets, data, seed=0)
+    windows = Windows(tiny_run, found.table, found.buckets, data, seed=0)
     first, second = (windows[Draw(0, found.buckets[0].rows[0], 0, index)].video for index in (0, 1))
     assert first.shape == (10, 3, 32, 32)
     assert torch.equal(first[:8], second[:8]), "the window belongs to the clip"
