@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from clipmill.curate.common.memory import check_fits
-from clipmill.curate.errors import UserError, one_line
+from clipmill.curate.errors import UserError
+from clipmill.models.checkpoints.step_files import unreadable
 
 Shape = tuple[int, ...]
 _BYTES = 4
@@ -25,7 +26,7 @@ def shapes_of(path: Path) -> list[Shape]:
         with safe_open(str(path), "pt") as file:
             return [tuple(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+        raise unreadable(path, error) from error
 
 
 def check_claims(claims: Mapping[str, Any], shapes: Sequence[Shape], what: str) -> None:

@@ -137,9 +137,12 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(str(path))
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(
-            f"cannot read {path}: {one_line(error)}; take an earlier step, or copy the checkpoint again"
-        ) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """The line for a file of weights."""
+    return UserError(f"cannot read {path}: {one_line(error)}; take an earlier step, or copy the checkpoint again")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -202,7 +202,7 @@ def test_a_worker_that_is_busy_ends_with_the_process_that_was_killed(tmp_path):
         f"    list(LocalEngine(1).map(busy, [{str(told)!r}], lambda _: 60.0, nothing))\n"
     )
     (tmp_path / "parent.py").write_text(code)
-    environment = os.environ | {"PYTHONPATH": f"{os.path.dirname(__file__)}:{os.environ.get('PYTHONPATH', '')}"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
     with subprocess.Popen([sys.executable, tmp_path / "parent.py"], env=environment) as parent:
         while parent.poll() is None and not (told.exists() and told.read_text()):
             time.sleep(0.05)
