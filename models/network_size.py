@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from clipmill.curate.common.memory import check_fits
-from clipmill.curate.errors import UserError
+from clipmill.curate.errors import UserError, one_line
 from clipmill.models.checkpoints.step_files import unreadable
 
 Shape = tuple[int, ...]

@@ -135,7 +135,7 @@ def test_user_errors_are_one_line(tmp_path):
     one_line(invoke("curate", "run", tmp_path / "in", *out, "--set", "scens.detector=x"), "did you mean 'scenes'?")
     one_line(invoke("curate", "run", tmp_path / "in", *out, "--set", "policy.motoin.min=1"), "did you mean 'motion'?")
     one_line(invoke("curate", "run", tmp_path / "in", *out, "--preset", "nope"), "there are: cosmos, ")
-    one_line(invoke("curate", "run", tmp_path / "in", *out, "--engine", "slurm"), "there is: local")
+    one_line(invoke("curate", "run", tmp_path / "in", *out, "--engine", "slurm"), "there are: inline, local")
     one_line(invoke("curate", "run", tmp_path / "in"), "--out")
     one_line(invoke("curate", "filter", tmp_path / "in"), "no run directory")
     one_line(invoke("curate", "inspect", tmp_path / "in", "abc"), "no")

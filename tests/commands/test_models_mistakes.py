@@ -187,14 +187,14 @@ def test_fewer_samples_than_are_there_take_none_away(small_training: Path, tmp_p
 
 
 def test_the_history_of_a_resumed_training_is_replaced_and_never_rewritten_in_place(
-    small_training: Path, tiny_run: Path, tmp_path: Path
+    small_training: Path, demo_run: Path, tmp_path: Path
 ):
     """A second name of the same file keeps its bytes only where they are not written over."""
     out = shutil.copytree(small_training / "ckpt", tmp_path / "ckpt")
     shutil.rmtree(out / "steps" / "00000002")
     os.link(out / "log.jsonl", tmp_path / "before.jsonl")
     before = (tmp_path / "before.jsonl").read_text()
-    models("train", tiny_run, *NANO, *UNCACHED, "--out", out, "--steps", 3, "--set", "train.log_every=1")
+    models("train", demo_run, *NANO, *UNCACHED, "--out", out, "--steps", 3, "--set", "train.log_every=1")
     assert (tmp_path / "before.jsonl").read_text() == before
     steps = [row["step"] for row in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "loss" in row]
     assert steps == [1, 2, 3]

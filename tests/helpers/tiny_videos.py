@@ -45,11 +45,10 @@ def write_tiny(
 
 
 def write_folder(folder: Path) -> Path:
-    """Ten videos of two shots of two seconds, with captions. Two are upright; one of the shots stands still."""
+    """Ten videos of two shots of two seconds, with captions. Two are upright."""
     for number in range(10):
         size = (64, 96) if number < 2 else (96, 64)
-        steps = (0, 3) if number == 9 else (1 + number % 3, 2 + number % 4)
-        write_tiny(folder / f"{number}.mp4", number, 50, size, steps)
+        write_tiny(folder / f"{number}.mp4", number, 50, size, (1 + number % 3, 2 + number % 4))
         (folder / f"{number}.txt").write_text(f"a texture that moves, number {number}")
     return folder
 

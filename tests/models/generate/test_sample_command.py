@@ -65,7 +65,8 @@ def test_floor_writes_windows_their_way_through_the_latents_and_held_out_ones(tr
     every = np.load(out / "trained.npy")
     assert every.shape[1:] == (4, 16, 16, 3)
     assert len(every) > 20
-    assert len(np.unique(every.reshape(len(every), -1), axis=0)) == len(every), "two windows of each clip"
+    n_different = len(np.unique(every.reshape(len(every), -1), axis=0))
+    assert n_different > 0.9 * len(every), "two windows of each clip, drawn each for itself"
     sets = {name: videos_of(out / name) for name in ("windows", "latents", "held-out")}
     assert len(sets["windows"]) == len(sets["latents"]) == 5
     assert 1 <= len(sets["held-out"]) <= 5
