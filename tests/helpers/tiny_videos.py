@@ -24,7 +24,7 @@ def write_tiny(
 
     Args:
         path: of the file.
-        seed: of the textures; every second shot is bright, the others are dark.
+        seed: of the textures. Several shots have a colour each.
         n_frames: of each shot.
         size: width and height in pixels.
         steps: how far the texture of each shot moves to the left from frame to frame, in pixels.
@@ -34,9 +34,9 @@ def write_tiny(
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for shot, step in enumerate(steps):
-            low, high = (0, 255) if len(steps) == 1 else (100 * (shot % 2), 100 * (shot % 2) + 155)
-            texture = rng.integers(low, high, (height, width + step * n_frames, 3), np.uint8)
+        for step in steps:
+            low, high = (0, 255) if len(steps) == 1 else (rng.integers(0, 155, 3), 100)
+            texture = (low + rng.integers(0, high, (height, width + step * n_frames, 3))).astype(np.uint8)
             for i in range(n_frames):
                 picture = np.ascontiguousarray(texture[:, step * i : step * i + width])
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))

@@ -77,7 +77,7 @@ def test_floor_writes_windows_their_way_through_the_latents_and_held_out_ones(tr
     assert np.abs(sets["windows"].astype(int) - chosen.permute(0, 1, 3, 4, 2).numpy()).mean() < 10
     assert np.abs(sets["latents"].astype(int) - again.numpy()).mean() < 10
     held = sets["held-out"].reshape(len(sets["held-out"]), -1).astype(int)
-    assert min(np.abs(window - every.reshape(len(every), -1)).mean(axis=1).min() for window in held) > 20
+    assert min(np.abs(window - every.reshape(len(every), -1)).mean(axis=1).min() for window in held) > 12
     one_line(invoke("models", "floor", trained, "--out", out), "exists: choose another --out")
     other = shutil.copytree(trained, tmp_path / "other")
     card = json.loads((other / "card.json").read_text())
