@@ -5,11 +5,8 @@ windows of held-out clips, as sets that `evaluate` reads.
 import hashlib
 import json
 import shlex
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,7 +57,9 @@ def write_floor(checkpoint: Path, out: Path, count: int, tell: Tell = say) -> No
         sets = {WINDOWS: chosen, LATENTS: _through(autoencoder, chosen, processes.device)}
         sets[HELD_OUT] = _spread(_others(run, config, autoencoder, tell), count)
         words = ("models", "floor", str(checkpoint.resolve()), "--n", str(count), "--out", str(out.resolve()))
-        with _whole_folder(out) as folder:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with beside(out, synced=True) as folder:
+            folder.mkdir()
             for name, videos in sets.items():
                 _write(folder / name, videos, config.sample.fps or float(card.get("fps", 8.0)), tell)
             _write_array(folder / TRAINED, every)
@@ -133,19 +132,6 @@ def _through(autoencoder: VideoAutoencoder, videos: Sequence[torch.Tensor], devi
         some = as_floats(torch.stack(list(videos[at : at + _BATCH])).to(device))
         found += list(pieces.decode(pieces.encode(some).mean, as_bytes))
     return found
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that gets its name when it is complete, and goes where it is not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        folder.replace(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(folder: Path, videos: Sequence[torch.Tensor], fps: float, tell: Tell) -> None:

@@ -15,7 +15,7 @@ _TRAINING = ("checkpoint_every=1", "validate_every=1", "log_every=1", "validatio
 
 
 def make_chain(root: Path) -> None:
-    """root/videos, run, ckpt, samples, scores.parquet, page.html, stats.npz, cache; made under this umask."""
+    """root/videos, run, ckpt, samples, floor, scores.parquet, page.html, stats.npz, cache; made under this umask."""
     with umask(UMASK):
         _make_chain(root)
 
@@ -29,6 +29,7 @@ def _make_chain(root: Path) -> None:
     models("train", root / "run", *NANO, "--out", root / "ckpt", "--steps", 2, *options)
     sampled = ("--n", 2, "--frames", 8, "--device", "cpu", "--set", "sample.steps=1")
     models("sample", root / "ckpt", "--out", root / "samples", *sampled)
+    models("floor", root / "ckpt", "--out", root / "floor", "--n", 2)
     measured = (*CLIPS, "--cache", root / "cache")
     evaluate("run", "run", "samples", *measured, "--metrics", "kvd,flicker", "--out", "scores.parquet", cwd=root)
     evaluate("stats", root / "run", *measured, "--out", root / "stats.npz")
