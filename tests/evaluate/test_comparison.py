@@ -65,4 +65,5 @@ def test_the_page_lists_a_repeated_measurement_once(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "s.html").read_text(encoding="utf-8")
     assert page.count("measured 3 times") == 1
-    assert page.count('<td class="number">infinite</td>') == 1
+    assert page.count('<td class="number">infinite</td>') == 2, "as a score, and in the table of the sets"
+    assert "playing" not in page, "there are no videos"

@@ -94,10 +94,10 @@ def test_both_names_at_once_are_one_line():
         from_dict(tree)
 
 
-def test_a_condition_of_training_can_look_into_every_column(tiny_run: Path):
-    manifest = read_exported(RunDir(tiny_run))
+def test_a_condition_of_training_can_look_into_every_column(demo_run: Path):
+    manifest = read_exported(RunDir(demo_run))
     found = make_buckets(manifest, "margins['motion'] > 0 AND len(failed_filters) = 0", DataConfig(), math.prod).table
-    plain = pd.read_parquet(tiny_run / "manifest.parquet")
+    plain = pd.read_parquet(demo_run / "manifest.parquet")
     still = plain["margins"].map(lambda pairs: dict(pairs).get("motion", -1) > 0)
     expected = plain[still & plain["keep"] & plain["shard"].notna()]
     assert 0 < len(found) < len(manifest)
