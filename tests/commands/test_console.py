@@ -64,7 +64,6 @@ def test_the_whole_story_in_processes_of_their_own(tmp_path: Path):
         ("models info ckpt", "demo-nano"),
         ("models sample ckpt --n 2 --out samples --device cpu", "2 videos in samples"),
         (f"evaluate fvd {score}", "added to scores.parquet"),
-        (f"evaluate kvd {score}", "added to scores.parquet"),
         ("evaluate compare scores.parquet", "samples"),
         ("evaluate report scores.parquet --out page.html", "page.html"),
     )

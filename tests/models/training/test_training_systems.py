@@ -10,6 +10,8 @@ from helpers.commands import invoke, models, one_line
 from helpers.trainings import EACH_STEP, log, losses
 from safetensors.torch import load_file
 
+FEW_STEPS = ("--set", "sample.steps=2")
+
 
 @pytest.mark.parametrize("name", ["frame-autoencoder", "causal-autoencoder"])
 def test_an_autoencoder_is_trained_and_a_diffusion_model_on_its_latents(name: str, tiny_run: Path, tmp_path: Path):
@@ -35,9 +37,9 @@ def test_an_autoencoder_is_trained_and_a_diffusion_model_on_its_latents(name: st
     out = tmp_path / "model"
     models("train", tiny_run, *model, "--set", f"data.frames=[{frames}]", "--out", out, "--steps", 3, *EACH_STEP)
     assert len(losses(out)) == 3
-    models("sample", out, "--out", tmp_path / "samples", "--n", 2)
+    models("sample", out, "--out", tmp_path / "samples", "--n", 2, *FEW_STEPS)
     shutil.rmtree(first)
-    models("sample", out, "--out", tmp_path / "again", "--n", 2)
+    models("sample", out, "--out", tmp_path / "again", "--n", 2, *FEW_STEPS)
     assert (tmp_path / "samples/000001.mp4").read_bytes() == (tmp_path / "again/000001.mp4").read_bytes(), (
         "a checkpoint is whole by itself"
     )
@@ -70,7 +72,7 @@ def test_systems_train_validate_and_sample_through_the_command(
     assert (out / "previews" / "00000002.png").is_file() == (name != "svd-small"), "a first frame has to be given"
     one, two = sorted(demo_videos.glob("*.mp4"))[:2]
     first = ("--first", one) if name == "svd-small" else ()
-    models("sample", out, "--out", tmp_path / "samples", "--n", 2, *first)
+    models("sample", out, "--out", tmp_path / "samples", "--n", 2, *FEW_STEPS, *first)
     table = pd.read_parquet(tmp_path / "samples" / "manifest.parquet")
     known = pd.read_parquet(out / "conditions.parquet")
     if name == "svd-small":
@@ -78,13 +80,11 @@ def test_systems_train_validate_and_sample_through_the_command(
         one_line(invoke("models", "sample", out, "--out", tmp_path / "none", "--n", 1), "--first")
         unknown = invoke("models", "sample", out, "--out", tmp_path / "none", "--n", 1, *first, "--number", "beauty=3")
         one_line(unknown, "not conditioned on 'beauty'", "fps, motion")
-        models(
-            "sample", out, "--out", tmp_path / "samples", "--n", 3, "--first", shutil.copy(one, tmp_path / "moved.mp4")
-        )
+        moved = shutil.copy(one, tmp_path / "moved.mp4")
+        models("sample", out, "--out", tmp_path / "samples", "--n", 3, *FEW_STEPS, "--first", moved)
         shutil.copy(two, tmp_path / "moved.mp4")
-        changed = invoke(
-            "models", "sample", out, "--out", tmp_path / "samples", "--n", 4, "--first", tmp_path / "moved.mp4"
-        )
+        again = ("--out", tmp_path / "samples", "--n", 4, *FEW_STEPS, "--first", tmp_path / "moved.mp4")
+        changed = invoke("models", "sample", out, *again)
         one_line(changed, "other settings", "--out")
     else:
         one_line(
