@@ -161,14 +161,13 @@ def _one_of_two(rank: int, folder: str) -> None:
 
 
 def test_two_processes_give_the_number_of_one(tmp_path):
-    # Forked, because torchmetrics takes eight seconds to import.
     processes = [
-        multiprocessing.get_context("fork").Process(target=_one_of_two, args=(rank, str(tmp_path))) for rank in (0, 1)
+        multiprocessing.get_context("spawn").Process(target=_one_of_two, args=(rank, str(tmp_path))) for rank in (0, 1)
     ]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
     assert [process.exitcode for process in processes] == [0, 0]
     x, y = (network(v.float() / 127.5 - 1).numpy() for v in (videos(20, 0), videos(30, 1)))
     for rank in (0, 1):

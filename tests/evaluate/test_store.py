@@ -81,8 +81,8 @@ def _append(path: Path, name: str, count: int) -> None:
 
 
 def test_two_commands_that_add_to_one_file_lose_no_row(tmp_path):
-    path, fork = tmp_path / "new" / "scores.parquet", multiprocessing.get_context("fork")
-    workers = [fork.Process(target=_append, args=(path, name, 15)) for name in "abc"]
+    path, spawn = tmp_path / "new" / "scores.parquet", multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=_append, args=(path, name, 15)) for name in "abc"]
     for worker in workers:
         worker.start()
     for worker in workers:
