@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from curation_gain import SIZES, held_out, pools, sampled, train
+from curation_gain import FRAMES, SIZES, held_out, pools, sampled, train
 from demo_training import features, motion, samples, windows
 
 from clipmill.evaluate.distances.frechet import frechet_distance
@@ -24,33 +24,22 @@ from clipmill.models.config import load
 SOURCE_SEED, HELD_OUT = 10, (11, 6)
 _SMALL = ("backbone.options.width=128", "backbone.options.depth=4")
 _FAST = "train.learning_rate=3e-3"
-# What the preset was until its latents were whole windows: a token is a frame, of 96 components.
-_FRAMES = (
-    "autoencoder.options.time_factor=1",
-    "autoencoder.options.components=96",
-    "autoencoder.options.scale=1.0",
-    "backbone.options.depth=6",
-    "backbone.options.plans=['temporal']",
-    "backbone.options.time_positions='unit'",
-    "diffusion.shift=8.0",
-    "train.learning_rate=1e-3",
-)
 _BLOCKS = ("autoencoder.options.space_factor=16", "autoencoder.options.components=192")
 # A whole clip in one token cannot change its subject.
 CANDIDATES = {
     "the preset, whole windows": ("train.steps=2400",),
     "blocks of 16 px and 8 frames, 192 components": (*_BLOCKS, "train.steps=1700"),
-    "frames": (*_FRAMES, "train.steps=450"),
-    "frames, small": (*_FRAMES, *_SMALL, "train.steps=1200"),
+    "frames": (*FRAMES, "train.steps=450"),
+    "frames, small": (*FRAMES, *_SMALL, "train.steps=1200"),
     "frames, small, 64 components, learning rate 3e-3": (
-        *_FRAMES,
+        *FRAMES,
         *_SMALL,
         "autoencoder.options.components=64",
         _FAST,
         "train.steps=1200",
     ),
     "frames, width 192, depth 4, 48 components, 3e-3": (
-        *_FRAMES,
+        *FRAMES,
         "backbone.options.width=192",
         "backbone.options.depth=4",
         "autoencoder.options.components=48",
@@ -58,13 +47,13 @@ CANDIDATES = {
         "train.steps=800",
     ),
     "frames, width 512, a clip a token": (
-        *_FRAMES,
+        *FRAMES,
         "backbone.options.width=512",
         "backbone.options.patch=[8,1,1]",
         "train.steps=400",
     ),
     "frames, depth 4, 64 components, 3e-3, a clip a token": (
-        *_FRAMES,
+        *FRAMES,
         "backbone.options.depth=4",
         "backbone.options.patch=[8,1,1]",
         "autoencoder.options.components=64",
