@@ -89,13 +89,14 @@ def info(checkpoint: Path, clips: bool, whole_config: bool) -> None:
 
 
 def _card_lines(card: Mapping[str, Any], steps: Sequence[int], state: Mapping[str, Any]) -> Iterator[str]:
+    from clipmill.evaluate.report.kept_words import kept_words
+
     config, versions = card["config"], card["versions"]
     frozen = f"{config['autoencoder']['kind']} {card['autoencoder_sha256'][:12]}"
     saved = ", ".join(map(str, steps)) or "none yet"
     yield f"preset          {config['name']}: {config['about']}"
     yield f"parameters      {card.get('parameters', 0):,} trained; autoencoder {frozen}"
-    if card.get("kept"):
-        kept = ", ".join(f"{name.replace('_', ' ')} {100 * share:.0f} %" for name, share in card["kept"].items())
+    if kept := kept_words(card.get("kept") or {}):
         yield f"latents keep    {kept}"
     yield f"steps           {steps[-1] if steps else 0:,} of {config['train']['steps']:,}; saved: {saved}"
     if state:

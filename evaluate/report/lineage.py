@@ -11,6 +11,7 @@ from clipmill.curate.common.files import parse_json, read_json
 from clipmill.curate.common.publish import newest
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.report.curve import Curve, curve_of
+from clipmill.evaluate.report.kept_words import kept_words
 from clipmill.evaluate.report.moving import moving_picture
 from clipmill.evaluate.score_rows import ScoreRow, read
 
@@ -159,17 +160,11 @@ def _training(folder: Path) -> Training | None:
         "steps": str(last.get("step", "")),
         "training time": f"{last['seconds']:.0f} s" if "seconds" in last else "",
         "loss": f"{last['loss']:.4g}" if "loss" in last else "",
-        "latents keep": _kept(_mapping(card.get("kept"))),
+        "latents keep": kept_words(_mapping(card.get("kept"))),
     }
     return Training(
         folder, {name: text for name, text in facts.items() if text}, curve_of(log), str(card.get("command", ""))
     )
-
-
-def _kept(shares: Mapping[str, Any]) -> str:
-    """Of the videos' energy and of its change over time, as the card has it."""
-    numbers = {name: share for name, share in shares.items() if isinstance(share, int | float)}
-    return ", ".join(f"{name.replace('_', ' ')} {100 * share:.0f} %" for name, share in numbers.items())
 
 
 def as_typed(path: Path) -> str:
