@@ -25,6 +25,7 @@
 # %%
 import os
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
@@ -36,12 +37,14 @@ import torch
 from helpers import DROPPED, KEPT, UNUSED, shell
 from IPython.display import display
 
+from clipmill import evaluate
 from clipmill.evaluate.distances.error_bar import leave_groups_out
 from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.evaluate.extraction.measure import candidates, read_clip
 from clipmill.evaluate.features.mini import Mini
 from clipmill.evaluate.frames.protocol import load
 from clipmill.evaluate.frames.resize import preprocess
+from clipmill.evaluate.score_rows import append
 from clipmill.evaluate.sets import open_set
 from clipmill.evaluate.studies.degrade import gaussian_blur
 
@@ -213,8 +216,8 @@ plt.show()
 #
 # ## Protocols
 #
-# The same two halves by the command, under three published protocols that differ in resizing, in cropping, in where a
-# clip starts and in how a covariance is divided. Two manifests name the halves.
+# The same two halves, by the function behind `evaluate fvd`, under three published protocols that differ in resizing,
+# in cropping, in where a clip starts and in how a covariance is divided. Two manifests name the halves.
 
 # %%
 scratch = tempfile.TemporaryDirectory()  # gone when the kernel stops
@@ -224,11 +227,11 @@ kept = pq.read_table(copy / "manifest.parquet", filters=[("keep", "==", True)])
 order = np.random.default_rng(0).permutation(len(kept))
 for half in (0, 1):
     pq.write_table(kept.take(order[half::2]), copy / f"half_{half}.parquet")
-common = (
-    "--features mini --set clip_frames=8 --set n_real=0 --set n_fake=0 --cache cache --device cpu --out scores.parquet"
-)
-for published in ("clipmill", "original", "stylegan-v"):
-    shell(f"evaluate fvd run/half_0.parquet run/half_1.parquet --protocol {published} {common}", work)
+common = {"features": "mini", "settings": {"clip_frames": 8, "n_real": 0, "n_fake": 0}, "device": "cpu", "tell": None}
+published = ("clipmill", "original", "stylegan-v")
+with chdir(work):  # a score names its sets as they were typed
+    rows = [evaluate.fvd("run/half_0.parquet", "run/half_1.parquet", name, **common) for name in published]
+append(work / "scores.parquet", rows)
 scores = pd.read_parquet(work / "scores.parquet")
 display(scores[["title", "protocol", "value", "standard_error", "n_real", "n_fake", "fingerprint"]].round(3))
 
