@@ -12,13 +12,13 @@ from clipmill.curate.common.package_files import read_file
 from clipmill.curate.common.settings import preset_names, title_of
 from clipmill.curate.config import load
 from clipmill.curate.driver import operations
-from clipmill.curate.driver.finish import n_exported_not_kept
+from clipmill.curate.driver.finish import empty_splits, n_exported_not_kept
 from clipmill.curate.driver.operations import Request
 from clipmill.curate.driver.run_facts import outcome_counts
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError, closest
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import config_of, read_run_json
+from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json
 
 
 def run(
@@ -47,6 +47,8 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     Console().print(waterfall.render(waterfall.waterfall(outcomes), waterfall.joint(outcomes)))
     counts = outcome_counts(outcomes)
     say(f"{counts['clips']} clips: {counts['kept']} kept; saved as decisions/{outcomes.policy.name}.parquet")
+    for line in empty_splits(read_manifest(RunDir(root), ["clip_id", "split"]), outcomes, config_of(RunDir(root))):
+        say(line)
     if outcomes.policy.name != before:
         own = before == title_of(config_of(RunDir(root)).preset)
         back = f"`curate filter {root}{'' if own else f' --policy {before}'}` goes back"

@@ -13,6 +13,7 @@ from clipmill.curate.common.publish import publish
 from clipmill.curate.config import Config
 from clipmill.curate.driver.policy_of_run import policy_of
 from clipmill.curate.driver.run_facts import outcome_counts
+from clipmill.curate.duplicates.split_changes import changed_sides, without_kept
 from clipmill.curate.policy import decisions, waterfall
 from clipmill.curate.policy.policy import Policy
 from clipmill.curate.tables.join import Joined, join, makers, with_decisions
@@ -26,6 +27,10 @@ class Finished:
 
     joined: Joined
     outcomes: decisions.Outcomes
+
+    def split_changes(self, run: RunDir, config: Config) -> list[str]:
+        """What a person should know of the splits, against the tables that are still in the folder."""
+        return empty_splits(self.joined.clips, self.outcomes, config) + _changed_sides(run, self.joined.clips)
 
     def publish(self, run: RunDir, facts: Mapping[str, Any]) -> None:
         """Write manifest.parquet, videos.parquet, the decisions and run.json (facts) as one."""
@@ -50,6 +55,21 @@ def _publish(run: RunDir, clips: pa.Table, found: decisions.Outcomes, files: Map
     """clips: the joined view without decisions. files: those beside the manifest and the decisions."""
     decided = decisions.files_of(found, waterfall.summary(found))
     publish(run.root, with_decisions(clips, decisions.to_arrow(found)), {**decided, **files})
+
+
+def empty_splits(joined: pa.Table, found: decisions.Outcomes, config: Config) -> list[str]:
+    """A line for each split of which the policy keeps nothing."""
+    kept = pa.table({"clip_id": found.clip_ids, "keep": found.clips == 0})
+    clips = joined.select(["clip_id", "split"]).join(kept, "clip_id")
+    return without_kept(clips.to_pandas(), config.export.split)
+
+
+def _changed_sides(run: RunDir, joined: pa.Table) -> list[str]:
+    columns = ["video_id", "relpath", "split"]
+    if not run.manifest.is_file():
+        return []
+    before = read_manifest(run, columns)
+    return changed_sides(before.to_pandas(), joined.select(columns).to_pandas())
 
 
 def redecide(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:

@@ -95,8 +95,9 @@ def _curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> 
     _remove_others(run, config, list(listing.names))
     done = finish(run, config, [s.video_id or "" for s in listing.units], policy)
     facts = run_facts(config, done.joined, done.outcomes, told(totals))
+    changes = done.split_changes(run, config)
     done.publish(run, facts)
-    for message in done.joined.messages:
+    for message in [*done.joined.messages, *changes]:
         work.tell(message)
     return Curated(done.joined, done.outcomes, facts)
 
