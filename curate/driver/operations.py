@@ -36,6 +36,7 @@ from clipmill.curate.driver.videos import (
 )
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError
+from clipmill.curate.export.enlarged import enlarged_text
 from clipmill.curate.export.old_shards import remove_old_shards
 from clipmill.curate.export.record import Exported, failures_text
 from clipmill.curate.formats import check_format, write_format
@@ -219,6 +220,8 @@ def _export(work: Work, facts: Mapping[str, Any] | None = None) -> Exported:
     if not remove_old_shards(work.run):
         work.tell("the shards of the earlier export stay while they are read; the next `curate export` removes them")
     work.tell(done.text)
+    if line := enlarged_text(read_manifest(work.run), work.config.export):
+        work.tell(line)
     return done
 
 
