@@ -33,9 +33,17 @@ def settings_page() -> str:
     classes = {name: annotators.annotator_class(name) for name in annotators.names()}
     lines += ["", "## curate: annotators", *_sections(classes)]
     lines += ["", "## evaluate: a protocol", *_sections({"protocol": Protocol})]
-    kinds = typing.get_type_hints(ModelConfig)
-    lines += ["", "## models", *_sections({name: kind for name, kind in kinds.items() if is_dataclass(kind)})]
+    lines += ["", "## models", *_sections(_classes_within(ModelConfig))]
     return "\n".join(lines) + "\n"
+
+
+def _classes_within(kind: type, where: str = "") -> dict[str, Any]:
+    """Dotted name of a section -> its class, of the sections of a config and of those within them."""
+    found: dict[str, Any] = {}
+    for name, inner in typing.get_type_hints(kind).items():
+        if is_dataclass(inner):
+            found |= {where + name: inner} | _classes_within(inner, f"{where}{name}.")  # type: ignore[arg-type]
+    return found
 
 
 def _sections(classes: Mapping[str, Any]) -> list[str]:

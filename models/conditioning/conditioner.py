@@ -82,15 +82,16 @@ class Conditioner(nn.Module):
         self, conditions: Conditions, latents: torch.Tensor, noise: SampleNoise
     ) -> tuple[Conditions, torch.Tensor | None]:
         """For training: with those frames of the latents float [B, T, C, h, w] that the config gives, and
-        `frame_weights` of the result.
+        `frame_weights` of the result. latents: of the video, or, where `needs_pixels` says so, of what is given of it.
 
-        Frames that conditions.independent names are images of their own: neither given nor shown another frame.
+        Frames that conditions.independent names are images of their own: shown no other frame, and given only where
+        what is given was made of each by itself.
         """
         config = self.config.frames
         if config.given == "none":
             return conditions, None
         mask = given_frames.given_frames(config, latents.shape[1], noise)
-        if conditions.independent is not None:
+        if conditions.independent is not None and not config.needs_pixels:
             mask &= ~conditions.independent.to(mask.device)
         made = self._with_frames(conditions, latents, mask, given_frames.training_level(config, noise), noise)
         return made, self.frame_weights(made)
@@ -111,6 +112,8 @@ class Conditioner(nn.Module):
         config = self.config.frames
         if config.given == "none":
             raise UserError("this model does not continue frames: it has no place for them")
+        if config.needs_pixels:
+            raise UserError(f"this model is given a whole video (conditioning.frames.given={config.given}), not frames")
         if config.given == "first" and chosen != [0]:
             raise UserError("this model continues the first frame: give that one alone")
         if len(set(chosen)) != known.shape[1] or len(chosen) != known.shape[1] or len(chosen) >= frames:
@@ -123,6 +126,17 @@ class Conditioner(nn.Module):
         mask = torch.zeros(len(known), frames, dtype=torch.bool)
         mask[:, chosen] = True
         return self._with_frames(conditions, latents, mask, given_frames.sampling_level(config, len(known)), noise)
+
+    def with_observed(self, conditions: Conditions, seen: torch.Tensor, noise: SampleNoise) -> Conditions:
+        """For sampling: seen float [B, t, C, h, w], standardised latents of what is given of each video
+        (`clipmill.models.conditioning.observation`), with the config's sampling_noise. Raises UserError where the model
+        is given no whole video.
+        """
+        config = self.config.frames
+        if not config.needs_pixels:
+            raise UserError("this model is given no whole video: it was trained with neither given=low nor structure")
+        mask = given_frames.given_frames(config, seen.shape[1], noise)
+        return self._with_frames(conditions, seen, mask, given_frames.sampling_level(config, len(seen)), noise)
 
     def frame_weights(self, conditions: Conditions) -> torch.Tensor | None:
         """float32 [B, T] for `sample_losses`, 0 for frames that are given and not predicted; None where all frames are

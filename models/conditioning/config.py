@@ -1,5 +1,6 @@
 """What a model is conditioned on, as plain values."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -7,12 +8,15 @@ from clipmill.curate.errors import UserError
 from clipmill.models.conditioning.text.config import TextConfig, check_shares
 
 Part = Literal["text", "classes", "micro", "frames"]
+# A wider one is flat over any video; its kernel has six times as many numbers.
+_MOST_BLUR_PX = 1000.0
 
 
 @dataclass(frozen=True)
 class ClassConfig:
     """column: of the manifest, with the label; "" for none. names: of the classes, in the order of their numbers;
-    training fills them in (`classes.class_names_of`). dim: channels of the embedding.
+    training fills them in (`classes.class_names_of`). dim: channels of the embedding. drop: share of samples that train
+    without it.
     """
 
     column: str = ""
@@ -51,30 +55,53 @@ class MicroConfig:
 
 @dataclass(frozen=True)
 class FramesConfig:
-    """given: first, the first frame of every clip; masks, a kind of task drawn per sample: with the probability
-    `prediction` 1 to `context_frames` first frames (each number as often), `interpolation` the first and the last,
-    `random` each frame with probability 1/2, nothing for the rest (MCVD, 2205.09853; LVDM, 2211.13221; Video LDM,
-    2304.08818). One frame always stays to be made.
+    """What is given of the video itself.
+
+    given: first, the first frame of every clip; masks, a kind of task drawn per sample, by the shares below, nothing
+    for the rest (MCVD, 2205.09853; LVDM, 2211.13221; Video LDM, 2304.08818), and one frame always stays to be made;
+    low, the whole video at `space` times fewer px per side and `time` times fewer frames, brought back to its size
+    (Imagen Video, 2210.02303); structure, the whole video of its structure (Gen-1, 2302.03011).
+    drop: share of samples that train without it.
+    prediction: share of masks with 1 to `context_frames` first frames, each number as often. backward: share with 1 to
+    `context_frames` last frames. interpolation: share with the first and the last frame. every: share with the frames
+    0, `every_nth`, 2 `every_nth` ... and the last. past_future: share with 1 to `context_frames` first and 1 to
+    `context_frames` last frames, each of the two blocks dropped with probability 1/2, so that continuation, its
+    reverse, interpolation and generation are trained alike (MCVD). random: share with each frame by a coin.
+    context_frames: at least 1, of latents. every_nth: at least 2, of latents.
+
+    space: low has so many times fewer px in height and in width, means of squares; bilinear on the way back. time: low
+    has every so many-th frame from the first, each shown until the next. structure: edges, the size of Sobel's gradient
+    of the brightness; blur, Gaussian, of `blur_px`; depth, of a network. blur_px: standard deviation, over 0.
+    depth_model: folder, or name on the Hugging Face hub, of a network of transformers that estimates depth.
 
     layout: mask, latents and a mask channel; repeat, the first frame beside every frame, no mask (Stable Video
     Diffusion, 2311.15127).
     predicted: True, given frames are noised and predicted like all others; False, the network sees them in place of the
     noise and they have no part in the loss (LVDM).
 
-    perturbation: noise on given frames, whose level the model is told; log-normal, sigma = exp(N(noise_mean,
-    noise_std²)) is added (Stable Video Diffusion); uniform, they are diffused to a time of the cosine schedule drawn
+    perturbation: noise on what is given, whose level the model is told; log-normal, sigma = exp(N(noise_mean,
+    noise_std²)) is added (Stable Video Diffusion); uniform, it is diffused to a time of the cosine schedule drawn
     from [0, max_time) (LVDM up to a quarter of its schedule, where sigma / alpha is that of 0.48 here). sampling_noise:
-    sigma / alpha of it when sampling, 0 for none.
+    sigma / alpha of it when sampling, 0 for none. noise_mean, noise_std: of log-normal. max_time: of uniform, 0 to 1.
     """
 
-    given: Literal["none", "first", "masks"] = "none"
+    given: Literal["none", "first", "masks", "low", "structure"] = "none"
     drop: float = 0.1
     layout: Literal["mask", "repeat"] = "mask"
     predicted: bool = True
     prediction: float = 0.5
+    backward: float = 0.0
     interpolation: float = 0.25
+    every: float = 0.0
+    past_future: float = 0.0
     random: float = 0.0
     context_frames: int = 1
+    every_nth: int = 4
+    space: int = 2
+    time: int = 1
+    structure: Literal["edges", "blur", "depth"] = "edges"
+    blur_px: float = 4.0
+    depth_model: str = "depth-anything/Depth-Anything-V2-Small-hf"
     perturbation: Literal["none", "log-normal", "uniform"] = "none"
     noise_mean: float = -3.0
     noise_std: float = 0.5
@@ -82,25 +109,56 @@ class FramesConfig:
     sampling_noise: float = 0.02
 
     def __post_init__(self) -> None:
-        check_shares(
-            "frames", drop=self.drop, prediction=self.prediction, interpolation=self.interpolation, random=self.random
-        )
-        check_shares("frames", max_time=self.max_time)
-        if self.prediction + self.interpolation + self.random > 1 + 1e-9:
-            raise UserError("conditioning.frames: prediction, interpolation and random together are at most 1")
+        check_shares("frames", drop=self.drop, max_time=self.max_time, **self.tasks)
+        if sum(self.tasks.values()) > 1 + 1e-9:
+            raise UserError(f"conditioning.frames: {_listed(self.tasks)} together are at most 1")
+        self._check_numbers()
+        self._check_layout()
+
+    @property
+    def tasks(self) -> dict[str, float]:
+        """Name -> share of samples, in the order in which they are drawn."""
+        names = ("prediction", "interpolation", "random", "backward", "every", "past_future")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether what is given is a video of its own, made from the pixels, and not some of the latents."""
+        return self.given in ("low", "structure")
+
+    @property
+    def made_by(self) -> tuple[str | int | float, ...]:
+        """All that decides what is given where `needs_pixels`."""
+        by: dict[str, tuple[str | int | float, ...]] = {"blur": (self.blur_px,), "depth": (self.depth_model,)}
+        if self.given == "low":
+            return ("low", self.space, self.time)
+        return ("structure", self.structure, *by.get(self.structure, ()))
+
+    @property
+    def perturbed(self) -> bool:
+        """Whether the model is told a noise level of what is given."""
+        return self.given != "none" and self.perturbation != "none"
+
+    def _check_numbers(self) -> None:
+        at_least = {"context_frames": 1, "every_nth": 2, "space": 1, "time": 1, "noise_std": 0, "sampling_noise": 0}
+        for name, least in at_least.items():
+            if not getattr(self, name) >= least:
+                raise UserError(f"conditioning.frames.{name} is at least {least}, not {getattr(self, name)}")
+        if not 0 < self.blur_px <= _MOST_BLUR_PX:
+            raise UserError(f"conditioning.frames.blur_px is over 0 and at most {_MOST_BLUR_PX}, not {self.blur_px}")
+        if self.given == "low" and self.space == self.time == 1:
+            raise UserError("conditioning.frames: low with space=1 and time=1 is the video itself: set one over 1")
+
+    def _check_layout(self) -> None:
         if self.layout == "repeat" and self.given == "masks":
             raise UserError(
                 "conditioning.frames: the layout 'repeat' has room for the first frame alone: set given to 'first'"
             )
-        if self.context_frames < 1 or self.noise_std < 0 or self.sampling_noise < 0:
+        if self.needs_pixels and (self.layout == "repeat" or not self.predicted):
             raise UserError(
-                "conditioning.frames takes context_frames of at least 1, noise_std and sampling_noise of at least 0"
+                f"conditioning.frames: {self.given} shows the whole video beside that to make: set layout=mask and"
+                " predicted=true"
             )
-
-    @property
-    def perturbed(self) -> bool:
-        """Whether the model is told a noise level of given frames."""
-        return self.given != "none" and self.perturbation != "none"
 
 
 @dataclass(frozen=True)
@@ -137,3 +195,8 @@ def check_width(name: str, width: int) -> None:
     """Raises UserError for an embedding without channels."""
     if width < 1:
         raise UserError(f"conditioning.{name} is at least 1, not {width}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}"

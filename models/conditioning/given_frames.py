@@ -9,8 +9,6 @@ from clipmill.models.core.noise_level import NoiseLevel, noised
 from clipmill.models.core.schedules import Cosine, Karras
 from clipmill.models.core.timesteps import LogNormal
 
-_PREDICTION, _INTERPOLATION, _RANDOM, _NOTHING = range(4)
-
 
 def frame_channels(config: FramesConfig, latent_channels: int) -> int:
     """Channels that the network sees beside z."""
@@ -20,10 +18,14 @@ def frame_channels(config: FramesConfig, latent_channels: int) -> int:
 
 
 def given_frames(config: FramesConfig, frames: int, noise: SampleNoise) -> torch.Tensor:
-    """bool [B, T], True for frames that are given in training; never all of them, so never the only one."""
+    """bool [B, T], True for frames that are given in training; never all of them, so never the only one, but where
+    what is given is a video of its own.
+    """
     batch, place = len(noise.sample_indices), torch.arange(frames)
     if config.given == "none":
         return torch.zeros(batch, frames, dtype=torch.bool)
+    if config.needs_pixels:
+        return torch.ones(batch, frames, dtype=torch.bool)
     if config.given == "first":
         given = (place == 0).repeat(batch, 1)
     else:
@@ -33,21 +35,42 @@ def given_frames(config: FramesConfig, frames: int, noise: SampleNoise) -> torch
 
 
 def _kinds(config: FramesConfig, noise: SampleNoise) -> torch.Tensor:
-    """int64 [B]: the task of each sample."""
-    shares = torch.tensor([config.prediction, config.interpolation, config.random], dtype=torch.float64)
+    """int64 [B]: the task of each sample, by its place in `FramesConfig.tasks`; one more for none."""
+    shares = torch.tensor(list(config.tasks.values()), dtype=torch.float64)
     return torch.searchsorted(shares.cumsum(0), noise.uniform("given frames, task"), right=True)
 
 
 def _tasks(config: FramesConfig, frames: int, noise: SampleNoise) -> torch.Tensor:
-    """bool [4, B, T]: what each task would give each sample."""
+    """bool [7, B, T]: what each task would give each sample, and nothing."""
     batch, place = len(noise.sample_indices), torch.arange(frames)
-    most = max(1, min(config.context_frames, frames - 1))
-    count = 1 + (noise.uniform("given frames, count") * most).long()
-    tasks = torch.zeros(_NOTHING + 1, batch, frames, dtype=torch.bool)
-    tasks[_PREDICTION] = place < count.unsqueeze(1)
-    tasks[_INTERPOLATION] = (place == 0) | (place == frames - 1)
-    tasks[_RANDOM] = noise.normal((frames,), "given frames, random") > 0
-    return tasks
+    count = _count(noise.uniform("given frames, count"), config.context_frames, frames - 1)
+    last = place == frames - 1
+    made = {
+        "prediction": place < count,
+        "interpolation": (place == 0) | last,
+        "random": noise.normal((frames,), "given frames, random") > 0,
+        "backward": place >= frames - count,
+        "every": (place % config.every_nth == 0) | last,
+        "past_future": _past_future(config, frames, noise),
+    }
+    none = torch.zeros(batch, frames, dtype=torch.bool)
+    return torch.stack([*(made[name].expand(batch, frames) for name in config.tasks), none])
+
+
+def _past_future(config: FramesConfig, frames: int, noise: SampleNoise) -> torch.Tensor:
+    """bool [B, T]: a block at the beginning and one at the end, each there or not by a coin of its own."""
+    place, most = torch.arange(frames), (frames - 1) // 2
+    lengths = [
+        _count(noise.uniform(f"given frames, {name}"), config.context_frames, most)
+        * (noise.uniform(f"given frames, {name} there") < 0.5).unsqueeze(1)
+        for name in ("past", "future")
+    ]
+    return (place < lengths[0]) | (place >= frames - lengths[1])
+
+
+def _count(uniform: torch.Tensor, wanted: int, most: int) -> torch.Tensor:
+    """int64 [B, 1]: 1 to `wanted`, or to `most` where that is fewer, each as often."""
+    return 1 + (uniform * max(1, min(wanted, most))).long().unsqueeze(1)
 
 
 def training_level(config: FramesConfig, noise: SampleNoise) -> NoiseLevel:

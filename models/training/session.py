@@ -18,6 +18,7 @@ from clipmill.models.autoencoders.saving import save_autoencoder, weights_sha256
 from clipmill.models.checkpoints import step_files
 from clipmill.models.checkpoints.tensors import all_whole, optimiser_tensors, put_all, put_optimiser_tensors
 from clipmill.models.conditioning.classes import class_names_of
+from clipmill.models.conditioning.observation import check_observed
 from clipmill.models.config import ModelConfig, from_dict
 from clipmill.models.network import seeded_network
 from clipmill.models.processes import Processes
@@ -26,6 +27,7 @@ from clipmill.models.tensor_files import write_tensors
 from clipmill.models.training.data.batch import VideoBatch
 from clipmill.models.training.data.batch_plan import BatchPlan
 from clipmill.models.training.data.buckets import Buckets, make_buckets
+from clipmill.models.training.data.encoding import Encoding
 from clipmill.models.training.data.latents import LatentCache, cache_key
 from clipmill.models.training.data.loader import Facts, Loader, WindowSource, check_shares
 from clipmill.models.training.data.windows import Windows
@@ -224,11 +226,13 @@ def _check_shapes(
     config: ModelConfig, buckets: Buckets, objective: Objective, autoencoder: VideoAutoencoder | None
 ) -> None:
     """Raises UserError for windows that have no latents, and for given frames or images that have none of their own."""
+    frames = config.conditioning.frames
     for bucket in buckets.buckets:
         objective.tokens(bucket.grid)
         if config.data.images_per_clip:
             objective.tokens((1, *bucket.grid[1:]))
-    if autoencoder is not None and not autoencoder.first_frame_alone and config.conditioning.frames.given != "none":
+        check_observed(frames, bucket.grid)
+    if autoencoder is not None and not autoencoder.first_frame_alone and frames.given in ("first", "masks"):
         raise UserError(
             f"a latent of this autoencoder is a block of {autoencoder.time_factor} frames, so single frames cannot be"
             " given: set conditioning.frames.given=none, or autoencoder.options.time_factor=1"
@@ -242,10 +246,10 @@ def _source(
     if config.data.cache == "none" or autoencoder is None:
         asked.leave_early(processes)
         return windows
-    key = cache_key(weights_sha256(autoencoder), config.data, config.train.seed)
+    key = cache_key(weights_sha256(autoencoder), config.data, config.train.seed, config.conditioning.frames)
     latents = LatentCache(cache / key, windows, around.tell if processes.first else silent)
     with around.progress("encoding", 1, "windows") as bar:
-        latents.fill(autoencoder, processes.device, processes, bar.reach, asked)
+        latents.fill(Encoding(autoencoder, config.conditioning.frames), processes.device, processes, bar.reach, asked)
     asked.leave_early(processes, lambda: f"{latents.progress()} windows are encoded and kept in {cache}")
     return latents
 

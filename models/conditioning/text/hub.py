@@ -73,5 +73,5 @@ def _hub() -> Any:
         import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError:
-        raise UserError("text encoders with weights need huggingface_hub: pip install transformers") from None
+        raise UserError("networks with weights need huggingface_hub: pip install transformers") from None
     return huggingface_hub

@@ -21,14 +21,14 @@ from safetensors import SafetensorError, safe_open
 from clipmill.curate.common.content import Digests
 from clipmill.curate.common.log import Tell, silent
 from clipmill.curate.errors import UserError
-from clipmill.models.autoencoders.contract import Autoencoder, Posterior
-from clipmill.models.autoencoders.pieces import Pieces
-from clipmill.models.pixels import as_floats
+from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.conditioning.config import FramesConfig
 from clipmill.models.processes import Processes
 from clipmill.models.settings.training import DataConfig
 from clipmill.models.stop_signals import StopAsked
 from clipmill.models.tensor_files import write_tensors
 from clipmill.models.training.data.batch_plan import Draw
+from clipmill.models.training.data.encoding import Encoding
 from clipmill.models.training.data.windows import Window, Windows
 
 _PER_SHARD = 256
@@ -39,10 +39,13 @@ _ASK_EVERY = 8
 _VERSION = 2
 
 
-def cache_key(weights_sha256: str, config: DataConfig, seed: int) -> str:
-    """16 hex digits. The query is not in it: other clips of the same kind share the cache."""
+def cache_key(weights_sha256: str, config: DataConfig, seed: int, frames: FramesConfig) -> str:
+    """16 hex digits. The query is not in it: other clips of the same kind share the cache. frames: counts where the
+    latents of what is given lie beside those of the video.
+    """
     facts = {"weights": weights_sha256, "stride": config.stride, "flip": config.flip, "seed": seed, "version": _VERSION}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    given = {"given": frames.made_by} if frames.needs_pixels else {}
+    return hashlib.sha256(json.dumps(facts | given, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class LatentCache:
@@ -57,7 +60,7 @@ class LatentCache:
 
     def fill(
         self,
-        autoencoder: Autoencoder,
+        encoding: Encoding,
         device: torch.device,
         processes: Processes,
         told: Callable[[int, int], None],
@@ -74,11 +77,11 @@ class LatentCache:
         turns = max(processes.gathered(sum(-(-len(draws) // _PER_BATCH) for draws in mine)))
         if mine:
             told(0, sum(map(len, mine)))
-        with contextlib.closing(self._encoding(mine, autoencoder, device)) as encoding:
+        with contextlib.closing(self._encoding(mine, encoding, device)) as batches:
             for turn in range(turns):
                 if turn % (_ASK_EVERY if processes.world > 1 else 1) == 0 and asked.told(processes):
                     break
-                done += next(encoding, 0)
+                done += next(batches, 0)
                 told(done, sum(map(len, mine)))
         processes.barrier()
         for failures in processes.gathered(self._failed):
@@ -158,11 +161,8 @@ class LatentCache:
                 ) from error
         return self._files[path]
 
-    def _encoding(
-        self, shards: Sequence[Sequence[Draw]], autoencoder: Autoencoder, device: torch.device
-    ) -> Generator[int]:
+    def _encoding(self, shards: Sequence[Sequence[Draw]], encoding: Encoding, device: torch.device) -> Generator[int]:
         """The number of windows of each batch, when it is encoded. Left early, it writes the shard as far as it is."""
-        pieces = Pieces(autoencoder)
         for draws in shards:
             tensors: dict[str, torch.Tensor] = {}
             try:
@@ -170,7 +170,7 @@ class LatentCache:
                     some = draws[start : start + _PER_BATCH]
                     for size in sorted({self._windows.buckets[draw.bucket].grid for draw in some}):
                         tensors |= self._encoded(
-                            [d for d in some if self._windows.buckets[d.bucket].grid == size], pieces, device
+                            [d for d in some if self._windows.buckets[d.bucket].grid == size], encoding, device
                         )
                     yield len(some)
             finally:
@@ -190,7 +190,7 @@ class LatentCache:
             partial.unlink(missing_ok=True)
 
     @torch.no_grad()
-    def _encoded(self, draws: Sequence[Draw], pieces: Pieces, device: torch.device) -> dict[str, torch.Tensor]:
+    def _encoded(self, draws: Sequence[Draw], encoding: Encoding, device: torch.device) -> dict[str, torch.Tensor]:
         good = []
         for draw in draws:
             window = self._windows[draw]
@@ -199,7 +199,7 @@ class LatentCache:
                 good.append((self._name(draw), window.video))
         if not good:
             return {}
-        posterior = pieces.encode(as_floats(torch.stack([video for _, video in good]).to(device)))
+        posterior = encoding(torch.stack([video for _, video in good]).to(device))
         certain = not bool(posterior.std.any())
         found = {f"{name}/mean": mean.clone() for (name, _), mean in zip(good, posterior.mean.cpu(), strict=True)}
         return (

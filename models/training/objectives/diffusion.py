@@ -8,7 +8,6 @@ from torch import nn
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder, Posterior
-from clipmill.models.autoencoders.pieces import Pieces
 from clipmill.models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
 from clipmill.models.backbones.dit import DiT
 from clipmill.models.backbones.sequence import Part
@@ -20,8 +19,9 @@ from clipmill.models.core.noise_level import NoiseLevel, noised
 from clipmill.models.core.timesteps import bin_centres
 from clipmill.models.layers.plan import Grid
 from clipmill.models.network import Diffusion, Network
-from clipmill.models.pixels import as_floats, standardised
+from clipmill.models.pixels import standardised
 from clipmill.models.training.data.batch import VideoBatch
+from clipmill.models.training.data.encoding import Encoding
 from clipmill.models.training.objectives.base import Losses, Objective
 
 # Validation must not share noise with training, whose seeds are below 2**63.
@@ -44,12 +44,12 @@ class DiffusionObjective(Objective):
         self.diffusion = Diffusion(config)
         network.conditioner.text_to(device)
         # No module: that would become part of this one, its weights part of the checkpoint.
-        self._pieces = Pieces(autoencoder)
+        self._encoding = Encoding(autoencoder, config.conditioning.frames)
 
     @property
     def autoencoder(self) -> Autoencoder:
         """What makes the latents. Its parameters are not trained."""
-        return self._pieces.autoencoder
+        return self._encoding.autoencoder
 
     def parameters_of(self, player: str) -> Iterable[tuple[str, nn.Parameter]]:
         return self.network.named_parameters()
@@ -62,8 +62,8 @@ class DiffusionObjective(Objective):
     @torch.no_grad()
     def validation(self, batch: VideoBatch, bins: int) -> torch.Tensor:
         noise = SampleNoise(_VALIDATION_SEED, batch.indices)
-        z = self.latents(batch, noise)
-        conditions, frame_weights = self.conditions(batch, z, noise, drop=False)
+        z, seen = self.encoded(batch, noise)
+        conditions, frame_weights = self.conditions(batch, z, noise, drop=False, seen=seen)
         schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
         columns = []
         for number, centre in enumerate(bin_centres(bins)):
@@ -72,23 +72,36 @@ class DiffusionObjective(Objective):
             columns.append(self._losses([_Noisy(z, eps, level, conditions, frame_weights)]).double().cpu())
         return torch.stack(columns, dim=1)
 
-    @torch.no_grad()
     def latents(self, batch: VideoBatch, noise: SampleNoise) -> torch.Tensor:
         """float32 [B, t, C, h, w] on the device, standardised."""
+        return self.encoded(batch, noise).z
+
+    @torch.no_grad()
+    def encoded(self, batch: VideoBatch, noise: SampleNoise) -> "Encoded":
+        """The batch as latents."""
         posterior = batch.latents if batch.latents is not None else self._encoded(batch)
         drawn = posterior.mean
         if bool(posterior.std.any()):
             drawn = posterior.sample(noise.normal(posterior.mean.shape[1:], "latents").to(posterior.mean))
-        return standardised(drawn.to(self.device, non_blocking=True), self.autoencoder)
+        parts = self._encoding.parted(drawn.to(self.device, non_blocking=True))
+        return Encoded(*(None if part is None else standardised(part, self.autoencoder) for part in parts))
 
     def conditions(
-        self, batch: VideoBatch, z: torch.Tensor, noise: SampleNoise, drop: bool = True
+        self,
+        batch: VideoBatch,
+        z: torch.Tensor,
+        noise: SampleNoise,
+        drop: bool = True,
+        seen: torch.Tensor | None = None,
     ) -> tuple[Conditions, torch.Tensor | None]:
-        """What the batch says of its clips, and [B, T] weights of frames where some are given and not predicted."""
+        """What the batch says of its clips, and [B, T] weights of frames where some are given and not predicted. seen:
+        as of `Encoded`.
+        """
         conditioner = self.network.conditioner
         independent = _of_latents(batch.independent, z.shape[1])
         made = conditioner.conditions(batch.captions, batch.numbers, batch.labels, independent)
-        made, _ = conditioner.with_given_frames(made.map(lambda tensor: tensor.to(z.device)), z, noise)
+        made = made.map(lambda tensor: tensor.to(z.device))
+        made, _ = conditioner.with_given_frames(made, z if seen is None else seen, noise)
         made = conditioner.dropped(made, noise) if drop else made
         return made, conditioner.frame_weights(made)
 
@@ -104,22 +117,15 @@ class DiffusionObjective(Objective):
         return frames * height * width
 
     def _encoded(self, batch: VideoBatch) -> Posterior:
-        """Images behind a clip each by itself, as they are encoded where they come alone."""
         assert batch.video is not None
-        video = as_floats(batch.video.to(self.device, non_blocking=True))
         images = 0 if batch.independent is None else int(batch.independent[0].sum())
-        if not images or images == video.shape[1]:
-            return self._pieces.encode(video)
-        clip = self._pieces.encode(video[:, :-images])
-        alone = self._pieces.encode(video[:, -images:].flatten(0, 1)[:, None])
-        both = zip(clip, alone, strict=True)
-        return Posterior(*(torch.cat([c, a.flatten(0, 1).unflatten(0, (-1, images))], dim=1) for c, a in both))
+        return self._encoding(batch.video.to(self.device, non_blocking=True), images)
 
     def _noisy(self, batch: VideoBatch, size: int) -> "_Noisy":
         """size: samples of the whole step."""
         noise = SampleNoise(self.config.train.seed, batch.indices)
-        z = self.latents(batch, noise)
-        conditions, frame_weights = self.conditions(batch, z, noise)
+        z, seen = self.encoded(batch, noise)
+        conditions, frame_weights = self.conditions(batch, z, noise, seen=seen)
         block = size if self.config.diffusion.stratified else 1
         schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
         level = self.diffusion.levels.level(noise.stratified("noise level", block), schedule)
@@ -154,6 +160,15 @@ class DiffusionObjective(Objective):
 def _of_latents(independent: torch.Tensor | None, latents: int) -> torch.Tensor | None:
     """bool [B, frames] -> [B, latents]: a clip may have fewer latents than frames, an image behind it has one."""
     return None if independent is None else independent[:, -latents:]
+
+
+class Encoded(NamedTuple):
+    """float32 [B, t, C, h, w] on the device, standardised: latents of videos, and of what the model is given of them
+    where that is a video of its own (`FramesConfig.needs_pixels`).
+    """
+
+    z: torch.Tensor
+    seen: torch.Tensor | None
 
 
 class _Noisy(NamedTuple):

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.conditioning.config import FramesConfig
 from clipmill.models.config import load
 from clipmill.models.processes import Processes
 from clipmill.models.stop_signals import StopAsked
 from clipmill.models.training.data.batch_plan import Draw
 from clipmill.models.training.data.buckets import Bucket
+from clipmill.models.training.data.encoding import Encoding
 from clipmill.models.training.data.latents import LatentCache
 from clipmill.models.training.data.windows import Window
 
@@ -51,7 +53,8 @@ def encode(video: torch.Tensor) -> Posterior:
 def filled(folder, windows: Noise, said: list[str]) -> LatentCache:
     cache = LatentCache(folder, windows, said.append)
     processes = Processes(0, 1, torch.device("cpu"))
-    cache.fill(SimpleNamespace(encode=encode), processes.device, processes, lambda *_: None, StopAsked())
+    encoding = Encoding(SimpleNamespace(encode=encode), FramesConfig())
+    cache.fill(encoding, processes.device, processes, lambda *_: None, StopAsked())
     return cache
 
 
