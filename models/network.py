@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from clipmill.models.adapt.branches import put_branches
 from clipmill.models.autoencoders.contract import Autoencoder
 from clipmill.models.backbones.by_name import as_backbone, backbone_named
 from clipmill.models.conditioning.conditioner import Conditioner
@@ -19,6 +20,7 @@ from clipmill.models.core.shift import linear_shift, square_root_shift
 from clipmill.models.core.timesteps import LevelSampler
 from clipmill.models.layers.plan import Grid
 from clipmill.models.network_size import Shape, check_claims, of_these_shapes, that_fits
+from clipmill.models.settings.learn import learn_of
 
 
 class Network(nn.Module):
@@ -41,6 +43,7 @@ class Network(nn.Module):
         }
         with that_fits("this network") if shapes is None else of_these_shapes(shapes, "card.json"):
             self.backbone = backbone_named(config.backbone.kind, dict(config.backbone.options) | needs)
+            put_branches(self.backbone, learn_of(config.train.learn))
         as_backbone(self.backbone).recompute_every = config.train.recompute
         # A single frame is then an image of its own, in training as in sampling.
         self.knows_images = bool(config.data.image_share or config.data.images_per_clip)
@@ -64,6 +67,7 @@ def _claims(config: ModelConfig) -> dict[str, Any]:
     found = {f"backbone.{name}": options[name] for name in ("width", "depth", "multipliers") if name in options}
     used = {"classes": conditioning.classes.column, "micro": conditioning.micro.columns}
     dims = {name: getattr(conditioning, name).dim for name in used if used[name]} | {"text": conditioning.text.dim}
+    found |= {"train.learn rank": learn_of(config.train.learn).rank}
     return found | {f"conditioning.{name}.dim": dim for name, dim in dims.items()}
 
 

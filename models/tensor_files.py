@@ -1,5 +1,6 @@
 """Tensors as one safetensors file."""
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -27,3 +28,12 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mappi
                 raise
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         temporary.chmod(mode)
+
+
+def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    """64 hex digits of names, dtypes, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -3,6 +3,8 @@ few are kept.
 
 CKPT/card.json                  what this is: config, versions, data
 CKPT/autoencoder.safetensors    the frozen autoencoder, where it is not just pixels
+CKPT/base.safetensors           the weights that do not learn, where there are any
+CKPT/init.json                  what came from `train.init`, what is new, what is missing
 CKPT/log.jsonl                  telemetry
 CKPT/steps/00001000/            weights.safetensors, average-0.050.safetensors, optimiser.safetensors, state.json and
                                 clips.parquet
@@ -22,11 +24,12 @@ from safetensors.torch import load_file
 from clipmill.curate.common.files import beside, read_json, write_table, write_text
 from clipmill.curate.common.shapes import described
 from clipmill.curate.errors import UserError, one_line
-from clipmill.models.tensor_files import write_tensors
+from clipmill.models.tensor_files import tensors_sha256, write_tensors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BASE, INIT = "base.safetensors", "init.json"
 STATE, WEIGHTS, OPTIMISER, CLIPS = "state.json", "weights.safetensors", "optimiser.safetensors", "clips.parquet"
 
 _CARD = {
@@ -42,6 +45,9 @@ _CARD = {
     "kept": {str: float},
     "parameters": int,
     "fps": float,
+    "frozen": int,
+    "base_sha256": str,
+    "init": {"checkpoint": str, "step": int, "average": float},
 }
 _STATE = {"step": int, "seconds": float, "skipped": int, "failed": {str: str}, "clips_sha256": str}
 
@@ -138,6 +144,19 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         return load_file(str(path))
     except (OSError, SafetensorError, ValueError) as error:
         raise unreadable(path, error) from error
+
+
+def load_base(root: Path, card: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights that did not learn, by the names that step files would have; empty where all did. Raises UserError
+    where they are not those that the training began with.
+    """
+    expected = card.get("base_sha256", "")
+    if not expected:
+        return {}
+    found = load_tensors(root / BASE)
+    if tensors_sha256(found) != expected:
+        raise UserError(f"{root / BASE} holds other weights than the training began with: copy the checkpoint again")
+    return found
 
 
 def unreadable(path: Path, error: Exception) -> UserError:

@@ -13,8 +13,10 @@ from clipmill.models.autoencoder_for import checkpoint_autoencoder
 from clipmill.models.autoencoders.contract import Autoencoder
 from clipmill.models.checkpoints.ema import post_hoc_shares
 from clipmill.models.checkpoints.step_files import (
+    BASE,
     WEIGHTS,
     average_file,
+    load_base,
     load_tensors,
     read_card,
     saved_steps,
@@ -70,14 +72,12 @@ def load(root: Path, step: int | None = None, average: float | None = None, over
     if config.trains != "diffusion":
         raise UserError(f"{root} holds an autoencoder: it reconstructs, it does not sample")
     autoencoder = checkpoint_autoencoder(root)
-    network = seeded_network(config, autoencoder, shapes_of(step_folder(root, chosen) / WEIGHTS))
+    base = load_base(root, card)
+    shapes = shapes_of(step_folder(root, chosen) / WEIGHTS) + (shapes_of(root / BASE) if base else [])
+    network = seeded_network(config, autoencoder, shapes)
     width = config.train.ema_std[0] if average is None else average
-    targets = {
-        f"network.{name}": parameter.detach()
-        for name, parameter in network.named_parameters()
-        if parameter.requires_grad
-    }
-    put_all(targets, _weights(root, chosen, width), str(step_folder(root, chosen)))
+    targets = {f"network.{name}": parameter.detach() for name, parameter in network.named_parameters()}
+    put_all(targets, base | _weights(root, chosen, width), str(step_folder(root, chosen)))
     return Loaded(root, config, card, chosen, width, network, autoencoder)
 
 

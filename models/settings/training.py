@@ -5,6 +5,8 @@ line.
 from dataclasses import dataclass
 from typing import Literal
 
+from clipmill.models.settings.learn import learn_of
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -78,7 +80,12 @@ class DataConfig:
 class TrainConfig:
     """How the weights are moved, and what is written on the way.
 
-    steps: optimiser steps, at least 1. seed: of first weights, order, windows, captions and noise, 0 to 2**63 - 1.
+    steps: optimiser steps, at least 1. init: a checkpoint of `models train` with the same backbone, image or video
+    model, whose averaged weights this one begins with, or none. learn: what of the weights moves, the rest
+    stays bit by bit as `init` has it: all; temporal, layers along time and what is new; query+temporal, also the
+    queries of attention to pixels and text (Tune-A-Video); lora:8, low-rank branches of that rank at all projections of
+    attention; lora:8:temporal, of attention along time alone. seed: of first weights, order, windows, captions and
+    noise, 0 to 2**63 - 1.
     micro_batch: samples per forward pass and process; none: the whole share, halved until it fits on a GPU. precision:
     bf16 autocast over float32 weights, or fp32; auto: bf16 on a GPU. optimiser: adamw, or muon (hidden matrices; the
     rest adamw). learning_rate: of adamw, over 0, after the warm-up. muon_learning_rate: of muon's matrices, over 0.
@@ -98,6 +105,8 @@ class TrainConfig:
     """
 
     steps: int = 100_000
+    init: str | None = None
+    learn: str = "all"
     seed: int = 0
     micro_batch: int | None = None
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -128,8 +137,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError, one line, for a value that cannot work."""
+        learn = learn_of(self.learn)
         problems = (
             (self.steps < 1, "steps is at least 1"),
+            (
+                learn.kind != "all" and self.init is None,
+                f"learn={self.learn} freezes weights that nothing has trained: set train.init to a checkpoint",
+            ),
             (not 0 <= self.seed < 2**63, "seed is 0 to 2**63 - 1"),
             (not min(self.learning_rate, self.muon_learning_rate) > 0, "learning rates are over 0"),
             (self.micro_batch is not None and self.micro_batch < 1, "micro_batch is at least 1, or none"),

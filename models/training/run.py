@@ -134,6 +134,8 @@ def _announce(session: Session, resumed: bool, validation: Validation | str) -> 
     session.around.tell(
         f"{config.name}: {session.card['parameters']:,} parameters on {session.processes.device}; {clips} clips{left}"
     )
+    for line in session.start.lines:
+        tell(line)
     for bucket in buckets.buckets:
         tell(f"  {bucket}: {len(bucket.rows)} clips, batch {bucket.batch}")
     if isinstance(validation, str):

@@ -12,7 +12,7 @@ from clipmill.curate.common.log import Progress, Tell, progress, say, silent
 from clipmill.curate.errors import UserError
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_exported
-from clipmill.models.autoencoder_for import FILE, autoencoder_of
+from clipmill.models.autoencoder_for import FILE
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.saving import save_autoencoder, weights_sha256
 from clipmill.models.checkpoints import step_files
@@ -37,6 +37,7 @@ from clipmill.models.training.loop import Trainer
 from clipmill.models.training.objectives.base import Objective
 from clipmill.models.training.objectives.diffusion import DiffusionObjective
 from clipmill.models.training.run_card import run_card, seen_clips
+from clipmill.models.training.starting import Start, latents_for, start, with_latents_of_init
 from clipmill.models.training.telemetry import Telemetry
 
 
@@ -74,6 +75,7 @@ class Session:
     telemetry: Telemetry
     trainer: Trainer
     card: dict[str, Any]
+    start: Start
 
     @property
     def processes(self) -> Processes:
@@ -161,7 +163,8 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
     asked meanwhile.
     """
     manifest, processes, asked = read_exported(RunDir(run)), around.processes, around.asked
-    autoencoder, objective, config = _objective(config, manifest, processes)
+    config = with_latents_of_init(config, out)
+    autoencoder, objective, config = _objective(config, manifest, out, processes)
     tokens_of = objective.tokens
     buckets = make_buckets(manifest, config.data.where, config.data, tokens_of)
     _check_shapes(config, buckets, objective, autoencoder)
@@ -177,6 +180,8 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
     sha256 = weights_sha256(autoencoder) if autoencoder is not None else ""
     card = run_card(config, run, buckets, sha256, objective.perceptual_name)
     _check_out(out, card)
+    begun = start(config, objective.network, out, sha256) if isinstance(objective, DiffusionObjective) else Start()
+    card |= begun.facts
     telemetry = Telemetry(out / "log.jsonl", processes.device, processes.first)
     trainer = Trainer(objective, config.train, processes, buckets.buckets, telemetry)
     source = _source(windows, autoencoder, config, around.cache or out / "latents", around)
@@ -196,17 +201,23 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
         telemetry,
         trainer,
         card,
+        begun,
     )
 
 
 def _objective(
-    config: ModelConfig, manifest: pa.Table, processes: Processes
+    config: ModelConfig, manifest: pa.Table, out: Path, processes: Processes
 ) -> tuple[VideoAutoencoder | None, Objective, ModelConfig]:
     if config.trains == "autoencoder":
         if config.data.cache != "none":
             raise UserError("an autoencoder is trained on pixels: set data.cache=none")
         if config.data.packed:
             raise UserError("an autoencoder takes videos of one shape at a time: set data.packed=false")
+        if config.train.init is not None:
+            raise UserError(
+                "train.init is for diffusion models: an autoencoder goes on from autoencoder.weights, and"
+                " autoencoder_loss.decoder_only says what of it learns"
+            )
         from clipmill.models.training.objectives.reconstruction import ReconstructionObjective
 
         return None, ReconstructionObjective(config, processes.device), config
@@ -214,7 +225,7 @@ def _objective(
     if classes.column and not classes.names:
         named = replace(classes, names=class_names_of(manifest.to_pandas(), classes.column))
         config = replace(config, conditioning=replace(config.conditioning, classes=named))
-    autoencoder = autoencoder_of(config.autoencoder, processes.device)
+    autoencoder = latents_for(config, out, processes.device)
     return (
         autoencoder,
         DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, processes.device),
@@ -332,4 +343,5 @@ def start_folder(session: Session) -> None:
         step_files.write_json(session.out / "card.json", session.card)
         if session.autoencoder is not None:
             save_autoencoder(session.out / FILE, session.autoencoder)
+    session.start.write(session.out, list(session.objective.named_parameters()), session.processes.first)
     session.processes.barrier()
