@@ -68,6 +68,7 @@ def _claims(config: ModelConfig) -> dict[str, Any]:
     used = {"classes": conditioning.classes.column, "micro": conditioning.micro.columns}
     dims = {name: getattr(conditioning, name).dim for name in used if used[name]} | {"text": conditioning.text.dim}
     found |= {"train.learn rank": learn_of(config.train.learn).rank}
+    dims |= {"reference": conditioning.reference.dim}
     return found | {f"conditioning.{name}.dim": dim for name, dim in dims.items()}
 
 

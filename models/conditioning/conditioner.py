@@ -1,7 +1,7 @@
 """From captions, labels, numbers and frames to what a network is given."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from clipmill.models.conditioning.config import ConditioningConfig, Part
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.conditioning.dropout import Hidden, batch_of, hidden, joined, mask_of
 from clipmill.models.conditioning.micro import MicroEmbedding, micro_numbers
+from clipmill.models.conditioning.reference import ReferenceEncoder, reference_encoder_of
 from clipmill.models.conditioning.text.by_name import text_encoder_of
 from clipmill.models.conditioning.text.encoder import TextEncoder
 from clipmill.models.core.noise import SampleNoise
@@ -23,7 +24,8 @@ __all__ = ["Conditioner", "joined"]
 
 
 class Conditioner(nn.Module):
-    """The learned parts of conditioning, and the frozen text encoder, which is no part of the state.
+    """The learned parts of conditioning, and the frozen encoders of text and of a reference picture, which are no part
+    of the state.
 
     A condition that is absent, one that is unknown and one that was dropped give the same input of the network.
     vector_dim, token_dim, frame_channels: what the network must have places for.
@@ -37,11 +39,14 @@ class Conditioner(nn.Module):
                 f"the classes of the column {config.classes.column!r} are not known: set conditioning.classes.names"
             )
         self.config, self.latent_channels = config, latent_channels
-        self._outside: tuple[TextEncoder | None] = (text_encoder_of(config.text),)
+        # In a tuple: what is no module of this one.
+        self._outside = (text_encoder_of(config.text), reference_encoder_of(config.reference))
         names, self.number_count = config.classes.names, len(config.micro.columns) + config.frames.perturbed
         self.classes = ClassEmbedding(len(names), config.classes.dim) if names else None
         self.micro = MicroEmbedding(self.number_count, config.micro.dim) if self.number_count else None
         self.vector_dim = (config.classes.dim if names else 0) + self.number_count * config.micro.dim
+        self.reference_dim = 0 if self.reference_encoder is None else self.reference_encoder.dim
+        self.vector_dim += self.reference_dim
         self.token_dim = 0 if self.text_encoder is None else self.text_encoder.dim
         self.frame_channels = given_frames.frame_channels(config.frames, latent_channels)
 
@@ -50,12 +55,18 @@ class Conditioner(nn.Module):
         """None for a model without text."""
         return self._outside[0]
 
-    def text_to(self, device: torch.device) -> None:
-        """Where the text encoder computes, the CPU until told; its tokens come back on the CPU. `to` moves the learned
-        parts alone.
+    @property
+    def reference_encoder(self) -> ReferenceEncoder | None:
+        """None for a model without a reference picture."""
+        return self._outside[1]
+
+    def encoders_to(self, device: torch.device) -> None:
+        """Where the frozen encoders compute, the CPU until told; what they make comes back on the CPU. `to` moves the
+        learned parts alone.
         """
-        if self.text_encoder is not None:
-            self.text_encoder.to(device)
+        for encoder in self._outside:
+            if encoder is not None:
+                encoder.to(device)
 
     def conditions(
         self,
@@ -75,8 +86,18 @@ class Conditioner(nn.Module):
         values, known = micro_numbers(self.config.micro, numbers, len(captions))
         if self.config.frames.perturbed:
             values, known = (torch.cat([part, part.new_zeros(len(part), 1)], dim=1) for part in (values, known))
-        made = Conditions(tokens, mask, classes, independent=independent)
+        reference = torch.zeros(len(captions), self.reference_dim) if self.reference_dim else None
+        made = Conditions(tokens, mask, classes, reference=reference, independent=independent)
         return replace(made, micro=values, micro_known=known) if self.number_count else made
+
+    def with_reference(self, conditions: Conditions, pictures: torch.Tensor) -> Conditions:
+        """With the embedding of a picture each, uint8 [B, 3, H, W] of any size, or of one for all samples. Raises
+        UserError for a model without a place for it, and where its network is not to be had.
+        """
+        if self.reference_encoder is None:
+            raise UserError("this model is not conditioned on a reference picture: leave it out")
+        found, (size, device) = self.reference_encoder.encode(pictures), self._like(conditions)
+        return replace(conditions, reference=found.expand(max(size, len(found)), -1).to(device))
 
     def with_given_frames(
         self, conditions: Conditions, latents: torch.Tensor, noise: SampleNoise
@@ -171,7 +192,8 @@ class Conditioner(nn.Module):
         numbers = [flags(f"number {column}", config.micro.drop) for column in config.micro.columns]
         frames = flags("frames", config.frames.drop)
         text, classes = flags("text", config.text.drop), flags("classes", config.classes.drop)
-        return hidden(conditions, Hidden(text, classes, self._number_flags(numbers, frames), frames))
+        reference = flags("reference", config.reference.drop)
+        return hidden(conditions, Hidden(text, classes, self._number_flags(numbers, frames), frames, reference))
 
     def unconditional(self, conditions: Conditions) -> Conditions:
         """For classifier-free guidance: without what `guidance_drops` names. Raises UserError where that is nothing the
@@ -185,10 +207,9 @@ class Conditioner(nn.Module):
             return torch.full((size,), part in drops)
 
         numbers = [flags("micro")] * len(self.config.micro.columns)
-        return hidden(
-            conditions,
-            Hidden(flags("text"), flags("classes"), self._number_flags(numbers, flags("frames")), flags("frames")),
-        )
+        counted = self._number_flags(numbers, flags("frames"))
+        text, classes, frames, reference = (flags(part) for part in ("text", "classes", "frames", "reference"))
+        return hidden(conditions, Hidden(text, classes, counted, frames, reference))
 
     def forward(self, conditions: Conditions) -> Conditioning:
         """Raises UserError for a condition that the model has no place for, and for no condition at all where it has
@@ -218,7 +239,8 @@ class Conditioner(nn.Module):
 
     def _guidance_drops(self) -> tuple[Part, ...]:
         there = self.config.parts
-        usual: tuple[Part, ...] = ("text", "classes") if "text" in there or "classes" in there else ("frames",)
+        of_all: tuple[Part, ...] = ("text", "classes", "reference")
+        usual: tuple[Part, ...] = of_all if set(of_all) & set(there) else ("frames",)
         drops = tuple(part for part in self.config.guidance_drops or usual if part in there)
         if not drops:
             raise UserError(
@@ -249,11 +271,14 @@ class Conditioner(nn.Module):
             if values is None:
                 values = known = torch.zeros(size, self.number_count, device=device)
             parts.append(self.micro(values, torch.ones_like(values) if known is None else known))
+        if self.reference_dim:
+            none = torch.zeros(size, self.reference_dim, device=device)
+            parts.append(none if conditions.reference is None else conditions.reference)
         return torch.cat(parts, dim=1) if parts else None
 
     def _like(self, conditions: Conditions) -> tuple[int, torch.device]:
         """Number of samples and device; of no meaning where the model has only frames for a condition, or none."""
-        tensors = (conditions.tokens, conditions.classes, conditions.micro, conditions.frames, conditions.independent)
+        tensors = (getattr(conditions, field.name) for field in fields(conditions))
         return next(
             ((len(tensor), tensor.device) for tensor in tensors if tensor is not None), (0, torch.device("cpu"))
         )
@@ -264,6 +289,7 @@ class Conditioner(nn.Module):
             "classes": self.classes is not None,
             "micro": self.number_count,
             "frames": self.frame_channels,
+            "reference": self.reference_dim,
         }
         for name, place in places.items():
             if getattr(conditions, name) is not None and not place:

@@ -7,7 +7,7 @@ from typing import Literal
 from clipmill.curate.errors import UserError
 from clipmill.models.conditioning.text.config import TextConfig, check_shares
 
-Part = Literal["text", "classes", "micro", "frames"]
+Part = Literal["text", "classes", "micro", "frames", "reference"]
 # A wider one is flat over any video; its kernel has six times as many numbers.
 _MOST_BLUR_PX = 1000.0
 
@@ -162,17 +162,40 @@ class FramesConfig:
 
 
 @dataclass(frozen=True)
+class ReferenceConfig:
+    """A picture of what the video shows, by its embedding; in training the frame in the middle of the window (Gen-1,
+    2302.03011).
+
+    encoder: clip, the length-1 vector of CLIP times the root of its size. network: name of weights of open_clip
+    (`curate weights list`), or a folder that holds them with open_clip_config.json. dim: numbers of an embedding;
+    training fills it in. drop: share of samples that train without it.
+    """
+
+    encoder: Literal["none", "clip"] = "none"
+    network: str = "clip-vit-l-14"
+    dim: int = 0
+    drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_shares("reference", drop=self.drop)
+        if self.dim < 0:
+            raise UserError(f"conditioning.reference.dim is at least 1, or 0 for the network's own, not {self.dim}")
+
+
+@dataclass(frozen=True)
 class ConditioningConfig:
     """text: captions, fields of `TextConfig`. classes: labels, fields of `ClassConfig`. micro: numbers such as fps,
-    fields of `MicroConfig`. frames: given frames, fields of `FramesConfig`. drop_all: share of samples that train
-    without any condition, beside the single drops. guidance_drops: what the unconditional branch of guidance leaves
-    out; empty for text and classes, or the given frames of a model that has neither.
+    fields of `MicroConfig`. frames: what is given of the video, fields of `FramesConfig`. reference: a picture, fields
+    of `ReferenceConfig`. drop_all: share of samples that train without any condition, beside the single drops.
+    guidance_drops: what the unconditional branch of guidance leaves out; empty for text, classes and reference, or what
+    is given of the video for a model that has none of them.
     """
 
     text: TextConfig = field(default_factory=TextConfig)
     classes: ClassConfig = field(default_factory=ClassConfig)
     micro: MicroConfig = field(default_factory=MicroConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     drop_all: float = 0.0
     guidance_drops: tuple[Part, ...] = ()
 
@@ -187,6 +210,7 @@ class ConditioningConfig:
             "classes": bool(self.classes.column or self.classes.names),
             "micro": bool(self.micro.columns),
             "frames": self.frames.given != "none",
+            "reference": self.reference.encoder != "none",
         }
         return tuple(part for part, is_there in there.items() if is_there)
 

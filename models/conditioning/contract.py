@@ -13,8 +13,9 @@ class Conditions:
     tokens: float [B, N, D], text; token_mask: bool [B, N], False for padding, all False for a sample without text.
     classes: int64 [B], 0 for none, k + 1 for class k. micro: float32 [B, M], numbers about the clip, standardised to
     order one; micro_known: bool [B, M].
-    frames: float [B, T, F, h, w], latents of given frames and their mask, zeros where nothing is given. independent:
-    bool [B, T], frames that are images of their own.
+    frames: float [B, T, F, h, w], latents of what is given of the video and their mask, zeros where nothing is.
+    reference: float [B, D], embedding of a picture, zeros for none. independent: bool [B, T], frames that are images of
+    their own.
     """
 
     tokens: torch.Tensor | None = None
@@ -23,6 +24,7 @@ class Conditions:
     micro: torch.Tensor | None = None
     micro_known: torch.Tensor | None = None
     frames: torch.Tensor | None = None
+    reference: torch.Tensor | None = None
     independent: torch.Tensor | None = None
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Conditions":

@@ -15,6 +15,7 @@ class Hidden:
     classes: torch.Tensor | None = None
     numbers: torch.Tensor | None = None
     frames: torch.Tensor | None = None
+    reference: torch.Tensor | None = None
 
 
 def hidden(conditions: Conditions, flags: Hidden) -> Conditions:
@@ -23,7 +24,8 @@ def hidden(conditions: Conditions, flags: Hidden) -> Conditions:
     made = _without(made, ("tokens", "token_mask"), flags.text)
     made = _without(made, ("classes",), flags.classes)
     made = _without(made, ("micro", "micro_known"), flags.numbers)
-    return _without(made, ("frames",), flags.frames)
+    made = _without(made, ("frames",), flags.frames)
+    return _without(made, ("reference",), flags.reference)
 
 
 def mask_of(conditions: Conditions) -> torch.Tensor | None:

@@ -48,7 +48,7 @@ class Loaded:
     def generator(self, device: torch.device) -> Generator:
         """On the device, in bf16 where that is a GPU."""
         self.network.to(device).eval()
-        self.network.conditioner.text_to(device)
+        self.network.conditioner.encoders_to(device)
         if isinstance(self.autoencoder, torch.nn.Module):
             self.autoencoder.to(device).eval()
         return Generator(

@@ -19,6 +19,7 @@ from clipmill.models.checkpoints import step_files
 from clipmill.models.checkpoints.tensors import all_whole, optimiser_tensors, put_all, put_optimiser_tensors
 from clipmill.models.conditioning.classes import class_names_of
 from clipmill.models.conditioning.observation import check_observed
+from clipmill.models.conditioning.reference import reference_encoder_of
 from clipmill.models.config import ModelConfig, from_dict
 from clipmill.models.network import seeded_network
 from clipmill.models.processes import Processes
@@ -225,12 +226,28 @@ def _objective(
     if classes.column and not classes.names:
         named = replace(classes, names=class_names_of(manifest.to_pandas(), classes.column))
         config = replace(config, conditioning=replace(config.conditioning, classes=named))
+    config = _with_reference(config)
     autoencoder = latents_for(config, out, processes.device)
     return (
         autoencoder,
         DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, processes.device),
         config,
     )
+
+
+def _with_reference(config: ModelConfig) -> ModelConfig:
+    """With the size of the reference picture's embedding, so that a checkpoint knows it. Raises UserError where its
+    network, or the pixels, are not to be had.
+    """
+    chosen = config.conditioning.reference
+    encoder = reference_encoder_of(chosen)
+    if encoder is None:
+        return config
+    encoder.located()
+    if config.data.cache == "latents":
+        raise UserError("a reference picture is taken from the pixels of a window: set data.cache=none")
+    named = replace(chosen, dim=encoder.dim)
+    return replace(config, conditioning=replace(config.conditioning, reference=named))
 
 
 def _check_shapes(

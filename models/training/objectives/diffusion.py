@@ -42,7 +42,7 @@ class DiffusionObjective(Objective):
             raise UserError("packed steps are filled up to a budget of tokens: set data.tokens")
         self.config, self.network, self.device = config, network, device
         self.diffusion = Diffusion(config)
-        network.conditioner.text_to(device)
+        network.conditioner.encoders_to(device)
         # No module: that would become part of this one, its weights part of the checkpoint.
         self._encoding = Encoding(autoencoder, config.conditioning.frames)
 
@@ -100,6 +100,8 @@ class DiffusionObjective(Objective):
         conditioner = self.network.conditioner
         independent = _of_latents(batch.independent, z.shape[1])
         made = conditioner.conditions(batch.captions, batch.numbers, batch.labels, independent)
+        if conditioner.reference_encoder is not None:
+            made = conditioner.with_reference(made, _middle_frames(batch))
         made = made.map(lambda tensor: tensor.to(z.device))
         made, _ = conditioner.with_given_frames(made, z if seen is None else seen, noise)
         made = conditioner.dropped(made, noise) if drop else made
@@ -155,6 +157,14 @@ class DiffusionObjective(Objective):
             Part(conditioner.seen(z, conditions), level, conditioner(conditions))
             for z, level, conditions in zip(seen, levels, given, strict=True)
         ])  # fmt: skip
+
+
+def _middle_frames(batch: VideoBatch) -> torch.Tensor:
+    """uint8 [B, 3, H, W], of the clips."""
+    assert batch.video is not None
+    frames = batch.video.shape[1]
+    clip = frames if batch.independent is None else frames - int(batch.independent[0].sum())
+    return batch.video[:, (clip or frames) // 2]
 
 
 def _of_latents(independent: torch.Tensor | None, latents: int) -> torch.Tensor | None:
