@@ -75,13 +75,24 @@ def digest(path):
 
 
 def finished(case, patterns):
-    """File that is one finished unit of work, or one of several of it -> (unit, what a system tells of the file)."""
-    found = {}
+    """File that is one finished unit of work, or one of several of it -> (unit, what a system tells of the file). A
+    table of a source that could not be read is none: it is tried again.
+    """
+    found, unread = {}, {path.name for path in case.glob("run/.unread/*")}
     for pattern in patterns:
         for path in case.glob(pattern):
-            facts = path.stat()
-            found[path] = (path.parent, path.name.partition("-")[0]), (facts.st_ino, facts.st_mtime_ns)
+            unit, facts = path.name.partition("-")[0], path.stat()
+            if unit not in unread and not (path.parent.name == "exports" and _is_unread(path)):
+                found[path] = (path.parent, unit), (facts.st_ino, facts.st_mtime_ns)
     return found
+
+
+def _is_unread(path):
+    """Whether a list of exported clips says that their source could not be read."""
+    try:
+        return "unread" in pq.read_table(path, columns=["status"])["status"].to_pylist()
+    except (OSError, ValueError, KeyError):  # damaged: made again
+        return False
 
 
 def made_again(before, after):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import LOCAL, SHARED, curate, evaluate, made_once, models
+from helpers.order import in_two_halves
 from helpers.tiny_videos import quick, write_folder
 
 DEMO_MINUTES = 2
@@ -19,6 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+    items[:] = in_two_halves(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

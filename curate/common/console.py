@@ -1,6 +1,7 @@
 """How every command of clipmill ends: a user's mistake is one line on stderr and exit code 2, never a traceback."""
 
 import errno
+import os
 import shlex
 import signal
 import sys
@@ -9,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from clipmill.curate.common.log import visible
-from clipmill.curate.errors import UserError, full_disk, is_full_disk
+from clipmill.curate.errors import UserError, full_disk, is_full_disk, one_line
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -58,8 +59,6 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     except OSError as error:
         if is_full_disk(error):
             _fail(name, str(full_disk()), 2)
-        if error.errno is None:
-            raise
         _fail(name, _told(error), 2)
     except (typer.Abort, KeyboardInterrupt):
         _fail(name, "interrupted; run the same command again to go on", INTERRUPTED)
@@ -77,6 +76,9 @@ def command_line(name: str) -> str:
 
 def _told(error: OSError) -> str:
     """What the system says, with the file where it names one, and what to do where the disk is the reason."""
+    if error.errno is None:  # libraries raise such: pyarrow's FileNotFoundError is the file's name alone
+        reason = f": {os.strerror(errno.ENOENT)}" if isinstance(error, FileNotFoundError) else ""
+        return f"{one_line(error)}{reason}"
     place = "" if error.filename is None else f"{error.filename}: "
     disk = error.errno in (errno.EROFS, errno.EIO)
     remedy = "; once the disk can be written again, the same command goes on" if disk else ""

@@ -184,6 +184,8 @@ def test_every_way_in_which_typer_passes_ctrl_c_on(
         (OSError(errno.EIO, "Input/output error"), "Input/output error; once the disk can be written again"),
         (OSError(errno.ENOENT, "No such file or directory", "run/a"), "run/a: No such file or directory"),
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; free some space"),
+        (FileNotFoundError("model/conditions.parquet"), "model/conditions.parquet: No such file or directory"),
+        (OSError("Couldn't deserialize thrift"), "Couldn't deserialize thrift"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(error: OSError, line: str, capsys, monkeypatch):

@@ -102,7 +102,7 @@ def test_a_signal_before_there_is_anything_ends_in_good_order(tiny_run: Path, tm
 
 def encoding(tiny_run: Path, out: Path, *launcher: str) -> subprocess.Popen:
     """A training that encodes for minutes, as soon as the first shard of latents is there."""
-    options = (*NANO, "--out", str(out), "--steps", "2", "--set", "data.windows=3000")
+    options = (*NANO, "--out", str(out), "--steps", "2", "--set", "data.windows=400")
     command = [sys.executable, "-m", *launcher, "clipmill.models.cli", "train", str(tiny_run), *options]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
