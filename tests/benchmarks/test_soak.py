@@ -10,7 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import _soak
 import _soak_cases
+import _soak_compare
 import _soak_kills
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 UNITS = 8
 # Units of work, each a file that is there whole or not at all; `bad` is what it does wrong.
@@ -114,3 +117,16 @@ def test_training_that_loses_more_than_one_interval_is_found():
     assert steps_lost("demo: 1 parameters on cpu\n  going on from step 40\n", log) == 40
     assert steps_lost("demo: 1 parameters on cpu\n", log) == 80, "it began anew"
     assert steps_lost("", log) == 0, "it did not come so far as to say"
+
+
+def test_a_table_of_a_source_that_was_away_is_no_finished_work(tmp_path):
+    """It is made again, rightly."""
+    run = tmp_path / "run"
+    for table, unit, status in (("exports", "a", "ok"), ("exports", "b", "unread"), ("clips", "a", "ok"),
+                                ("clips", "c", "error")):  # fmt: skip
+        (run / table).mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"status": [status]}), run / table / f"{unit}-0.parquet")
+    (run / ".unread").mkdir()
+    (run / ".unread" / "c").write_text("base\n")
+    found = _soak_compare.finished(tmp_path, ("run/clips/*-*.parquet", "run/exports/*-*.parquet"))
+    assert [unit for (_, unit), _ in found.values()] == ["a", "a"]
