@@ -32,9 +32,10 @@ class SampleKeywords(TypedDict, total=False):
     """The options of `sample`.
 
     seed: video k of a seed is always the same. captions: by turns; none: the training clips'. label: class. numbers:
-    micro-conditioning, name -> value. first: a picture, video or folder to begin with. frames, size ("HEIGHTxWIDTH",
-    px): default as trained. step: of which checkpoint; None: the last. average: relative width of the weights' average,
-    0 for the last weights. device: auto, cpu or cuda. tell: as of `train`.
+    micro-conditioning, name -> value. first, last: a picture, video or folder to begin and to end with. extend: go on,
+    window after window, to so many frames. frames, size ("HEIGHTxWIDTH", px): default as trained. step: of which
+    checkpoint; None: the last. average: relative width of the weights' average, 0 for the last weights. device: auto,
+    cpu or cuda. tell: as of `train`.
     """
 
     seed: int
@@ -42,6 +43,8 @@ class SampleKeywords(TypedDict, total=False):
     label: str | None
     numbers: Mapping[str, float]
     first: Place | None
+    last: Place | None
+    extend: int | None
     frames: int | None
     size: str | None
     step: int | None
@@ -119,10 +122,10 @@ def sample(
         >>> sorted(path.name for path in folder.glob("*.mp4"))
         ['000000.mp4', '000001.mp4']
     """
-    from clipmill.models.generate.sample_folder import Request
-    from clipmill.models.generate.sample_folder import sample as sample_into
+    from clipmill.models.stages.command import sample as sample_into
+    from clipmill.models.stages.request import Request
 
-    first = options.get("first")
+    first, last = options.get("first"), options.get("last")
     request = Request(
         count=n,
         seed=options.get("seed", 0),
@@ -134,6 +137,8 @@ def sample(
         size=options.get("size"),
         step=options.get("step"),
         average=options.get("average"),
+        last=None if last is None else Path(last),
+        extend=options.get("extend"),
     )
     tell, device = _tell(options.get("tell", say)), options.get("device", "auto")
     sample_into(Path(checkpoint), Path(out), request, setting_texts(settings), device, tell)

@@ -63,6 +63,10 @@ def sample(
     first: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Picture, video or folder: frames to begin with.")
     ] = None,
+    last: Annotated[Path | None, typer.Option(metavar="PATH", help="The same: frames to end with.")] = None,
+    extend: Annotated[
+        int | None, typer.Option(metavar="N", min=2, help="Go on, window after window, to N frames in all.")
+    ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames per video; default: as trained.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="px; default: as trained.")] = None,
     step: Annotated[int | None, typer.Option(min=0, help="Of which checkpoint; default: the last.")] = None,
@@ -78,10 +82,10 @@ def sample(
     from clipmill.models import commands
 
     texts, numbers = commands.caption_list(caption or [], captions), commands.number_list(number or [])
-    from clipmill.models.generate.sample_folder import Request
-    from clipmill.models.generate.sample_folder import sample as sample_into
+    from clipmill.models.stages.command import sample as sample_into
+    from clipmill.models.stages.request import Request
 
-    request = Request(n, seed, texts, label, numbers, first, frames, size, step, average)
+    request = Request(n, seed, texts, label, numbers, first, frames, size, step, average, last, extend)
     sample_into(checkpoint, out, request, set_ or [], device)
 
 

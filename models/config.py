@@ -8,7 +8,7 @@ property = "..."          # what a test proves about it
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from clipmill.curate.common import settings
@@ -22,6 +22,8 @@ FOLDER = "clipmill.models.presets"
 NANO = "-nano"
 # A card may be anybody's.
 _MOST, _MOST_FPS = 1_000_000, 1e6
+# Of a setting that is younger than samples that lie about: see `SampleConfig.deciding`.
+_LATER = {"later": True}
 _SHORT = {"levels": "level_options"}
 
 
@@ -82,9 +84,16 @@ class SampleConfig:
     """sampler: ddim, ancestral, edm-euler, edm-heun, flow-euler or flow-heun. steps: of it. schedule: its own timing,
     where it differs from training's (Karras for EDM). schedule_options: of that schedule. guidance: weight of
     classifier-free guidance, 1 for none; guidance_last: weight at the last frame, linear over frames from `guidance` at
-    the first. rescale: see `classifier_free`. gamma: variance of what `ancestral` adds, 0 for that of the posterior, 1
-    for that of the forward chain; others do not read it. batch: videos made at once, at least 1. fps: of the files;
-    none for the training clips'.
+    the first. guidance_low: guidance oscillates, `guidance` and this by turns from step to step (Imagen Video);
+    guidance_constant_steps: steps at `guidance` before that begins. rescale: see `classifier_free`. dynamic_threshold:
+    quantile of |pixel| that what is predicted is clipped to and divided by (Imagen), 0 for none; only for models of
+    pixels, such as 0.995. known: how frames that are given come in; trained, as the model was trained to take them;
+    replacement, put into the noisy video at its level of noise, which models trained without given frames take too;
+    guidance, the same and the gradient of the error at them (Video Diffusion Models, equation 7). reconstruction:
+    weight of that gradient. context: latent frames that a window of --extend is shown of the one before; none for as
+    many as were trained, or half a window. inversion: passes over each step of --edit's inversion, each a call of the
+    network. gamma: variance of what `ancestral` adds, 0 for that of the posterior, 1 for that of the forward chain;
+    others do not read it. batch: videos made at once, at least 1. fps: of the files; none for the training clips'.
     """
 
     sampler: str = "ddim"
@@ -93,16 +102,40 @@ class SampleConfig:
     schedule_options: Mapping[str, Any] = field(default_factory=dict)
     guidance: float = 1.0
     guidance_last: float | None = None
+    guidance_low: float | None = field(default=None, metadata=_LATER)
+    guidance_constant_steps: int = field(default=0, metadata=_LATER)
     rescale: float = 0.0
+    dynamic_threshold: float = field(default=0.0, metadata=_LATER)
+    known: Literal["trained", "replacement", "guidance"] = field(default="trained", metadata=_LATER)
+    reconstruction: float = field(default=2.0, metadata=_LATER)
+    context: int | None = field(default=None, metadata=_LATER)
+    inversion: int = field(default=1, metadata=_LATER)
     gamma: float = 0.0
     batch: int = 8
     fps: float | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError, one line, for a value that cannot work."""
+        counts = (self.steps, self.batch, self.inversion, 1 if self.context is None else self.context)
+        weights = (self.guidance, self.guidance_last, self.guidance_low, self.reconstruction)
         problems = (
-            (min(self.steps, self.batch) < 1, "steps and batch are at least 1"),
-            (max(self.steps, self.batch) > _MOST, f"steps and batch are at most {_MOST:,}"),
+            (min(counts) < 1, "steps, batch, inversion and context are at least 1"),
+            (max(counts) > _MOST, f"steps, batch, inversion and context are at most {_MOST:,}"),
+            (
+                any(weight is not None and not abs(weight) <= _MOST for weight in weights),
+                f"guidance, guidance_last, guidance_low and reconstruction are finite numbers, at most {_MOST:,}",
+            ),
+            (self.reconstruction < 0, "reconstruction is at least 0"),
+            (
+                self.guidance_low is not None and self.guidance_last is not None,
+                "guidance_low changes guidance from step to step, guidance_last from frame to frame: give one of them",
+            ),
+            (not 0 <= self.guidance_constant_steps <= _MOST, f"guidance_constant_steps is 0 to {_MOST:,}"),
+            (
+                self.guidance_low is None and self.guidance_constant_steps > 0,
+                "guidance_constant_steps come before guidance oscillates: set sample.guidance_low, or leave them out",
+            ),
+            (not 0 <= self.dynamic_threshold <= 1, "dynamic_threshold is a quantile from 0, for none, to 1"),
             (
                 self.fps is not None and not 0 < self.fps <= _MOST_FPS,
                 f"fps is a finite number over 0, at most {_MOST_FPS:g}, or none",
@@ -111,6 +144,14 @@ class SampleConfig:
         for wrong, message in problems:
             if wrong:
                 raise ValueError(message)
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides the videos, plain values. Settings that came later are left out where they change nothing, so
+        that what names and compares samples stays as it was.
+        """
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        neutral = {f.name for f in fields(self) if f.metadata == _LATER and found[f.name] == f.default}
+        return {name: value for name, value in found.items() if name != "batch" and name not in neutral}
 
 
 @dataclass(frozen=True)

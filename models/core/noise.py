@@ -8,7 +8,7 @@ collisions of hashed 32-bit seeds.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,16 +25,21 @@ _WORD = 2**64
 class SampleNoise:
     """The random numbers of a batch. sample_indices: for training the number of the sample since the start (epochs go
     on counting), for sampling the number of the video. Raises UserError for a seed or an index that is not in 0 ...
-    2**64 - 1.
+    2**64 - 1. part: of the sample that they are for, a window of it or a stage; "" for all of it.
     """
 
     seed: int
     sample_indices: Sequence[int]
+    part: str = ""
 
     def __post_init__(self) -> None:
         wrong = [number for number in (self.seed, *self.sample_indices) if not 0 <= number < _WORD]
         if wrong:
             raise UserError(f"seeds and sample numbers are whole numbers from 0 to 2**64 - 1, not {wrong[0]}")
+
+    def of_part(self, name: str) -> "SampleNoise":
+        """Other numbers for the same samples, for a part of them."""
+        return replace(self, part=f"{self.part}{name}, ")
 
     def normal(self, shape: Sequence[int], purpose: str, draw: int = 0) -> torch.Tensor:
         """float32 [B, *shape], standard normal."""
@@ -70,7 +75,7 @@ class SampleNoise:
 
     def _stream(self, index: int, purpose: str, draw: int) -> np.random.Generator:
         key = np.array([self.seed, index], np.uint64)
-        counter = np.array([0, 0, draw, _number(purpose)], np.uint64)
+        counter = np.array([0, 0, draw, _number(self.part + purpose)], np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 

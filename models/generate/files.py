@@ -17,16 +17,20 @@ _GAP_PX = 2
 _MIN_CELL_PX = 64
 
 
-def write_mp4(path: Path, video: torch.Tensor, fps: float) -> None:
-    """video: uint8 [T, 3, H, W] RGB. Near lossless H.264; odd sides lose nothing (yuv444p then). The file gets its name
-    when complete.
+def write_mp4(path: Path, video: torch.Tensor, fps: float, lossless: bool = False) -> None:
+    """video: uint8 [T, 3, H, W] RGB. Near lossless H.264; odd sides lose nothing (yuv444p then). lossless: every bit
+    comes back, for programs more than for browsers. The file gets its name when complete.
     """
     height, width = video.shape[2:]
+    quality = {"qp": "0"} if lossless else {"crf": "8"}
     with beside(path, synced=True) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        options = {"crf": "8", "preset": "medium", "bf": "0"} | steady_x264()
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
+        options = quality | {"preset": "medium", "bf": "0"} | steady_x264()
+        codec = "libx264rgb" if lossless else "libx264"
+        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = width, height
-        stream.pix_fmt = "yuv420p" if height % 2 == 0 and width % 2 == 0 else "yuv444p"
+        whole_pixels = "yuv420p" if height % 2 == 0 and width % 2 == 0 else "yuv444p"
+        stream.pix_fmt = "rgb24" if lossless else whole_pixels
         stream.codec_context.thread_count = 1
         for picture in video.permute(0, 2, 3, 1).numpy():
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

@@ -9,23 +9,23 @@ import torch
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder
 from clipmill.models.autoencoders.pieces import Pieces
-from clipmill.models.conditioning.conditioner import joined
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import SampleConfig
 from clipmill.models.core.by_name import schedule_named
-from clipmill.models.core.denoiser import Denoiser, branches_in_one_call, denoiser, in_geometry
+from clipmill.models.core.denoiser import Denoiser, denoiser, in_geometry
 from clipmill.models.core.geometry import Geometry
-from clipmill.models.core.guidance import classifier_free, per_frame_linear
-from clipmill.models.core.noise import SampleNoise
+from clipmill.models.core.noise import SampleNoise, StepNoise
 from clipmill.models.core.noise_level import NoiseLevel
 from clipmill.models.core.samplers.ancestral import ancestral
-from clipmill.models.core.samplers.ddim import ddim
+from clipmill.models.core.samplers.ddim import ddim, ddim_inversion
 from clipmill.models.core.samplers.edm import edm_euler, edm_heun
 from clipmill.models.core.samplers.flow import flow_euler, flow_heun
 from clipmill.models.core.sampling_levels import start, stations
+from clipmill.models.generate.given import Given
+from clipmill.models.generate.guided import Known, check_threshold, guided, thresholded, told_what_is_known
 from clipmill.models.layers.plan import Grid
 from clipmill.models.network import Diffusion, Network
-from clipmill.models.pixels import restored
+from clipmill.models.pixels import as_floats, restored, standardised
 
 _GEOMETRIES = {
     "ddim": Geometry.PRESERVING,
@@ -58,32 +58,69 @@ class Generator:
     def __post_init__(self) -> None:
         if self.config.sampler not in _GEOMETRIES:
             raise UserError(f"there is no sampler {self.config.sampler!r}; there are {', '.join(_GEOMETRIES)}")
+        check_threshold(self.config, self.autoencoder)
 
     @torch.no_grad()
-    def latents(self, grid: Grid, conditions: Conditions, noise: SampleNoise) -> torch.Tensor:
-        """float32 [B, t, C, h, w], standardised. grid: of the latents; noise: of the videos to make, by their
-        numbers.
+    def latents(
+        self,
+        grid: Grid,
+        conditions: Conditions,
+        noise: SampleNoise,
+        given: Given | None = None,
+        z: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """float32 [B, t, C, h, w], standardised. grid: of the latents; noise: of the videos to make, by their numbers.
+        given: frames of theirs. z: what to start from in place of noise, such as `inverted` found.
         """
-        channels = self.autoencoder.latent_channels
-        trained = self.diffusion.schedule(grid)
+        shape = (grid[0], self.autoencoder.latent_channels, grid[1], grid[2])
         levels = self._levels(grid)
-        denoise = in_geometry(self._guided(conditions, grid[0]), trained.geometry)
-        shape = (grid[0], channels, grid[1], grid[2])
-        z = start(noise.normal(shape, "start").to(self.device), levels)
-        if self.config.sampler == "ancestral":
-            return ancestral(denoise, z, levels, noise.steps(shape, "ancestral", self.device), self.config.gamma)
-        return _PLAIN[self.config.sampler](denoise, z, levels)
+        with self._autocast():
+            conditions, known = self._told(conditions, given, grid[0], noise)
+            denoise = self._denoiser(grid, conditions, levels)
+            if known is not None:
+                fresh = noise.steps(shape, "known frames", self.device)
+                denoise = told_what_is_known(denoise, known, self.config, levels, fresh)
+            if self.config.dynamic_threshold:
+                denoise = thresholded(denoise, self.config.dynamic_threshold, self.autoencoder)
+            z = start(noise.normal(shape, "start").to(self.device), levels) if z is None else z
+            made = self._sampled(denoise, z, levels, noise.steps(shape, "ancestral", self.device))
+            finished = self.network.conditioner.seen(made, conditions)
+        return finished.float() if known is None else known.put_into(finished.float())
 
     @torch.no_grad()
-    def videos(self, grid: Grid, conditions: Conditions, noise: SampleNoise) -> torch.Tensor:
-        """uint8 [B, T, 3, H, W] RGB on the CPU."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            z = self.network.conditioner.seen(self.latents(grid, conditions, noise), conditions)
+    def inverted(self, z: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """float [B, t, C, h, w], standardised latents of videos -> from where `latents` comes back to them, without
+        guidance and with the same conditions.
+        """
+        grid = (z.shape[1], z.shape[3], z.shape[4])
+        levels, trained = self._levels(grid), self.diffusion.schedule(grid)
+        with self._autocast():
+            plain = denoiser(self.network, self.diffusion.parametrisation, conditions)
+            return ddim_inversion(in_geometry(plain, trained.geometry), z, levels, self.config.inversion)
+
+    def decoded(self, z: torch.Tensor) -> torch.Tensor:
+        """float [B, t, C, h, w], standardised -> uint8 [B, T, 3, H, W] RGB on the CPU."""
+        with torch.no_grad(), self._autocast():
             return self._pieces.decode(restored(z.float(), self.autoencoder), as_bytes)
+
+    @torch.no_grad()
+    def encoded(self, video: torch.Tensor) -> torch.Tensor:
+        """uint8 [B, T, 3, H, W] -> float32 [B, t, C, h, w] on the device, standardised, without any doubt."""
+        latents = self._pieces.encode(as_floats(video.to(self.device))).mean
+        return standardised(latents, self.autoencoder)
+
+    def videos(
+        self, grid: Grid, conditions: Conditions, noise: SampleNoise, given: Given | None = None
+    ) -> torch.Tensor:
+        """uint8 [B, T, 3, H, W] RGB on the CPU; see `latents`."""
+        return self.decoded(self.latents(grid, conditions, noise, given))
 
     @cached_property
     def _pieces(self) -> Pieces:
         return Pieces(self.autoencoder)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _levels(self, grid: Grid) -> NoiseLevel:
         chosen = self.config
@@ -93,15 +130,25 @@ class Generator:
         levels = stations(schedule, chosen.steps)
         return _GEOMETRIES[chosen.sampler].level(levels.alpha, levels.sigma)
 
-    def _guided(self, conditions: Conditions, frames: int) -> Denoiser:
-        chosen, parametrisation = self.config, self.diffusion.parametrisation
-        if chosen.guidance == 1 and chosen.guidance_last is None:
-            return denoiser(self.network, parametrisation, conditions)
-        both = joined(conditions, self.network.conditioner.unconditional(conditions))
-        branches = branches_in_one_call(self.network, parametrisation, both, 2)
-        last = chosen.guidance if chosen.guidance_last is None else chosen.guidance_last
-        weight = chosen.guidance if last == chosen.guidance else per_frame_linear(chosen.guidance, last, frames)
-        return classifier_free(branches, weight, chosen.rescale)
+    def _told(
+        self, conditions: Conditions, given: Given | None, frames: int, noise: SampleNoise
+    ) -> tuple[Conditions, Known | None]:
+        """Given frames as a condition where the model was trained so, else beside it."""
+        if given is None:
+            return conditions, None
+        if self.config.known != "trained":
+            return conditions, given.known(frames)
+        conditioner = self.network.conditioner
+        return conditioner.with_known_frames(conditions, given.latents, frames, noise, given.places), None
+
+    def _denoiser(self, grid: Grid, conditions: Conditions, levels: NoiseLevel) -> Denoiser:
+        chosen = guided(self.network, self.diffusion, conditions, self.config, levels, grid[0])
+        return in_geometry(chosen, self.diffusion.schedule(grid).geometry)
+
+    def _sampled(self, denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel, fresh: StepNoise) -> torch.Tensor:
+        if self.config.sampler == "ancestral":
+            return ancestral(denoise, z, levels, fresh, self.config.gamma)
+        return _PLAIN[self.config.sampler](denoise, z, levels)
 
 
 def as_bytes(video: torch.Tensor) -> torch.Tensor:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from clipmill.models.core.noise import SampleNoise
+from clipmill.models.generate.conditions import conditions_of
 from clipmill.models.generate.files import write_sheet
-from clipmill.models.generate.prompts import draw_prompts
-from clipmill.models.generate.sample_folder import conditions_of
+from clipmill.models.generate.prompts import Wishes, draw_prompts
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.network import Diffusion
 from clipmill.models.settings.training import size_px
@@ -36,10 +36,10 @@ def preview_of(session: Session) -> Callable[[], None]:
         height, width = size_px(config.data.sizes[0])
         grid = objective.autoencoder.latent_grid((max(config.data.frames), height, width))
         reads_text = objective.network.conditioner.text_encoder is not None
-        wanted = draw_prompts(session.out, config.train.preview_clips, config.train.seed, (), None, {}, (), reads_text)
+        wanted = draw_prompts(session.out, config.train.preview_clips, config.train.seed, Wishes(), reads_text)
         noise = SampleNoise(config.train.seed, [prompt.index for prompt in wanted])
         with trainer.evaluating(trainer.averages[0]):
-            videos = generator.videos(grid, conditions_of(generator, wanted, grid, noise), noise)
+            videos = generator.videos(grid, conditions_of(generator, wanted, grid), noise)
         if session.processes.first:
             folder = session.out / "previews"
             folder.mkdir(exist_ok=True)

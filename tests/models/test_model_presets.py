@@ -13,8 +13,8 @@ from clipmill.models.backbones.by_name import plan_named
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import AutoencoderConfig, from_dict, load, preset_names
 from clipmill.models.core.noise import SampleNoise
+from clipmill.models.generate.conditions import conditions_of, given_of, pictures_of
 from clipmill.models.generate.prompts import Prompt
-from clipmill.models.generate.sample_folder import conditions_of
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.layers.plan import AttentionPlan
 from clipmill.models.network import Diffusion, Network, seeded_network
@@ -82,7 +82,8 @@ def test_every_preset_trains_a_step_and_samples_at_its_small_size(name: str):
         Prompt(i, "a red ball", None, dict.fromkeys(config.conditioning.micro.columns, 0.5), first) for i in range(2)
     ]
     noise = SampleNoise(0, [0, 1])
-    videos = generator.videos(grid, conditions_of(generator, wanted, grid, noise), noise)
+    given = given_of(generator, pictures_of(wanted))
+    videos = generator.videos(grid, conditions_of(generator, wanted, grid), noise, given)
     assert videos.shape == (2, frames, 3, *size_px(config.data.sizes[0]))
     assert not torch.equal(videos[0], videos[1])
 

@@ -13,7 +13,7 @@ from clipmill.curate.export.stream_copy import copy_clip
 from clipmill.curate.settings.export import ExportConfig
 from clipmill.curate.video.orientation import from_matrix
 from clipmill.curate.video.reader import VideoDecoder, open_video
-from clipmill.models.generate.prompts import first_frames
+from clipmill.models.generate.pictures import pictures_at
 
 # (x, y) goes to (a x + c y, b x + d y): (a, b, c, d).
 MATRICES = [
@@ -70,7 +70,7 @@ def test_every_reader_shows_it_upright(matrix: tuple[int, int, int, int], tmp_pa
     video, _, _ = decode_window(path.read_bytes(), None, 1, np.random.default_rng(0))
     assert close(video[0].permute(1, 2, 0).numpy(), right)
     height, width = right.shape[:2]
-    assert close(first_frames(path, height, width)[0].permute(1, 2, 0).numpy(), right)
+    assert close(pictures_at(path, height, width)[0].permute(1, 2, 0).numpy(), right)
 
 
 @pytest.mark.parametrize("matrix", MATRICES)

@@ -1,0 +1,43 @@
+"""From prompts to what a generator takes: conditions, and frames that are given."""
+
+from collections.abc import Sequence
+
+import torch
+
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.generate.given import Given
+from clipmill.models.generate.prompts import Prompt
+from clipmill.models.generate.sampling import Generator
+from clipmill.models.layers.plan import Grid
+
+
+def conditions_of(generator: Generator, wanted: Sequence[Prompt], latent_grid: Grid) -> Conditions:
+    """On the generator's device, without given frames."""
+    conditioner = generator.network.conditioner
+    names = list(wanted[0].numbers)
+    numbers = {name: torch.tensor([prompt.numbers[name] for prompt in wanted], dtype=torch.float32) for name in names}
+    alone = generator.network.knows_images and latent_grid[0] == 1
+    independent = torch.ones(len(wanted), 1, dtype=torch.bool) if alone else None
+    made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted], independent)
+    return made.map(lambda tensor: tensor.to(generator.device))
+
+
+def pictures_of(wanted: Sequence[Prompt]) -> dict[int, torch.Tensor]:
+    """Place, 0 or -1 -> uint8 [B, 3, H, W]: the pictures that the videos begin and end with."""
+    ends = {0: [prompt.first for prompt in wanted], -1: [prompt.last for prompt in wanted]}
+    return {place: torch.stack(found) for place, all_ in ends.items() if (found := [p for p in all_ if p is not None])}
+
+
+def given_of(generator: Generator, pictures: dict[int, torch.Tensor]) -> Given | None:
+    """place -> uint8 [B, 3, H, W]: each as the latent of a picture; None where there is none."""
+    if not pictures:
+        return None
+    latents = [generator.encoded(picture[:, None]) for picture in pictures.values()]
+    return Given(torch.cat(latents, dim=1), tuple(pictures))
+
+
+def with_pictures(video: torch.Tensor, pictures: dict[int, torch.Tensor]) -> torch.Tensor:
+    """uint8 [B, T, 3, H, W] with what was given in its place, as it was given: latents are not exact."""
+    for place, picture in pictures.items():
+        video[:, place] = picture
+    return video

@@ -1,0 +1,25 @@
+"""Frames that a video is given: what of the latents they are, and how they reach the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from clipmill.models.generate.guided import Known
+
+
+@dataclass(frozen=True)
+class Given:
+    """latents: float [B, n, C, h, w], standardised. places: the latent frame of each; -1 is the last."""
+
+    latents: torch.Tensor
+    places: Sequence[int]
+
+    def known(self, frames: int) -> Known:
+        """In latents of so many frames."""
+        chosen = [place % frames for place in self.places]
+        latents = self.latents.new_zeros(len(self.latents), frames, *self.latents.shape[2:])
+        latents[:, chosen] = self.latents
+        mask = torch.zeros(frames, dtype=torch.bool)
+        mask[chosen] = True
+        return Known(latents, mask)

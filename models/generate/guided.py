@@ -1,0 +1,99 @@
+"""From a network to the estimate that a sampler follows: every kind of guidance that `sample.*` asks for."""
+
+from dataclasses import dataclass
+
+import torch
+
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.contract import Autoencoder
+from clipmill.models.autoencoders.pixels import Pixels
+from clipmill.models.conditioning.conditioner import joined
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.config import SampleConfig
+from clipmill.models.core.denoiser import Denoiser, branches_in_one_call, denoiser
+from clipmill.models.core.guidance import (
+    Weight,
+    WeightAt,
+    classifier_free,
+    dynamic_threshold,
+    oscillating,
+    per_frame_linear,
+)
+from clipmill.models.core.noise import StepNoise
+from clipmill.models.core.noise_level import NoiseLevel
+from clipmill.models.core.parametrisation import Estimate, estimate_of_x0
+from clipmill.models.core.reconstruction import reconstruction_guidance, replacement
+from clipmill.models.network import Diffusion, Network
+from clipmill.models.pixels import restored, standardised
+
+
+@dataclass(frozen=True)
+class Known:
+    """latents: float [B, t, C, h, w], standardised, anything where unknown. mask: bool [t], which frames are known."""
+
+    latents: torch.Tensor
+    mask: torch.Tensor
+
+    def put_into(self, z: torch.Tensor) -> torch.Tensor:
+        """z float [B, t, C, h, w] with the known frames in the place of its own, bit by bit."""
+        return torch.where(self.mask[:, None, None, None].to(z.device), self.latents.to(z), z)
+
+
+def guided(
+    network: Network,
+    diffusion: Diffusion,
+    conditions: Conditions,
+    config: SampleConfig,
+    levels: NoiseLevel,
+    frames: int,
+) -> Denoiser:
+    """Classifier-free guidance, the same for all frames and steps, or growing over the frames, or oscillating over the
+    steps. levels: the sampler's stations. frames: of the latents.
+    """
+    parametrisation = diffusion.parametrisation
+    if config.guidance == 1 and config.guidance_last is None and config.guidance_low is None:
+        return denoiser(network, parametrisation, conditions)
+    both = joined(conditions, network.conditioner.unconditional(conditions))
+    branches = branches_in_one_call(network, parametrisation, both, 2)
+    return classifier_free(branches, _weight(config, levels, frames), config.rescale)
+
+
+def _weight(config: SampleConfig, levels: NoiseLevel, frames: int) -> Weight | WeightAt:
+    if config.guidance_low is not None:
+        return oscillating(levels, config.guidance, config.guidance_low, config.guidance_constant_steps)
+    last = config.guidance if config.guidance_last is None else config.guidance_last
+    return config.guidance if last == config.guidance else per_frame_linear(config.guidance, last, frames)
+
+
+def told_what_is_known(
+    denoise: Denoiser, known: Known, config: SampleConfig, levels: NoiseLevel, noise: StepNoise
+) -> Denoiser:
+    """For a model that was not trained to be given frames: `sample.known`. levels: the sampler's stations; noise: fresh
+    for each of its steps.
+    """
+    mask = known.mask.to(known.latents.device)
+    if config.known == "guidance":
+        observed = known.latents[:, mask]
+        denoise = reconstruction_guidance(denoise, observed, lambda x0: x0[:, mask], config.reconstruction)
+    return replacement(denoise, known.latents, mask[:, None, None, None], noise, levels)
+
+
+def check_threshold(config: SampleConfig, autoencoder: Autoencoder) -> None:
+    """Raises UserError where there are no pixels to clip."""
+    pixels = isinstance(autoencoder, Pixels) and autoencoder.config.components is None
+    if config.dynamic_threshold and not pixels:
+        raise UserError(
+            "sample.dynamic_threshold clips pixels, and this model predicts latents: set sample.rescale instead, or"
+            " sample.dynamic_threshold=0"
+        )
+
+
+def thresholded(denoise: Denoiser, quantile: float, autoencoder: Autoencoder) -> Denoiser:
+    """`dynamic_threshold` of the pixels that are standardised in x0."""
+
+    def pixels(z: torch.Tensor, level: NoiseLevel) -> Estimate:
+        estimate = denoise(z, level)
+        return Estimate(restored(estimate.x0, autoencoder), estimate.eps)
+
+    clipped = dynamic_threshold(pixels, quantile)
+    return lambda z, level: estimate_of_x0(standardised(clipped(z, level).x0, autoencoder), z, level)

@@ -1,0 +1,70 @@
+"""Whether a model can do what was asked for: one line where it cannot."""
+
+from clipmill.curate.errors import UserError
+from clipmill.models.conditioning.config import FramesConfig
+from clipmill.models.generate.loading import Loaded
+from clipmill.models.layers.plan import Grid
+from clipmill.models.stages.request import Request
+
+_UNTRAINED = ", or try what needs no training for it, --set sample.known=guidance"
+
+
+def check_asked(loaded: Loaded, request: Request, window: Grid) -> None:
+    """Raises UserError for options that contradict one another, and for given frames that the model has no use or no
+    place for.
+    """
+    _check_together(request)
+    if loaded.config.sample.known == "trained":
+        _check_trained(loaded.config.conditioning.frames, request)
+    if request.first is not None or request.last is not None:
+        _check_latents(loaded, request, window)
+
+
+def _check_together(request: Request) -> None:
+    if request.last is not None and request.extend is not None:
+        raise UserError("--extend goes on from the end: leave --last out")
+
+
+def _check_trained(frames: FramesConfig, request: Request) -> None:
+    asked = [f"--{name}" for name in ("first", "last", "extend") if getattr(request, name) is not None]
+    if frames.given == "none" and asked:
+        raise UserError(f"this model was not trained to be given frames: leave {asked[0]} out{_UNTRAINED}")
+    if frames.given == "first" and request.first is None:
+        raise UserError("this model continues a first frame: give --first PICTURE, VIDEO or FOLDER")
+    if frames.given == "first" and request.last is not None:
+        raise UserError(f"this model continues a first frame and reaches no last one: leave --last out{_UNTRAINED}")
+    if frames.given == "masks":
+        _check_tasks(frames, request)
+
+
+def _check_tasks(frames: FramesConfig, request: Request) -> None:
+    """Of a model that was trained with masks: which frames it was given then."""
+    ends = request.first is not None, request.last is not None
+    trained = {
+        (True, False): frames.prediction,
+        (False, True): 0.0,
+        (True, True): frames.interpolation,
+        (False, False): 1 - frames.prediction - frames.interpolation - frames.random,
+    }
+    names = {(True, False): "--first alone", (False, True): "--last alone", (True, True): "--first with --last"}
+    if trained[ends] + frames.random <= 1e-9:
+        if ends not in names:
+            raise UserError("this model is always given frames: give --first, --last or both")
+        raise UserError(f"this model was not trained to be given {names[ends]}{_UNTRAINED}")
+    if request.extend is not None and not frames.prediction + frames.random:
+        raise UserError(f"this model was not trained to continue frames: leave --extend out{_UNTRAINED}")
+
+
+def _check_latents(loaded: Loaded, request: Request, window: Grid) -> None:
+    """A picture has to be a latent of its own."""
+    latents = loaded.autoencoder.latent_grid(window)[0]
+    if not loaded.autoencoder.first_frame_alone:
+        raise UserError(
+            f"a picture is no latent of this model, whose latents join {window[0] // latents} frames: leave --first"
+            " and --last out, or train one with autoencoder.options.time_factor=1"
+        )
+    if request.last is not None and latents != window[0]:
+        raise UserError(
+            f"the last picture is no latent of this model, which joins frames behind the first ({window[0]} frames,"
+            f" {latents} latents): leave --last out"
+        )

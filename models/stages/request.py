@@ -1,0 +1,29 @@
+"""What `models sample` was asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """captions: by turns; none: the training clips'. numbers: micro-conditioning. first, last: a picture, video or
+    folder to begin and to end with. frames, size ("HEIGHTxWIDTH", px): None for what the model was trained on first.
+    step: of which checkpoint, None: the last. average: relative width of the weights' average, 0 for the last weights.
+    extend: frames in all, made window after window. edit: a video, or a folder of them, to be changed;
+    source_caption: what it shows.
+    """
+
+    count: int = 16
+    seed: int = 0
+    captions: tuple[str, ...] = ()
+    label: str | None = None
+    numbers: tuple[tuple[str, float], ...] = ()
+    first: Path | None = None
+    frames: int | None = None
+    size: str | None = None
+    step: int | None = None
+    average: float | None = None
+    last: Path | None = None
+    extend: int | None = None
+    edit: Path | None = None
+    source_caption: str | None = None
