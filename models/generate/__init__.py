@@ -1,5 +1,5 @@
-"""Videos from a checkpoint: loading, prompts, sampling in batches, and the folder that `evaluate` reads.
+"""A checkpoint that samples: loading, prompts, what is given, guidance, one batch after another, and files.
 
-May import: everything in models but training, evaluate's sets, curate. Imported by: commands, and training for its
-previews.
+May import: everything in models but training and stages, evaluate's sets, curate. Imported by: stages, and training for
+its previews.
 """

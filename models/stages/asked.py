@@ -27,6 +27,11 @@ def _check_together(request: Request) -> None:
 
 def _check_trained(frames: FramesConfig, request: Request) -> None:
     asked = [f"--{name}" for name in ("first", "last", "extend") if getattr(request, name) is not None]
+    if frames.needs_pixels:
+        raise UserError(
+            f"this model makes videos of whole videos (conditioning.frames.given={frames.given}): put it behind"
+            " another one, models sample OTHER --then CKPT"
+        )
     if frames.given == "none" and asked:
         raise UserError(f"this model was not trained to be given frames: leave {asked[0]} out{_UNTRAINED}")
     if frames.given == "first" and request.first is None:
@@ -40,18 +45,19 @@ def _check_trained(frames: FramesConfig, request: Request) -> None:
 def _check_tasks(frames: FramesConfig, request: Request) -> None:
     """Of a model that was trained with masks: which frames it was given then."""
     ends = request.first is not None, request.last is not None
+    shares, either = frames.tasks, frames.random + frames.past_future
     trained = {
-        (True, False): frames.prediction,
-        (False, True): 0.0,
-        (True, True): frames.interpolation,
-        (False, False): 1 - frames.prediction - frames.interpolation - frames.random,
+        (True, False): shares["prediction"] + either,
+        (False, True): shares["backward"] + either,
+        (True, True): shares["interpolation"] + either,
+        (False, False): 1 - sum(shares.values()) + either,
     }
     names = {(True, False): "--first alone", (False, True): "--last alone", (True, True): "--first with --last"}
-    if trained[ends] + frames.random <= 1e-9:
+    if trained[ends] <= 1e-9:
         if ends not in names:
             raise UserError("this model is always given frames: give --first, --last or both")
         raise UserError(f"this model was not trained to be given {names[ends]}{_UNTRAINED}")
-    if request.extend is not None and not frames.prediction + frames.random:
+    if request.extend is not None and not shares["prediction"] + either:
         raise UserError(f"this model was not trained to continue frames: leave --extend out{_UNTRAINED}")
 
 
