@@ -21,6 +21,7 @@ from clipmill.curate.common.publish import publish
 from clipmill.curate.engines import Engine
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import DecodeError, UserError, is_full_disk, one_line
+from clipmill.curate.export.packed_clips import PackedClips
 from clipmill.curate.export.record import RECORD, Exported, failures_text, read_record, reasons_of, record_of
 from clipmill.curate.inputs.files import known_state, memory_of, path_of, printable
 from clipmill.curate.settings.export import SPLITS, ExportConfig
@@ -138,9 +139,9 @@ def export(
     """Write the shards of the manifest's kept clips beside those that are there; then the manifest, shards.parquet and
     run.json (facts, None: it stays) change as one and say where every clip lies.
 
-    Nothing is encoded again that an interrupted or earlier export of the same clips already wrote. Raises UserError
-    where the disk fills up, where a source video that is needed is gone (nothing is changed then), and where no clip at
-    all could be written and there are earlier shards (they stay).
+    Nothing is encoded again that an interrupted export wrote, or an earlier one in the same way, whatever clips have
+    come or gone since. Raises UserError where the disk fills up, where a source video that is needed is gone (nothing
+    is changed then), and where no clip at all could be written and there are earlier shards (they stay).
     """
     from clipmill.curate.engines import prepare_worker
     from clipmill.curate.export.shards import write_shards
@@ -159,7 +160,8 @@ def export(
             write_json(run.run_json, facts, synced=True)
         return done
     away = {task.unit for task in unread if not _is_here(task)}
-    todo = _with_states(run, [t for t in tasks if t.unit not in away and not _unit_is_done(run, t, options)])
+    packed = PackedClips(run, manifest)
+    todo = _with_states(run, [t for t in tasks if t.unit not in away and not _unit_is_done(run, t, packed, options)])
     _check_sources(todo)
     run.shards.mkdir(parents=True, exist_ok=True)
     deadline = partial(_deadline_s, options)
@@ -233,9 +235,10 @@ def _deadline_s(options: RunOptions, task: ExportTask) -> float:
     return options.timeout_s or 300.0 + hashing_s + 30.0 * sum(clip["duration_s"] for clip in task.clips)
 
 
-def _unit_is_done(run: RunDir, task: ExportTask, options: RunOptions) -> bool:
+def _unit_is_done(run: RunDir, task: ExportTask, packed: PackedClips, options: RunOptions) -> bool:
     """Where a source could not be read, or no clip could be written, it is tried again: the reason may be gone, such as
-    a disk that was away. So is what lost its content since, as when the power fails.
+    a disk that was away. So is what lost its content since, as when the power fails. Clips of an earlier export are
+    taken from its shards.
     """
     part = run.part(TABLE, task.unit, task.fingerprint)
     if not part.exists():
@@ -246,8 +249,11 @@ def _unit_is_done(run: RunDir, task: ExportTask, options: RunOptions) -> bool:
         options.tell(f"exporting {task.video['relpath']} again: its list of clips is damaged")
         return False
     rows = [row for row in found if row["status"] == "ok"]
-    there = [row for row in rows if is_bare(row["file"]) and (run.shards / ".clips" / row["file"]).exists()]
-    damaged = [row["file"] for row in there if not _holds(run.shards / ".clips" / row["file"], row)]
+    clips = run.shards / ".clips"
+    there = [
+        row for row in rows if is_bare(row["file"]) and ((clips / row["file"]).exists() or packed.unpack(row, clips))
+    ]
+    damaged = [row["file"] for row in there if not _holds(clips / row["file"], row)]
     if damaged:
         options.tell(
             f"exporting {task.video['relpath']} again: {len(damaged)} of its written clips are damaged,"
