@@ -83,8 +83,10 @@ class DiffusionObjective(Objective):
         drawn = posterior.mean
         if bool(posterior.std.any()):
             drawn = posterior.sample(noise.normal(posterior.mean.shape[1:], "latents").to(posterior.mean))
-        parts = self._encoding.parted(drawn.to(self.device, non_blocking=True))
-        return Encoded(*(None if part is None else standardised(part, self.autoencoder) for part in parts))
+        z, seen = self._encoding.parted(drawn.to(self.device, non_blocking=True))
+        return Encoded(
+            standardised(z, self.autoencoder), None if seen is None else standardised(seen, self.autoencoder)
+        )
 
     def conditions(
         self,
