@@ -11,6 +11,7 @@ from clipmill.curate.errors import UserError
 from clipmill.models.autoencoder_for import autoencoder_named, autoencoder_of
 from clipmill.models.backbones.by_name import plan_named
 from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.conditioning.observation import observed
 from clipmill.models.config import AutoencoderConfig, from_dict, load, preset_names
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.conditions import conditions_of, given_of, pictures_of
@@ -18,7 +19,7 @@ from clipmill.models.generate.prompts import Prompt
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.layers.plan import AttentionPlan
 from clipmill.models.network import Diffusion, Network, seeded_network
-from clipmill.models.pixels import as_floats
+from clipmill.models.pixels import as_floats, standardised
 from clipmill.models.settings.training import size_px
 from clipmill.models.training.data.batch import VideoBatch
 from clipmill.models.training.objectives.diffusion import DiffusionObjective
@@ -75,17 +76,41 @@ def test_every_preset_trains_a_step_and_samples_at_its_small_size(name: str):
     generator = Generator(network, autoencoder, Diffusion(config), config.sample, CPU)
     first = (
         torch.zeros(3, *size_px(config.data.sizes[0]), dtype=torch.uint8)
-        if network.conditioner.frame_channels
+        if network.conditioner.frame_channels and not config.conditioning.frames.needs_pixels
         else None
     )
     wanted = [
         Prompt(i, "a red ball", None, dict.fromkeys(config.conditioning.micro.columns, 0.5), first) for i in range(2)
     ]
     noise = SampleNoise(0, [0, 1])
-    given = given_of(generator, pictures_of(wanted))
-    videos = generator.videos(grid, conditions_of(generator, wanted, grid), noise, given)
+    given, conditions = given_of(generator, pictures_of(wanted)), conditions_of(generator, wanted, grid)
+    if config.conditioning.frames.needs_pixels:
+        seen = autoencoder.encode(observed(config.conditioning.frames, as_floats(batch.video))).mean
+        conditions = network.conditioner.with_observed(conditions, standardised(seen, autoencoder), noise)
+    videos = generator.videos(grid, conditions, noise, given)
     assert videos.shape == (2, frames, 3, *size_px(config.data.sizes[0]))
     assert not torch.equal(videos[0], videos[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [("demo-continue", (0,)), ("demo-continue", (2, 3)), ("demo-continue", (0, -1)), ("demo-interpolate", (0, 3))],
+)
+def test_given_frames_come_back_as_they_were(name: str, places: tuple[int, ...]):
+    """Of the models that do not predict them: bit by bit, as latents."""
+    config = load(f"{name}-nano")
+    autoencoder, batch = autoencoder_of(config.autoencoder, CPU), batch_for(config)
+    video, noise = as_floats(batch.video), SampleNoise(0, [0, 1])
+    autoencoder.fit([video])
+    network = seeded_network(config, autoencoder)
+    generator = Generator(network, autoencoder, Diffusion(config), config.sample, CPU)
+    kept = generator.encoded(batch.video)
+    conditions = network.conditioner.with_known_frames(Conditions(), kept[:, list(places)], 4, noise, places)
+    found = generator.latents(autoencoder.latent_grid((4, 16, 16)), conditions, noise)
+    given = torch.zeros(4, dtype=torch.bool)
+    given[list(places)] = True
+    assert torch.equal(found[:, given], kept[:, given])
+    assert not torch.equal(found[:, ~given], kept[:, ~given])
 
 
 @pytest.mark.parametrize(
