@@ -33,7 +33,8 @@ class SampleKeywords(TypedDict, total=False):
 
     seed: video k of a seed is always the same. captions: by turns; none: the training clips'. label: class. numbers:
     micro-conditioning, name -> value. first, last: a picture, video or folder to begin and to end with. extend: go on,
-    window after window, to so many frames. frames, size ("HEIGHTxWIDTH", px): default as trained. step: of which
+    window after window, to so many frames. edit: a video or folder to be changed so that it shows the captions;
+    source_caption: what it shows. frames, size ("HEIGHTxWIDTH", px): default as trained. step: of which
     checkpoint; None: the last. average: relative width of the weights' average, 0 for the last weights. device: auto,
     cpu or cuda. tell: as of `train`.
     """
@@ -45,6 +46,8 @@ class SampleKeywords(TypedDict, total=False):
     first: Place | None
     last: Place | None
     extend: int | None
+    edit: Place | None
+    source_caption: str | None
     frames: int | None
     size: str | None
     step: int | None
@@ -125,24 +128,29 @@ def sample(
     from clipmill.models.stages.command import sample as sample_into
     from clipmill.models.stages.request import Request
 
-    first, last = options.get("first"), options.get("last")
     request = Request(
         count=n,
         seed=options.get("seed", 0),
         captions=tuple(options.get("captions", ())),
         label=options.get("label"),
         numbers=tuple((name, float(value)) for name, value in options.get("numbers", {}).items()),
-        first=None if first is None else Path(first),
+        first=_path(options.get("first")),
         frames=options.get("frames"),
         size=options.get("size"),
         step=options.get("step"),
         average=options.get("average"),
-        last=None if last is None else Path(last),
+        last=_path(options.get("last")),
         extend=options.get("extend"),
+        edit=_path(options.get("edit")),
+        source_caption=options.get("source_caption"),
     )
     tell, device = _tell(options.get("tell", say)), options.get("device", "auto")
     sample_into(Path(checkpoint), Path(out), request, setting_texts(settings), device, tell)
     return Path(out)
+
+
+def _path(place: Place | None) -> Path | None:
+    return None if place is None else Path(place)
 
 
 def _tell(given: Tell | None) -> Tell:

@@ -67,6 +67,10 @@ def sample(
     extend: Annotated[
         int | None, typer.Option(metavar="N", min=2, help="Go on, window after window, to N frames in all.")
     ] = None,
+    edit: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Video or folder: change its windows to show --caption.")
+    ] = None,
+    source_caption: Annotated[str | None, typer.Option(metavar="TEXT", help="What the video of --edit shows.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames per video; default: as trained.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="px; default: as trained.")] = None,
     step: Annotated[int | None, typer.Option(min=0, help="Of which checkpoint; default: the last.")] = None,
@@ -79,13 +83,16 @@ def sample(
     device: Device = "auto",
 ) -> None:
     """Write videos, a contact sheet and a manifest that `evaluate` reads."""
+    from dataclasses import replace
+
     from clipmill.models import commands
 
     texts, numbers = commands.caption_list(caption or [], captions), commands.number_list(number or [])
     from clipmill.models.stages.command import sample as sample_into
     from clipmill.models.stages.request import Request
 
-    request = Request(n, seed, texts, label, numbers, first, frames, size, step, average, last, extend)
+    request = Request(n, seed, texts, label, numbers, first, frames, size, step, average)
+    request = replace(request, last=last, extend=extend, edit=edit, source_caption=source_caption)
     sample_into(checkpoint, out, request, set_ or [], device)
 
 

@@ -1,4 +1,4 @@
-"""Frames that a video is given: what of the latents they are, and how they reach the model."""
+"""What a video is given of itself, as latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,16 @@ from clipmill.models.generate.guided import Known
 
 @dataclass(frozen=True)
 class Given:
-    """latents: float [B, n, C, h, w], standardised. places: the latent frame of each; -1 is the last."""
+    """latents: float [B, n, C, h, w], standardised. places: the latent frame of each, -1 is the last; None: they are of
+    a whole video that is observed, at fewer pixels or by its structure.
+    """
 
     latents: torch.Tensor
-    places: Sequence[int]
+    places: Sequence[int] | None
 
     def known(self, frames: int) -> Known:
-        """In latents of so many frames."""
+        """In latents of so many frames; of places only."""
+        assert self.places is not None
         chosen = [place % frames for place in self.places]
         latents = self.latents.new_zeros(len(self.latents), frames, *self.latents.shape[2:])
         latents[:, chosen] = self.latents

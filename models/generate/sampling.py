@@ -10,6 +10,7 @@ from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder
 from clipmill.models.autoencoders.pieces import Pieces
 from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.conditioning.observation import enlarged, observed
 from clipmill.models.config import SampleConfig
 from clipmill.models.core.by_name import schedule_named
 from clipmill.models.core.denoiser import Denoiser, denoiser, in_geometry
@@ -88,10 +89,13 @@ class Generator:
         return finished.float() if known is None else known.put_into(finished.float())
 
     @torch.no_grad()
-    def inverted(self, z: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-        """float [B, t, C, h, w], standardised latents of videos -> from where `latents` comes back to them, without
-        guidance and with the same conditions.
+    def inverted(
+        self, z: torch.Tensor, conditions: Conditions, noise: SampleNoise, given: Given | None = None
+    ) -> torch.Tensor:
+        """float [B, t, C, h, w], standardised latents of videos -> from where `latents` comes back to them, with DDIM,
+        without guidance and with the same conditions.
         """
+        conditions, _ = self._told(conditions, given, z.shape[1], noise)
         grid = (z.shape[1], z.shape[3], z.shape[4])
         levels, trained = self._levels(grid), self.diffusion.schedule(grid)
         with self._autocast():
@@ -106,8 +110,22 @@ class Generator:
     @torch.no_grad()
     def encoded(self, video: torch.Tensor) -> torch.Tensor:
         """uint8 [B, T, 3, H, W] -> float32 [B, t, C, h, w] on the device, standardised, without any doubt."""
-        latents = self._pieces.encode(as_floats(video.to(self.device))).mean
-        return standardised(latents, self.autoencoder)
+        return self._encoded(as_floats(video.to(self.device)))
+
+    @torch.no_grad()
+    def observed(self, video: torch.Tensor) -> Given:
+        """What a model with given = low | structure is given of a video of the full size, uint8 [B, T, 3, H, W]."""
+        config = self.network.conditioner.config.frames
+        return Given(self._encoded(observed(config, as_floats(video.to(self.device)))), None)
+
+    @torch.no_grad()
+    def enlarged(self, video: torch.Tensor, grid: Grid) -> Given:
+        """The same of a video that is really smaller. grid: (frames, height, width) of the full one."""
+        config = self.network.conditioner.config.frames
+        return Given(self._encoded(enlarged(config, as_floats(video.to(self.device)), grid)), None)
+
+    def _encoded(self, video: torch.Tensor) -> torch.Tensor:
+        return standardised(self._pieces.encode(video).mean, self.autoencoder)
 
     def videos(
         self, grid: Grid, conditions: Conditions, noise: SampleNoise, given: Given | None = None
@@ -134,11 +152,13 @@ class Generator:
         self, conditions: Conditions, given: Given | None, frames: int, noise: SampleNoise
     ) -> tuple[Conditions, Known | None]:
         """Given frames as a condition where the model was trained so, else beside it."""
+        conditioner = self.network.conditioner
         if given is None:
             return conditions, None
+        if given.places is None:
+            return conditioner.with_observed(conditions, given.latents, noise), None
         if self.config.known != "trained":
             return conditions, given.known(frames)
-        conditioner = self.network.conditioner
         return conditioner.with_known_frames(conditions, given.latents, frames, noise, given.places), None
 
     def _denoiser(self, grid: Grid, conditions: Conditions, levels: NoiseLevel) -> Denoiser:

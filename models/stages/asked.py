@@ -4,6 +4,7 @@ from clipmill.curate.errors import UserError
 from clipmill.models.conditioning.config import FramesConfig
 from clipmill.models.generate.loading import Loaded
 from clipmill.models.layers.plan import Grid
+from clipmill.models.stages.editing import check_edit
 from clipmill.models.stages.request import Request
 
 _UNTRAINED = ", or try what needs no training for it, --set sample.known=guidance"
@@ -14,6 +15,9 @@ def check_asked(loaded: Loaded, request: Request, window: Grid) -> None:
     place for.
     """
     _check_together(request)
+    if request.edit is not None:
+        check_edit(loaded, request)
+        return
     if loaded.config.sample.known == "trained":
         _check_trained(loaded.config.conditioning.frames, request)
     if request.first is not None or request.last is not None:
@@ -23,6 +27,8 @@ def check_asked(loaded: Loaded, request: Request, window: Grid) -> None:
 def _check_together(request: Request) -> None:
     if request.last is not None and request.extend is not None:
         raise UserError("--extend goes on from the end: leave --last out")
+    if request.source_caption is not None and request.edit is None:
+        raise UserError("--source-caption says what the video of --edit shows: give --edit VIDEO, or leave it out")
 
 
 def _check_trained(frames: FramesConfig, request: Request) -> None:

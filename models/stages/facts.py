@@ -23,8 +23,10 @@ _PLACES = ("checkpoint", "first_path", "last_path", "edit_path")
 def facts_of(loaded: Loaded, request: Request, grid: Grid) -> dict[str, Any]:
     """What decides the videos but for their number and what they are given. weights_sha256: of the step's
     `weights.safetensors`, also where an average made the videos: it tells two trainings in one folder apart.
+    base_sha256: of the weights that did not learn, where there are any.
     """
-    return {
+    frozen = {"base_sha256": loaded.card["base_sha256"]} if loaded.card.get("base_sha256") else {}
+    return frozen | {
         "checkpoint": str(loaded.root.resolve()),
         "step": loaded.step,
         "average": loaded.average,

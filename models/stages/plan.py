@@ -1,68 +1,94 @@
 """From a checkpoint and a request to the work that is to be done: every mistake is found here, before any work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-
-import torch
+from functools import lru_cache
+from typing import Any
 
 from clipmill.curate.common.memory import check_fits
 from clipmill.curate.errors import UserError
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.loading import Loaded
-from clipmill.models.generate.pictures import pictures_at
+from clipmill.models.generate.pictures import pictures_at, windows_at
 from clipmill.models.generate.prompts import Prompt, Wishes, draw_prompts
 from clipmill.models.layers.embeddings import TimeEmbedding
 from clipmill.models.layers.plan import Grid
 from clipmill.models.settings.training import size_px
 from clipmill.models.stages.asked import check_asked
+from clipmill.models.stages.editing import Edits, edited
 from clipmill.models.stages.extension import extended, extension_of
 from clipmill.models.stages.facts import facts_of, given_facts
 from clipmill.models.stages.plain import plain
 from clipmill.models.stages.request import Request
-from clipmill.models.stages.work import Work
+from clipmill.models.stages.work import Make, Work
+
+Draw = Callable[[int], list[Prompt]]
 
 
 def plan(loaded: Loaded, request: Request) -> Work:
     """Raises UserError, one line."""
     window = window_of(loaded, request)
     check_asked(loaded, request, window)
-    first = pictures_at(request.first, *window[1:]) if request.first else []
-    last = pictures_at(request.last, *window[1:]) if request.last else []
-    prompts = with_ends(prompts_of(loaded, request), first, last)
+    make = _edit if request.edit is not None else _extension if request.extend is not None else _plain
+    return make(loaded, request, window)
+
+
+def _plain(loaded: Loaded, request: Request, window: Grid) -> Work:
+    prompts, given = _with_ends(loaded, request, window)
+    return _work(loaded, request, window, prompts, plain(window), given)
+
+
+def _extension(loaded: Loaded, request: Request, window: Grid) -> Work:
+    assert request.extend is not None
+    extension = extension_of(loaded, request.extend, window)
+    check_memory(loaded, request.count, window, request.extend)
+    prompts, given = _with_ends(loaded, request, window)
+    grid, given = (request.extend, *window[1:]), given | {"window": window[0]}
+    return _work(loaded, request, grid, prompts, extended(extension), given)
+
+
+def _edit(loaded: Loaded, request: Request, window: Grid) -> Work:
+    assert request.edit is not None
+    path, fps = request.edit, float(loaded.card.get("fps", 8.0))
+    edits = Edits(lru_cache(maxsize=1)(lambda most: windows_at(path, window, fps, most)), request)
+    given = {"edit": edits.key, "edit_path": str(path.resolve()), "source_caption": request.source_caption}
+    few = replace(request, count=edits.count)
+    prompts = edits.prompts(prompts_of(loaded, request))
+    return _work(loaded, few, window, prompts, edited(request.source_caption or ""), given)
+
+
+def _work(loaded: Loaded, request: Request, grid: Grid, prompts: Draw, make: Make, given: Mapping[str, Any]) -> Work:
     prompts(1)
-    make, grid = plain(window), window
-    if request.extend is not None:
-        extension = extension_of(loaded, request.extend, window)
-        make, grid = extended(extension), (request.extend, *window[1:])
-    check_memory(loaded, request.count, window, grid[0])
-    facts = facts_of(loaded, request, grid)
-    facts |= given_facts("first", request.first, first) | given_facts("last", request.last, last)
-    if request.extend is not None:
-        facts["window"] = window[0]
-    # What was given stands in the video as it was given, not as the model made it: so it was not always.
-    facts |= {"given": "kept"} if first or last else {}
-    fps = loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))
-    return Work(loaded, request.count, SampleNoise(request.seed, ()), grid, fps, prompts, make, facts)
+    facts = facts_of(loaded, request, grid) | given
+    return Work(loaded, request.count, SampleNoise(request.seed, ()), grid, fps_of(loaded), prompts, make, facts)
 
 
-def prompts_of(loaded: Loaded, request: Request) -> Callable[[int], list[Prompt]]:
+def fps_of(loaded: Loaded) -> float:
+    """Of the videos that the model makes, 1/s."""
+    return loaded.config.sample.fps or float(loaded.card.get("fps", 8.0))
+
+
+def prompts_of(loaded: Loaded, request: Request) -> Draw:
     """The first so many."""
     wishes = Wishes(request.captions, request.label, dict(request.numbers))
     reads_text = loaded.network.conditioner.text_encoder is not None
     return lambda count: draw_prompts(loaded.root, count, request.seed, wishes, reads_text)
 
 
-def with_ends(
-    prompts: Callable[[int], list[Prompt]], first: Sequence[torch.Tensor], last: Sequence[torch.Tensor]
-) -> Callable[[int], list[Prompt]]:
-    """Pictures by turns."""
+def _with_ends(loaded: Loaded, request: Request, window: Grid) -> tuple[Draw, dict[str, Any]]:
+    """Prompts with pictures by turns, and what the folder says of these."""
+    ends = {"first": request.first, "last": request.last}
+    pictures = {name: pictures_at(path, *window[1:]) for name, path in ends.items() if path is not None}
+    drawn, facts = prompts_of(loaded, request), dict[str, Any]()
+    for name, found in pictures.items():
+        facts |= given_facts(name, ends[name], found)
 
-    def turn(pictures: Sequence[torch.Tensor], index: int) -> torch.Tensor | None:
-        return pictures[index % len(pictures)] if pictures else None
+    def with_pictures(prompt: Prompt) -> Prompt:
+        return replace(prompt, **{name: found[prompt.index % len(found)] for name, found in pictures.items()})
 
-    return lambda count: [
-        replace(prompt, first=turn(first, prompt.index), last=turn(last, prompt.index)) for prompt in prompts(count)
-    ]
+    # What was given stands in the video as it was given, not as the model made it: so it was not always.
+    facts |= {"given": "kept"} if pictures else {}
+    return lambda count: [with_pictures(prompt) for prompt in drawn(count)], facts
 
 
 def window_of(loaded: Loaded, request: Request) -> Grid:

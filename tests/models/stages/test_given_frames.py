@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers.commands import invoke, made_once, models, one_line
+from helpers.commands import invoke, models, one_line
 from helpers.denoising_oracles import one_thread  # noqa: F401
 from helpers.gaussian_system import correlations, gaussian_generator, markov, prompts
 from helpers.trainings import NANO
@@ -20,18 +20,6 @@ from clipmill.models.stages.sample_folder import read_video
 
 RHO = 0.8
 QUICK = ("--set", "sample.steps=2", "--device", "cpu")
-
-
-@pytest.fixture(scope="module")
-def continues(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two steps of a model that is given first frames, both ends or nothing. Read-only."""
-    frames = ("given=masks", "context_frames=2")
-    sets = [word for text in frames for word in ("--set", f"conditioning.frames.{text}")]
-
-    def make(folder: Path) -> None:
-        models("train", tiny_run, *NANO, "--steps", 2, *sets, "--set", "train.validate_every=0", "--out", folder / "c")
-
-    return made_once(tmp_path_factory, "continues", make) / "c"
 
 
 @pytest.fixture
