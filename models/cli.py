@@ -108,6 +108,43 @@ def floor(
     write_floor(checkpoint, out, n)
 
 
+_Step = Annotated[int | None, typer.Option(min=0, help="Of which checkpoint; default: the last.")]
+_Average = Annotated[
+    float | None, typer.Option(min=0, help="Relative width of the weights' average; 0 for the last weights.")
+]
+
+
+@app.command(epilog="Example: models lora CKPT --out moves.safetensors")
+def lora(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="Where the branches go.")],
+    diffusers: Annotated[bool, typer.Option("--diffusers", help="Under the names of diffusers and peft.")] = False,
+    step: _Step = None,
+    average: _Average = None,
+) -> None:
+    """Write the low-rank branches of a checkpoint (train.learn=lora:8) as one small file."""
+    from clipmill.models.export.lora_files import write_lora
+
+    write_lora(checkpoint, out, diffusers, step, average)
+
+
+@app.command(epilog="Example: models merge CKPT --lora moves.safetensors --out MERGED")
+def merge(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the merged checkpoint goes.")],
+    lora: Annotated[
+        list[Path] | None,
+        typer.Option("--lora", metavar="FILE", help="Of `models lora`; again for more."),
+    ] = None,
+    step: _Step = None,
+    average: _Average = None,
+) -> None:
+    """Write a checkpoint of plain weights, with its own branches and those of files merged in."""
+    from clipmill.models.export.merging import merge as merge_into
+
+    merge_into(checkpoint, lora or [], out, step, average)
+
+
 @app.command(name="list")
 def list_() -> None:
     """The presets: what each is, and the property that a test proves about it."""

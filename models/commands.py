@@ -95,7 +95,12 @@ def _card_lines(card: Mapping[str, Any], steps: Sequence[int], state: Mapping[st
     frozen = f"{config['autoencoder']['kind']} {card['autoencoder_sha256'][:12]}"
     saved = ", ".join(map(str, steps)) or "none yet"
     yield f"preset          {config['name']}: {config['about']}"
-    yield f"parameters      {card.get('parameters', 0):,} trained; autoencoder {frozen}"
+    still = f", {card['frozen']:,} frozen ({config['train']['learn']})" if card.get("frozen") else ""
+    yield f"parameters      {card.get('parameters', 0):,} trained{still}; autoencoder {frozen}"
+    if begun := card.get("init"):
+        yield f"begun with      {begun['checkpoint']}, step {begun['step']:,}"
+    if merged := card.get("merged"):
+        yield f"merged          {' and '.join([merged['checkpoint'], *merged['loras']])}"
     if kept := kept_words(card.get("kept") or {}):
         yield f"latents keep    {kept}"
     yield f"steps           {steps[-1] if steps else 0:,} of {config['train']['steps']:,}; saved: {saved}"

@@ -24,7 +24,8 @@ def vector_segments(config: ModelConfig, vector_dim: int) -> Segments:
     conditioning = config.conditioning
     found = [("classes", conditioning.classes.dim)] if conditioning.classes.names else []
     numbers = [*conditioning.micro.columns, *(["noise on given frames"] if conditioning.frames.perturbed else [])]
-    found += [(f"number {name}", conditioning.micro.dim) for name in numbers]
+    meanings = {"fps": f"fps {conditioning.micro.fps_offset:+g}"}
+    found += [(f"number {meanings.get(name, name)}", conditioning.micro.dim) for name in numbers]
     return [*found, ("rest", vector_dim - sum(width for _, width in found))]
 
 

@@ -48,6 +48,7 @@ _CARD = {
     "frozen": int,
     "base_sha256": str,
     "init": {"checkpoint": str, "step": int, "average": float},
+    "merged": {"checkpoint": str, "step": int, "average": float, "loras": [str], "base_sha256": str},
 }
 _STATE = {"step": int, "seconds": float, "skipped": int, "failed": {str: str}, "clips_sha256": str}
 

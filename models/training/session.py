@@ -163,6 +163,7 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
     """Everything is checked before anything is written. Raises UserError, one line, and StoppedEarly where a signal
     asked meanwhile.
     """
+    _check_folder(out)
     manifest, processes, asked = read_exported(RunDir(run)), around.processes, around.asked
     config = with_latents_of_init(config, out)
     autoencoder, objective, config = _objective(config, manifest, out, processes)
@@ -282,14 +283,19 @@ def _source(
     return latents
 
 
+def _check_folder(out: Path) -> None:
+    """Raises UserError where there is something that is no training."""
+    if (out / "card.json").is_file():
+        if "merged" in step_files.read_card(out):
+            raise UserError(f"{out} was merged and not trained: set train.init={out}, and choose another --out")
+    elif out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {"latents"}):
+        raise UserError(f"{out} exists and is no checkpoint of `models train`: choose another --out")
+
+
 def _check_out(out: Path, card: dict[str, Any]) -> None:
     """Raises UserError where the folder holds another training."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
     if not (out / "card.json").is_file():
-        if out.is_dir() and {p.name for p in out.iterdir()} <= {"latents"}:
-            return
-        raise UserError(f"{out} exists and is no checkpoint of `models train`: choose another --out")
+        return
     # Through the dataclasses: a setting that is newer than the checkpoint has its default there, which keeps what was
     # done before.
     before = from_dict(step_files.read_card(out)["config"]).as_dict()

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from clipmill.curate.errors import UserError
+from clipmill.models.adapt.along_time import temporal_names
+from clipmill.models.adapt.branches import is_branch
 from clipmill.models.adapt.bringing import Brought, Side, bring
 from clipmill.models.adapt.what_learns import freeze, learning_names
 from clipmill.models.autoencoder_for import autoencoder_of, checkpoint_autoencoder, weights_file
@@ -56,6 +58,7 @@ def start(config: ModelConfig, network: Network, out: Path, latents_sha256: str)
     old = load(Path(init))
     report = bring(Side(old.network, old.config), Side(network, config), init)
     learning = learning_names(network, learn_of(config.train.learn), report.unlearned)
+    _check_frames(config, network, learning)
     freeze(network, learning)
     frozen = {f"{_START}{name}": p for name, p in network.named_parameters() if name not in learning}
     facts: dict[str, Any] = {
@@ -65,6 +68,18 @@ def start(config: ModelConfig, network: Network, out: Path, latents_sha256: str)
     }
     lines = (*_summary(old, network, report), *_warnings(old, config, latents_sha256), *_learns(config, network))
     return Start(facts, facts["init"] | report.as_dict(), lines)
+
+
+def _check_frames(config: ModelConfig, network: Network, learning: set[str]) -> None:
+    """Raises UserError where steps on single frames would move nothing."""
+    data = config.data
+    through = getattr(network.get_submodule("backbone").config, "mixer", "") != "alpha_images"
+    single = max(data.frames) == 1 if through else bool(data.image_share) or 1 in data.frames
+    if single and learning <= temporal_names(network):
+        raise UserError(
+            f"train.learn={config.train.learn}: single frames teach layers along time nothing: set data.frames to"
+            " longer ones, and data.image_share=0"
+        )
 
 
 def _again(config: ModelConfig, network: Network, out: Path) -> Start:
@@ -107,12 +122,14 @@ def latents_for(config: ModelConfig, out: Path, device: torch.device) -> VideoAu
 
 
 def _summary(old: Loaded, network: Network, report: Brought) -> list[str]:
-    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    sizes = {name: parameter.numel() for name, parameter in network.named_parameters() if not is_branch(name)}
+    new = [name for name in report.new if not is_branch(name)]
+    branches = f"; {len(report.new) - len(new)} tensors of branches" if len(new) < len(report.new) else ""
     came = sum(sizes[name] for name in report.came)
     partly = f" ({len(report.partly)} of them in part)" if report.partly else ""
     return [
         f"  from {old.root}, step {old.step}: {len(report.came)} of {len(sizes)} tensors came{partly}, {came:,} of"
-        f" {sum(sizes.values()):,} weights; new: {_few(report.new)}; of the old, missing: {_few(report.missing)}"
+        f" {sum(sizes.values()):,} weights; new: {_few(new)}; of the old, missing: {_few(report.missing)}{branches}"
     ]
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import made_once, models
+from helpers.starting import FAST, image_options
 from helpers.trainings import EACH_STEP, EVALUATED, NANO
 
 
@@ -16,3 +17,13 @@ def trained(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         models("train", tiny_run, *options, "--out", folder / "ckpt")
 
     return made_once(tmp_path_factory, "trained", make) / "ckpt"
+
+
+@pytest.fixture(scope="session")
+def image_model(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image model of two blocks, four steps on single frames. Read-only."""
+
+    def make(folder: Path) -> None:
+        models("train", tiny_run, *image_options(*FAST), "--out", folder / "ckpt", "--steps", 4)
+
+    return made_once(tmp_path_factory, "image", make) / "ckpt"

@@ -4,9 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
-from helpers.commands import contents, models
-from helpers.starting import video_options
+from helpers.commands import contents, invoke, models, one_line
+from helpers.starting import IMAGE, LATTE, sets, video_options
 from helpers.trainings import tensors
 from safetensors.torch import load_file
 
@@ -45,3 +46,34 @@ def test_an_image_model_becomes_a_video_model_of_which_the_layers_along_time_lea
     assert set(report["came"]) | set(report["new"]) == every
     assert not set(report["came"]) & set(report["new"])
     assert {f"network.{name}" for name in report["came"].values()} | {*report["missing"]} == averaged.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (sets("train.learn=temporal"), ("freezes weights that nothing has trained", "train.init")),
+        (sets("train.learn=lora:0", "train.init=IMAGE"), ("learn is all, temporal, query+temporal, lora:8",)),
+        (sets("train.init=nothing"), ("nothing is no checkpoint",)),
+        (sets(*IMAGE, "train.init=IMAGE", "train.learn=temporal"), ("no layers along time", "train.learn=all")),
+        (sets(*IMAGE, "train.init=IMAGE", "train.learn=lora:8:temporal"), ("no attention along time",)),
+        (sets("train.init=IMAGE", "train.learn=lora:4"), ("low-rank branches leave all else", "train.learn=temporal")),
+        (sets("train.init=IMAGE", "train.learn=temporal", "data.frames=[1]"), ("single frames teach", "data.frames")),
+        (sets("train.init=IMAGE", "backbone.options.head_dim=8"), ("head_dim", "set backbone.options.head_dim=16")),
+        (("--config", "video-ldm-nano", *sets("train.init=IMAGE")), ("'dit'", "'unet'", "of the same backbone")),
+        (("--config", "frame-autoencoder-nano", *sets("train.init=IMAGE")), ("is for diffusion models",)),
+    ],
+)
+def test_a_mistake_about_weights_is_one_line(
+    options: tuple[str, ...], says: tuple[str, ...], image_model: Path, tiny_run: Path, tmp_path: Path
+):
+    words = [word.replace("IMAGE", str(image_model)) for word in (*LATTE, *options)]
+    one_line(invoke("models", "train", tiny_run, *words, "--out", tmp_path / "ckpt"), *says)
+    assert not (tmp_path / "ckpt").exists(), "nothing is written before everything is checked"
+
+
+def test_what_the_old_weights_are_not_used_to_is_told(image_model: Path, tiny_run: Path, tmp_path: Path):
+    other = sets(f"train.init={image_model}", "autoencoder.options.space_factor=2", "diffusion.parametrisation=v")
+    said = models("train", tiny_run, *LATTE, *other, "--out", tmp_path / "a", "--steps", 1).stdout
+    assert "was trained to predict eps, this model predicts v: set diffusion.parametrisation=eps" in said
+    assert f"latents are not those that {image_model} was trained on: set autoencoder.weights={image_model}" in said
+    assert "(backbone.patches_in.weight" in said, "what has another shape is new, and told"
