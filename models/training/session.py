@@ -41,6 +41,8 @@ from clipmill.models.training.run_card import run_card, seen_clips
 from clipmill.models.training.starting import Start, latents_for, start, with_latents_of_init
 from clipmill.models.training.telemetry import Telemetry
 
+_NOTHING_YET = -1  # the lines of a new training begin with step 0
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -122,6 +124,7 @@ class Session:
         """
         folder = self._last_whole()
         if folder is None:
+            self.telemetry.cut_after(_NOTHING_YET)  # a training that was killed before its first checkpoint
             return False
         state = step_files.read_state(folder)
         if state["clips_sha256"] != self.card["clips_sha256"]:

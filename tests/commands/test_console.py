@@ -34,8 +34,8 @@ def process(name: str, *words: object, cwd: Path) -> subprocess.CompletedProcess
     ("name", "words"),
     [
         ("curate", ("run", "nowhere", "--out", "run")),
-        ("evaluate", ("fvd", "nowhere", "nowhere", "--features", "mini")),
-        ("models", ("train", "nowhere", "--config", "demo-nano", "--out", "ckpt")),
+        ("evaluate", ("compare", "nowhere.parquet")),
+        ("models", ("train", "nowhere", "--config", "demoo", "--out", "ckpt")),
     ],
 )
 def test_a_process_of_its_own_ends_as_the_same_command_in_this_one(name: str, words: tuple[str, ...], tmp_path: Path):

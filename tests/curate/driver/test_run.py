@@ -43,7 +43,7 @@ def sources(folder):
 def few_videos(tmp_path_factory):
     """Three small videos with captions; the last of them takes far longer than the others."""
     folder = tmp_path_factory.mktemp("few") / "in"
-    for name, n_frames in (("a", 50), ("b", 50), ("c", 350)):
+    for name, n_frames in (("a", 50), ("b", 50), ("c", 200)):
         write_tiny(folder / f"{name}.mp4", ord(name), n_frames, (96, 64), (2, 3))
         (folder / f"{name}.txt").write_text(f"texture {name}")
     return folder
