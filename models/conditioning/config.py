@@ -74,8 +74,9 @@ class FramesConfig:
     of the brightness; blur, Gaussian, of `blur_px`; depth, of a network. blur_px: standard deviation, over 0.
     depth_model: folder, or name on the Hugging Face hub, of a network of transformers that estimates depth.
 
-    layout: mask, latents and a mask channel; repeat, the first frame beside every frame, no mask (Stable Video
-    Diffusion, 2311.15127).
+    layout: mask, latents and a mask channel; nearest, the same, and beside a frame that is not given stands the nearest
+    one that is, the earlier of two, so that copying it need not be learned; repeat, the first frame beside every frame,
+    no mask (Stable Video Diffusion, 2311.15127).
     predicted: True, given frames are noised and predicted like all others; False, the network sees them in place of the
     noise and they have no part in the loss (LVDM).
 
@@ -87,7 +88,7 @@ class FramesConfig:
 
     given: Literal["none", "first", "masks", "low", "structure"] = "none"
     drop: float = 0.1
-    layout: Literal["mask", "repeat"] = "mask"
+    layout: Literal["mask", "nearest", "repeat"] = "mask"
     predicted: bool = True
     prediction: float = 0.5
     backward: float = 0.0
@@ -154,7 +155,7 @@ class FramesConfig:
             raise UserError(
                 "conditioning.frames: the layout 'repeat' has room for the first frame alone: set given to 'first'"
             )
-        if self.needs_pixels and (self.layout == "repeat" or not self.predicted):
+        if self.needs_pixels and (self.layout != "mask" or not self.predicted):
             raise UserError(
                 f"conditioning.frames: {self.given} shows the whole video beside that to make: set layout=mask and"
                 " predicted=true"

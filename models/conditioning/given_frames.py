@@ -114,16 +114,29 @@ def as_channels(
     """Of the given frames float [B, T, C, h, w], zeros elsewhere: float [B, T, `frame_channels`, h, w]. independent:
     bool [B, T]; images of their own are shown no other frame.
     """
-    if config.layout == "mask":
+    if config.layout != "repeat":
         mask = given[:, :, None, None, None].to(seen).expand(-1, -1, 1, *seen.shape[3:])
-        return torch.cat([seen, mask], dim=2)
+        shown = _nearest(seen, given, independent) if config.layout == "nearest" else seen
+        return torch.cat([shown, mask], dim=2)
     first = seen[:, :1].expand_as(seen)
     return first.contiguous() if independent is None else torch.where(independent[:, :, None, None, None], 0.0, first)
 
 
+def _nearest(seen: torch.Tensor, given: torch.Tensor, independent: torch.Tensor | None) -> torch.Tensor:
+    """Each frame of [B, T, C, h, w] replaced by the nearest that is given, the earlier of two; zeros where none is, and
+    for images of their own.
+    """
+    place = torch.arange(given.shape[1])
+    # Twice the distance, and one more for later frames.
+    far = 2 * (place[:, None] - place).abs() + (place > place[:, None])
+    chosen = torch.where(given.cpu()[:, None], far, 2 * len(place) + 2).argmin(dim=2).to(seen.device)
+    shown = seen[torch.arange(len(seen), device=seen.device)[:, None], chosen]
+    return shown if independent is None else torch.where(independent[:, :, None, None, None], 0.0, shown)
+
+
 def given_of(config: FramesConfig, channels: torch.Tensor) -> torch.Tensor:
-    """bool [B, T], by the mask of the layout `mask`, after some samples have dropped theirs."""
-    assert config.layout == "mask"
+    """bool [B, T], by the mask of all layouts but `repeat`, after some samples have dropped theirs."""
+    assert config.layout != "repeat"
     return channels[:, :, -1, 0, 0] > 0
 
 

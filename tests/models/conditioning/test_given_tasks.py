@@ -1,11 +1,12 @@
 """The tasks of given frames beside prediction: which frames, how often."""
 
 import pytest
+import torch
 
 from clipmill.curate.common.settings import build
 from clipmill.curate.errors import UserError
 from clipmill.models.conditioning.config import FramesConfig
-from clipmill.models.conditioning.given_frames import given_frames
+from clipmill.models.conditioning.given_frames import as_channels, given_frames, in_place
 from clipmill.models.core.noise import SampleNoise
 
 MANY = 3000
@@ -64,6 +65,24 @@ def test_a_new_task_changes_none_of_the_samples_of_the_others():
     assert set(changed) == {"......"}
 
 
+def test_beside_a_frame_stands_the_nearest_that_is_given():
+    config = FramesConfig("masks", layout="nearest", predicted=False)
+    x = torch.randn(3, 6, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    given = torch.tensor([[True] + [False] * 5, [False, True, False, False, True, False], [False] * 6])
+    alone = torch.tensor([[False] * 5 + [True]] * 3)
+    seen = torch.where(given[:, :, None, None, None], x, 0.0)
+    for independent in (None, alone):
+        found = as_channels(config, seen, given, independent)
+        stands = x[:2, [0] * 6], x[:2, [1, 1, 1, 4, 4, 4]]
+        expected = torch.stack([stands[0][0], stands[1][1], torch.zeros(6, 2, 1, 1)])
+        if independent is not None:
+            expected[:, 5] = 0
+        assert torch.equal(found[:, :, :2], expected)
+        assert torch.equal(found[:, :, 2, 0, 0].bool(), given)
+    z = torch.zeros_like(x)
+    assert torch.equal(in_place(z, config, as_channels(config, seen, given, None)), seen)
+
+
 @pytest.mark.parametrize("given", ["low", "structure"])
 def test_a_whole_video_is_given_throughout(given: str):
     assert bool(given_frames(FramesConfig(given), 4, SampleNoise(0, range(3))).all())
@@ -80,6 +99,7 @@ def test_a_whole_video_is_given_throughout(given: str):
         ({"given": "low", "space": 1}, "is the video itself"),
         ({"given": "low", "layout": "repeat"}, "set layout=mask"),
         ({"given": "structure", "predicted": False}, "predicted=true"),
+        ({"given": "low", "layout": "nearest"}, "set layout=mask"),
         ({"structure": "lines"}, "edges"),
         ({"blur_px": 0.0}, "blur_px is over 0"),
         ({"blur_px": float("nan")}, "blur_px is over 0"),

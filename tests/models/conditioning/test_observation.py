@@ -7,13 +7,18 @@ import torch
 
 from clipmill import models
 from clipmill.curate.errors import UserError
+from clipmill.models.autoencoder_for import autoencoder_named
 from clipmill.models.conditioning.conditioner import Conditioner
 from clipmill.models.conditioning.config import ConditioningConfig, FramesConfig
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.conditioning.observation import enlarged, observed, shrunk
+from clipmill.models.config import load as load_config
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.loading import load
-from clipmill.models.pixels import standardised
+from clipmill.models.network import seeded_network
+from clipmill.models.pixels import as_floats, standardised
+from clipmill.models.training.data.batch import VideoBatch
+from clipmill.models.training.objectives.diffusion import DiffusionObjective
 
 torch.set_num_threads(1)
 CHANNELS = 3
@@ -75,6 +80,31 @@ def test_only_a_model_of_whole_videos_takes_one_and_it_takes_no_frames():
         Conditioner(ConditioningConfig(frames=FramesConfig("low")), CHANNELS).with_known_frames(
             Conditions(), video()[:, :1], 5, noise
         )
+
+
+def test_training_shows_what_is_observed_of_a_clip_and_of_each_image_behind_it():
+    """Time is held within the clip alone, and images behind it are observed each by itself."""
+    sets = ["conditioning.frames.given=low", "conditioning.frames.time=2", "data.images_per_clip=2", "data.cache=none"]
+    config = load_config("demo-nano", sets)
+    autoencoder, frames = autoencoder_named("pixels", {"space_factor": 4}), config.conditioning.frames
+    objective = DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, torch.device("cpu"))
+    x = torch.randint(0, 256, (2, 5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    alone = (torch.arange(5) >= 3).expand(2, -1)
+    batch = VideoBatch(0, 2, (0, 1), ("a", "b"), x, None, ("", ""), {}, (None, None), alone)
+    noise = SampleNoise(0, batch.indices)
+    z, seen = objective.encoded(batch, noise)
+    conditions, weights = objective.conditions(batch, z, noise, drop=False, seen=seen)
+    parts = [as_floats(x[:, :3]), as_floats(x[:, 3:4]), as_floats(x[:, 4:])]
+    shown = torch.cat([autoencoder.encode(observed(frames, part)).mean for part in parts], 1)
+    assert torch.equal(conditions.frames[:, :, :-1], standardised(shown, autoencoder))
+    assert bool((conditions.frames[:, :, -1] == 1).all())
+    assert weights is None, "all frames are to be made"
+    assert torch.equal(z, standardised(autoencoder.encode(as_floats(x)).mean, autoencoder))
+    asked: list[Conditions] = []
+    objective.network.register_forward_hook(lambda module, arguments, output: asked.append(arguments[2]))
+    objective("model", batch, 0)
+    given = asked[0].frames[:, :, :-1].flatten(1)
+    assert all(torch.equal(row, whole) or not row.any() for row, whole in zip(given, shown.flatten(1), strict=True))
 
 
 def test_a_model_is_trained_on_low_videos_and_sampled_from_one(tiny_run: Path, tmp_path: Path):

@@ -15,8 +15,10 @@ from clipmill.models.stop_signals import StopAsked
 from clipmill.models.training.data.batch_plan import Draw
 from clipmill.models.training.data.buckets import Bucket
 from clipmill.models.training.data.encoding import Encoding
-from clipmill.models.training.data.latents import LatentCache
+from clipmill.models.training.data.latents import LatentCache, cache_key
 from clipmill.models.training.data.windows import Window
+
+OLD_KEY = "adc603b1206c24e0"
 
 
 class Noise:
@@ -87,3 +89,16 @@ def test_damaged_latents_are_encoded_again_and_said(tmp_path, how):
     assert len(said) == 1
     assert "1 damaged files of cached latents" in said[0]
     assert shard.read_bytes() == data
+
+
+def test_a_cache_is_of_what_is_given_where_that_lies_in_it():
+    data = load("demo").data
+    plain = cache_key("abc", data, 3, FramesConfig())
+    assert plain == OLD_KEY, "caches of before are found again"
+    assert plain == cache_key("abc", data, 3, FramesConfig("masks", backward=0.2)), "frames are chosen afterwards"
+    low = cache_key("abc", data, 3, FramesConfig("low"))
+    assert low == cache_key("abc", data, 3, FramesConfig("low", drop=0.5, perturbation="uniform", blur_px=2.0))
+    edges, blur = (FramesConfig("structure", structure=kind) for kind in ("edges", "blur"))
+    others = (FramesConfig("low", space=4), FramesConfig("low", time=2), edges, blur, replace(blur, blur_px=2.0))
+    keys = {cache_key("abc", data, 3, frames) for frames in others}
+    assert len(keys | {plain, low}) == len(others) + 2
