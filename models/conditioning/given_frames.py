@@ -127,9 +127,9 @@ def _nearest(seen: torch.Tensor, given: torch.Tensor, independent: torch.Tensor 
     for images of their own.
     """
     place = torch.arange(given.shape[1])
-    # Twice the distance, and one more for later frames.
-    far = 2 * (place[:, None] - place).abs() + (place > place[:, None])
-    chosen = torch.where(given.cpu()[:, None], far, 2 * len(place) + 2).argmin(dim=2).to(seen.device)
+    far = torch.where(given.cpu()[:, None], (place[:, None] - place).abs(), len(place))
+    # Of several that are least, argmin names the first.
+    chosen = far.argmin(dim=2).to(seen.device)
     shown = seen[torch.arange(len(seen), device=seen.device)[:, None], chosen]
     return shown if independent is None else torch.where(independent[:, :, None, None, None], 0.0, shown)
 
