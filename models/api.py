@@ -7,10 +7,14 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from clipmill.curate.common.log import Tell, say, silent
 from clipmill.curate.common.settings import Settings, setting_texts
+from clipmill.curate.errors import UserError
+
+if TYPE_CHECKING:
+    from clipmill.models.stages.request import Then
 
 Place = str | os.PathLike[str]
 """A file or folder."""
@@ -32,11 +36,12 @@ class SampleKeywords(TypedDict, total=False):
     """The options of `sample`.
 
     seed: video k of a seed is always the same. captions: by turns; none: the training clips'. label: class. numbers:
-    micro-conditioning, name -> value. first, last: a picture, video or folder to begin and to end with. extend: go on,
-    window after window, to so many frames. edit: a video or folder to be changed so that it shows the captions;
-    source_caption: what it shows. frames, size ("HEIGHTxWIDTH", px): default as trained. step: of which
-    checkpoint; None: the last. average: relative width of the weights' average, 0 for the last weights. device: auto,
-    cpu or cuda. tell: as of `train`.
+    micro-conditioning, name -> value. first, last: a picture, video or folder to begin and to end with. reference: the
+    same, of what is to be shown. extend: go on, window after window, to so many frames. edit: a video or folder to be
+    changed so that it shows the captions; source_caption: what it shows. then: checkpoints of further stages, each of
+    the videos of the one before; then_settings: changes of each, in this order. frames, size ("HEIGHTxWIDTH", px):
+    default as trained. step: of which checkpoint; None: the last. average: relative width of the weights' average, 0
+    for the last weights. device: auto, cpu or cuda. tell: as of `train`.
     """
 
     seed: int
@@ -46,8 +51,11 @@ class SampleKeywords(TypedDict, total=False):
     first: Place | None
     last: Place | None
     extend: int | None
+    reference: Place | None
     edit: Place | None
     source_caption: str | None
+    then: Sequence[Place]
+    then_settings: Sequence[Settings]
     frames: int | None
     size: str | None
     step: int | None
@@ -143,10 +151,21 @@ def sample(
         extend=options.get("extend"),
         edit=_path(options.get("edit")),
         source_caption=options.get("source_caption"),
+        then=_stages(options.get("then", ()), options.get("then_settings", ())),
+        reference=_path(options.get("reference")),
     )
     tell, device = _tell(options.get("tell", say)), options.get("device", "auto")
     sample_into(Path(checkpoint), Path(out), request, setting_texts(settings), device, tell)
     return Path(out)
+
+
+def _stages(checkpoints: Sequence[Place], settings: Sequence[Settings]) -> "tuple[Then, ...]":
+    from clipmill.models.stages.request import Then
+
+    if len(settings) > len(checkpoints):
+        raise UserError(f"then_settings are for {len(settings)} stages, and then has {len(checkpoints)}")
+    own = [*map(setting_texts, settings), *([] for _ in checkpoints[len(settings) :])]
+    return tuple(Then(Path(path), tuple(texts)) for path, texts in zip(checkpoints, own, strict=True))
 
 
 def _path(place: Place | None) -> Path | None:

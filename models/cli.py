@@ -67,10 +67,21 @@ def sample(
     extend: Annotated[
         int | None, typer.Option(metavar="N", min=2, help="Go on, window after window, to N frames in all.")
     ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="The same: pictures of what is to be shown.")
+    ] = None,
     edit: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Video or folder: change its windows to show --caption.")
     ] = None,
     source_caption: Annotated[str | None, typer.Option(metavar="TEXT", help="What the video of --edit shows.")] = None,
+    then: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CKPT", help="Another model makes its videos of these; again for more stages."),
+    ] = None,
+    then_set: Annotated[
+        list[str] | None,
+        typer.Option("--then-set", metavar="K:KEY=VALUE", help="A setting of the K-th --then: 1:sample.steps=25."),
+    ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames per video; default: as trained.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="px; default: as trained.")] = None,
     step: Annotated[int | None, typer.Option(min=0, help="Of which checkpoint; default: the last.")] = None,
@@ -88,11 +99,13 @@ def sample(
     from clipmill.models import commands
 
     texts, numbers = commands.caption_list(caption or [], captions), commands.number_list(number or [])
+    stages = commands.stage_list(then or [], then_set or [])
     from clipmill.models.stages.command import sample as sample_into
     from clipmill.models.stages.request import Request
 
     request = Request(n, seed, texts, label, numbers, first, frames, size, step, average)
     request = replace(request, last=last, extend=extend, edit=edit, source_caption=source_caption)
+    request = replace(request, reference=reference, then=stages)
     sample_into(checkpoint, out, request, set_ or [], device)
 
 

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipmill.curate.common.console import command_line
 from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError
 from clipmill.models.config import load, preset_names
+
+if TYPE_CHECKING:
+    from clipmill.models.stages.request import Then
 
 
 def train(
@@ -54,6 +57,22 @@ def number_list(given: Sequence[str]) -> tuple[tuple[str, float], ...]:
         if not equals or not name.strip():
             raise UserError(f"--number takes NAME=VALUE, for example motion=0.2; got {text!r}")
     return tuple(found)
+
+
+def stage_list(checkpoints: Sequence[Path], settings: Sequence[str]) -> "tuple[Then, ...]":
+    """Of --then and --then-set, "1:sample.steps=25" for the first of them. Raises UserError for a setting of none."""
+    from clipmill.models.stages.request import Then
+
+    own: list[list[str]] = [[] for _ in checkpoints]
+    for text in settings:
+        number, colon, setting = text.partition(":")
+        if not colon or not number.isdecimal() or not 1 <= int(number) <= len(own):
+            raise UserError(
+                f"--then-set takes K:KEY=VALUE, K the number of a --then (there are {len(own)}), for example"
+                f" 1:sample.steps=25; got {text!r}"
+            )
+        own[int(number) - 1].append(setting)
+    return tuple(Then(path, tuple(texts)) for path, texts in zip(checkpoints, own, strict=True))
 
 
 def list_presets() -> None:

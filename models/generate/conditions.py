@@ -19,6 +19,8 @@ def conditions_of(generator: Generator, wanted: Sequence[Prompt], latent_grid: G
     alone = generator.network.knows_images and latent_grid[0] == 1
     independent = torch.ones(len(wanted), 1, dtype=torch.bool) if alone else None
     made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted], independent)
+    pictures = [prompt.reference for prompt in wanted if prompt.reference is not None]
+    made = conditioner.with_reference(made, torch.stack(pictures)) if pictures else made
     return made.map(lambda tensor: tensor.to(generator.device))
 
 

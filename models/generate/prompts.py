@@ -18,7 +18,8 @@ from clipmill.models.core.keyed import keyed_rng
 @dataclass(frozen=True)
 class Prompt:
     """One video to make. caption: "" for none. numbers: column -> value, NaN for unknown. first, last: uint8 [3, H, W],
-    the frames to begin and to end with. video: uint8 [T, 3, H, W], what is edited.
+    the frames to begin and to end with. video: uint8 [T, 3, H, W], what is edited. before: id of the video that another
+    model made for it, "" for none. reference: uint8 [3, H, W], a picture of what it shall show.
     """
 
     index: int
@@ -28,6 +29,8 @@ class Prompt:
     first: torch.Tensor | None = None
     last: torch.Tensor | None = None
     video: torch.Tensor | None = None
+    before: str = ""
+    reference: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

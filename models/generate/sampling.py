@@ -57,9 +57,7 @@ class Generator:
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        if self.config.sampler not in _GEOMETRIES:
-            raise UserError(f"there is no sampler {self.config.sampler!r}; there are {', '.join(_GEOMETRIES)}")
-        check_threshold(self.config, self.autoencoder)
+        check_sampling(self.config, self.autoencoder)
 
     @torch.no_grad()
     def latents(
@@ -169,6 +167,13 @@ class Generator:
         if self.config.sampler == "ancestral":
             return ancestral(denoise, z, levels, fresh, self.config.gamma)
         return _PLAIN[self.config.sampler](denoise, z, levels)
+
+
+def check_sampling(config: SampleConfig, autoencoder: Autoencoder) -> None:
+    """Raises UserError for a sampler that there is not, and for pixels to be clipped where there are none."""
+    if config.sampler not in _GEOMETRIES:
+        raise UserError(f"there is no sampler {config.sampler!r}; there are {', '.join(_GEOMETRIES)}")
+    check_threshold(config, autoencoder)
 
 
 def as_bytes(video: torch.Tensor) -> torch.Tensor:

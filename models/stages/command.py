@@ -6,9 +6,9 @@ from pathlib import Path
 from clipmill.curate.common.log import Tell, say
 from clipmill.models.generate.loading import load
 from clipmill.models.processes import sole, start
-from clipmill.models.stages.plan import plan
+from clipmill.models.stages.chain import stages_of, write_stages
 from clipmill.models.stages.request import Request
-from clipmill.models.stages.sample_folder import SHEET, write_samples
+from clipmill.models.stages.sample_folder import SHEET
 
 
 def sample(
@@ -19,8 +19,9 @@ def sample(
     """
     processes = start(device)
     with sole(out, processes):
-        work = plan(load(checkpoint, request.step, request.average, tuple(overrides)), request)
-        there = write_samples(out, work, processes.device, tell)
+        first = load(checkpoint, request.step, request.average, tuple(overrides))
+        stages = stages_of(first, request, out)
+        there, work = write_stages(stages, processes.device, tell), stages[-1][1]
     more = f", {there - work.count} of them from before" if there > work.count else ""
     alike = f"--set clip_frames={work.grid[0]} --set fps={work.fps:g}"
     tell(

@@ -76,7 +76,7 @@ def edited(source_caption: str) -> Make:
 def check_edit(loaded: Loaded, request: Request) -> None:
     """Raises UserError where nothing is said to be changed, or what cannot be turned back is asked for."""
     sampling, reads_text = loaded.config.sample, loaded.network.conditioner.text_encoder is not None
-    for name in ("first", "last", "extend"):
+    for name in ("first", "last", "extend", "reference"):
         if getattr(request, name) is not None:
             raise UserError(f"--edit changes a video that is there: leave --{name} out")
     if reads_text and not request.captions:

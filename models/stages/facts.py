@@ -16,8 +16,8 @@ from clipmill.models.layers.plan import Grid
 from clipmill.models.stages.request import Request
 
 # Of what was given by the user or by the stage before: in a video's id its own part stands for it.
-_GIVEN = ("first", "last", "edit")
-_PLACES = ("checkpoint", "first_path", "last_path", "edit_path")
+_GIVEN = ("first", "last", "reference", "edit", "before")
+_PLACES = ("checkpoint", "first_path", "last_path", "reference_path", "edit_path")
 
 
 def facts_of(loaded: Loaded, request: Request, grid: Grid) -> dict[str, Any]:
@@ -61,10 +61,16 @@ def made_by(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
+def before_sha256(facts: dict[str, Any]) -> str:
+    """Of all that decides the videos of the stage before."""
+    return hashlib.sha256(json.dumps(without_places(facts), sort_keys=True).encode()).hexdigest()
+
+
 def clip_id(made: str, prompt: Prompt) -> str:
     """The same videos have the same ids on any machine, so that `evaluate` takes them in the same order."""
     own = ("" if prompt.first is None else pixels_sha256(prompt.first),)
     own += tuple(f"{name} {pixels_sha256(given)}" for name, given in _later(prompt) if given is not None)
+    own += (f"before {prompt.before}",) if prompt.before else ()
     return hashlib.sha256(":".join((made, str(prompt.index), *own)).encode()).hexdigest()[:32]
 
 
@@ -74,7 +80,7 @@ def pixels_sha256(picture: torch.Tensor) -> str:
 
 
 def _later(prompt: Prompt) -> Iterable[tuple[str, torch.Tensor | None]]:
-    return (("last", prompt.last), ("edit", prompt.video))
+    return (("last", prompt.last), ("reference", prompt.reference), ("edit", prompt.video))
 
 
 def _joined_sha256(pictures: Sequence[torch.Tensor]) -> str:

@@ -77,17 +77,17 @@ def prompts_of(loaded: Loaded, request: Request) -> Draw:
 
 def _with_ends(loaded: Loaded, request: Request, window: Grid) -> tuple[Draw, dict[str, Any]]:
     """Prompts with pictures by turns, and what the folder says of these."""
-    ends = {"first": request.first, "last": request.last}
-    pictures = {name: pictures_at(path, *window[1:]) for name, path in ends.items() if path is not None}
+    asked = {"first": request.first, "last": request.last, "reference": request.reference}
+    pictures = {name: pictures_at(path, *window[1:]) for name, path in asked.items() if path is not None}
     drawn, facts = prompts_of(loaded, request), dict[str, Any]()
     for name, found in pictures.items():
-        facts |= given_facts(name, ends[name], found)
+        facts |= given_facts(name, asked[name], found)
 
     def with_pictures(prompt: Prompt) -> Prompt:
         return replace(prompt, **{name: found[prompt.index % len(found)] for name, found in pictures.items()})
 
     # What was given stands in the video as it was given, not as the model made it: so it was not always.
-    facts |= {"given": "kept"} if pictures else {}
+    facts |= {"given": "kept"} if pictures.keys() & {"first", "last"} else {}
     return lambda count: [with_pictures(prompt) for prompt in drawn(count)], facts
 
 

@@ -5,12 +5,21 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Then:
+    """A further stage. settings: `sample.key=value`, of its checkpoint."""
+
+    checkpoint: Path
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Request:
     """captions: by turns; none: the training clips'. numbers: micro-conditioning. first, last: a picture, video or
-    folder to begin and to end with. frames, size ("HEIGHTxWIDTH", px): None for what the model was trained on first.
-    step: of which checkpoint, None: the last. average: relative width of the weights' average, 0 for the last weights.
-    extend: frames in all, made window after window. edit: a video, or a folder of them, to be changed;
-    source_caption: what it shows.
+    folder to begin and to end with. reference: the same, of what is to be shown. frames, size ("HEIGHTxWIDTH", px):
+    None for what the model was trained on first. step: of which checkpoint, None: the last. average: relative width of
+    the weights' average, 0 for the last weights. extend: frames in all, made window after window. edit: a video, or a
+    folder of them, to be changed; source_caption: what it shows. then: further stages, each of the videos of the one
+    before it.
     """
 
     count: int = 16
@@ -27,3 +36,5 @@ class Request:
     extend: int | None = None
     edit: Path | None = None
     source_caption: str | None = None
+    then: tuple[Then, ...] = ()
+    reference: Path | None = None

@@ -41,7 +41,7 @@ def write_samples(out: Path, work: Work, device: torch.device, tell: Tell) -> in
                 write_mp4(out / name_of(prompt), video, work.fps, work.lossless)
                 bar.advance()
     except UserError:
-        _withdraw(out)
+        withdraw(out)
         raise
     there = _all_there(out, work)
     _write_manifest(out, there, work)
@@ -53,7 +53,8 @@ def prepare(out: Path, facts: dict[str, Any]) -> None:
     """Raises UserError where the folder holds videos of another making."""
     path = out / FACTS
     if path.is_file():
-        if without_places(read_json(path)) != without_places(facts):
+        # Where no video was made yet, no other making is mixed up with this one.
+        if any(out.glob("*.mp4")) and without_places(read_json(path)) != without_places(facts):
             raise UserError(f"{out} holds samples of another checkpoint or other settings: choose another --out")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no samples: choose another --out")
@@ -91,12 +92,11 @@ def _all_there(out: Path, work: Work) -> list[Prompt]:
     return [prompt for prompt in found if prompt.index in indices and _is_whole(out / name_of(prompt), work.grid[0])]
 
 
-def _withdraw(out: Path) -> None:
-    """Where no video was made, the mended command shall find the folder as it was."""
-    if not any(out.glob("*.mp4")):
+def withdraw(out: Path) -> None:
+    """Where nothing was made, the mended command shall find the folder as it was."""
+    if out.is_dir() and {path.name for path in out.iterdir()} <= {FACTS}:
         (out / FACTS).unlink(missing_ok=True)
-        if not any(out.iterdir()):
-            out.rmdir()
+        out.rmdir()
 
 
 def _is_whole(path: Path, frames: int) -> bool:

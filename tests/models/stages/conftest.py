@@ -22,3 +22,11 @@ def continues(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     text += ["backbone.options.text=cross", "diffusion.parametrisation=v"]
     frames = [f"conditioning.frames.{each}" for each in ("given=masks", "context_frames=2")]
     return made_once(tmp_path_factory, "continues", lambda folder: nano(tiny_run, folder / "c", *text, *frames)) / "c"
+
+
+@pytest.fixture(scope="session")
+def interpolates(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that puts two frames between every two, of the size of `trained`. Read-only."""
+    frames = [f"conditioning.frames.{each}" for each in ("given=masks", "every=1.0", "every_nth=3", "drop=0.0")]
+    none = [f"conditioning.frames.{each}=0.0" for each in ("prediction", "interpolation")]
+    return made_once(tmp_path_factory, "between", lambda folder: nano(tiny_run, folder / "c", *none, *frames)) / "c"
