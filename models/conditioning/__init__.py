@@ -1,4 +1,5 @@
-"""What samples are conditioned on: text, classes, given frames, numbers about the clip.
+"""What samples are conditioned on: text, classes, numbers about the clip, a reference picture, what is given of the
+video.
 
-May import: text, backbones' contract, core, layers, curate's errors.
+May import: text, backbones' contract, core, layers, curate's errors, networks and weights.
 """

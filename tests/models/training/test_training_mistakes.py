@@ -39,6 +39,25 @@ BLOCKS = ("--config", "demo-nano", "--set", "autoencoder.options.time_factor=4")
             (*BLOCKS, "--set", "conditioning.frames.given=first"),
             ("single frames cannot be given", "autoencoder.options.time_factor=1"),
         ),
+        (
+            ("--config", "demo-upscale-nano", "--set", "conditioning.frames.space=3"),
+            ("16x16 px", "no multiple of conditioning.frames.space=3"),
+        ),
+        (
+            (
+                "--config",
+                "demo-nano",
+                "--set",
+                "conditioning.frames.given=low",
+                "--set",
+                "data.sizes=['18x20']",
+                "--set",
+                "autoencoder.options.space_factor=2",
+                "--set",
+                "conditioning.frames.space=4",
+            ),
+            ("18x20 px", "conditioning.frames.space=4"),
+        ),
         (("--config", "demo-nano", "--device", "tpu"), ("auto, cpu or cuda",)),
     ],
 )
