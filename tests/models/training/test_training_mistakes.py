@@ -31,7 +31,7 @@ BLOCKS = ("--config", "demo-nano", "--set", "autoencoder.options.time_factor=4")
         (("--config", "latte"), ("trained autoencoder", "--config frame-autoencoder")),
         (("--config", "demo-nano", "--set", "conditioning.micro.columns=['aesthetic']"), ("no column 'aesthetic'",)),
         (("--config", "demo-nano", "--set", "train.muon_learning_rate=0"), ("learning rates are over 0",)),
-        (("--config", "demo-nano", "--set", "sample.batch=0"), ("steps and batch are at least 1",)),
+        (("--config", "demo-nano", "--set", "sample.batch=0"), ("are at least 1",)),
         (("--config", "demo-nano", "--set", "sample.fps=0"), ("fps is a finite number over 0",)),
         ((*BLOCKS, "--set", "data.frames=[5]"), ("blocks of 4 frames", "not 5; the next is 8")),
         ((*BLOCKS, "--set", "data.images_per_clip=1", "--set", "data.cache=none"), ("blocks of 4 frames", "not 1")),
