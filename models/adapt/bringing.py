@@ -141,6 +141,9 @@ def _fitted(
     if place == "backbone.embedding.vector_in.weight":
         wanted, there = (vector_segments(s.config, t.shape[1]) for s, t in ((new, target), (old, value)))
         return known_columns((wanted, target), (there, value), 1)
+    if place.endswith("positions.table") and target.shape[1] == value.shape[1]:  # places in time, one a row
+        rows = min(len(target), len(value))
+        return torch.cat([value[:rows], target[rows:]]), len(target) <= rows
     return (value, True) if value.shape == target.shape else None
 
 

@@ -26,7 +26,9 @@ def vector_segments(config: ModelConfig, vector_dim: int) -> Segments:
     numbers = [*conditioning.micro.columns, *(["noise on given frames"] if conditioning.frames.perturbed else [])]
     meanings = {"fps": f"fps {conditioning.micro.fps_offset:+g}"}
     found += [(f"number {meanings.get(name, name)}", conditioning.micro.dim) for name in numbers]
-    return [*found, ("rest", vector_dim - sum(width for _, width in found))]
+    reference = conditioning.reference
+    rest = vector_dim - sum(width for _, width in found)
+    return [*found, (f"reference {reference.encoder} {reference.network}", rest)]
 
 
 def known_columns(

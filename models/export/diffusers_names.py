@@ -22,7 +22,7 @@ def diffusers_tensors(branches: Mapping[str, Halves], levels: int) -> dict[str, 
     """branches: place of a projection (`clipmill.models.adapt.places`) -> A float [parts, rank, in] and B float [parts,
     out / parts, rank]. levels: of a U-Net. -> A [rank, in] and B [out / parts, rank] under their names.
     """
-    made = {}
+    made: dict[str, torch.Tensor] = {}
     for place, (down, up) in branches.items():
         module, leaf = _module(place, levels)
         for name, a, b in zip(_LEAVES[leaf], down, up, strict=True):

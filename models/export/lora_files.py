@@ -14,7 +14,7 @@ from clipmill.curate.common.shapes import described
 from clipmill.curate.errors import UserError, one_line
 from clipmill.models.adapt.branches import LowRankLinear, branches_of, plain_tensors
 from clipmill.models.adapt.places import places_of
-from clipmill.models.export.diffusers_names import diffusers_tensors
+from clipmill.models.export.diffusers_names import Halves, diffusers_tensors
 from clipmill.models.generate.loading import Loaded, load
 from clipmill.models.settings.learn import LORA, learn_of
 from clipmill.models.tensor_files import tensors_sha256, write_tensors
@@ -25,11 +25,22 @@ _SHAPE = {"format": int, "kind": str, "names": str, "base_sha256": str, "learn":
 
 @dataclass(frozen=True)
 class LoraFile:
-    """path: of it. base_sha256: of the weights it was trained beside. changes: plain tensor -> what is added to it."""
+    """path: of it. base_sha256: of the weights it was trained beside. halves: plain tensor -> A float [parts, rank, in]
+    and B float [parts, out / parts, rank] of what is added to it.
+    """
 
     path: Path
     base_sha256: str
-    changes: dict[str, torch.Tensor]
+    halves: dict[str, Halves]
+
+    def change(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """What is added to a plain tensor, float [out, in]. Raises UserError, before any memory is asked for, where it
+        has another shape.
+        """
+        down, up = self.halves[name]
+        if (up.shape[0] * up.shape[1], down.shape[2]) != tensor.shape:
+            raise UserError(f"{self.path} changes {name!r} in another shape: the file was changed, write it again")
+        return torch.bmm(up, down).flatten(0, 1)
 
 
 def write_lora(
@@ -85,10 +96,10 @@ def read_lora(path: Path) -> LoraFile:
     found = described(entry, _SHAPE, str(path))
     if found["names"] != "clipmill":
         raise UserError(f"{path} is in the names of {found['names']}: write one without --diffusers")
-    return LoraFile(path, found["base_sha256"], _changes(path, tensors))
+    return LoraFile(path, found["base_sha256"], _halves(path, tensors))
 
 
-def _changes(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _halves(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, Halves]:
     made = {}
     for name, down in tensors.items():
         layer, _, kind = name.rpartition(".")
@@ -98,7 +109,7 @@ def _changes(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Te
         fits = up is not None and down.ndim == up.ndim == 3 and down.shape[:2] == (up.shape[0], up.shape[2])
         if kind != "lora_A" or up is None or not fits:
             raise UserError(f"{path}: {name!r} is no half of a low-rank branch: the file was changed, write it again")
-        made[f"{layer}.weight"] = torch.bmm(up, down).flatten(0, 1)
+        made[f"{layer}.weight"] = down, up
     return made
 
 

@@ -60,10 +60,10 @@ def _add(tensors: dict[str, torch.Tensor], file: LoraFile, base: str, checkpoint
             f"{file.path} was trained beside the weights {file.base_sha256[:12]}, and those of {checkpoint} are"
             f" {base[:12]}: give the checkpoint that train.init named"
         )
-    for name, change in file.changes.items():
-        if name not in tensors or tensors[name].shape != change.shape:
-            raise UserError(f"{file.path} changes {name!r}, which {checkpoint} has not in that shape: write it again")
-        tensors[name] = tensors[name] + change
+    for name in file.halves:
+        if name not in tensors:
+            raise UserError(f"{file.path} changes {name!r}, which {checkpoint} has not: write it again")
+        tensors[name] = tensors[name] + file.change(name, tensors[name])
 
 
 def _plain_config(loaded: Loaded) -> ModelConfig:

@@ -23,4 +23,4 @@ def sets(*texts: str) -> tuple[str, ...]:
 
 def low_rank_options(base: Path) -> tuple[str, ...]:
     """Branches beside a model of images, moved far."""
-    return image_options(f"train.init={base}", "train.learn=lora:2", *FAST)
+    return image_options(f"train.init={base}", "train.learn=lora:2", "train.snapshots=1", *FAST)

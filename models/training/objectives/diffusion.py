@@ -114,7 +114,12 @@ class DiffusionObjective(Objective):
 
     def flops(self, grid: Grid) -> int:
         tokens = self.config.conditioning.text.tokens if self.config.conditioning.text.encoder != "none" else 0
-        return TRAINING_TO_FORWARD_FLOPS * self.network.flops(self.autoencoder.latent_grid(grid), tokens)
+        forward = self.network.flops(self.autoencoder.latent_grid(grid), tokens)
+        parameters = list(self.network.parameters())
+        moved = sum(p.numel() for p in parameters if p.requires_grad)
+        # Frozen weights pass gradients on and have none of their own: one product in three is spared.
+        spared = forward * (sum(p.numel() for p in parameters) - moved) // sum(p.numel() for p in parameters)
+        return TRAINING_TO_FORWARD_FLOPS * forward - spared
 
     def tokens(self, grid: Grid) -> int:
         frames, height, width = self.autoencoder.latent_grid(grid)

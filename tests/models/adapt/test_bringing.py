@@ -1,8 +1,11 @@
 """Weights of one network in another: the video model is the image model at first, and nothing is passed over."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from helpers.sides import predicted, side, trained
+from helpers.small_clip import write_clip
 from torch import nn
 
 from clipmill.curate.errors import UserError
@@ -129,6 +132,19 @@ def test_new_text_says_nothing_at_first(preset: str, before: tuple[str, ...], no
     assert not torch.equal(predicted(new, ("a", "b")), predicted(new, ("c", "d")))
 
 
+def test_a_new_reference_picture_is_not_read_as_something_else(tmp_path: Path):
+    numbers = ("conditioning.micro.columns=['motion']", "conditioning.micro.dim=8")
+    picture = ("conditioning.reference.encoder=clip", f"conditioning.reference.network={write_clip(tmp_path / 'clip')}")
+    old, new = trained(side("latte-nano", *numbers)), side("latte-nano", *numbers, *picture, seed=5)
+    report = bring(old, new, "old")
+    check_complete(report, old, new)
+    assert report.partly == ["backbone.embedding.vector_in.weight"]
+    weight = new.network.get_parameter("backbone.embedding.vector_in.weight")
+    assert torch.equal(weight[:, :8], old.network.get_parameter("backbone.embedding.vector_in.weight"))
+    assert weight.shape[1] > 8
+    assert not weight[:, 8:].any()
+
+
 def test_classes_keep_their_names():
     column = "conditioning.classes.column=label"
     old = trained(side("latte-nano", column, "conditioning.classes.names=['cat','dog']"))
@@ -139,6 +155,19 @@ def test_classes_keep_their_names():
     assert torch.equal(rows[[0, 2]], before[[0, 1]])
     assert torch.equal(rows[1], kept[1]), "a new class is as it was initialised"
     assert report.partly == ["conditioner.classes.weight"]
+
+
+@pytest.mark.parametrize(("preset", "more"), [("latte-nano", VIDEO_DIT), ("video-ldm-nano", ())])
+def test_places_in_time_come_as_far_as_they_were_learned(preset: str, more: tuple[str, ...]):
+    learned = (*more, "backbone.options.time_positions=unit")
+    old = trained(side(preset, *learned, "backbone.options.max_frames=4"))
+    new = side(preset, *learned, "backbone.options.max_frames=6", seed=5)
+    report = bring(old, new, "old")
+    check_complete(report, old, new)
+    assert report.partly
+    assert all(name.endswith("positions.table") for name in report.partly)
+    assert torch.equal(predicted(new), predicted(old))
+    assert not bring(new, old, "new").partly
 
 
 def test_words_of_another_encoder_are_not_what_the_old_weights_read():

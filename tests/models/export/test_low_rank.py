@@ -59,6 +59,8 @@ def test_a_merged_checkpoint_is_plain_and_samples_as_its_branches_do(image_model
     np.testing.assert_allclose(found["merged"], found["branches"], rtol=0, atol=1e-6 * scale)
     assert abs(found["base"] - found["branches"]).max() > 0.1 * scale
     models("sample", own, "--n", 1, "--out", tmp_path / "samples", "--device", "cpu")
+    averaged = ("--average", 0.08, "--device", "cpu")  # of another width, from snapshots of what learns
+    models("sample", low_rank / "ckpt", "--n", 1, "--out", tmp_path / "averaged", *averaged)
 
 
 def test_a_merged_checkpoint_is_begun_with_and_not_gone_on_with(low_rank: Path, tiny_run: Path, tmp_path: Path):
@@ -128,7 +130,9 @@ def test_a_file_of_other_weights_or_of_none_is_one_line(image_model: Path, low_r
         header = file.metadata()
     held = load_file(lora)
     name = next(iter(held))
-    for k, change in enumerate(({name: held[name][..., :-1]}, {"x.lora_A": held[name]}, {"y": held[name]})):
+    wide = {name: torch.ones(1, 1, 10**6), name[:-1] + "B": torch.ones(1, 10**6, 1)}  # a product of terabytes
+    parts = ({name: held[name][..., :-1]}, {"x.lora_A": held[name]}, {"y": held[name]}, wide)
+    for k, change in enumerate(parts):
         save_file({n: t.clone() for n, t in (held | change).items()}, tmp_path / f"{k}.safetensors", header)
         assert "write it again" in merged(tmp_path / f"{k}.safetensors")
 

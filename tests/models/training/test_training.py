@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers.commands import invoke, models, one_line
 from helpers.ranks import in_two_processes
+from helpers.starting import video_options
 from helpers.trainings import EACH_STEP, EVALUATED, NANO, log, losses, tensors, validations
 
 
@@ -111,8 +112,9 @@ def test_a_signal_finishes_the_step_saves_and_exits_0(trained: Path, tiny_run: P
     assert losses(out)[:both] == losses(trained)[:both]
 
 
-def test_two_processes_have_the_losses_of_one(trained: Path, tiny_run: Path, tmp_path: Path):
+def test_two_processes_have_the_losses_of_one(trained: Path, image_model: Path, tiny_run: Path, tmp_path: Path):
     kinds = ("ddp", "fsdp")
+    partly = ("models", "train", tiny_run, *video_options(image_model, "query+temporal", "train.warm_up=0"), "--out")
     options = (*NANO, "--steps", 10, *EACH_STEP, *EVALUATED)
     in_two_processes(
         tmp_path,
@@ -120,7 +122,13 @@ def test_two_processes_have_the_losses_of_one(trained: Path, tiny_run: Path, tmp
             ("models", "train", tiny_run, *options, "--out", tmp_path / kind, "--set", f"train.parallel={kind}")
             for kind in kinds
         ),
+        *((*partly, tmp_path / "several", "--set", "train.parallel=fsdp", "--steps", k) for k in (1, 2)),
     )
+    models(*partly[1:], tmp_path / "one", "--steps", 2)
+    mine, theirs = tensors(tmp_path / "several", 2), tensors(tmp_path / "one", 2)
+    assert mine.keys() == theirs.keys(), "what is frozen is not in it, and goes on"
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(mine[name], tensor, rtol=1e-3, atol=1e-5)
     for kind in kinds:
         out = tmp_path / kind
         assert json.loads((out / "card.json").read_text())["config"]["train"]["parallel"] == kind
