@@ -67,8 +67,9 @@ def _one(row, place, spec, share):
     first, problem = next_try(made, place, row, moment)
     last, again = next_try(made, place, row)
     problem += again + ended(place, last, [first.group, last.group], _of_parts(known) if part else known, part)
-    clips = "" if problem else _accounted(place.case / "run", spec)
-    row.note = f"{clips or '?'} clips; killed after {first.seconds:.0f} s, the rest took {last.seconds:.0f} s"
+    clips, wrong = ("?", "") if problem else _accounted(place.case / "run", spec)
+    problem += wrong
+    row.note = f"{clips} clips; killed after {first.seconds:.0f} s, the rest took {last.seconds:.0f} s"
     row.judge(f"{row.what}, {moment}", problem + ("ended before the kill" if first.code is not None else ""))
 
 
@@ -83,9 +84,9 @@ def _of_parts(known):
 
 
 def _accounted(run, spec):
-    """The number of clips; what does not add up of the videos and their frames."""
+    """The number of clips; what does not add up of the videos and their frames, "" where all does."""
     videos = pd.read_parquet(run / "videos.parquet", columns=["status", "n_frames_decoded"])
     clips = len(pd.read_parquet(run / "manifest.parquet", columns=["clip_id"]))
     counts = Counter(zip(videos["status"], videos["n_frames_decoded"], strict=True))
     right = counts == {("ok", sum(spec.shots)): spec.files}
-    return f"{clips:,}" if right else f"{clips:,} (videos by status and frames: {dict(counts)})"
+    return f"{clips:,}", "" if right else f"videos by status and frames: {dict(counts)}; "

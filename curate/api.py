@@ -36,13 +36,13 @@ Place = str | os.PathLike[str]
 class RunKeywords(TypedDict, total=False):
     """How work is done, never what: the options of `run`, `Run.annotate`, `Run.export` and `Run.calibrate`.
 
-    workers: processes; 0, the default, for one per core. device: auto, cpu or cuda, for the networks. timeout_s: of a
-    video; default: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row. lazy: networks and
-    captions only for clips that no filter has dropped by then. engine: "local"; "inline" has no workers and protects
-    this process from nothing (to debug, or in a script without the `if __name__ == "__main__":` that workers need).
-    drop_missing: of `run`; videos of earlier calls that are not among these leave the run, where they would stay. tell:
-    a function of one line of text that gets words and progress, None for silence; default: the terminal, as for a
-    command.
+    workers: processes; 0, the default, for one per core. device: auto, cpu or cuda, for the networks. timeout_s: in
+    which a video has to get on, else it is given up; default: 300 s and 1 s more per MB. retry_errors: do again what
+    ended as an error row. lazy: networks and captions only for clips that no filter has dropped by then. engine:
+    "local"; "inline" has no workers and protects this process from nothing (to debug, or in a script without the `if
+    __name__ == "__main__":` that workers need). drop_missing: of `run`; videos of earlier calls that are not among
+    these leave the run, where they would stay. tell: a function of one line of text that gets words and progress, None
+    for silence; default: the terminal, as for a command.
     """
 
     workers: int

@@ -22,7 +22,8 @@ Set = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0: one per core.")]
 Timeout = Annotated[
-    float | None, typer.Option(min=1, help="Seconds after which a video is given up; default: 300 and 1 per MB.")
+    float | None,
+    typer.Option(min=1, help="Seconds without a frame after which a video is given up; default: 300 and 1 per MB."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda, for the networks.")]
 Preset = Annotated[str, typer.Option(help="A preset's name or a .toml file (`curate presets` lists them).")]

@@ -13,6 +13,7 @@ from clipmill.curate.annotation.ready import Loaded
 from clipmill.curate.contract.annotator import Annotator, ClipFrames, FrameRequest
 from clipmill.curate.contract.captions import captions_of
 from clipmill.curate.contract.schema import annotation_schema
+from clipmill.curate.engines.signs import got_on
 from clipmill.curate.errors import AnnotatorError, one_line
 from clipmill.curate.settings.scenes import ScenesConfig
 from clipmill.curate.video.picture import decode_picture
@@ -143,6 +144,7 @@ def annotate(loaded: Loaded, source: ClipSource, scenes: ScenesConfig, full_fram
     """One row per clip of the video: status ok, error or not_run, the last two with the reason in one line."""
     annotator, rows = loaded.annotator, []
     for position, clip in enumerate(source.rows):
+        got_on()
         if reason := unusable(clip, scenes):
             rows.append(empty_row(annotator, clip, "not_run", reason))
             continue

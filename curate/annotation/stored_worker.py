@@ -23,6 +23,7 @@ from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.contract.annotator import ClipFrames
 from clipmill.curate.contract.annotator_order import inputs_of
+from clipmill.curate.engines.signs import got_on
 from clipmill.curate.errors import AnnotatorError, Damaged, UserError, one_line
 from clipmill.curate.inputs.files import path_of
 from clipmill.curate.tables.run_dir import RunDir
@@ -187,6 +188,7 @@ class _Pass:
         """
         if not views:
             return []
+        got_on()
         # Only now: a network that has nothing to do need not be loaded.
         loaded = self.ready.annotator(self.task.config, self.name, resolve_device(self.task.device))
         try:

@@ -4,7 +4,7 @@ the same seam. `inline` has no workers and keeps the first of these promises onl
 An engine promises: every task comes back exactly once, as an `Outcome`; a task that crashes or hangs costs only itself;
 memory that a worker leaks is given back when the worker is recycled. Tasks write their own files; results are small.
 
-May import: errors, common. Imported by: driver, export.
+May import: errors, common. Imported by: driver, export, and `signs` by what works long.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,8 +16,8 @@ Task = TypeVar("Task")
 
 @dataclass(frozen=True)
 class Outcome(Generic[Task]):
-    """What became of a task. status: ok | error (it raised) | crashed (its process died) | timeout (killed at its
-    deadline).
+    """What became of a task. status: ok | error (it raised) | crashed (its process died) | timeout (it did not get
+    on, and was killed).
     """
 
     task: Task
@@ -38,8 +38,8 @@ class Engine(Protocol):
     ) -> Iterator[Outcome[Task]]:
         """Yields one `Outcome` for every task. function, prepare and tasks must pickle; function's results come back as
         `Outcome.value`.
-        timeout_s: of a task, seconds after which it is killed. Raises UserError where a task does, or fills the disk:
-        that is the same for every task.
+        timeout_s: of a task, seconds without a sign that it gets on (`signs.got_on`) after which it is killed. Raises
+        UserError where a task does, or fills the disk: that is the same for every task.
         """
         ...
 

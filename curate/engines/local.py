@@ -1,4 +1,4 @@
-"""Worker processes on this machine, each killed at its task's deadline, none in another's way."""
+"""Worker processes on this machine, each killed when its task does not get on, none in another's way."""
 
 import os
 import time

@@ -14,12 +14,13 @@ _TIMEOUT_S, _TIMEOUT_S_PER_MB = 300.0, 1.0
 class RunOptions:
     """How to run, not what, and who is told. Nothing here but `lazy` and `drop_missing` changes a byte of the data.
 
-    workers: processes, 0 for one per core. device: auto, cpu or cuda, for the networks. timeout_s: deadline per video;
-    None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row. lazy: leave out, and record as
-    not run, what follows the decoding for clips that a filter has dropped by then. engine: where workers run, "local"
-    for this machine, "inline" for no workers; the default is what the environment variable CLIPMILL_ENGINE says, and
-    without it "local". tell: gets words and progress. drop_missing: videos of earlier commands that this one does not
-    find leave the run. keeps_rows: a video that fails keeps the rows that it has.
+    workers: processes, 0 for one per core. device: auto, cpu or cuda, for the networks. timeout_s: in which a video has
+    to get on, else it is given up; None: 300 s and 1 s more per MB. retry_errors: do again what ended as an error row.
+    lazy: leave out, and record as not run, what follows the decoding for clips that a filter has dropped by then.
+    engine: where workers run, "local" for this machine, "inline" for no workers; the default is what the environment
+    variable CLIPMILL_ENGINE says, and without it "local". tell: gets words and progress. drop_missing: videos of
+    earlier commands that this one does not find leave the run. keeps_rows: a video that fails keeps the rows that it
+    has.
     """
 
     workers: int = 0
@@ -38,7 +39,9 @@ class RunOptions:
         return self.workers or len(os.sched_getaffinity(0))
 
     def deadline_s(self, size_bytes: int) -> float:
-        """Seconds that a video of this size may take: `timeout_s`, or without it 300 and one more per 10^6 bytes."""
+        """Seconds in which a video of this size has to get on: `timeout_s`, or without it 300 and one more per 10^6
+        bytes.
+        """
         return self.timeout_s or _TIMEOUT_S + _TIMEOUT_S_PER_MB * size_bytes / 1e6
 
     def progress(self, title: str, total: float, unit: str) -> AbstractContextManager[Progress]:

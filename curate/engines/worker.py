@@ -13,12 +13,14 @@ from typing import Any, Generic
 
 from clipmill.curate.engines import Outcome, Task
 from clipmill.curate.engines.attempt import USER_ERROR, attempt
+from clipmill.curate.engines.signs import heard
 from clipmill.curate.errors import UserError
 
 # Importing the libraries of the annotators takes seconds, on a loaded machine a minute; more is a hang.
 _START_S = 600.0
 _END_S = 5.0
 _READY = b"ready"
+_SIGN = b"sign"
 _PYTHON_ERROR = 1  # how Python ends on an exception; before the worker is ready, every other one would end so, too
 _NO_START = (
     "worker processes cannot start (their error is above); a script has to call this below "
@@ -32,7 +34,7 @@ class Worker(Generic[Task]):
     that open: a process may die with a task that it has taken and not yet told.)
 
     alive: not killed, dead or retired. busy: it has a task. n_tasks: given so far. deadline_s: of its task, on
-    `time.monotonic`'s clock.
+    `time.monotonic`'s clock, put off with every sign that it gets on.
     """
 
     def __init__(self, function: Callable[[Task], Any], prepare: Callable[[], None]) -> None:
@@ -89,9 +91,11 @@ class Worker(Generic[Task]):
             return None
         self.kill()
         limit = (
-            f"its deadline of {self._limit_s:g} s" if self._ready else f"its start, which took more than {_START_S:g} s"
+            f"after {self._limit_s:g} s in which it did not get on"
+            if self._ready
+            else f"at its start, which took more than {_START_S:g} s"
         )
-        return self._ended("timeout", message=f"killed at {limit}")
+        return self._ended("timeout", message=f"killed {limit}")
 
     def _read(self) -> Outcome[Task] | None:
         try:
@@ -101,6 +105,9 @@ class Worker(Generic[Task]):
         if answer == _READY and not self._ready:
             self._ready = True
             self._begin()
+            return None
+        if answer == _SIGN:
+            self.deadline_s = time.monotonic() + self._limit_s
             return None
         try:
             status, value, message = pickle.loads(answer)  # bytes of our own process, from `_pickled`
@@ -147,11 +154,16 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], prepare: Callable[[
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     prepared = attempt(prepare)
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError), heard(lambda: _give_sign(pipe)):
         pipe.send_bytes(_READY)
         while True:
             task = pipe.recv()
             pipe.send_bytes(_pickled(attempt(function, task) if prepared[0] == "ok" else prepared))
+
+
+def _give_sign(pipe: Connection) -> None:
+    with suppress(OSError):  # the parent is gone, which this process learns by itself
+        pipe.send_bytes(_SIGN)
 
 
 def _end_with_parent() -> None:

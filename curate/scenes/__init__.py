@@ -1,6 +1,6 @@
 """Cut detection: cheap curves for every frame, a multi-rate cascade over them, a network where they are unsure.
 
-May import: settings, errors. It sees curves and thumbnails, and opens no video.
+May import: settings, errors, the signs of engines. It sees curves and thumbnails, and opens no video.
 """
 
 from collections.abc import Callable, Mapping

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from clipmill.curate.engines.signs import got_on
 from clipmill.curate.scenes.transition import Transition
 from clipmill.curate.scenes.transnet_fast import LOOKUP_FRAMES, ArrangedNetwork
 from clipmill.curate.settings.scenes import ScenesConfig
@@ -99,6 +100,7 @@ def look(
 
     context: frames on either side that are convolved too.
     """
+    got_on()
     reach = context + LOOKUP_FRAMES
     low, high = max(start - reach, 0), min(stop + reach, n)
     index = np.clip(np.arange(start - reach, stop + reach), low, high - 1) - low

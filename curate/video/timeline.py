@@ -6,6 +6,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from clipmill.curate.engines.signs import got_on
+
 # Less is jitter. As the ffmpeg program: 0.1 s back, 10 s ahead.
 _BACK_S = 0.1
 _AHEAD_S = 10.0
@@ -77,4 +79,5 @@ def placed(container: InputContainer, stream: VideoStream, timeline: Timeline | 
     """The packets of a stream from here on, in the order of the file, on one line of time."""
     line = timeline or Timeline(container, stream)
     for packet in container.demux(stream):
+        got_on()
         yield line.place(packet)

@@ -15,6 +15,7 @@ from helpers.tiny_videos import quick, write_tiny
 
 from clipmill.curate.engines import worker
 from clipmill.curate.engines.local import LocalEngine
+from clipmill.curate.engines.signs import got_on, heard
 from clipmill.curate.errors import UserError
 
 
@@ -37,6 +38,10 @@ def work(task):
         time.sleep(600)
     if kind == "raise":
         raise ValueError("two\nlines")
+    if kind == "slow":  # for as long as `number` signs take
+        for _ in range(number):
+            time.sleep(1.1)
+            got_on()
     if kind == "leave":
         sys.exit(4)
     if kind == "mistake":
@@ -107,6 +112,22 @@ def test_workers_are_recycled_so_that_leaks_stay_bounded():
     assert len(pids(recycle_s=0)) >= 3
     assert max(pids(recycle_s=0).values()) <= 2
     assert len(pids()) == 1, "small tasks are done sooner than a worker starts"
+
+
+def test_work_that_gets_on_is_not_killed_however_long_it_takes():
+    """A day of slides may be a few megabytes: on the code before it was given up after five minutes."""
+    slow, hung = everything([("slow", 4), ("hang", 0)], limit_s=2.5)[::-1]
+    assert (slow.task[0], slow.status) == ("slow", "ok")
+    assert (hung.status, hung.message) == ("timeout", "killed after 2.5 s in which it did not get on")
+
+
+def test_signs_are_few_and_stay_within():
+    signs = []
+    with heard(lambda: signs.append(1)):
+        for _ in range(100_000):
+            got_on()
+    got_on()
+    assert len(signs) <= 2
 
 
 def test_leaving_early_kills_the_workers():
