@@ -62,9 +62,13 @@ class GaussianVideos(nn.Module):
         return known, conditions.frames[:, known, : z.shape[2]].double()
 
 
-def gaussian_generator(covariance: torch.Tensor, given: str = "masks", **sample: object) -> Generator:
-    """float64 [T, T] -> a generator of videos of 2x2 px. sample: settings, over 40 steps of DDIM."""
-    autoencoder = Pixels(PixelsConfig(space_factor=1))
+def gaussian_generator(
+    covariance: torch.Tensor, given: str = "masks", time_factor: int = 1, **sample: object
+) -> Generator:
+    """float64 [t, t] of latents -> a generator of videos of 2x2 px. time_factor: frames of a latent, each with a series
+    of its own. sample: settings, over 40 steps of DDIM.
+    """
+    autoencoder = Pixels(PixelsConfig(space_factor=1, time_factor=time_factor))
     autoencoder.latent_std.fill_(PIXEL_STD)
     frames = FramesConfig(given=given, context_frames=len(covariance), interpolation=0.2, random=0.2)
     network = GaussianVideos(covariance, frames, autoencoder.latent_channels)

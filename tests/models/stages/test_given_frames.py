@@ -56,6 +56,15 @@ def test_a_longer_video_begins_with_the_shorter_ones_bit_by_bit():
     assert len({frame.numpy().tobytes() for frame in videos[2][0]}) == 12, "each window has noise of its own"
 
 
+def test_latents_of_several_frames_are_encoded_again():
+    """Two frames a latent: what a window is given is the latents of the frames that were made, not those made."""
+    generator = gaussian_generator(markov(4, RHO), time_factor=2)
+    videos = [made(generator, extended(Extension(n, (8, 2, 2), 2, 4)), 300) for n in (11, 16)]
+    assert videos[0].shape[1] == 11
+    assert torch.equal(videos[1][:, :11], videos[0])
+    assert float((correlations(videos[1][:, ::2]) - markov(8, RHO)).abs().max()) < 0.12
+
+
 @pytest.mark.parametrize("known", ["trained", "replacement", "guidance"])
 def test_given_ends_stay_and_the_frames_between_lean_to_them(known: str):
     generator = gaussian_generator(markov(4, 0.95), known=known)
