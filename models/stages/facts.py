@@ -68,7 +68,7 @@ def before_sha256(facts: dict[str, Any]) -> str:
 
 def clip_id(made: str, prompt: Prompt) -> str:
     """The same videos have the same ids on any machine, so that `evaluate` takes them in the same order."""
-    own = ("" if prompt.first is None else pixels_sha256(prompt.first),)
+    own: tuple[str, ...] = ("" if prompt.first is None else pixels_sha256(prompt.first),)
     own += tuple(f"{name} {pixels_sha256(given)}" for name, given in _later(prompt) if given is not None)
     own += (f"before {prompt.before}",) if prompt.before else ()
     return hashlib.sha256(":".join((made, str(prompt.index), *own)).encode()).hexdigest()[:32]

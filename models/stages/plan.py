@@ -1,9 +1,11 @@
 """From a checkpoint and a request to the work that is to be done: every mistake is found here, before any work."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
+
+import torch
 
 from clipmill.curate.common.memory import check_fits
 from clipmill.curate.errors import UserError
@@ -57,7 +59,7 @@ def _edit(loaded: Loaded, request: Request, window: Grid) -> Work:
     return _work(loaded, few, window, prompts, edited(request.source_caption or ""), given)
 
 
-def _work(loaded: Loaded, request: Request, grid: Grid, prompts: Draw, make: Make, given: Mapping[str, Any]) -> Work:
+def _work(loaded: Loaded, request: Request, grid: Grid, prompts: Draw, make: Make, given: dict[str, Any]) -> Work:
     prompts(1)
     facts = facts_of(loaded, request, grid) | given
     return Work(loaded, request.count, SampleNoise(request.seed, ()), grid, fps_of(loaded), prompts, make, facts)
@@ -83,8 +85,12 @@ def _with_ends(loaded: Loaded, request: Request, window: Grid) -> tuple[Draw, di
     for name, found in pictures.items():
         facts |= given_facts(name, asked[name], found)
 
-    def with_pictures(prompt: Prompt) -> Prompt:
-        return replace(prompt, **{name: found[prompt.index % len(found)] for name, found in pictures.items()})
+    def turn(name: str, index: int) -> torch.Tensor | None:
+        return pictures[name][index % len(pictures[name])] if name in pictures else None
+
+    def with_pictures(p: Prompt) -> Prompt:
+        first, last, reference = (turn(name, p.index) for name in ("first", "last", "reference"))
+        return replace(p, first=first, last=last, reference=reference)
 
     # What was given stands in the video as it was given, not as the model made it: so it was not always.
     facts |= {"given": "kept"} if pictures.keys() & {"first", "last"} else {}
