@@ -27,9 +27,7 @@ def make_optimisers(named: Iterable[tuple[str, nn.Parameter]], config: TrainConf
         )
     matrices = [parameter for name, parameter in wanted if name in hidden]
     if not matrices:
-        raise UserError(
-            "Muon moves the matrices of repeated blocks, and this network has none: set train.optimiser=adamw"
-        )
+        raise UserError("Muon moves the matrices of repeated blocks, and here none learns: set train.optimiser=adamw")
     muon = torch.optim.Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay)
     return [muon, _adamw([(name, parameter) for name, parameter in wanted if name not in hidden], config)]
 

@@ -7,6 +7,7 @@ from helpers.sides import CHANNELS, FRAMES, predicted, side, trained
 from clipmill.curate.errors import UserError
 from clipmill.models.adapt.along_time import temporal_names
 from clipmill.models.adapt.branches import BRANCHES, is_branch, plain_tensors
+from clipmill.models.adapt.bringing import bring
 from clipmill.models.adapt.what_learns import freeze, learning_names
 from clipmill.models.backbones.sequence import Part
 from clipmill.models.settings.learn import learn_of
@@ -63,6 +64,10 @@ def test_only_what_is_to_learn_moves_and_merged_it_does_the_same(kind: str, lear
     assert merged.keys() == dict(plain.network.named_parameters()).keys()
     plain.network.load_state_dict(plain.network.state_dict() | merged)
     torch.testing.assert_close(predicted(plain), predicted(made), rtol=0, atol=1e-5)
+    preset, options = PRESETS[kind]
+    begun = side(preset, *options, "train.init=x", "train.learn=lora:1", seed=9)
+    assert not bring(made, begun, "old").missing, "what begins with branches begins with them merged"
+    assert torch.equal(predicted(begun), predicted(plain))
 
 
 def test_videos_in_one_sequence_go_through_the_branches_too():

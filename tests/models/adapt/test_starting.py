@@ -40,6 +40,8 @@ def test_an_image_model_becomes_a_video_model_of_which_the_layers_along_time_lea
     along_time = {name for name in step_names(out, 4) if ".blocks.1." in name or ".blocks.3." in name}
     assert along_time == step_names(out, 4)
     models("sample", out, "--n", 1, "--out", tmp_path / "samples", "--device", "cpu")
+    other = invoke("models", "train", tiny_run, *video_options(old, "all", "train.warm_up=0"), "--out", out)
+    one_line(other, "was trained with another train.learn", "choose another --out")
 
     report = json.loads((out / "init.json").read_text())
     every = {name.removeprefix("network.") for name in base.keys() | step_names(out, 4)}

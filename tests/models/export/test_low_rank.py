@@ -46,6 +46,11 @@ def test_a_merged_checkpoint_is_plain_and_samples_as_its_branches_do(image_model
     there = weights(own)
     assert there.keys() == weights(image_model).keys()
     assert all(torch.equal(tensor, there[name]) for name, tensor in weights(both).items())
+    file = ("--lora", low_rank / "lora.safetensors")
+    models("merge", image_model, *file, *file, "--out", tmp_path / "twice")
+    once, base = weights(both), weights(image_model)
+    for name, tensor in weights(tmp_path / "twice").items():
+        torch.testing.assert_close(tensor - once[name], once[name] - base[name], rtol=0, atol=1e-6)
     assert "safetensors" not in models("info", own).stdout
     assert "lora.safetensors" in models("info", both).stdout
     found = {}
