@@ -8,8 +8,8 @@ from clipmill.curate.errors import UserError
 from clipmill.models.conditioning.text.config import TextConfig, check_shares
 
 Part = Literal["text", "classes", "micro", "frames", "reference"]
-# A wider one is flat over any video; its kernel has six times as many numbers.
-_MOST_BLUR_PX = 1000.0
+# Its kernel has six times as many numbers, and so far is a video continued behind its borders.
+_MOST_BLUR_PX = 100.0
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def enlarged(config: FramesConfig, video: torch.Tensor, grid_px: Grid) -> torch.
         )
     frames, *sides = grid_px
     large = F.interpolate(video.flatten(0, 1), size=sides, mode="bilinear", align_corners=False)
-    return large.unflatten(0, video.shape[:2]).repeat_interleave(config.time, dim=1)[:, :frames]
+    # No more than there is to fill: a card may name any number.
+    return large.unflatten(0, video.shape[:2]).repeat_interleave(min(config.time, frames), dim=1)[:, :frames]
 
 
 def check_observed(config: FramesConfig, grid_px: Grid) -> None:

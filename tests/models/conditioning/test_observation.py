@@ -29,7 +29,7 @@ def video(batch=2, frames=5, height=8, width=12, seed=0):
     return torch.rand(batch, frames, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@pytest.mark.parametrize(("space", "time"), [(2, 1), (1, 2), (4, 3), (2, 7)])
+@pytest.mark.parametrize(("space", "time"), [(2, 1), (1, 2), (4, 3), (2, 7), (1, 10**12)])
 def test_a_video_that_is_really_smaller_is_enlarged_as_in_training(space: int, time: int):
     config, x = FramesConfig("low", space=space, time=time), video()
     low = shrunk(config, x)
