@@ -10,6 +10,8 @@ from torch import nn
 from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
 from clipmill.models.conditioning.conditioner import Conditioner
 from clipmill.models.conditioning.config import ConditioningConfig, FramesConfig
+from clipmill.models.conditioning.contract import Conditions
+from clipmill.models.conditioning.text.config import TextConfig
 from clipmill.models.config import SampleConfig, load
 from clipmill.models.generate.prompts import Prompt
 from clipmill.models.generate.sampling import Generator
@@ -75,6 +77,34 @@ def gaussian_generator(
     config = replace(SampleConfig(), **({"steps": 40, "batch": 4096} | sample))
     diffusion = Diffusion(load("demo-nano", ["diffusion.shift=1.0"]))
     return Generator(network, autoencoder, diffusion, config, torch.device("cpu"))
+
+
+class Captioned(torch.nn.Module):
+    """As `Network`: numbers N(mean, 1) on their own, of a mean that the caption says."""
+
+    knows_images = False
+
+    def __init__(self, latent_channels: int) -> None:
+        super().__init__()
+        text = TextConfig(encoder="hash", tokens=2, dim=4)
+        self.conditioner = Conditioner(ConditioningConfig(text=text), latent_channels)
+
+    def mean_of(self, caption: str) -> float:
+        return float(self._means(self.conditioner.conditions([caption], {}, [None])))
+
+    def _means(self, conditions: Conditions) -> torch.Tensor:
+        return conditions.tokens.mean(dim=(1, 2))[:, None, None, None, None]
+
+    def forward(self, z, noise_level, conditions):
+        alpha = (noise_level.double() * torch.pi / 2).cos().reshape(-1, 1, 1, 1, 1)
+        mean = self._means(conditions).double()
+        return (mean + alpha * (z.double() - alpha * mean)).to(z.dtype)
+
+
+def captioned_generator(**sample: object) -> Generator:
+    """Of videos of 2x2 px whose caption says their mean. sample: settings."""
+    usual = gaussian_generator(markov(4, 0.0), **sample)
+    return replace(usual, network=Captioned(usual.autoencoder.latent_channels))
 
 
 def prompts(count: int, **ends: torch.Tensor) -> list[Prompt]:

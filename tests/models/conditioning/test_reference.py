@@ -10,6 +10,7 @@ import torch
 from helpers.commands import invoke, one_line
 from helpers.small_clip import EMBED_DIM, write_clip
 from helpers.trainings import NANO
+from PIL import Image
 
 from clipmill import models
 from clipmill.curate.errors import UserError
@@ -20,8 +21,12 @@ from clipmill.models.conditioning.config import ConditioningConfig, FramesConfig
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import load as load_config
 from clipmill.models.core.noise import SampleNoise
+from clipmill.models.generate.conditions import conditions_of
 from clipmill.models.generate.loading import load
+from clipmill.models.generate.pictures import pictures_at
 from clipmill.models.network import seeded_network
+from clipmill.models.stages.plan import plan
+from clipmill.models.stages.request import Request
 from clipmill.models.training.data.batch import VideoBatch
 from clipmill.models.training.objectives.diffusion import DiffusionObjective
 
@@ -92,6 +97,16 @@ def test_a_model_is_trained_with_middle_frames_and_sampled_from_a_picture(clip: 
         return generator.videos(loaded.autoencoder.latent_grid((4, 16, 16)), conditions, noise)
 
     assert not torch.equal(made(conditioner.with_reference(blank, pictures())), made(blank))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, picture in enumerate(pictures()):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+    work = plan(loaded, Request(count=2, reference=folder))
+    shown = conditions_of(generator, work.prompts(2), (4, 4, 4)).reference
+    fitted = torch.stack(pictures_at(folder, 16, 16))
+    assert torch.equal(shown, conditioner.with_reference(blank, fitted).reference), "pictures by turns, as videos are"
+    assert not torch.equal(shown[0], shown[1])
+    models.sample(out, tmp_path / "samples", 1, reference=folder, device="cpu", tell=None)
     shutil.rmtree(own)
     alone = load(out).network.conditioner
     assert alone.vector_dim == EMBED_DIM, "a checkpoint is loaded without the network"

@@ -9,13 +9,10 @@ import pytest
 import torch
 from helpers.commands import invoke, models, one_line
 from helpers.denoising_oracles import one_thread  # noqa: F401
-from helpers.gaussian_system import PIXEL_STD, gaussian_generator, markov, prompts
+from helpers.gaussian_system import PIXEL_STD, captioned_generator, gaussian_generator, markov, prompts
 from helpers.tiny_videos import write_tiny
 
-from clipmill.models.conditioning.conditioner import Conditioner
-from clipmill.models.conditioning.config import ConditioningConfig
 from clipmill.models.conditioning.contract import Conditions
-from clipmill.models.conditioning.text.config import TextConfig
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.files import write_mp4
 from clipmill.models.stages.editing import edited
@@ -50,35 +47,14 @@ def test_an_edit_begins_at_the_video_and_not_at_other_noise():
     assert int((found.int() - video.int()).abs().max()) <= 3
 
 
-class TwoWorlds(torch.nn.Module):
-    """As `Network`: numbers N(mean, 1) on their own, of a mean that the caption says."""
-
-    knows_images = False
-
-    def __init__(self, latent_channels: int) -> None:
-        super().__init__()
-        text = TextConfig(encoder="hash", tokens=2, dim=4)
-        self.conditioner = Conditioner(ConditioningConfig(text=text), latent_channels)
-
-    def mean(self, conditions: Conditions) -> torch.Tensor:
-        return conditions.tokens.mean(dim=(1, 2))[:, None, None, None, None]
-
-    def forward(self, z, noise_level, conditions):
-        alpha = (noise_level.double() * torch.pi / 2).cos().reshape(-1, 1, 1, 1, 1)
-        mean = self.mean(conditions).double()
-        return (mean + alpha * (z.double() - alpha * mean)).to(z.dtype)
-
-
 def test_what_the_captions_say_is_what_changes():
     """Two Gaussians of one width: the way back and forth is the difference of their means, however few the steps."""
-    usual = gaussian_generator(markov(4, 0.8), steps=20)
-    generator = replace(usual, network=TwoWorlds(usual.autoencoder.latent_channels))
-    conditioner = generator.network.conditioner
-    means = [generator.network.mean(conditioner.conditions([text], {}, [None])) for text in ("a disc", "a square")]
+    generator = captioned_generator(steps=20)
+    means = [generator.network.mean_of(text) for text in ("a disc", "a square")]
     video = torch.randint(90, 160, (4, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     wanted = [replace(prompts(1)[0], caption="a square", video=video)]
     found = edited("a disc")(generator, wanted, SampleNoise(0, [0]))
-    moved = float(means[1] - means[0]) * PIXEL_STD * 127.5
+    moved = (means[1] - means[0]) * PIXEL_STD * 127.5
     assert abs(moved) > 4
     assert found.double().mean() - video.double().mean() == pytest.approx(moved, abs=1)
     assert float((found - video.double() - moved).abs().max()) < 2

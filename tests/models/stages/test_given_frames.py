@@ -1,5 +1,6 @@
 """`models sample --first, --last, --extend`: what is given stays, and the rest follows from it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import torch
 from helpers.commands import invoke, models, one_line
 from helpers.denoising_oracles import one_thread  # noqa: F401
 from helpers.gaussian_system import correlations, gaussian_generator, markov, prompts
-from helpers.trainings import NANO
 from PIL import Image
 
+from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.files import write_mp4
-from clipmill.models.stages.extension import Extension, extended
+from clipmill.models.generate.loading import load
+from clipmill.models.stages.extension import Extension, extended, extension_of
 from clipmill.models.stages.plain import plain
 from clipmill.models.stages.sample_folder import read_video
 
@@ -146,12 +149,10 @@ def test_what_cannot_be_is_one_line(options: tuple, says: str, continues: Path, 
     assert not (tmp_path / "s").exists()
 
 
-def test_a_window_of_one_latent_continues_nothing(tiny_run: Path, tmp_path: Path):
-    whole = ("--set", "autoencoder.options.time_factor=4", "--set", "train.validate_every=0")
-    models("train", tiny_run, *NANO, "--steps", 1, *whole, "--out", tmp_path / "c")
-    guided = ("--set", "sample.known=guidance", *QUICK)
-    said = invoke("models", "sample", tmp_path / "c", "--out", tmp_path / "s", "--n", 1, "--extend", 9, *guided)
-    one_line(said, "one latent")
+def test_a_window_of_one_latent_continues_nothing(trained: Path):
+    whole = replace(load(trained), autoencoder=Pixels(PixelsConfig(space_factor=4, time_factor=4)))
+    with pytest.raises(UserError, match="one latent"):
+        extension_of(whole, 9, (4, 16, 16))
 
 
 @pytest.mark.parametrize("size", [(16, 24), (17, 15)])
