@@ -47,6 +47,8 @@ def test_a_threshold_keeps_strong_guidance_within_the_pixels(sampler: str):
     strong = {"guidance": 400.0, "sampler": sampler} | schedule
     assert float(pixels(latents(**strong)).abs().max()) > 1.5
     assert float(pixels(latents(**strong, dynamic_threshold=0.9)).abs().max()) <= 1 + 1e-4
+    mild = {"sampler": sampler} | schedule
+    assert torch.allclose(latents(**mild, dynamic_threshold=1.0), latents(**mild), atol=1e-3), "nothing is clipped"
 
 
 def pixels(z: torch.Tensor) -> torch.Tensor:
