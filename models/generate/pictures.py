@@ -13,26 +13,42 @@ from clipmill.curate.errors import DecodeError, UserError
 from clipmill.models.layers.plan import Grid
 
 
-def pictures_at(path: Path, height_px: int, width_px: int) -> list[torch.Tensor]:
-    """uint8 [3, H, W] each: of a picture, the first frame of a video, or all of either in a folder, in natural order;
-    of another shape they are cropped in the middle. Raises UserError.
+@dataclass(frozen=True)
+class Pictures:
+    """pixels: uint8 [3, H, W] each, at the size asked for. cropped: how many were of another shape."""
+
+    pixels: list[torch.Tensor]
+    cropped: int
+
+
+def pictures_at(path: Path, height_px: int, width_px: int) -> Pictures:
+    """Of a picture, the first frame of a video, or all of either in a folder, in natural order; of another shape they
+    are cropped in the middle. Raises UserError.
     """
     from clipmill.curate.video.resize_to_cover import covered
 
-    pictures = [picture for file in files_of(path) if (picture := _picture(file)) is not None]
-    if not pictures:
+    found = [picture for file in files_of(path) if (picture := _picture(file)) is not None]
+    if not found:
         raise UserError(f"{path} holds no picture and no video")
-    return [covered(torch.from_numpy(p.transpose(2, 0, 1))[None], height_px, width_px)[0] for p in pictures]
+    pixels = [covered(torch.from_numpy(p.transpose(2, 0, 1))[None], height_px, width_px)[0] for p in found]
+    return Pictures(pixels, sum(is_cropped(*picture.shape[:2], height_px, width_px) for picture in found))
+
+
+def is_cropped(height: int, width: int, height_px: int, width_px: int) -> bool:
+    """Whether a picture loses more than a pixel of the smaller one at its sides."""
+    scale = max(height_px / height, width_px / width)
+    return max(height * scale - height_px, width * scale - width_px) > 1
 
 
 @dataclass(frozen=True)
 class Windows:
     """Windows of videos, one behind the other. pixels: uint8 [T, 3, H, W] each, at the size asked for. key: of what all
-    the videos hold, read or not.
+    the videos hold, read or not. cropped: how many windows were of another shape.
     """
 
     pixels: list[torch.Tensor]
     key: str
+    cropped: int
 
 
 def windows_at(path: Path, grid: Grid, fps: float, most: int) -> Windows:
@@ -42,7 +58,7 @@ def windows_at(path: Path, grid: Grid, fps: float, most: int) -> Windows:
     from clipmill.curate.video.resize_to_cover import covered
     from clipmill.evaluate.sets import open_set
 
-    videos, found, longest = open_set(path).videos, list[torch.Tensor](), 0
+    videos, found, longest, cropped = open_set(path).videos, list[torch.Tensor](), 0, 0
     for video in videos:
         if len(found) >= most:
             break
@@ -52,13 +68,14 @@ def windows_at(path: Path, grid: Grid, fps: float, most: int) -> Windows:
             longest = max(longest, len(chosen))
             for begin in range(0, len(chosen) - grid[0] + 1, grid[0])[: most - len(found)]:
                 pictures = frames.read(chosen[begin : begin + grid[0]]).transpose(0, 3, 1, 2)
+                cropped += is_cropped(*pictures.shape[2:], *grid[1:])
                 found.append(covered(torch.from_numpy(pictures), *grid[1:]))
     if not found:
         raise UserError(
             f"{path} holds no video of {grid[0]} frames at {fps:g} fps, the longest has {longest}: take fewer --frames,"
             " or a longer video"
         )
-    return Windows(found, sha256("".join(video.key for video in videos).encode()).hexdigest())
+    return Windows(found, sha256("".join(video.key for video in videos).encode()).hexdigest(), cropped)
 
 
 @contextmanager

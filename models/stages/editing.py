@@ -5,6 +5,7 @@ made again from there under what it shall show (Tune-A-Video, 2212.11565).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import nan
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,8 @@ from clipmill.models.generate.loading import Loaded
 from clipmill.models.generate.pictures import Windows
 from clipmill.models.generate.prompts import Prompt
 from clipmill.models.generate.sampling import Generator
+from clipmill.models.layers.plan import Grid
+from clipmill.models.stages.ends import crop_notes
 from clipmill.models.stages.request import Request
 from clipmill.models.stages.work import Make
 
@@ -46,6 +49,13 @@ class Edits:
         """How many videos are made: as many as asked for, where there are so many windows."""
         there = len(self.windows(self._needed(self.request.count)).pixels)
         return min(self.request.count, there * self._each)
+
+    def notes(self, path: Path, window: Grid) -> list[str]:
+        """Lines for the user: fewer videos than asked for, and what was cropped."""
+        found = self.windows(self._needed(self.request.count))
+        few = f"{path} has {len(found.pixels)} windows of {window[0]} frames: {self.count} videos"
+        cropped = crop_notes(path, found.cropped, len(found.pixels), "windows", window)
+        return ([few] if self.count < self.request.count else []) + cropped
 
     @property
     def key(self) -> str:

@@ -28,6 +28,8 @@ def write_samples(out: Path, work: Work, device: torch.device, tell: Tell) -> in
     Raises UserError, one line.
     """
     prepare(out, work.facts)
+    for note in work.notes:
+        tell(note)
     wanted = work.prompts(work.count)
     missing = [prompt for prompt in wanted if not _is_whole(out / name_of(prompt), work.grid[0])]
     for path in (out / name_of(prompt) for prompt in missing):

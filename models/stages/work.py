@@ -20,6 +20,7 @@ Make = Callable[[Generator, Sequence[Prompt], SampleNoise], torch.Tensor]
 class Work:
     """count: videos. grid: (frames, height px, width px) of each. prompts: of the first so many. facts: what decides
     the videos but for their number. lossless: written so that every bit comes back, which another model is given.
+    notes: lines for the user, about what was changed.
     """
 
     loaded: Loaded
@@ -31,6 +32,7 @@ class Work:
     make: Make
     facts: dict[str, Any]
     lossless: bool = False
+    notes: Sequence[str] = ()
 
     def noise_of(self, some: Sequence[Prompt]) -> SampleNoise:
         """Of these videos."""

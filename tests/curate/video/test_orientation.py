@@ -70,7 +70,7 @@ def test_every_reader_shows_it_upright(matrix: tuple[int, int, int, int], tmp_pa
     video, _, _ = decode_window(path.read_bytes(), None, 1, np.random.default_rng(0))
     assert close(video[0].permute(1, 2, 0).numpy(), right)
     height, width = right.shape[:2]
-    assert close(pictures_at(path, height, width)[0].permute(1, 2, 0).numpy(), right)
+    assert close(pictures_at(path, height, width).pixels[0].permute(1, 2, 0).numpy(), right)
 
 
 @pytest.mark.parametrize("matrix", MATRICES)

@@ -103,7 +103,7 @@ def test_a_model_is_trained_with_middle_frames_and_sampled_from_a_picture(clip: 
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
     work = plan(loaded, Request(count=2, reference=folder))
     shown = conditions_of(generator, work.prompts(2), (4, 4, 4)).reference
-    fitted = torch.stack(pictures_at(folder, 16, 16))
+    fitted = torch.stack(pictures_at(folder, 16, 16).pixels)
     assert torch.equal(shown, conditioner.with_reference(blank, fitted).reference), "pictures by turns, as videos are"
     assert not torch.equal(shown[0], shown[1])
     models.sample(out, tmp_path / "samples", 1, reference=folder, device="cpu", tell=None)

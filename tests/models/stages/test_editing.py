@@ -81,7 +81,9 @@ def test_windows_are_changed_one_after_another(continues: Path, tmp_path: Path):
     models("sample", continues, "--out", out, "--n", 1, *options, *same)
     assert len(pd.read_parquet(out / "manifest.parquet")) == 3, "what was made before stays, and in the manifest"
     two = ("--caption", "one", "--caption", "two", "--set", "sample.steps=2")
-    models("sample", continues, "--out", tmp_path / "two", *options, *two)
+    said = models("sample", continues, "--out", tmp_path / "two", *options, *two)
+    assert "3 windows of 4 frames: 6 videos" in said.stdout + said.stderr
+    assert "cropped" not in said.stdout + said.stderr
     table = pd.read_parquet(tmp_path / "two" / "manifest.parquet")
     assert table["caption"].tolist() == ["one", "two"] * 3
     assert table["clip_id"].is_unique

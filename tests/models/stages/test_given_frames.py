@@ -96,7 +96,8 @@ def test_guidance_extends_a_model_that_was_never_given_frames():
 
 def test_the_commands_keep_what_they_are_given(continues: Path, picture: Path, tmp_path: Path):
     out = tmp_path / "long"
-    models("sample", continues, "--out", out, "--n", 2, "--extend", 9, "--first", picture, *QUICK)
+    said = models("sample", continues, "--out", out, "--n", 2, "--extend", 9, "--first", picture, *QUICK)
+    assert "1 of 1 pictures of another shape, cropped in the middle to 16x16" in said.stdout + said.stderr
     table = pd.read_parquet(out / "manifest.parquet")
     assert table["n_frames"].tolist() == [9, 9]
     shrunk = np.asarray(Image.open(picture).crop((6, 0, 30, 24)).resize((16, 16), Image.Resampling.BOX)).astype(int)
