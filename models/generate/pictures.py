@@ -31,13 +31,13 @@ def pictures_at(path: Path, height_px: int, width_px: int) -> Pictures:
     if not found:
         raise UserError(f"{path} holds no picture and no video")
     pixels = [covered(torch.from_numpy(p.transpose(2, 0, 1))[None], height_px, width_px)[0] for p in found]
-    return Pictures(pixels, sum(is_cropped(*picture.shape[:2], height_px, width_px) for picture in found))
+    return Pictures(pixels, sum(is_cropped(p.shape[0], p.shape[1], (height_px, width_px)) for p in found))
 
 
-def is_cropped(height: int, width: int, height_px: int, width_px: int) -> bool:
+def is_cropped(height: int, width: int, size_px: tuple[int, int]) -> bool:
     """Whether a picture loses more than a pixel of the smaller one at its sides."""
-    scale = max(height_px / height, width_px / width)
-    return max(height * scale - height_px, width * scale - width_px) > 1
+    scale = max(size_px[0] / height, size_px[1] / width)
+    return max(height * scale - size_px[0], width * scale - size_px[1]) > 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def windows_at(path: Path, grid: Grid, fps: float, most: int) -> Windows:
             longest = max(longest, len(chosen))
             for begin in range(0, len(chosen) - grid[0] + 1, grid[0])[: most - len(found)]:
                 pictures = frames.read(chosen[begin : begin + grid[0]]).transpose(0, 3, 1, 2)
-                cropped += is_cropped(*pictures.shape[2:], *grid[1:])
+                cropped += is_cropped(pictures.shape[2], pictures.shape[3], grid[1:])
                 found.append(covered(torch.from_numpy(pictures), *grid[1:]))
     if not found:
         raise UserError(
