@@ -59,9 +59,9 @@ def _publish(run: RunDir, clips: pa.Table, found: decisions.Outcomes, files: Map
 
 def empty_splits(joined: pa.Table, found: decisions.Outcomes, config: Config) -> list[str]:
     """A line for each split of which the policy keeps nothing."""
-    kept = pa.table({"clip_id": found.clip_ids, "keep": found.clips == 0})
-    clips = joined.select(["clip_id", "split"]).join(kept, "clip_id")
-    return without_kept(clips.to_pandas(), config.export.split)
+    clips = joined.select(["clip_id", "split"]).to_pandas()
+    kept = found.clip_ids[found.clips == 0]
+    return without_kept(clips.assign(keep=clips["clip_id"].isin(kept)), config.export.split)
 
 
 def _changed_sides(run: RunDir, joined: pa.Table) -> list[str]:

@@ -57,3 +57,11 @@ def test_run_and_filter_say_what_became_of_the_splits(tmp_path: Path):
     again = invoke("curate", "run", videos, *options, "--set", "export.split={train=0.5,val=0.5}").stdout
     assert " in split 'train' and " in again
     assert "compare no model that was trained on the earlier split" in again
+
+
+def test_a_run_without_clips_has_no_splits_to_speak_of(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "broken.mp4").write_bytes(b"\x00" * 100)
+    done = invoke("curate", "run", tmp_path / "in", "--out", tmp_path / "run", "--no-export", *quick())
+    assert done.returncode == 0, done.stderr
+    assert "0 clips" in done.stdout
