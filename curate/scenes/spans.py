@@ -42,9 +42,9 @@ def spans(
     every frame (`scenes.scores`); without it cut_residual is 0. With `snap = "keyframe"` a span shrinks to its
     keyframe-aligned part; one without such a part stays as it is, its keyframes None, so that nothing is lost.
     """
-    found = []
+    found, ends_s = [], _ends_s(t_s)
     for start, end in _shots(transitions, t_s, config):
-        for low, high in _split(start, end, t_s, config.max_length_s):
+        for low, high in _split(start, end, ends_s, config.max_length_s):
             first, last = _keyframe_part(low, high, len(t_s), keyframes or ())
             if config.snap == "keyframe" and first is not None and last is not None:
                 low, high = first, last
@@ -73,11 +73,15 @@ def _guarded(t: Transition, t_s: np.ndarray, guard_s: float) -> tuple[int, int]:
     return min(max(end, 0), t.start), max(begin, t.end)
 
 
-def _split(start: int, end: int, t_s: np.ndarray, longest_s: float) -> list[tuple[int, int]]:
-    """Equal parts of a shot, none longer than `longest_s`; the last frame lasts as long as the median frame."""
+def _ends_s(t_s: np.ndarray) -> np.ndarray:
+    """float64 [N + 1]: the times of frames and the end of the last one, which lasts as long as the median frame."""
     frame_s = float(np.median(np.diff(t_s))) if len(t_s) > 1 else 0.0
-    stop_s = float(t_s[end]) if end < len(t_s) else float(t_s[-1]) + frame_s
-    length_s = stop_s - float(t_s[start])
+    return np.append(t_s, t_s[-1:] + frame_s)
+
+
+def _split(start: int, end: int, t_s: np.ndarray, longest_s: float) -> list[tuple[int, int]]:
+    """Equal parts of a shot, none longer than `longest_s`. t_s: as of `_ends_s`."""
+    length_s = float(t_s[end]) - float(t_s[start])
     parts = max(1, int(np.ceil(length_s / longest_s - 1e-9)))
     marks = [
         start,
