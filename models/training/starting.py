@@ -151,12 +151,15 @@ def _learns(config: ModelConfig, network: Network) -> tuple[str, ...]:
 def _warnings(old: Loaded, config: ModelConfig, latents_sha256: str) -> list[str]:
     """Of what the old weights are not used to."""
     found, before, now = [], old.config.diffusion, config.diffusion
-    if (before.parametrisation, before.parametrisation_options) != (now.parametrisation, now.parametrisation_options):
+    if before.parametrisation != now.parametrisation:
         found.append(
             f"warning: {old.root} was trained to predict {before.parametrisation}, this model predicts"
             f" {now.parametrisation}: set diffusion.parametrisation={before.parametrisation} to go on from what it"
             " knows"
         )
+    elif dict(before.parametrisation_options) != dict(now.parametrisation_options):
+        told = ", ".join(f"{name}={value}" for name, value in before.parametrisation_options.items()) or "no options"
+        found.append(f"warning: {old.root} was trained with other diffusion.parametrisation_options: {told}")
     if str(old.card.get("autoencoder_sha256", "")) != latents_sha256:
         found.append(
             f"warning: these latents are not those that {old.root} was trained on: set autoencoder.weights={old.root}"

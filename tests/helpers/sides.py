@@ -23,9 +23,18 @@ def trained(made: Side) -> Side:
     return made
 
 
-def predicted(made: Side, captions: tuple[str, str] = ("a", "b"), grad: bool = False, **numbers: float) -> torch.Tensor:
-    """Of two videos, float [2, FRAMES, CHANNELS, 8, 8]. numbers: that both are conditioned on."""
+def predicted(
+    made: Side,
+    captions: tuple[str, str] = ("a", "b"),
+    grad: bool = False,
+    still: bool = False,
+    **numbers: float,
+) -> torch.Tensor:
+    """Of two videos, float [2, FRAMES, CHANNELS, 8, 8]. still: all frames are the first. numbers: that both are
+    conditioned on.
+    """
     z = torch.randn(2, FRAMES, CHANNELS, 8, 8, generator=torch.Generator().manual_seed(1))
+    z = z[:, :1].expand_as(z) if still else z
     conditioner = made.network.get_submodule("conditioner")
     values = {name: torch.full((2,), value) for name, value in numbers.items()}
     conditions = conditioner.conditions(captions, values, [None, None])

@@ -1,17 +1,16 @@
 """Weights of one network in another: the video model is the image model at first, and nothing is passed over."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from helpers.sides import predicted, side, trained
-from helpers.small_clip import write_clip
 from torch import nn
 
 from clipmill.curate.errors import UserError
 from clipmill.models.adapt.along_time import temporal_names
 from clipmill.models.adapt.branches import is_branch
 from clipmill.models.adapt.bringing import Brought, Side, bring
+from clipmill.models.adapt.inputs import known_columns, vector_segments
+from clipmill.models.config import load
 
 TEXT = ("conditioning.text.encoder=hash", "conditioning.text.tokens=8", "conditioning.text.dim=16")
 NO_TEXT = ("conditioning.text.encoder=none",)
@@ -80,6 +79,21 @@ def test_blocks_that_have_no_place_are_missing_and_blocks_of_other_plans_take_th
     assert not report.missing
 
 
+@pytest.mark.parametrize("plan", ["full", "window 3x0x0", "previous", "first"])
+def test_attention_to_several_frames_begins_as_the_image_model_of_a_still_clip(plan: str):
+    """Keys that stand there several times weigh the same (Tune-A-Video)."""
+    old = trained(side("latte-nano", *DIT))
+    plans = (f"backbone.options.plans=['{plan}']", "backbone.options.time_positions=none", "backbone.options.depth=2")
+    new = side("latte-nano", *plans, seed=5)
+    report = bring(old, new, "old")
+    assert not report.new
+    assert not report.missing
+    expected = predicted(old, still=True)
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(predicted(new, still=True), expected, rtol=0, atol=1e-6 * scale)
+    assert (predicted(new) - predicted(old)).abs().max() > 1e-3 * scale
+
+
 def test_the_same_system_is_itself_whatever_its_conditions():
     labels = ("conditioning.classes.column=label", "conditioning.classes.names=['cat','dog']")
     for preset, more in (("svd-small-nano", ()), ("vdm-nano", ()), ("latte-nano", labels), ("dit-nano", ())):
@@ -132,17 +146,19 @@ def test_new_text_says_nothing_at_first(preset: str, before: tuple[str, ...], no
     assert not torch.equal(predicted(new, ("a", "b")), predicted(new, ("c", "d")))
 
 
-def test_a_new_reference_picture_is_not_read_as_something_else(tmp_path: Path):
+def test_a_new_reference_picture_is_not_read_as_something_else():
     numbers = ("conditioning.micro.columns=['motion']", "conditioning.micro.dim=8")
-    picture = ("conditioning.reference.encoder=clip", f"conditioning.reference.network={write_clip(tmp_path / 'clip')}")
-    old, new = trained(side("latte-nano", *numbers)), side("latte-nano", *numbers, *picture, seed=5)
-    report = bring(old, new, "old")
-    check_complete(report, old, new)
-    assert report.partly == ["backbone.embedding.vector_in.weight"]
-    weight = new.network.get_parameter("backbone.embedding.vector_in.weight")
-    assert torch.equal(weight[:, :8], old.network.get_parameter("backbone.embedding.vector_in.weight"))
-    assert weight.shape[1] > 8
-    assert not weight[:, 8:].any()
+    pictures = [("conditioning.reference.encoder=clip", f"conditioning.reference.network={name}") for name in "ab"]
+    without, one, other = (load("latte-nano", (*numbers, *more)) for more in ((), *pictures))
+    old = vector_segments(without, 8), torch.randn(4, 8)
+    made, whole = known_columns((vector_segments(one, 24), torch.zeros(4, 24)), old, 1)
+    assert not whole
+    assert torch.equal(made[:, :8], old[1])
+    assert not made[:, 8:].any()
+    before = vector_segments(one, 24), torch.randn(4, 24)
+    made, whole = known_columns((vector_segments(other, 24), torch.zeros(4, 24)), before, 1)
+    assert not whole, "the embedding of another network"
+    assert not made[:, 8:].any()
 
 
 def test_classes_keep_their_names():

@@ -11,6 +11,9 @@ from helpers.starting import IMAGE, LATTE, sets, video_options
 from helpers.trainings import tensors
 from safetensors.torch import load_file
 
+from clipmill.models.autoencoder_for import autoencoder_named
+from clipmill.models.autoencoders.saving import save_autoencoder
+
 
 def step_names(checkpoint: Path, step: int) -> set[str]:
     return set(load_file(checkpoint / "steps" / f"{step:08d}" / "weights.safetensors"))
@@ -74,7 +77,9 @@ def test_a_mistake_about_weights_is_one_line(
 
 
 def test_what_the_old_weights_are_not_used_to_is_told(image_model: Path, tiny_run: Path, tmp_path: Path):
-    other = sets(f"train.init={image_model}", "autoencoder.options.space_factor=2", "diffusion.parametrisation=v")
+    latents = tmp_path / "latents.safetensors"
+    save_autoencoder(latents, autoencoder_named("pixels", {"space_factor": 2}))
+    other = sets(f"train.init={image_model}", f"autoencoder.weights={latents}", "diffusion.parametrisation=v")
     said = models("train", tiny_run, *LATTE, *other, "--out", tmp_path / "a", "--steps", 1).stdout
     assert "was trained to predict eps, this model predicts v: set diffusion.parametrisation=eps" in said
     assert f"latents are not those that {image_model} was trained on: set autoencoder.weights={image_model}" in said
