@@ -54,8 +54,8 @@ class SampleKeywords(TypedDict, total=False):
     reference: Place | None
     edit: Place | None
     source_caption: str | None
-    then: Sequence[Place]
-    then_settings: Sequence[Settings]
+    then: Place | Sequence[Place]
+    then_settings: Settings | Sequence[Settings]
     frames: int | None
     size: str | None
     step: int | None
@@ -159,13 +159,16 @@ def sample(
     return Path(out)
 
 
-def _stages(checkpoints: Sequence[Place], settings: Sequence[Settings]) -> "tuple[Then, ...]":
+def _stages(checkpoints: Place | Sequence[Place], settings: Settings | Sequence[Settings]) -> "tuple[Then, ...]":
+    """One checkpoint, or the settings of one, may come without a list around it."""
     from clipmill.models.stages.request import Then
 
-    if len(settings) > len(checkpoints):
-        raise UserError(f"then_settings are for {len(settings)} stages, and then has {len(checkpoints)}")
-    own = [*map(setting_texts, settings), *([] for _ in checkpoints[len(settings) :])]
-    return tuple(Then(Path(path), tuple(texts)) for path, texts in zip(checkpoints, own, strict=True))
+    places = [checkpoints] if isinstance(checkpoints, str | os.PathLike) else list(checkpoints)
+    sets = [settings] if isinstance(settings, Mapping) else list(settings)
+    if len(sets) > len(places):
+        raise UserError(f"then_settings are for {len(sets)} stages, and then has {len(places)}")
+    own = [*map(setting_texts, sets), *([] for _ in places[len(sets) :])]
+    return tuple(Then(Path(path), tuple(texts)) for path, texts in zip(places, own, strict=True))
 
 
 def _path(place: Place | None) -> Path | None:

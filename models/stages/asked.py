@@ -20,8 +20,14 @@ def check_asked(loaded: Loaded, request: Request, window: Grid) -> None:
     if request.edit is not None:
         check_edit(loaded, request)
         return
+    frames = loaded.config.conditioning.frames
+    if frames.needs_pixels:
+        raise UserError(
+            f"this model makes videos of whole videos (conditioning.frames.given={frames.given}): put it behind"
+            " another one, models sample OTHER --then CKPT"
+        )
     if loaded.config.sample.known == "trained":
-        _check_trained(loaded.config.conditioning.frames, request)
+        _check_trained(frames, request)
     if request.first is not None or request.last is not None:
         _check_latents(loaded, request, window)
 
@@ -35,11 +41,6 @@ def _check_together(request: Request) -> None:
 
 def _check_trained(frames: FramesConfig, request: Request) -> None:
     asked = [f"--{name}" for name in ("first", "last", "extend") if getattr(request, name) is not None]
-    if frames.needs_pixels:
-        raise UserError(
-            f"this model makes videos of whole videos (conditioning.frames.given={frames.given}): put it behind"
-            " another one, models sample OTHER --then CKPT"
-        )
     if frames.given == "none" and asked:
         raise UserError(f"this model was not trained to be given frames: leave {asked[0]} out{_UNTRAINED}")
     if frames.given == "first" and request.first is None:

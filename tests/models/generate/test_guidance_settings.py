@@ -7,6 +7,7 @@ import torch
 from helpers.denoising_oracles import one_thread  # noqa: F401
 from helpers.gaussian_system import captioned_generator, prompts
 
+from clipmill.models.config import SampleConfig
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.conditions import conditions_of
 from clipmill.models.pixels import restored
@@ -53,3 +54,20 @@ def test_a_threshold_keeps_strong_guidance_within_the_pixels(sampler: str):
 
 def pixels(z: torch.Tensor) -> torch.Tensor:
     return restored(z, captioned_generator().autoencoder)
+
+
+def test_settings_that_change_nothing_are_no_part_of_what_made_a_video():
+    """Ids and folders of samples from before these settings stay as they were."""
+    before = {
+        "sampler",
+        "steps",
+        "schedule",
+        "schedule_options",
+        "guidance",
+        "guidance_last",
+        "rescale",
+        "gamma",
+        "fps",
+    }
+    assert set(SampleConfig().deciding()) == before
+    assert SampleConfig(known="guidance", context=2).deciding().keys() - before == {"known", "context"}

@@ -11,6 +11,7 @@ from helpers.commands import contents, invoke, models, one_line
 from helpers.denoising_oracles import one_thread  # noqa: F401
 from helpers.gaussian_system import correlations, gaussian_generator, markov, prompts
 
+from clipmill.curate.errors import UserError
 from clipmill.models import sample
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.files import write_mp4
@@ -118,10 +119,12 @@ def test_a_chain_writes_every_stage_goes_on_and_says_what_made_it(trained: Path,
 def test_the_api_makes_the_same_chain(trained: Path, interpolates: Path, tmp_path: Path):
     models("sample", trained, "--then", interpolates, "--out", tmp_path / "a", "--n", 1, *QUICK)
     few = {"sample.steps": 2}
-    then = {"then": [interpolates], "then_settings": [few]}
+    then = {"then": interpolates, "then_settings": few}
     assert sample(trained, tmp_path / "b", 1, few, device="cpu", tell=None, **then) == tmp_path / "b"
     first = "stages/1-ckpt/000000.mp4"
     assert (tmp_path / "a" / first).read_bytes() == (tmp_path / "b" / first).read_bytes()
+    with pytest.raises(UserError, match="for 2 stages, and then has 1"):
+        sample(trained, tmp_path / "d", 1, device="cpu", tell=None, then=[interpolates], then_settings=[few, few])
     again = sample(trained, tmp_path / "c", 1, {"sample.steps": 3}, device="cpu", tell=None, **then)
     ids = {pd.read_parquet(tmp_path / name / "manifest.parquet")["clip_id"][0] for name in ("a", "b", again.name)}
     assert len(ids) == 3, "another last stage, and another first one"

@@ -14,11 +14,14 @@ from PIL import Image
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
+from clipmill.models.conditioning.config import FramesConfig
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.files import write_mp4
 from clipmill.models.generate.loading import load
+from clipmill.models.stages.asked import check_asked
 from clipmill.models.stages.extension import Extension, extended, extension_of
 from clipmill.models.stages.plain import plain
+from clipmill.models.stages.request import Request
 from clipmill.models.stages.sample_folder import read_video
 
 RHO = 0.8
@@ -154,6 +157,15 @@ def test_a_window_of_one_latent_continues_nothing(trained: Path):
     whole = replace(load(trained), autoencoder=Pixels(PixelsConfig(space_factor=4, time_factor=4)))
     with pytest.raises(UserError, match="one latent"):
         extension_of(whole, 9, (4, 16, 16))
+
+
+@pytest.mark.parametrize("known", ["trained", "guidance"])
+def test_a_model_of_whole_videos_makes_none_alone(known: str, trained: Path):
+    loaded = load(trained, overrides=(f"sample.known={known}",))
+    frames = FramesConfig(given="low")
+    config = replace(loaded.config, conditioning=replace(loaded.config.conditioning, frames=frames))
+    with pytest.raises(UserError, match="put it behind another one"):
+        check_asked(replace(loaded, config=config), Request(), (4, 16, 16))
 
 
 @pytest.mark.parametrize("size", [(16, 24), (17, 15)])
