@@ -12,8 +12,9 @@ from clipmill.models.adapt.along_time import temporal_names
 from clipmill.models.adapt.branches import is_branch
 from clipmill.models.adapt.bringing import Brought, Side, bring
 from clipmill.models.adapt.what_learns import freeze, learning_names
-from clipmill.models.autoencoder_for import autoencoder_of, checkpoint_autoencoder, weights_file
+from clipmill.models.autoencoder_for import autoencoder_named, autoencoder_of, checkpoint_autoencoder, weights_file
 from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.by_name import options_of
 from clipmill.models.checkpoints import step_files
 from clipmill.models.checkpoints.tensors import Named, all_whole, put_all
 from clipmill.models.config import ModelConfig
@@ -105,9 +106,12 @@ def with_latents_of_init(config: ModelConfig, out: Path) -> ModelConfig:
     if (out / "card.json").is_file():  # what is there was begun with it; the old checkpoint may be gone
         before = step_files.read_card(out)["config"].get("autoencoder", {}).get("weights")
         return replace(config, autoencoder=replace(chosen, weights=before))
-    card = step_files.read_card(Path(init))
-    theirs = card["config"]["autoencoder"]
-    same = theirs.get("kind") == chosen.kind and (chosen.kind != "pixels" or theirs.get("options") == chosen.options)
+    if step_files.read_card(Path(init))["config"].get("trains") == "autoencoder":
+        raise UserError(f"train.init: {init} holds an autoencoder: set autoencoder.weights={init} instead")
+    theirs = checkpoint_autoencoder(Path(init))
+    same = theirs.kind == chosen.kind
+    if same and theirs.kind == "pixels":  # they are measured, not trained: the config says which
+        same = options_of(theirs) == options_of(autoencoder_named(chosen.kind, chosen.options))
     return replace(config, autoencoder=replace(chosen, weights=init)) if same else config
 
 

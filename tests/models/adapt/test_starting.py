@@ -23,11 +23,13 @@ def test_an_image_model_becomes_a_video_model_of_which_the_layers_along_time_lea
     image_model: Path, tiny_run: Path, tmp_path: Path
 ):
     old, out, whole = shutil.copytree(image_model, tmp_path / "image"), tmp_path / "video", tmp_path / "whole"
-    options = video_options(old, "temporal", "train.warm_up=0")
+    more = ("train.warm_up=0", "autoencoder.options.time_factor=1")
+    options = video_options(old, "temporal", *more)
     said = models("train", tiny_run, *options, "--out", out, "--steps", 2).stdout
     assert "30 of 50 tensors came" in said
     assert "missing: 0" in said
     models("train", tiny_run, *options, "--out", whole, "--steps", 4)
+    assert contents(out)["autoencoder.safetensors"] == contents(old)["autoencoder.safetensors"], "its own latents"
     base = load_file(out / "base.safetensors")
     averaged = load_file(old / "steps" / "00000004" / "average-0.050.safetensors")
     renamed = {name.replace("blocks.2.", "blocks.1."): tensor for name, tensor in base.items()}
@@ -43,7 +45,7 @@ def test_an_image_model_becomes_a_video_model_of_which_the_layers_along_time_lea
     along_time = {name for name in step_names(out, 4) if ".blocks.1." in name or ".blocks.3." in name}
     assert along_time == step_names(out, 4)
     models("sample", out, "--n", 1, "--out", tmp_path / "samples", "--device", "cpu")
-    other = invoke("models", "train", tiny_run, *video_options(old, "all", "train.warm_up=0"), "--out", out)
+    other = invoke("models", "train", tiny_run, *video_options(old, "all", *more), "--out", out)
     one_line(other, "was trained with another train.learn", "choose another --out")
 
     report = json.loads((out / "init.json").read_text())
@@ -74,6 +76,14 @@ def test_a_mistake_about_weights_is_one_line(
     words = [word.replace("IMAGE", str(image_model)) for word in (*LATTE, *options)]
     one_line(invoke("models", "train", tiny_run, *words, "--out", tmp_path / "ckpt"), *says)
     assert not (tmp_path / "ckpt").exists(), "nothing is written before everything is checked"
+
+
+def test_an_autoencoder_is_no_model_to_begin_with(image_model: Path, tiny_run: Path, tmp_path: Path):
+    card = json.loads((image_model / "card.json").read_text())
+    card["config"]["trains"] = "autoencoder"
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    done = invoke("models", "train", tiny_run, *LATTE, *sets(f"train.init={tmp_path}"), "--out", tmp_path / "ckpt")
+    one_line(done, "holds an autoencoder", f"set autoencoder.weights={tmp_path}")
 
 
 def test_what_the_old_weights_are_not_used_to_is_told(image_model: Path, tiny_run: Path, tmp_path: Path):
