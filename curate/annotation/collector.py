@@ -3,6 +3,7 @@ measurements.
 """
 
 import tempfile
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,8 +110,8 @@ class Samples:
         """
         if self.problem is not None:
             raise AnnotatorError(self.problem)
-        low, high = np.searchsorted(self.index, [start, stop])
-        return range(int(low), int(high))
+        # Not numpy's search, which would copy the list for every clip.
+        return range(bisect_left(self.index, start), bisect_left(self.index, stop))
 
     def blob(self, position: int) -> bytes:
         """The bytes that `take` returned for the sample at a position of `inside`; of an array its values in C
@@ -169,7 +170,7 @@ class Collector:
         """(t_s float64 [T], T pictures) of a rate request inside frames [start, stop)."""
         samples = self._by_request[request]
         inside = samples.inside(start, stop)
-        return np.asarray(samples.t_s)[inside.start : inside.stop], [samples.array(i) for i in inside]
+        return np.asarray(samples.t_s[inside.start : inside.stop], np.float64), [samples.array(i) for i in inside]
 
     def observed(self, annotator: Annotator, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """(t_s float64 [S], float32 [S, K]) of what the annotator observed inside frames [start, stop)."""
@@ -184,7 +185,7 @@ class Collector:
             common = max(sorted(sizes), key=lambda s: sum(row.shape == s for row in rows))
             keep = [i for i, row in zip(inside, rows, strict=True) if row.shape == common]
             return np.asarray([samples.t_s[i] for i in keep]), np.stack([samples.array(i) for i in keep])
-        return np.asarray(samples.t_s)[inside.start : inside.stop], (
+        return np.asarray(samples.t_s[inside.start : inside.stop], np.float64), (
             np.stack(rows) if rows else np.zeros((0, 0), np.float32)
         )
 
