@@ -15,10 +15,13 @@ from clipmill.models.layers.plan import Grid
 
 @dataclass(frozen=True)
 class Pictures:
-    """pixels: uint8 [3, H, W] each, at the size asked for. cropped: how many were of another shape."""
+    """pixels: uint8 [3, H, W] each, at the size asked for. cropped: how many were of another shape. others: files
+    of the folder that show nothing.
+    """
 
     pixels: list[torch.Tensor]
     cropped: int
+    others: int
 
 
 def pictures_at(path: Path, height_px: int, width_px: int) -> Pictures:
@@ -27,11 +30,13 @@ def pictures_at(path: Path, height_px: int, width_px: int) -> Pictures:
     """
     from clipmill.curate.video.resize_to_cover import covered
 
-    found = [picture for file in files_of(path) if (picture := _picture(file)) is not None]
+    files = files_of(path)
+    found = [picture for file in files if (picture := _picture(file)) is not None]
     if not found:
         raise UserError(f"{path} holds no picture and no video")
     pixels = [covered(torch.from_numpy(p.transpose(2, 0, 1))[None], height_px, width_px)[0] for p in found]
-    return Pictures(pixels, sum(is_cropped(p.shape[0], p.shape[1], (height_px, width_px)) for p in found))
+    cropped = sum(is_cropped(p.shape[0], p.shape[1], (height_px, width_px)) for p in found)
+    return Pictures(pixels, cropped, len(files) - len(found))
 
 
 def is_cropped(height: int, width: int, size_px: tuple[int, int]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from clipmill.models.generate.pictures import pictures_at
+from clipmill.models.generate.pictures import Pictures, pictures_at
 from clipmill.models.generate.prompts import Prompt
 from clipmill.models.layers.plan import Grid
 from clipmill.models.stages.facts import given_facts
@@ -43,12 +43,13 @@ def with_pictures(drawn: Draw, request: Request, window: Grid) -> Told:
         first, last, reference = (turn(name, prompt.index) for name in asked)
         return replace(prompt, first=first, last=last, reference=reference)
 
-    notes = [
-        note
-        for name, pictures in found.items()
-        for note in crop_notes(there[name], pictures.cropped, len(pictures.pixels), "pictures", window)
-    ]
+    notes = [note for name, pictures in found.items() for note in _notes(there[name], pictures, window)]
     return Told(lambda count: [told(prompt) for prompt in drawn(count)], facts, notes)
+
+
+def _notes(path: Path, pictures: Pictures, window: Grid) -> list[str]:
+    cropped = crop_notes(path, pictures.cropped, len(pictures.pixels), "pictures", window)
+    return [f"{path}: files that hold no picture and no video: {pictures.others}"] * bool(pictures.others) + cropped
 
 
 def crop_notes(path: Path, cropped: int, count: int, what: str, window: Grid) -> list[str]:

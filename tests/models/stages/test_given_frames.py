@@ -113,8 +113,12 @@ def test_the_commands_keep_what_they_are_given(continues: Path, picture: Path, t
         invoke("models", "sample", continues, "--out", out, "--n", 2, "--extend", 9, "--last", picture, *QUICK),
         "leave --last out",
     )
-    both = ("--first", picture, "--last", picture)
-    models("sample", continues, "--out", tmp_path / "both", "--n", 1, *both, *QUICK)
+    (tmp_path / "ends").mkdir()
+    (tmp_path / "ends" / "words.txt").write_text("no picture")
+    picture.rename(tmp_path / "ends" / picture.name)
+    both = ("--first", tmp_path / "ends", "--last", tmp_path / "ends" / picture.name)
+    said = models("sample", continues, "--out", tmp_path / "both", "--n", 1, *both, *QUICK)
+    assert "files that hold no picture and no video: 1" in said.stdout + said.stderr
     video = read_video(tmp_path / "both" / "000000.mp4").double()
     assert float((video[0] - video[-1]).abs().mean()) < 8
 
