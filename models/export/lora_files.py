@@ -40,7 +40,7 @@ class LoraFile:
         down, up = self.halves[name]
         if (up.shape[0] * up.shape[1], down.shape[2]) != tensor.shape:
             raise UserError(f"{self.path} changes {name!r} in another shape: the file was changed, write it again")
-        return torch.bmm(up, down).flatten(0, 1)
+        return torch.bmm(up.to(tensor), down.to(tensor)).flatten(0, 1)
 
 
 def write_lora(
@@ -96,6 +96,8 @@ def read_lora(path: Path) -> LoraFile:
     found = described(entry, _SHAPE, str(path))
     if found["names"] != "clipmill":
         raise UserError(f"{path} is in the names of {found['names']}: write one without --diffusers")
+    if not tensors:
+        raise UserError(f"{path} holds no low-rank branch: write it again")
     return LoraFile(path, found["base_sha256"], _halves(path, tensors))
 
 
@@ -107,6 +109,7 @@ def _halves(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, Halves]:
             continue
         up = tensors.get(f"{layer}.lora_B")
         fits = up is not None and down.ndim == up.ndim == 3 and down.shape[:2] == (up.shape[0], up.shape[2])
+        fits = fits and down.is_floating_point()
         if kind != "lora_A" or up is None or not fits:
             raise UserError(f"{path}: {name!r} is no half of a low-rank branch: the file was changed, write it again")
         made[f"{layer}.weight"] = down, up

@@ -46,8 +46,13 @@ def test_a_merged_checkpoint_is_plain_and_samples_as_its_branches_do(image_model
     there = weights(own)
     assert there.keys() == weights(image_model).keys()
     assert all(torch.equal(tensor, there[name]) for name, tensor in weights(both).items())
-    file = ("--lora", low_rank / "lora.safetensors")
-    models("merge", image_model, *file, *file, "--out", tmp_path / "twice")
+    with safe_open(str(low_rank / "lora.safetensors"), "pt") as opened:
+        header = opened.metadata()
+    held = load_file(low_rank / "lora.safetensors")
+    doubled = {name: tensor.double() if name.endswith("A") else tensor for name, tensor in held.items()}
+    save_file(doubled, tmp_path / "doubled.safetensors", header)
+    file = ("--lora", low_rank / "lora.safetensors", "--lora", tmp_path / "doubled.safetensors")
+    models("merge", image_model, *file, "--out", tmp_path / "twice")
     once, base = weights(both), weights(image_model)
     for name, tensor in weights(tmp_path / "twice").items():
         torch.testing.assert_close(tensor - once[name], once[name] - base[name], rtol=0, atol=1e-6)
@@ -136,7 +141,10 @@ def test_a_file_of_other_weights_or_of_none_is_one_line(image_model: Path, low_r
     held = load_file(lora)
     name = next(iter(held))
     wide = {name: torch.ones(1, 1, 10**6), name[:-1] + "B": torch.ones(1, 10**6, 1)}  # a product of terabytes
-    parts = ({name: held[name][..., :-1]}, {"x.lora_A": held[name]}, {"y": held[name]}, wide)
+    whole = {name: held[name].to(torch.int64)}
+    parts = ({name: held[name][..., :-1]}, {"x.lora_A": held[name]}, {"y": held[name]}, wide, whole)
+    save_file({}, tmp_path / "empty.safetensors", header)
+    assert "holds no low-rank branch" in merged(tmp_path / "empty.safetensors")
     for k, change in enumerate(parts):
         save_file({n: t.clone() for n, t in (held | change).items()}, tmp_path / f"{k}.safetensors", header)
         assert "write it again" in merged(tmp_path / f"{k}.safetensors")
