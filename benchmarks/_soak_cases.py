@@ -194,8 +194,8 @@ def size(folder):
     return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob("*") if path.is_file())
 
 
-def write_video(path, seed, shots=(30, 48, 36), size=(128, 96), codec="libx264", fps=24):
-    """Textures that drift, bright and dark in turn. shots: frames of each."""
+def write_video(path, seed, shots=(30, 48, 36), size=(128, 96), codec="libx264", fps=24, moves=True):
+    """Textures, bright and dark in turn, that drift or, without `moves`, stand. shots: frames of each."""
     rng, (width, height) = np.random.default_rng(seed), size
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=fps, options={"threads": "1"})
@@ -205,6 +205,7 @@ def write_video(path, seed, shots=(30, 48, 36), size=(128, 96), codec="libx264",
             small = rng.integers(0, 120, (max(height // 8, 2), max(width // 4, 2), 3), dtype=np.uint8)
             texture = cv2.resize(small, (2 * width, height)) + np.uint8(130 * ((seed + k) % 2))
             for t in range(frames):
-                picture = np.roll(texture, -(t * (2 + k)) % (2 * width), axis=1)[:, :width]
+                shift = t * (2 + k) if moves else 0
+                picture = np.roll(texture, -shift % (2 * width), axis=1)[:, :width]
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")))
         out.mux(stream.encode(None))

@@ -14,6 +14,7 @@ from clipmill.curate.config import Config
 from clipmill.curate.driver.policy_of_run import policy_of
 from clipmill.curate.driver.run_facts import outcome_counts
 from clipmill.curate.duplicates.split_changes import changed_sides, without_kept
+from clipmill.curate.errors import UserError
 from clipmill.curate.policy import decisions, waterfall
 from clipmill.curate.policy.policy import Policy
 from clipmill.curate.tables.join import Joined, join, makers, with_decisions
@@ -66,9 +67,10 @@ def empty_splits(joined: pa.Table, found: decisions.Outcomes, config: Config) ->
 
 def _changed_sides(run: RunDir, joined: pa.Table) -> list[str]:
     columns = ["video_id", "relpath", "split"]
-    if not run.manifest.is_file():
+    try:
+        before = read_manifest(run, columns)
+    except UserError:  # a new run, or one whose tables were damaged: they are made again
         return []
-    before = read_manifest(run, columns)
     return changed_sides(before.to_pandas(), joined.select(columns).to_pandas())
 
 

@@ -1,19 +1,22 @@
 """Near-duplicate groups: the same footage re-encoded, rescaled, slightly cropped, shifted or with a logo, once or many
 times.
 
-Candidates are pairs with a role frame within a Hamming radius of the perceptual hashes (exact search, all pairs, in
-blocks). Each is then verified on the 32 x 32 thumbs: an affine alignment (enhanced correlation coefficient, Evangelidis
-and Psarakis, PAMI 2008) absorbs crops, and the pixels that disagree in every role, an overlay's, are left out up to a
-share. A copy whose ends were cut on other frames is found without alignment, by its frames around the same time.
+Clips gather around those that one would keep. Candidates have a role frame within a Hamming radius of the perceptual
+hashes (exact search, in blocks). Each is then verified on the 32 x 32 thumbs: an affine alignment (enhanced correlation
+coefficient, Evangelidis and Psarakis, PAMI 2008) absorbs crops, and the pixels that disagree in every role, an
+overlay's, are left out up to a share. A copy whose ends were cut on other frames is found without alignment, by its
+frames around the same time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clipmill.curate.contract.annotator import ROLES
+from clipmill.curate.duplicates.groups import gather, keep_order
 from clipmill.curate.settings.dedup import DedupConfig
 
 if TYPE_CHECKING:
@@ -39,10 +42,10 @@ def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) ->
 
     config = config or DedupConfig()
     prints = _fingerprints(clips)
-    pairs = candidate_pairs(prints.bits, config.radius_bits, prints.duration_s, config.duration_ratio)
-    edges = sorted(pair for pair in pairs if same_footage(prints, *pair, config))
     ids = clips["clip_id"].tolist()
-    groups = star_groups(keep_order(clips), edges)
+    groups = gather(
+        keep_order(clips), partial(candidates, prints, config), lambda i, j: same_footage(prints, i, j, config)
+    )
     rows: list[dict[str, Any]] = [{"clip_id": c, "dup_group_id": None, "dup_rank": 0, "dup_of": None} for c in ids]
     for members in groups:
         name = min(ids[i] for i in members)
@@ -118,31 +121,28 @@ def _fingerprints(clips: "pd.DataFrame") -> Fingerprints:
     return Fingerprints(bits, thumbs, clips["video_id"].tolist(), duration)
 
 
-def candidate_pairs(
-    bits: np.ndarray, radius_bits: int, duration_s: np.ndarray, duration_ratio: float
-) -> Iterator[tuple[int, int]]:
-    """Pairs i < j, each once, of which one role is within `radius_bits` (and that are not much too different in
-    length).
+def candidates(prints: Fingerprints, config: DedupConfig, clips: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of `others` (int64 [M]) may be the footage of each of `clips` (int64 [L]): bool [L, M], True where one role
+    is within `radius_bits`, False where the length tells that they are not.
 
-    bits: float32 [R, N, 64] of -1 and 1 (0: no hash). duration_s: float [N], NaN where unknown. Hamming = (64 - a . b)
-    / 2, so a block of all pairs is one matrix product, and the search is exact. Clips are taken in order of duration,
-    so that a block meets only the blocks within reach of its lengths.
+    Hamming = (64 - a . b) / 2, so a block of all pairs is one matrix product, and the search is exact.
     """
-    order = np.argsort(duration_s, kind="stable")  # NaN last
-    bits, length = bits[:, order], duration_s[order]
-    n, least = len(order), 64 - 2 * radius_bits
-    for start in range(0, n, _BLOCK):
-        longest = np.max(length[start : start + _BLOCK])
-        for other in range(start, n, _BLOCK):
-            if duration_ratio * length[other] > longest and not np.isnan(length[-1]):
-                break
-            near = np.zeros((min(_BLOCK, n - start), min(_BLOCK, n - other)), bool)
-            for role in bits:
-                near |= role[start : start + _BLOCK] @ role[other : other + _BLOCK].T >= least
-            for i, j in zip(*np.nonzero(near), strict=True):
-                if start + i < other + j:
-                    one, two = sorted((int(order[start + i]), int(order[other + j])))
-                    yield one, two
+    near, least = np.zeros((len(clips), len(others)), bool), 64 - 2 * config.radius_bits
+    possible = np.flatnonzero(_in_reach(prints.duration_s[clips], prints.duration_s[others], config.duration_ratio))
+    for start in range(0, len(possible), _BLOCK):
+        some = possible[start : start + _BLOCK]
+        for role in prints.bits:
+            near[:, some] |= role[clips] @ role[others[some]].T >= least
+    return near
+
+
+def _in_reach(some_s: np.ndarray, others_s: np.ndarray, ratio: float) -> np.ndarray:
+    """bool [M]: which others are not much too long or too short for all of some. NaN: unknown, in anybody's reach."""
+    if not len(some_s) or np.isnan(some_s).any():
+        return np.ones(len(others_s), bool)
+    slack = 1 + 1e-9  # whether a pair is out of reach, `same_footage` says exactly
+    within = (others_s * slack >= ratio * some_s.min()) & (ratio * others_s <= some_s.max() * slack)
+    return np.asarray(within | np.isnan(others_s))
 
 
 def same_footage(prints: Fingerprints, i: int, j: int, config: DedupConfig) -> bool:
@@ -222,36 +222,3 @@ def _masked(pairs: Sequence[tuple[np.ndarray, np.ndarray]], warp: np.ndarray, ov
 
 def _standard(values: np.ndarray) -> np.ndarray:
     return (values - values.mean()) / max(float(values.std()), 1.0)
-
-
-def keep_order(clips: "pd.DataFrame") -> list[int]:
-    """Positions from the clip one would rather keep to the last: most pixels, longest, sharpest, smallest clip_id;
-    unknown last.
-    """
-    ranked = clips.reset_index(drop=True)
-    pixels = ranked["width"] * ranked["height"] if {"width", "height"} <= set(ranked) else 0
-    table = ranked[["clip_id"]].assign(
-        pixels=pixels, seconds=ranked.get("duration_s", 0), sharpness=ranked.get("sharpness", 0)
-    )
-    by = ["pixels", "seconds", "sharpness", "clip_id"]
-    return [int(i) for i in table.sort_values(by, ascending=[False, False, False, True], na_position="last").index]
-
-
-def star_groups(order: Sequence[int], edges: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Groups around the best clips: in `order`, each clip not yet taken gathers its free neighbours. Groups of one are
-    left out.
-    """
-    neighbours: dict[int, set[int]] = {}
-    for i, j in edges:
-        neighbours.setdefault(i, set()).add(j)
-        neighbours.setdefault(j, set()).add(i)
-    place = {clip: rank for rank, clip in enumerate(order)}
-    taken: set[int] = set()
-    groups = []
-    for clip in order:
-        free = neighbours.get(clip, set()) - taken
-        if clip in taken or not free:
-            continue
-        groups.append([clip, *sorted(free, key=place.__getitem__)])
-        taken.update(groups[-1])
-    return groups

@@ -6,13 +6,14 @@ nearest neighbours that its graph (HNSW, arXiv 1603.09320) finds: nearly all pai
 of clips and not with its square.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipmill.curate.duplicates.near import keep_order, star_groups
+from clipmill.curate.duplicates.groups import gather, keep_order, star_groups
 from clipmill.curate.settings.dedup import DedupConfig
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def semantic_duplicates(
 ) -> "pd.DataFrame":
     """Groups of clips that show the same thing.
 
-    clips: clip_id, what `clipmill.curate.duplicates.near.keep_order` reads, and the column that `semantic_keep` names.
+    clips: clip_id, what `groups.keep_order` reads, and the column that `semantic_keep` names.
     vectors: float [N, R, D], the embeddings of a clip's frames; NaN where there are none. Two clips are alike where the
     mean cosine of their frames, role by role, is at least `semantic_similarity`. Returns one row per clip, in the order
     given: clip_id, semantic_group_id (smallest clip_id of the group, null where it has none), semantic_rank (0 for the
@@ -36,13 +37,13 @@ def semantic_duplicates(
     import pandas as pd
 
     config = config or DedupConfig()
-    known = np.flatnonzero(~np.isnan(vectors).any(axis=(1, 2)))
-    edges = [(int(known[i]), int(known[j])) for i, j in alike_pairs(joined_vectors(vectors[known]), config)]
+    unknown = np.isnan(vectors).any(axis=(1, 2))
     ids = clips["clip_id"].tolist()
     rows: list[dict] = [{"clip_id": c, "semantic_group_id": None, "semantic_rank": 0, "semantic_of": None} for c in ids]
-    for position in np.flatnonzero(np.isnan(vectors).any(axis=(1, 2))):
+    for position in np.flatnonzero(unknown):
         rows[int(position)]["semantic_rank"] = None
-    for members in star_groups(best_first(clips, config.semantic_keep), edges):
+    order = [clip for clip in best_first(clips, config.semantic_keep) if not unknown[clip]]
+    for members in _groups(order, vectors, config):
         name = min(ids[i] for i in members)
         for rank, i in enumerate(members):
             rows[i].update(semantic_group_id=name, semantic_rank=rank, semantic_of=ids[members[0]] if rank else None)
@@ -67,23 +68,30 @@ def best_first(clips: "pd.DataFrame", column: str | None) -> list[int]:
     return [order[i] for i in np.argsort(-values, kind="stable")]  # NaN last
 
 
-def alike_pairs(vectors: np.ndarray, config: DedupConfig) -> Iterator[tuple[int, int]]:
-    """Pairs i < j, each once, whose product is at least `semantic_similarity`. vectors: float32 [N, D] of length 1."""
-    exact = len(vectors) <= config.semantic_exact_clips or find_spec("usearch") is None
-    return _all_pairs(vectors, config.semantic_similarity) if exact else near_pairs(vectors, config.semantic_similarity)
+def _groups(order: Sequence[int], vectors: np.ndarray, config: DedupConfig) -> list[list[int]]:
+    """order: positions of the clips whose vectors are known, from the one to keep to the last."""
+    least, known = config.semantic_similarity, np.sort(np.asarray(order, np.int64))
+    joined, among = joined_vectors(vectors[known]), np.searchsorted(known, order).tolist()
+    if len(known) <= config.semantic_exact_clips or find_spec("usearch") is None:
+        groups = gather(among, partial(_alike, joined, least))
+    else:
+        groups = star_groups(among, list(near_pairs(joined, least)))
+    return [[int(known[i]) for i in group] for group in groups]
 
 
-def _all_pairs(vectors: np.ndarray, least: float) -> Iterator[tuple[int, int]]:
-    for start in range(0, len(vectors), _BLOCK):
-        block = vectors[start : start + _BLOCK]
-        for other in range(start, len(vectors), _BLOCK):
-            for i, j in zip(*np.nonzero(block @ vectors[other : other + _BLOCK].T >= least), strict=True):
-                if start + i < other + j:
-                    yield start + int(i), other + int(j)
+def _alike(vectors: np.ndarray, least: float, some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """See `groups.Near`. vectors: float32 [N, D] of length 1."""
+    found = np.zeros((len(some), len(others)), bool)
+    for start in range(0, len(others), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        found[:, block] = vectors[some] @ vectors[others[block]].T >= least
+    return found
 
 
 def near_pairs(vectors: np.ndarray, least: float) -> Iterator[tuple[int, int]]:
-    """As `alike_pairs`, among the 64 nearest neighbours of each by usearch's graph; a few pairs may be missed."""
+    """Pairs i < j, each once, whose product is at least `least`, among the 64 nearest neighbours of each by usearch's
+    graph; a few may be missed. vectors: float32 [N, D] of length 1.
+    """
     from usearch.index import Index
 
     index = Index(ndim=vectors.shape[1], metric="ip", dtype="f32")

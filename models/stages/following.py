@@ -16,7 +16,7 @@ from clipmill.models.layers.plan import Grid
 from clipmill.models.stages.facts import before_sha256, clip_id, facts_of, made_by
 from clipmill.models.stages.plan import check_length, check_memory, fps_of
 from clipmill.models.stages.request import Request
-from clipmill.models.stages.sample_folder import name_of, read_video
+from clipmill.models.stages.sample_folder import name_of, frames_of
 from clipmill.models.stages.taking import Taking, taking_of
 from clipmill.models.stages.work import Make, Work
 
@@ -63,7 +63,7 @@ def made_of(taking: Taking, folder: Path) -> Make:
     """folder: of the videos of the stage before."""
 
     def make(generator: Generator, some: Sequence[Prompt], noise: SampleNoise) -> torch.Tensor:
-        before = torch.stack([read_video(folder / name_of(prompt)) for prompt in some])
+        before = torch.stack([frames_of(folder / name_of(prompt)) for prompt in some])
         parts, there = [], 0
         for number, window in enumerate(taking.windows):
             seen = before[:, window.source : window.source + window.sources]

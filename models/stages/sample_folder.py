@@ -64,7 +64,7 @@ def prepare(out: Path, facts: dict[str, Any]) -> None:
     write_text(path, json.dumps(facts, indent=1), synced=True)
 
 
-def read_video(path: Path) -> torch.Tensor:
+def frames_of(path: Path) -> torch.Tensor:
     """uint8 [T, 3, H, W] of a video that `write_mp4` wrote. Raises DecodeError."""
     from clipmill.curate.video.open_av import open_av
 
@@ -135,4 +135,4 @@ def _write_manifest(out: Path, there: Sequence[Prompt], work: Work) -> None:
 
 
 def _write_sheet(out: Path, there: Sequence[Prompt]) -> None:
-    write_sheet(out / SHEET, [read_video(out / name_of(prompt)) for prompt in there[:_SHEET_VIDEOS]])
+    write_sheet(out / SHEET, [frames_of(out / name_of(prompt)) for prompt in there[:_SHEET_VIDEOS]])

@@ -13,7 +13,8 @@ from helpers.annotator_clips import clip, of_file, texture
 from PIL import Image
 
 from clipmill.curate.annotators.phash import PHash, phash64
-from clipmill.curate.duplicates.near import candidate_pairs, near_duplicates, star_groups
+from clipmill.curate.duplicates.groups import gather, star_groups
+from clipmill.curate.duplicates.near import Fingerprints, candidates, near_duplicates
 from clipmill.curate.settings.dedup import DedupConfig
 
 ROLES = ("first", "middle", "last")
@@ -205,14 +206,44 @@ def test_candidates_are_exactly_the_pairs_within_the_radius(monkeypatch):
     codes[30:] = codes[:30] ^ (rng.random((30, 64)) < 0.2)
     bits = (codes * 2 - 1).astype(np.float32)[None]
     distance = (codes[:, None] != codes[None]).sum(-1)
-    expected = {(i, j) for i in range(60) for j in range(i + 1, 60) if distance[i, j] <= 14}
-    found = list(candidate_pairs(bits, 14, np.full(60, np.nan), 0.9))
-    assert len(found) == len(set(found))
-    assert set(found) == expected
-    assert len(expected) > 5
+    expected = {(i, j) for i in range(60) for j in range(60) if distance[i, j] <= 14}
+    assert len(expected) > 60 + 5
+
+    def found(length: np.ndarray) -> set[tuple[int, int]]:
+        prints, all_clips = Fingerprints(bits, [], [], length), np.arange(60)
+        rows = [candidates(prints, DedupConfig(), all_clips[k : k + 7], all_clips) for k in range(0, 60, 7)]
+        return {(int(i), int(j)) for i, j in zip(*np.nonzero(np.concatenate(rows)), strict=True)}
+
+    assert found(np.full(60, np.nan)) == expected
     length = rng.uniform(1, 30, 60)
     close = {(i, j) for i, j in expected if min(length[i], length[j]) >= 0.9 * max(length[i], length[j])}
-    assert close <= set(candidate_pairs(bits, 14, length, 0.9)) <= expected
+    assert close <= found(length) <= expected
+
+
+def test_gathering_is_star_groups_without_a_list_of_pairs(monkeypatch):
+    monkeypatch.setattr("clipmill.curate.duplicates.groups._LEADERS", 7)
+    rng = np.random.default_rng(1)
+    for share in (0.01, 0.05, 0.2, 1.0):
+        near = np.triu(rng.random((50, 50)) < share, 1)
+        alike = near & (rng.random((50, 50)) < 0.7)
+        order = rng.permutation(50).tolist()
+        edges = [(int(i), int(j)) for i, j in zip(*np.nonzero(alike), strict=True)]
+        both = near | near.T
+        found = gather(order, lambda some, others, both=both: both[some][:, others], lambda i, j, a=alike: a[i, j])
+        assert found == star_groups(order, edges)
+
+
+def test_of_many_alike_each_is_compared_once():
+    """On the code before with all others: a day of one slide took hours, and its pairs all memory."""
+    asked = []
+
+    def same(i: int, j: int) -> bool:
+        asked.append((i, j))
+        return True
+
+    (group,) = gather(range(2000), lambda some, others: np.ones((len(some), len(others)), bool), same)
+    assert group == list(range(2000))
+    assert asked == [(0, j) for j in range(1, 2000)]
 
 
 def test_hash_is_that_of_imagehash():

@@ -18,7 +18,7 @@ from clipmill.models.generate.files import write_mp4
 from clipmill.models.generate.sampling import as_bytes
 from clipmill.models.stages.following import made_of
 from clipmill.models.stages.plain import plain
-from clipmill.models.stages.sample_folder import read_video
+from clipmill.models.stages.sample_folder import frames_of
 from clipmill.models.stages.taking import Taking, Window, cut, meeting
 
 RHO = 0.8
@@ -93,8 +93,8 @@ def test_a_chain_writes_every_stage_goes_on_and_says_what_made_it(trained: Path,
     models("sample", *chain, "--out", out, "--n", 2)
     first, second = out / "stages" / "1-ckpt", out / "stages" / "2-c"
     for name in ("000000.mp4", "000001.mp4"):
-        keys, middle = read_video(first / name), read_video(second / name)
-        assert (len(keys), len(middle), len(read_video(out / name))) == (4, 10, 28)
+        keys, middle = frames_of(first / name), frames_of(second / name)
+        assert (len(keys), len(middle), len(frames_of(out / name))) == (4, 10, 28)
         assert torch.equal(middle[::3], keys)
     stages = json.loads((out / "chain.json").read_text())["stages"]
     assert [stage["folder"] for stage in stages] == ["stages/1-ckpt", "stages/2-c", "."]

@@ -16,7 +16,7 @@ from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.files import write_mp4
 from clipmill.models.stages.editing import edited
-from clipmill.models.stages.sample_folder import read_video
+from clipmill.models.stages.sample_folder import frames_of
 
 CPU = ("--device", "cpu")
 
@@ -73,9 +73,9 @@ def test_windows_are_changed_one_after_another(continues: Path, tmp_path: Path):
     table = pd.read_parquet(out / "manifest.parquet")
     assert table["caption"].tolist() == ["one"] * 3
     errors = [
-        (read_video(out / name).float() - video[4 * k : 4 * k + 4]).abs().mean() for k, name in enumerate(table["path"])
+        (frames_of(out / name).float() - video[4 * k : 4 * k + 4]).abs().mean() for k, name in enumerate(table["path"])
     ]
-    others = [(read_video(out / name).float() - video[:4]).abs().mean() for name in table["path"][1:]]
+    others = [(frames_of(out / name).float() - video[:4]).abs().mean() for name in table["path"][1:]]
     assert max(errors) < 10, "what the latents keep of it"
     assert min(others) > 30
     models("sample", continues, "--out", out, "--n", 1, *options, *same)

@@ -22,7 +22,7 @@ from clipmill.models.stages.asked import check_asked
 from clipmill.models.stages.extension import Extension, extended, extension_of
 from clipmill.models.stages.plain import plain
 from clipmill.models.stages.request import Request
-from clipmill.models.stages.sample_folder import read_video
+from clipmill.models.stages.sample_folder import frames_of
 
 RHO = 0.8
 QUICK = ("--set", "sample.steps=2", "--device", "cpu")
@@ -104,7 +104,7 @@ def test_the_commands_keep_what_they_are_given(continues: Path, picture: Path, t
     table = pd.read_parquet(out / "manifest.parquet")
     assert table["n_frames"].tolist() == [9, 9]
     shrunk = np.asarray(Image.open(picture).crop((6, 0, 30, 24)).resize((16, 16), Image.Resampling.BOX)).astype(int)
-    given = read_video(out / "000000.mp4")[0].permute(1, 2, 0).numpy().astype(int)
+    given = frames_of(out / "000000.mp4")[0].permute(1, 2, 0).numpy().astype(int)
     assert np.abs(given - shrunk).mean() < 4, "the middle of the picture; through H.264"
     models("sample", continues, "--out", out, "--n", 3, "--extend", 9, "--first", picture, *QUICK)
     again = pd.read_parquet(out / "manifest.parquet")
@@ -119,7 +119,7 @@ def test_the_commands_keep_what_they_are_given(continues: Path, picture: Path, t
     both = ("--first", tmp_path / "ends", "--last", tmp_path / "ends" / picture.name)
     said = models("sample", continues, "--out", tmp_path / "both", "--n", 1, *both, *QUICK)
     assert "files that hold no picture and no video: 1" in said.stdout + said.stderr
-    video = read_video(tmp_path / "both" / "000000.mp4").double()
+    video = frames_of(tmp_path / "both" / "000000.mp4").double()
     assert float((video[0] - video[-1]).abs().mean()) < 8
 
 
@@ -130,7 +130,7 @@ def test_a_model_that_was_trained_without_takes_them_by_guidance(trained: Path, 
         "leave --first out", "sample.known=guidance",
     )  # fmt: skip
     models("sample", trained, "--out", tmp_path / "s", "--n", 1, *options, "--set", "sample.known=guidance")
-    assert len(read_video(tmp_path / "s" / "000000.mp4")) == 7
+    assert len(frames_of(tmp_path / "s" / "000000.mp4")) == 7
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,4 @@ def test_a_model_of_whole_videos_makes_none_alone(known: str, trained: Path):
 def test_what_another_stage_is_given_comes_back_bit_by_bit(size: tuple[int, int], tmp_path: Path):
     video = torch.randint(0, 256, (5, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     write_mp4(tmp_path / "v.mp4", video, 8.0, lossless=True)
-    assert torch.equal(read_video(tmp_path / "v.mp4"), video)
+    assert torch.equal(frames_of(tmp_path / "v.mp4"), video)
