@@ -16,7 +16,7 @@ from clipmill.models.layers.plan import Grid
 from clipmill.models.stages.facts import before_sha256, clip_id, facts_of, made_by
 from clipmill.models.stages.plan import check_length, check_memory, fps_of
 from clipmill.models.stages.request import Request
-from clipmill.models.stages.sample_folder import name_of, frames_of
+from clipmill.models.stages.sample_folder import frames_of, name_of
 from clipmill.models.stages.taking import Taking, taking_of
 from clipmill.models.stages.work import Make, Work
 
