@@ -5,16 +5,20 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from clipmill.curate.common.files import beside
 
+if TYPE_CHECKING:  # `models info` reads cards, and torch takes seconds to import
+    import torch
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, str] | None = None) -> None:
+
+def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"], header: Mapping[str, str] | None = None) -> None:
     """Whole or not there, and synced to the disk before it returns. Raises OSError where the disk refuses."""
+    from safetensors.torch import save_file
+
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with beside(path, synced=True) as temporary:
         temporary.touch()
@@ -30,8 +34,10 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mappi
         temporary.chmod(mode)
 
 
-def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+def tensors_sha256(tensors: Mapping[str, "torch.Tensor"]) -> str:
     """64 hex digits of names, dtypes, shapes and values."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

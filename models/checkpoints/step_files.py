@@ -17,9 +17,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from clipmill.curate.common.files import beside, read_json, write_table, write_text
 from clipmill.curate.common.shapes import described
@@ -28,6 +26,7 @@ from clipmill.models.tensor_files import tensors_sha256, write_tensors
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import torch
 
 BASE, INIT = "base.safetensors", "init.json"
 STATE, WEIGHTS, OPTIMISER, CLIPS = "state.json", "weights.safetensors", "optimiser.safetensors", "clips.parquet"
@@ -81,7 +80,7 @@ def step_folder(root: Path, step: int) -> Path:
 def write_step(
     root: Path,
     step: int,
-    files: Mapping[str, Mapping[str, torch.Tensor]],
+    files: Mapping[str, Mapping[str, "torch.Tensor"]],
     seen: "pa.Table",
     state: Mapping[str, Any],
     keep: int,
@@ -139,15 +138,17 @@ def remove_partial(root: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+def load_tensors(path: Path) -> dict[str, "torch.Tensor"]:
     """On the CPU. Raises UserError, one line, where the file is missing or broken."""
+    from safetensors.torch import load_file
+
     try:
         return load_file(str(path))
     except (OSError, SafetensorError, ValueError) as error:
         raise unreadable(path, error) from error
 
 
-def load_base(root: Path, card: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def load_base(root: Path, card: Mapping[str, Any]) -> dict[str, "torch.Tensor"]:
     """The weights that did not learn, by the names that step files would have; empty where all did. Raises UserError
     where they are not those that the training began with.
     """
@@ -170,7 +171,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1, sort_keys=True), synced=True)
 
 
-def fitting(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], what: str) -> None:
+def fitting(tensors: Mapping[str, "torch.Tensor"], wanted: Mapping[str, "torch.Tensor"], what: str) -> None:
     """Raises UserError where names or shapes differ."""
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or extra:
