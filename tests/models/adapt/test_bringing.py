@@ -50,7 +50,7 @@ def test_a_unet_begins_as_the_image_model_bit_by_bit(mixer: str):
     expected = predicted(old)
     assert expected.abs().max() > 0.1
     if mixer == "dirac":
-        torch.testing.assert_close(predicted(new), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(predicted(new), expected, rtol=0, atol=1e-5)
     else:
         assert torch.equal(predicted(new), expected)
     trained(new)
@@ -90,7 +90,7 @@ def test_attention_to_several_frames_begins_as_the_image_model_of_a_still_clip(p
     assert not report.missing
     expected = predicted(old, still=True)
     scale = float(expected.abs().max())
-    torch.testing.assert_close(predicted(new, still=True), expected, rtol=0, atol=1e-6 * scale)
+    torch.testing.assert_close(predicted(new, still=True), expected, rtol=0, atol=1e-5 * scale)
     assert (predicted(new) - predicted(old)).abs().max() > 1e-3 * scale
 
 
