@@ -101,19 +101,20 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
 
 
 def _of_video(clips: pa.Table, videos: pa.Table) -> dict[str, pa.ChunkedArray]:
-    rows = _videos_of(clips, videos)
-    return {name: rows[name] for name in ("relpath", "uri", *SIDECAR)}
+    rows = _videos_of(clips, videos, ["relpath", "uri", *SIDECAR])
+    return {name: rows[name] for name in rows.column_names}
 
 
-def _videos_of(clips: pa.Table, videos: pa.Table) -> pa.Table:
-    """The row of each clip's video."""
+def _videos_of(clips: pa.Table, videos: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """These columns of each clip's video: the list of its cuts, once for every clip, would fill memory."""
     known = videos.filter(pc.and_(pc.is_valid(videos["video_id"]), pc.not_equal(videos["status"], "duplicate")))
-    return known.take(pc.index_in(clips["video_id"], known["video_id"].combine_chunks()))
+    places = pc.index_in(clips["video_id"], known["video_id"].combine_chunks())
+    return known.select(columns).take(places)
 
 
 def _caption_of(clips: pa.Table, videos: pa.Table) -> pa.Array:
     """What the text beside each clip's video describes: that clip, or the whole video of which the clip is a part."""
-    of = _videos_of(clips, videos)
+    of = _videos_of(clips, videos, ["duration_s", "caption"])
     spans = zip(clips["duration_s"].to_pylist(), of["duration_s"].to_pylist(), strict=True)
     parts = ["clip" if whole is None or part >= _WHOLE * whole else "video" for part, whole in spans]
     return pc.if_else(pc.is_valid(of["caption"]), pa.array(parts, pa.string()), None)

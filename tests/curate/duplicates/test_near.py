@@ -234,7 +234,7 @@ def test_gathering_is_star_groups_without_a_list_of_pairs(monkeypatch):
 
 
 def test_of_many_alike_each_is_compared_once():
-    """On the code before with all others: a day of one slide took hours, and its pairs all memory."""
+    """On the code before, with all others."""
     asked = []
 
     def same(i: int, j: int) -> bool:
