@@ -39,8 +39,9 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# One process per core, each with one thread: threads of two processes would wait for each other.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+# Processes of one thread each: threads of two processes would wait for each other. Half as many more as cores, since tests of
+# commands wait for processes of their own.
+TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )) --maxprocesses 8 --dist worksteal
 
 tests-fast: setup
 	$(TESTS) -m "not slow" --durations=5
