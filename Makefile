@@ -39,9 +39,10 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# Processes of one thread each: threads of two processes would wait for each other. Half as many more as cores, since tests of
-# commands wait for processes of their own.
-TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )) --maxprocesses 8 --dist worksteal
+# Processes of one thread each: threads of two processes would wait for each other. Half as many more as cores that this process
+# may use, since tests of commands wait for processes of their own.
+PROCESSES = $$($(BIN)/python -c "import os; print(len(os.sched_getaffinity(0)) * 3 // 2)")
+TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --maxprocesses 8 --dist worksteal
 
 tests-fast: setup
 	$(TESTS) -m "not slow" --durations=5

@@ -11,6 +11,10 @@ app = new_app("models", "Train the reference latent video diffusion model on a c
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A folder that `models train` wrote.")]
+Step = Annotated[int | None, typer.Option(min=0, help="Of which checkpoint; default: the last.")]
+Average = Annotated[
+    float | None, typer.Option(min=0, help="Relative width of the weights' average; 0 for the last weights.")
+]
 
 
 @app.command(
@@ -84,18 +88,14 @@ def sample(
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames per video; default: as trained.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="px; default: as trained.")] = None,
-    step: Annotated[int | None, typer.Option(min=0, help="Of which checkpoint; default: the last.")] = None,
-    average: Annotated[
-        float | None, typer.Option(min=0, help="Relative width of the weights' average; 0 for the last weights.")
-    ] = None,
+    step: Step = None,
+    average: Average = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="sample.steps=25, sample.guidance=4 ...")
     ] = None,
     device: Device = "auto",
 ) -> None:
     """Write videos, a contact sheet and a manifest that `evaluate` reads."""
-    from dataclasses import replace
-
     from clipmill.models import commands
 
     texts, numbers = commands.caption_list(caption or [], captions), commands.number_list(number or [])
@@ -103,9 +103,24 @@ def sample(
     from clipmill.models.stages.command import sample as sample_into
     from clipmill.models.stages.request import Request
 
-    request = Request(n, seed, texts, label, numbers, first, frames, size, step, average)
-    request = replace(request, last=last, extend=extend, edit=edit, source_caption=source_caption)
-    request = replace(request, reference=reference, then=stages)
+    request = Request(
+        count=n,
+        seed=seed,
+        captions=texts,
+        label=label,
+        numbers=numbers,
+        first=first,
+        last=last,
+        reference=reference,
+        frames=frames,
+        size=size,
+        step=step,
+        average=average,
+        extend=extend,
+        edit=edit,
+        source_caption=source_caption,
+        then=stages,
+    )
     sample_into(checkpoint, out, request, set_ or [], device)
 
 
@@ -121,19 +136,13 @@ def floor(
     write_floor(checkpoint, out, n)
 
 
-_Step = Annotated[int | None, typer.Option(min=0, help="Of which checkpoint; default: the last.")]
-_Average = Annotated[
-    float | None, typer.Option(min=0, help="Relative width of the weights' average; 0 for the last weights.")
-]
-
-
 @app.command(epilog="Example: models lora CKPT --out moves.safetensors")
 def lora(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="Where the branches go.")],
     diffusers: Annotated[bool, typer.Option("--diffusers", help="Under the names of diffusers and peft.")] = False,
-    step: _Step = None,
-    average: _Average = None,
+    step: Step = None,
+    average: Average = None,
 ) -> None:
     """Write the low-rank branches of a checkpoint (train.learn=lora:8) as one small file."""
     from clipmill.models.export.lora_files import write_lora
@@ -149,8 +158,8 @@ def merge(
         list[Path] | None,
         typer.Option("--lora", metavar="FILE", help="Of `models lora`; again for more."),
     ] = None,
-    step: _Step = None,
-    average: _Average = None,
+    step: Step = None,
+    average: Average = None,
 ) -> None:
     """Write a checkpoint of plain weights, with its own branches and those of files merged in."""
     from clipmill.models.export.merging import merge as merge_into

@@ -1,4 +1,4 @@
-"""The order of tests for two processes, each of which begins with one half of them and takes from the other's end."""
+"""The order of tests for a few processes, each of which begins with a part of them and takes from the others' ends."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -7,8 +7,8 @@ import pytest
 
 
 def in_two_halves(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Both halves begin with the modules that have slow tests or work on a run and end with quick ones, so that neither
-    process waits long for the other's last test. Those that need the demo run, which is made once, come early in the
+    """Both halves begin with the modules that have slow tests or work on a run and end with quick ones, so that no
+    process waits long for another's last test. Those that need the demo run, which is made once, come early in the
     first half and late among the slow ones of the second. A module stays whole: it may have fixtures of its own.
     """
     modules = [list(group) for _, group in groupby(items, lambda item: item.path)]
