@@ -26,10 +26,9 @@ def check_asked(loaded: Loaded, request: Request, window: Grid) -> None:
             f"this model makes videos of whole videos (conditioning.frames.given={frames.given}): put it behind"
             " another one, models sample OTHER --then CKPT"
         )
+    _check_latents(loaded, request, window)  # first: where it fails, no way of giving frames helps
     if loaded.config.sample.known == "trained":
         _check_trained(frames, request)
-    if request.first is not None or request.last is not None:
-        _check_latents(loaded, request, window)
 
 
 def _check_together(request: Request) -> None:
@@ -71,15 +70,22 @@ def _check_tasks(frames: FramesConfig, request: Request) -> None:
 
 
 def _check_latents(loaded: Loaded, request: Request, window: Grid) -> None:
-    """A picture has to be a latent of its own."""
+    """A picture has to be a latent of its own, and what is continued one of several."""
     latents = loaded.autoencoder.latent_grid(window)[0]
+    if request.extend is not None and latents < 2:
+        raise UserError(
+            f"this model makes a window of {window[0]} frames as one latent: there is none to continue; train one with"
+            " several latents along time (a smaller autoencoder.options.time_factor)"
+        )
+    if request.first is None and request.last is None:
+        return
     if not loaded.autoencoder.first_frame_alone:
         raise UserError(
-            f"a picture is no latent of this model, whose latents join {window[0] // latents} frames: leave --first"
-            " and --last out, or train one with autoencoder.options.time_factor=1"
+            f"this model can be given no single picture: each of its latents is of {window[0] // latents} frames; leave"
+            " --first and --last out, or train one with autoencoder.options.time_factor=1"
         )
     if request.last is not None and latents != window[0]:
         raise UserError(
-            f"the last picture is no latent of this model, which joins frames behind the first ({window[0]} frames,"
-            f" {latents} latents): leave --last out"
+            f"this model can be given no last picture: latents behind its first are of several frames ({window[0]}"
+            f" frames, {latents} latents); leave --last out"
         )

@@ -37,11 +37,6 @@ def extension_of(loaded: Loaded, frames: int, window: Grid) -> Extension:
         raise UserError(
             f"--extend makes videos longer than a window of {window[0]} frames, not {frames}: take more, or --frames"
         )
-    if latents < 2:
-        raise UserError(
-            f"this model makes a window of {window[0]} frames as one latent: there is none to continue; train one with"
-            " several latents along time (a smaller autoencoder.options.time_factor)"
-        )
     context = _context(loaded, latents)
     return Extension(frames, window, context, _frames_of(loaded.autoencoder, context, window))
 

@@ -19,7 +19,7 @@ from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.files import write_mp4
 from clipmill.models.generate.loading import load
 from clipmill.models.stages.asked import check_asked
-from clipmill.models.stages.extension import Extension, extended, extension_of
+from clipmill.models.stages.extension import Extension, extended
 from clipmill.models.stages.plain import plain
 from clipmill.models.stages.request import Request
 from clipmill.models.stages.sample_folder import frames_of
@@ -157,10 +157,15 @@ def test_what_cannot_be_is_one_line(options: tuple, says: str, continues: Path, 
     assert not (tmp_path / "s").exists()
 
 
-def test_a_window_of_one_latent_continues_nothing(trained: Path):
-    whole = replace(load(trained), autoencoder=Pixels(PixelsConfig(space_factor=4, time_factor=4)))
-    with pytest.raises(UserError, match="one latent"):
-        extension_of(whole, 9, (4, 16, 16))
+@pytest.mark.parametrize("known", ["trained", "guidance"])
+def test_a_window_of_one_latent_is_given_no_frames_in_any_way(known: str, trained: Path):
+    """On the code before, a model that was not trained to be given frames said that guidance would help."""
+    latents = Pixels(PixelsConfig(space_factor=4, time_factor=4))
+    whole = replace(load(trained, overrides=(f"sample.known={known}",)), autoencoder=latents)
+    with pytest.raises(UserError, match="as one latent: there is none to continue"):
+        check_asked(whole, Request(extend=9), (4, 16, 16))
+    with pytest.raises(UserError, match="can be given no single picture: each of its latents is of 4 frames"):
+        check_asked(whole, Request(first=trained), (4, 16, 16))
 
 
 @pytest.mark.parametrize("known", ["trained", "guidance"])
