@@ -12,8 +12,8 @@ from helpers.order import in_two_halves
 from helpers.tiny_videos import quick, write_folder
 
 DEMO_MINUTES = 2
-# Rendering takes half a minute, curating more, and real footage is large: what stands on them is slow.
-SLOW_FIXTURES = {"demo", "demo_videos", "shared_videos"}
+# Rendering takes half a minute, real footage is large, and what stands on a run mostly trains: such tests are slow.
+SLOW_FIXTURES = {"demo", "demo_videos", "shared_videos", "tiny_run", "few_run"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -110,6 +110,7 @@ def test_an_export_that_dies_anywhere_leaves_the_old_set_or_the_new_one(finished
         assert files(run) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_filter_that_dies_anywhere_leaves_the_old_decisions_or_the_new_ones(finished, tmp_path):
     run = tmp_path / "run"
     command = ("filter", run, "--set", "duration_s.max=1", "--name", "mine")

@@ -160,6 +160,7 @@ def _one_of_two(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_number_of_one(tmp_path):
     processes = [
         multiprocessing.get_context("spawn").Process(target=_one_of_two, args=(rank, str(tmp_path))) for rank in (0, 1)

@@ -130,6 +130,7 @@ def test_nothing_can_be_said_for_a_reason(name, videos, reason):
         api.score([name], None, videos, settings=ALL | rate | {"clip_frames": videos.shape[1]})
 
 
+@pytest.mark.slow
 def test_each_clip_is_decoded_once_for_all_metrics():
     opened = []
 
@@ -162,6 +163,7 @@ def test_reconstructions_that_are_copies_have_originals_of_their_own(tmp_path):
     assert second.details["perfect_clips"] == 1
 
 
+@pytest.mark.slow
 def test_statistics_count_what_they_give(tmp_path):
     real = write_files(tmp_path / "real", moving(12, 1))
     fake, file = moving(6, 2), tmp_path / "real.npz"

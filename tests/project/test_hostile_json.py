@@ -60,6 +60,7 @@ def policy_and_inputs(run: Path) -> str:
     return facts["policy"] + "".join(facts["inputs"])
 
 
+@pytest.mark.slow
 def test_run_json(run: Path):
     for said in changes(run / "run.json"):
         told(said, config_of, RunDir(run))

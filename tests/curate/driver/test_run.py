@@ -108,6 +108,7 @@ def test_without_workers_the_bytes_are_the_same(few_videos, few_run, tmp_path):
     assert data_bytes(tmp_path / "run") == data_bytes(few_run)
 
 
+@pytest.mark.slow
 def test_kill_and_resume_changes_no_byte(few_videos, few_run, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "clipmill.curate.cli", "run", str(few_videos), "--out", str(run), *LOCAL]
@@ -203,6 +204,7 @@ def test_cuts_previews_other_thresholds_without_decoding(few_run):
     assert "0 of" in out, "the run's own thresholds find the run's own cuts"
 
 
+@pytest.mark.slow
 def test_dry_run_writes_nothing(few_videos, tmp_path):
     out = curate("run", few_videos, "--out", tmp_path / "run", "--dry-run", "--set", "scenes.detector=cascade").stdout
     assert not (tmp_path / "run").exists()

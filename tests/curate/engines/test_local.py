@@ -114,6 +114,7 @@ def test_workers_are_recycled_so_that_leaks_stay_bounded():
     assert len(pids()) == 1, "small tasks are done sooner than a worker starts"
 
 
+@pytest.mark.slow
 def test_work_that_gets_on_is_not_killed_however_long_it_takes():
     """A day of slides may be a few megabytes: on the code before it was given up after five minutes."""
     slow, hung = everything([("slow", 4), ("hang", 0)], limit_s=2.5)[::-1]
@@ -246,6 +247,7 @@ def is_alive(pid):
     return True
 
 
+@pytest.mark.slow
 def test_a_script_without_its_guard_is_told_what_it_needs(tmp_path):
     """Each worker of a spawned pool reads the script again, which starts workers again. Seen before: every video became
     an error row.

@@ -60,6 +60,7 @@ def pictures(height, width, count, seed=0):
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.slow
 def test_flow_is_torchvisions(files, size):
     frames = pictures(128, 160, 3)
     found = Raft(files[size], "cpu")(list(itertools.pairwise(frames)))
@@ -93,6 +94,7 @@ def test_pictures_are_brought_to_800x450(shape, expected):
     assert sized(np.zeros((*shape, 3), np.uint8)).shape == (*expected, 3)
 
 
+@pytest.mark.slow
 def test_columns_are_those_of_the_flow_in_short_sides_per_second(files):
     motion = Motion(method="raft", network=str(files["small"]))
     measure = motion.load("cpu", {motion.network: files["small"]})

@@ -217,6 +217,7 @@ def network():
     return WindowNetwork("cpu")
 
 
+@pytest.mark.slow
 def test_arranged_network_agrees_with_the_package_and_disturbs_no_generator(network):
     import torch
 
@@ -237,6 +238,7 @@ def test_arranged_network_agrees_with_the_package_and_disturbs_no_generator(netw
     assert found[51] > 0.5
 
 
+@pytest.mark.slow
 def test_a_short_look_agrees_with_a_look_at_everything(network):
     from clipmill.curate.scenes.transnet import look
 
@@ -264,6 +266,7 @@ def test_fused_looks_at_part_of_the_video_and_redecides_from_the_stored_curve(ne
     np.testing.assert_array_equal(same, looked)
 
 
+@pytest.mark.slow
 def test_transnetv2_alone_sees_every_frame(network):
     frames = np.concatenate([shot(21, 40), shot(22, 30)])
     _, rgb = pictures(frames)

@@ -41,6 +41,7 @@ def rms(errors: list[float | None]) -> float:
 
 @pytest.mark.parametrize("each", [4, 8])
 @pytest.mark.parametrize("shift", [0.0, 0.5])
+@pytest.mark.slow
 def test_a_frechet_distance_scatters_as_its_error_bar_says(each, shift):
     spread = np.std([frechet_distance(*drawn(k, each, shift)) for k in range(400)], ddof=1)
     groups = (np.arange(CLIPS) // each,) * 2

@@ -319,6 +319,7 @@ def test_autoencoders_that_cannot_be_trained_so_are_refused():
         AutoencoderLossConfig(discriminator_layers=0)
 
 
+@pytest.mark.slow
 def test_a_short_training_on_images_and_videos_learns_both():
     clips, steps = moving_squares(frames=3), 60
     game = objective(

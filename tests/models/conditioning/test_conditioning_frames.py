@@ -33,6 +33,7 @@ def bits(number):
     return "".join("x" if number >> place & 1 else "." for place in (3, 2, 1, 0))
 
 
+@pytest.mark.slow
 def test_frames_are_given_as_often_as_stated():
     config = FramesConfig("masks", prediction=0.4, interpolation=0.2, random=0.1, context_frames=2)
     patterns = given_frames.given_frames(config, 4, SampleNoise(3, range(MANY)))

@@ -45,6 +45,7 @@ def test_tokens_without_weights_never_change(kind):
     assert checksum(kind) == CHECKSUMS[kind]
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_tokens():
     code = f"""
 import hashlib

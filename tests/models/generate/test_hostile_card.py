@@ -105,6 +105,7 @@ def test_a_wide_frame_autoencoder_is_one_line(tmp_path: Path):
             load_autoencoder(tmp_path / "a.safetensors")
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_fit_is_one_line():
     with pytest.raises(UserError, match="memory"):
         Network(load("demo-nano", ["backbone.options.width=4000000"]), 12)

@@ -180,6 +180,7 @@ def test_recomputation_and_autocast_work_on_rows():
             assert ((rough - fine).norm() / fine.norm()).item() < 0.05
 
 
+@pytest.mark.slow
 def test_rows_of_many_shapes_need_few_graphs():
     """Shapes are kept out of the compiled graphs: else every new mixture of videos would be compiled again."""
     model = dit((FULL,), depth=1, **TEXT["cross"])

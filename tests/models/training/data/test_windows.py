@@ -89,6 +89,7 @@ class LargeWindows:
         return Window(draw.row, torch.zeros(4, 3, 1024, 1024, dtype=torch.uint8), None, f"{draw.row}", 0, "", 8.0)
 
 
+@pytest.mark.slow
 def test_workers_that_still_read_ahead_end_without_a_word(found: Buckets, capfd: pytest.CaptureFixture):
     loader = Loader(LargeWindows(), found.table, found.buckets, BatchPlan(found.buckets, seed=0), Facts())
     for _ in range(2):
@@ -108,6 +109,7 @@ class Missing:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.slow
 def test_what_a_worker_cannot_read_is_said_in_its_own_words(found: Buckets, workers: int):
     plan = BatchPlan(found.buckets, 0)
     loader = Loader(Missing(), found.table, found.buckets, plan, Facts())
