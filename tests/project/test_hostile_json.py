@@ -18,6 +18,9 @@ from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import config_of, read_run_json
 from clipmill.models.checkpoints.step_files import read_card, read_state
 
+pytestmark = pytest.mark.slow
+
+
 GONE = object()
 WRONG = (GONE, "x", 10**12, [1], {"a": 1}, None)
 
@@ -60,7 +63,6 @@ def policy_and_inputs(run: Path) -> str:
     return facts["policy"] + "".join(facts["inputs"])
 
 
-@pytest.mark.slow
 def test_run_json(run: Path):
     for said in changes(run / "run.json"):
         told(said, config_of, RunDir(run))

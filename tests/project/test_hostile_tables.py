@@ -17,6 +17,9 @@ from clipmill.curate.tables.checked import checked
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.evaluate.sets import open_set
 
+pytestmark = pytest.mark.slow
+
+
 NANO = ("--config", "demo-nano", "--device", "cpu", "--steps", 1)
 COMMANDS: dict[str, Callable[[Path], tuple]] = {
     "filter": lambda run: ("curate", "filter", run),

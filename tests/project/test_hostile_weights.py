@@ -22,6 +22,9 @@ from clipmill.models.autoencoders.saving import load_autoencoder
 from clipmill.models.checkpoints.step_files import load_tensors
 from clipmill.models.conditioning.text.t5 import T5
 
+pytestmark = pytest.mark.slow
+
+
 Reader = Callable[[Path], object]
 READERS: dict[str, Reader] = {
     "load_state": load_state,

@@ -46,6 +46,7 @@ def test_av_is_imported_under_its_own_name():
                 assert "open" not in {alias.name for alias in node.names}, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["imageio", "moviepy", "torchaudio", "skvideo", "ffmpeg", "pyav"])
 def test_no_other_library_that_opens_media_is_imported(package):
     for path in files():

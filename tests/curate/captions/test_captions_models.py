@@ -29,6 +29,9 @@ from clipmill.curate.contract.annotator import ROLES
 from clipmill.curate.dataset import pick_caption
 from clipmill.curate.errors import AnnotatorError, UserError
 
+pytestmark = pytest.mark.slow
+
+
 torch.set_num_threads(1)
 
 

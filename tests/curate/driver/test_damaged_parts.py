@@ -8,6 +8,9 @@ import pytest
 from helpers.commands import curate, invoke, made_once, one_line
 from helpers.tiny_videos import quick, write_tiny
 
+pytestmark = pytest.mark.slow
+
+
 OPTIONS = (*quick("annotators=['borders','motion','caption_attributes']"), "--no-export")
 
 

@@ -12,6 +12,9 @@ from helpers.commands import curate, invoke, one_line
 from helpers.rights import bound_by_rights
 from helpers.tiny_videos import quick, write_tiny
 
+pytestmark = pytest.mark.slow
+
+
 QUICK = [*quick(), "--no-export"]
 
 

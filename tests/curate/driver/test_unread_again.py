@@ -17,6 +17,9 @@ from clipmill.curate.export.record import RECORD
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import config_of
 
+pytestmark = pytest.mark.slow
+
+
 OPTIONS = RunOptions(workers=1)
 
 

@@ -18,6 +18,8 @@ from clipmill.curate.engines.local import LocalEngine
 from clipmill.curate.engines.signs import got_on, heard
 from clipmill.curate.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def refused():
     raise OSError("not here")
@@ -114,7 +116,6 @@ def test_workers_are_recycled_so_that_leaks_stay_bounded():
     assert len(pids()) == 1, "small tasks are done sooner than a worker starts"
 
 
-@pytest.mark.slow
 def test_work_that_gets_on_is_not_killed_however_long_it_takes():
     """A day of slides may be a few megabytes: on the code before it was given up after five minutes."""
     slow, hung = everything([("slow", 4), ("hang", 0)], limit_s=2.5)[::-1]
@@ -140,7 +141,6 @@ def test_leaving_early_kills_the_workers():
     assert ends(first.value["pid"])
 
 
-@pytest.mark.slow
 def test_a_crash_is_known_as_one_however_soon_it_comes():
     """Thirty deaths, each right after a task was taken."""
     outcomes = everything([("crash", i) for i in range(15)] + [("ok", 15)])
@@ -247,7 +247,6 @@ def is_alive(pid):
     return True
 
 
-@pytest.mark.slow
 def test_a_script_without_its_guard_is_told_what_it_needs(tmp_path):
     """Each worker of a spawned pool reads the script again, which starts workers again. Seen before: every video became
     an error row.

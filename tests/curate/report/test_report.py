@@ -25,6 +25,9 @@ from clipmill.curate.report import explore, write_report
 from clipmill.curate.report.decide import Column
 from clipmill.curate.report.thumbs import MAX_THUMBS, strip
 
+pytestmark = pytest.mark.slow
+
+
 CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 CHROMIUM_FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 EDGES = {

@@ -11,6 +11,8 @@ import torch
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.features import names, network_class
 
+pytestmark = pytest.mark.slow
+
 
 def videos(batch: int, frames: int, side_px: int, seed: int = 0) -> torch.Tensor:
     """float32 [B, T, 3, S, S] in [-1, 1]."""

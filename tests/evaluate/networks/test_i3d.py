@@ -26,6 +26,8 @@ from clipmill.evaluate.networks.i3d import (
     true_float32,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def seeded():
@@ -135,7 +137,6 @@ def test_random_network_needs_no_file_and_is_never_called_fvd():
         cls(weights=Path("x.pt"))
 
 
-@pytest.mark.slow
 def test_i3d_is_named_after_what_is_proven(tmp_path, monkeypatch, seeded, seeded_table):
     path = tmp_path / "i3d_pretrained_400.pt"
     torch.save(as_pytorch_i3d(seeded), path)

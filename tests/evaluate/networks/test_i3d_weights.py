@@ -17,6 +17,9 @@ from clipmill.evaluate.features.i3d_random import seeded_variables
 from clipmill.evaluate.networks import i3d_weights
 from clipmill.evaluate.networks.i3d_weights import check, published_table
 
+pytestmark = pytest.mark.slow
+
+
 SCOPE = "RGB/inception_i3d/"
 
 

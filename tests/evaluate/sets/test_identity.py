@@ -15,6 +15,9 @@ from clipmill.curate.weights import sha256
 from clipmill.evaluate import score
 from clipmill.evaluate.sets import open_set
 
+pytestmark = pytest.mark.slow
+
+
 SETTINGS = {"clip_frames": 8, "n_real": 0, "n_fake": 0, "features": "mini"}
 
 

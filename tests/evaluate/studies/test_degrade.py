@@ -12,6 +12,9 @@ from clipmill.evaluate.distances.frechet import frechet_distance
 from clipmill.evaluate.studies import degrade
 from clipmill.evaluate.studies.degrade import CORRUPTIONS, Source, corrupted, monotone, plot, study
 
+pytestmark = pytest.mark.slow
+
+
 NAMED = {c.name: c for c in CORRUPTIONS}
 
 

@@ -15,6 +15,9 @@ from clipmill.models.core.samplers.edm import edm_heun
 from clipmill.models.core.samplers.flow import flow_heun
 from clipmill.models.core.sampling_levels import start, stations
 
+pytestmark = pytest.mark.slow
+
+
 SHAPE = (1, 1, 1, 1)
 BATCH, STEPS, LEARNING_RATE = 256, 400, 0.01
 
