@@ -1,6 +1,7 @@
 """Clips that an earlier export packed: they need not be encoded again when others join them, or leave."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ class PackedClips:
             return False
         try:
             with (self._shards / place["shard"]).open("rb") as shard:
+                if row["size_bytes"] > os.fstat(shard.fileno()).st_size:  # no memory is asked for what is not there
+                    return False
                 shard.seek(place["offset"])
                 data = shard.read(row["size_bytes"])
         except (OSError, ValueError):  # lost, or a place that is none

@@ -5,7 +5,13 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from helpers.commands import curate, invoke, one_line
+
+from clipmill.curate.export.packed_clips import PackedClips
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_manifest
 
 WIDE = "width.min=90"  # all clips of eight of the ten videos
 
@@ -49,6 +55,29 @@ def test_a_clip_whose_bytes_changed_in_its_shard_is_encoded_again(tiny_run: Path
     curate("export", run)
     assert encoded(run) == before + 1
     assert exported(run).items() <= every.items()
+
+
+def test_a_list_that_claims_a_huge_clip_or_a_strange_place_takes_nothing(tiny_run: Path, tmp_path: Path):
+    run = RunDir(tiny_run)
+    manifest = read_manifest(run)
+    place = manifest.filter(pc.is_valid(manifest["shard"])).slice(0, 1)
+    row = {"clip_id": place["clip_id"][0].as_py(), "sha256": place["sha256"][0].as_py(), "file": "a.mp4"}
+    row["size_bytes"] = place["size"][0].as_py()
+
+    def moved(offset: int) -> pa.Table:
+        column = place.column_names.index("offset")
+        return place.set_column(column, "offset", pa.array([offset], place.schema.field("offset").type))
+
+    for table, claimed in (
+        (place, row | {"size_bytes": 2**62}),
+        (place, row | {"file": "../a.mp4"}),
+        (moved(-1), row),
+        (moved(2**60), row),
+        (moved(0), row),
+    ):
+        assert not PackedClips(run, table).unpack(claimed, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert PackedClips(run, place).unpack(row, tmp_path)
 
 
 def test_clips_in_shards_need_no_source(tiny_run: Path, tmp_path: Path):
