@@ -1,4 +1,6 @@
-"""Writes docs/settings.md and docs/columns.md from the code: `python docs/make_pages.py`."""
+"""Writes docs/settings.md and docs/columns.md from the code, and the table of docs/systems.md from the pages of
+systems: `python docs/make_pages.py`.
+"""
 
 import inspect
 import re
@@ -16,6 +18,7 @@ from clipmill.evaluate.frames.protocol import Protocol
 from clipmill.models.config import ModelConfig
 
 DOCS = Path(__file__).parent
+_SYSTEMS = "<!-- table systems -->", "<!-- end systems -->"
 _MADE = "Made from the code by `python docs/make_pages.py`; do not edit.\n"
 # `first, second: what they are` at the start of a sentence.
 _NAMED = re.compile(r"(?:^|(?<=[.;] ))(\w+(?:, \w+)*): ")
@@ -114,6 +117,27 @@ def _columns(table: str, columns: Mapping[str, Column]) -> list[str]:
     return [f"## {table}", "", _row("column", "type", "what it is"), "|---|---|---|", *rows, ""]
 
 
+def systems_page() -> str:
+    """docs/systems.md with its table of all systems as their pages say it now."""
+    head, _, rest = (DOCS / "systems.md").read_text(encoding="utf-8").partition(_SYSTEMS[0])
+    rows = [_system(path) for path in sorted((DOCS / "systems").glob("*.md"))]
+    table = [
+        _row("system", "paper", "here", "not here", "property, tested", "presets"),
+        "|---|---|---|---|---|---|",
+        *rows,
+    ]
+    return head + "\n".join([_SYSTEMS[0], *table, _SYSTEMS[1]]) + rest.partition(_SYSTEMS[1])[2]
+
+
+def _system(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    facts = dict(re.findall(r"^\| ([a-z ]+) \| (.*) \|$", text.split("\n\n")[1], re.MULTILINE))
+    name = text.splitlines()[0].removeprefix("# ")
+    told = (facts[key].replace("\\|", "|") for key in ("paper", "here", "not here", "property", "presets"))
+    return _row(f"[{name}](systems/{path.name})", *told)
+
+
 if __name__ == "__main__":
+    (DOCS / "systems.md").write_text(systems_page(), encoding="utf-8")
     (DOCS / "settings.md").write_text(settings_page(), encoding="utf-8")
     (DOCS / "columns.md").write_text(columns_page(), encoding="utf-8")

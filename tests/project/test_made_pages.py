@@ -1,4 +1,4 @@
-"""docs/settings.md and docs/columns.md say what the code says."""
+"""docs/settings.md and docs/columns.md say what the code says, docs/systems.md what the pages of systems say."""
 
 import runpy
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["settings", "columns"])
+@pytest.mark.parametrize("page", ["settings", "columns", "systems"])
 def test_the_page_is_current(page):
     made = runpy.run_path(str(DOCS / "make_pages.py"))[f"{page}_page"]()
     assert (DOCS / f"{page}.md").read_text(encoding="utf-8") == made, "run: python docs/make_pages.py"

@@ -1,0 +1,54 @@
+"""benchmarks/mutants: every change can be made, and the test that must notice it is there. That it notices, the script
+shows: it takes seconds for each.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import mutants
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERY = mutants.mutants()
+PAGES = sorted((ROOT / "docs" / "systems").glob("*.md"))
+
+
+@pytest.mark.parametrize("mutant", EVERY, ids=lambda mutant: f"{mutant.system}: {mutant.breaks}")
+def test_what_is_to_be_broken_stands_there_once(mutant):
+    text = mutant.broken(ROOT)
+    compile(text, mutant.file, "exec")
+    assert text != (ROOT / mutant.file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("mutant", EVERY, ids=lambda mutant: f"{mutant.system}: {mutant.breaks}")
+def test_the_test_that_must_notice_is_there(mutant):
+    assert [test for test in mutant.test.split() if not is_there(test)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_test_of_a_system_is_there_and_something_breaks_it(page):
+    named = re.findall(r"`((?:tests/)?[\w/.]*::\w+)`", page.read_text(encoding="utf-8").split("\n\n| presets")[0])
+    full = [page_test if page_test.startswith("tests/") else "" for page_test in named]
+    tests = []
+    for short, whole in zip(named, full, strict=True):
+        tests.append(whole or tests[-1].split("::")[0] + short)
+    assert tests, "a system without a test"
+    assert [test for test in tests if not is_there(test)] == []
+    breaking = {test.split("[")[0] for mutant in EVERY if mutant.system == page.stem for test in mutant.test.split()}
+    assert [test for test in tests if test not in breaking] == [], "name in benchmarks/mutants what each notices"
+
+
+def test_a_change_that_cannot_be_made_is_refused():
+    mutant = mutants.Mutant("x", "nothing", "models/core/guidance.py", "no such text", "", "")
+    with pytest.raises(ValueError, match="0 times"):
+        mutant.broken(ROOT)
+
+
+def is_there(test: str) -> bool:
+    file, _, name = test.partition("::")
+    path = ROOT / file
+    return path.is_file() and f"def {name.split('[')[0]}(" in path.read_text(encoding="utf-8")
