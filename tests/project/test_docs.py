@@ -15,7 +15,7 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[2]
 README, MEASURED, COMPARE = ROOT / "README.md", ROOT / "docs" / "measured.md", ROOT / "docs" / "compare.md"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMANDS = ("curate", "evaluate", "models")
 # `curate presets            curate presets svd` is two commands in one line.
 _BETWEEN = re.compile(r"\s{3,}(?=(?:curate|evaluate|models) )|\s#")
