@@ -16,6 +16,7 @@ from clipmill.curate.scenes import detect
 from clipmill.curate.settings.decode import FramesConfig
 from clipmill.curate.settings.scenes import ScenesConfig
 from clipmill.curate.video.reader import VideoDecoder, open_video
+from clipmill.curate.video.x264 import steady_x264
 
 CASCADE = ScenesConfig(detector="cascade")
 
@@ -50,7 +51,10 @@ def write(
 ) -> Path:
     """Pictures at times in 1/1000 s; last: how long the last one is shown."""
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=25, options=options)
+        # Always the same bytes: damage must hit the same place.
+        steady = steady_x264() if codec == "libx264" else {}
+        stream = out.add_stream(codec, rate=25, options=options | steady)
+        stream.codec_context.thread_count = 1
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
         stream.codec_context.time_base = Fraction(1, 100 if codec == "gif" else 1000)
