@@ -17,6 +17,7 @@ from clipmill.curate.common.settings import build, parse_override, read_preset, 
 from clipmill.curate.errors import UserError, closest
 from clipmill.models.conditioning.config import ConditioningConfig
 from clipmill.models.settings.training import DataConfig, TrainConfig
+from clipmill.models.settings.zero_shot import FreeUConfig, ZeroShotConfig, changed
 
 FOLDER = "clipmill.models.presets"
 NANO = "-nano"
@@ -92,8 +93,10 @@ class SampleConfig:
     guidance, the same and the gradient of the error at them (Video Diffusion Models, equation 7). reconstruction:
     weight of that gradient. context: latent frames that a window of --extend is shown of the one before; none for as
     many as were trained, or half a window. inversion: passes over each step of --edit's inversion, each a call of the
-    network. gamma: variance of what `ancestral` adds, 0 for that of the posterior, 1 for that of the forward chain;
-    others do not read it. batch: videos made at once, at least 1. fps: of the files; none for the training clips'.
+    network; 0 to begin at noise instead, where the model keeps the video's structure. free_u, zero_shot: changes of the
+    network, sections of their own. gamma: variance of what `ancestral` adds, 0 for that of the posterior, 1 for that of
+    the forward chain; others do not read it. batch: videos made at once, at least 1. fps: of the files; none for the
+    training clips'.
     """
 
     sampler: str = "ddim"
@@ -110,16 +113,18 @@ class SampleConfig:
     reconstruction: float = field(default=2.0, metadata=_LATER)
     context: int | None = field(default=None, metadata=_LATER)
     inversion: int = field(default=1, metadata=_LATER)
+    free_u: FreeUConfig = field(default_factory=FreeUConfig)
+    zero_shot: ZeroShotConfig = field(default_factory=ZeroShotConfig)
     gamma: float = 0.0
     batch: int = 8
     fps: float | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError, one line, for a value that cannot work."""
-        counts = (self.steps, self.batch, self.inversion, 1 if self.context is None else self.context)
+        counts = (self.steps, self.batch, self.inversion + 1, 1 if self.context is None else self.context)
         weights = (self.guidance, self.guidance_last, self.guidance_low, self.reconstruction)
         problems = (
-            (min(counts) < 1, "steps, batch, inversion and context are at least 1"),
+            (min(counts) < 1, "steps, batch and context are at least 1, inversion at least 0"),
             (max(counts) > _MOST, f"steps, batch, inversion and context are at most {_MOST:,}"),
             (
                 any(weight is not None and not abs(weight) <= _MOST for weight in weights),
@@ -150,7 +155,9 @@ class SampleConfig:
         that what names and compares samples stays as it was.
         """
         found = {f.name: getattr(self, f.name) for f in fields(self)}
-        neutral = {f.name for f in fields(self) if f.metadata == _LATER and found[f.name] == f.default}
+        groups = {name: changed(found.pop(name)) for name in ("free_u", "zero_shot")}
+        neutral = {f.name for f in fields(self) if f.metadata == _LATER and found.get(f.name) == f.default}
+        found |= {name: group for name, group in groups.items() if group}
         return {name: value for name, value in found.items() if name != "batch" and name not in neutral}
 
 

@@ -65,6 +65,11 @@ class Side:
         options = self.options
         return latent_segments(self.config, options.in_channels, options.frame_channels)
 
+    def read_by(self, convolution: torch.Tensor) -> Segments:
+        """What a first convolution reads, weights [D, C, ...]: a U-Net's own, or its control's."""
+        channels = self.options.in_channels
+        return latent_segments(self.config, channels, convolution.shape[1] - channels)
+
     @property
     def text(self) -> tuple[str, str, str]:
         """What makes the tokens that the network reads."""
@@ -80,9 +85,11 @@ def bring(old: Side, new: Side, what: str) -> Brought:
     _check_same(old, new, what)
     values, there, found = plain_tensors(old.network), places_of(old.network), Brought()
     for place, name in places_of(new.network).items():
-        source = there.get(place) if _means_the_same(place, old, new) else None
+        # A control begins as a copy of what it steers.
+        copied = place.replace("backbone.control.", "backbone.")
+        source = there.get(place, there.get(copied)) if _means_the_same(place, old, new) else None
         target = new.network.get_parameter(name)
-        made = None if source is None else _fitted(place, target.detach(), values[source], old, new)
+        made = None if source is None else _fitted(copied, target.detach(), values[source], old, new)
         if source is None or made is None:
             found.new.append(name)
             found.reshaped += [] if source is None else [name]
@@ -137,7 +144,8 @@ def _fitted(
         made = known_columns((wanted, shaped), (there, source), 2)
         return None if made is None else (made[0].flatten(1), made[1])
     if place == "backbone.convolution_in.weight":
-        return known_columns((new.latent_segments, target), (old.latent_segments, value), 1)
+        wanted, there = (side.read_by(tensor) for side, tensor in ((new, target), (old, value)))
+        return known_columns((wanted, target), (there, value), 1)
     if place == "backbone.embedding.vector_in.weight":
         wanted, there = (vector_segments(s.config, t.shape[1]) for s, t in ((new, target), (old, value)))
         return known_columns((wanted, target), (there, value), 1)

@@ -8,7 +8,7 @@ from clipmill.curate.errors import UserError
 from clipmill.models.adapt.along_time import temporal_names
 from clipmill.models.adapt.branches import is_branch
 from clipmill.models.layers.attention import CrossAttention
-from clipmill.models.settings.learn import ALL, LORA, QUERY, Learn
+from clipmill.models.settings.learn import ALL, CONTROL, LORA, QUERY, Learn
 
 
 def learning_names(network: nn.Module, learn: Learn, unlearned: Collection[str]) -> set[str]:
@@ -26,6 +26,8 @@ def learning_names(network: nn.Module, learn: Learn, unlearned: Collection[str])
                 f" train.init, such as {name}: train them first, with train.learn=temporal or all"
             )
         return branches
+    if learn.kind == CONTROL:
+        return _control(names) | set(unlearned)
     along_time = temporal_names(network)
     if not along_time:
         raise UserError(
@@ -34,6 +36,13 @@ def learning_names(network: nn.Module, learn: Learn, unlearned: Collection[str])
         )
     queries = _cross_queries(network) - along_time if learn.kind == QUERY else set()
     return branches | along_time | queries | set(unlearned)
+
+
+def _control(names: Collection[str]) -> set[str]:
+    found = {name for name in names if name.startswith("backbone.control.")}
+    if not found:
+        raise UserError("train.learn=control: this network has no control: set backbone.options.control=true")
+    return found
 
 
 def freeze(network: nn.Module, learning: Collection[str]) -> None:

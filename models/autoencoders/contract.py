@@ -22,10 +22,12 @@ class Posterior(NamedTuple):
 class Autoencoder(Protocol):
     """latent_channels: C. latent_mean, latent_std: float [C], of the latents of training videos; `encode` and `decode`
     speak of latents as they come out of the network, (latent - latent_mean) / latent_std is what a diffusion model
-    sees.
+    sees. space_factor, time_factor: px per side and frames of a latent.
     """
 
     latent_channels: int
+    space_factor: int
+    time_factor: int
     latent_mean: torch.Tensor
     latent_std: torch.Tensor
 

@@ -9,6 +9,7 @@ from torch import nn
 from clipmill.curate.common.settings import build
 from clipmill.curate.errors import UserError
 from clipmill.models.backbones.contract import Backbone
+from clipmill.models.backbones.controlled import ControlledUNet
 from clipmill.models.backbones.dit import DiT, DiTConfig
 from clipmill.models.backbones.unet import UNet, UNetConfig
 from clipmill.models.layers.plan import AttentionPlan
@@ -23,7 +24,8 @@ def backbone_named(kind: str, options: Mapping[str, Any]) -> nn.Module:
     if kind == "dit":
         return DiT(build(DiTConfig, _with_plans(options, ("plans",)), "backbone.options"))
     if kind == "unet":
-        return UNet(build(UNetConfig, _with_plans(options, ("plans", "middle_plans")), "backbone.options"))
+        config = build(UNetConfig, _with_plans(options, ("plans", "middle_plans")), "backbone.options")
+        return ControlledUNet(config) if config.control else UNet(config)
     raise UserError(f"there is no backbone {kind!r}; there are dit, unet")
 
 

@@ -38,7 +38,8 @@ class UNetConfig:
     temporal blocks. mixer: see Mixer; dirac makes all 3 x 3 convolutions pseudo-3D. temporal_convolutions: a temporal
     residual block after each image one (Video LDM, Stable Video Diffusion). feed_forward: MLPs after attention;
     temporal_feed_forward_first: one more before attention along time (Stable Video Diffusion). frame_channels: channels
-    of `Conditioning.frames`. noise_scale: see NoiseLevelEmbedding.
+    of `Conditioning.frames`. control: a copy of the way down reads them, and steers the rest (`ControlledUNet`).
+    noise_scale: see NoiseLevelEmbedding.
     """
 
     in_channels: int = 4
@@ -58,6 +59,7 @@ class UNetConfig:
     token_dim: int = 0
     vector_dim: int = 0
     frame_channels: int = 0
+    control: bool = False
     groups: int = 32
     noise_scale: float = 1000.0
     max_frames: int = 64
@@ -66,6 +68,10 @@ class UNetConfig:
         if len(self.plans) != len(self.multipliers):
             raise UserError(
                 f"a U-Net of {len(self.multipliers)} levels needs as many attention plans, there are {len(self.plans)}"
+            )
+        if self.control and not self.frame_channels:
+            raise UserError(
+                "a U-Net's control reads what is given of the video: set conditioning.frames.given=structure"
             )
 
     @property
@@ -139,6 +145,11 @@ class UNet(nn.Module):
                 skips.append(channels)
         self.middle = nn.ModuleList(UNetLayer(config, channels, channels, plans) for plans in (config.middle_plans, ()))
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        self._add_way_up(config, skips, channels)
+
+    def _add_way_up(self, config: UNetConfig, skips: list[int], channels: int) -> None:
+        """skips: channels of each; channels: of the middle."""
+        widths = [config.width * multiplier for multiplier in config.multipliers]
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(config.depth + 1):
                 self.up.append(UNetLayer(config, channels + skips.pop(), width, config.plans[level]))
@@ -157,29 +168,47 @@ class UNet(nn.Module):
         """
         config = self.config
         check_inputs(z, conditioning, config.in_channels, config.vector_dim, config.token_dim, config.frame_channels)
+        return self.decoded(*self.encoded(z, noise_level, conditioning))
+
+    def encoded(
+        self, z: torch.Tensor, noise_level: torch.Tensor, conditioning: Conditioning
+    ) -> tuple[torch.Tensor, list[torch.Tensor], LayerInputs]:
+        """What the way up is given: of the middle, the skips, and what layers get beside."""
         embedding = self.embedding(noise_level, conditioning.vector)
         inputs = LayerInputs(embedding, conditioning.tokens, conditioning.token_mask, conditioning.independent)
-        x = self.convolution_in(channels_last(with_frames(z, conditioning.frames, config.frame_channels)))
+        x = self.convolution_in(channels_last(with_frames(z, conditioning.frames, self.config.frame_channels)))
         x, skips = self._down(x, inputs)
         for index, layer in enumerate(self.middle):
             x = run_block(layer, len(self.down) + index, self.recompute_every, x, inputs)
-        x = self._up(x, skips, inputs)
-        return self.convolution_out(F.silu(self.norm_out(x)))
+        return x, skips, inputs
+
+    def decoded(self, x: torch.Tensor, skips: list[torch.Tensor], inputs: LayerInputs) -> torch.Tensor:
+        """The prediction, of what `encoded` gave."""
+        return self.convolution_out(F.silu(self.norm_out(self._up(x, skips, inputs))))
 
     def flops(self, grid: Grid, tokens: int = 0) -> int:
         """Floating point operations of a forward pass over one video of `grid` (frames, height, width) with `tokens`
         text tokens.
         """
-        depth, levels = self.config.depth, len(self.config.multipliers)
-        grids = [(grid[0], -(-grid[1] // 2**level), -(-grid[2] // 2**level)) for level in range(levels)]
-        total = self.embedding.flops() + self.convolution_in.flops(grid) + self.convolution_out.flops(grid)
+        grids, depth = self._grids(grid), self.config.depth
+        total = self.encoded_flops(grid, tokens) + self.convolution_out.flops(grid)
+        total += sum(_flops(layer, grids[-1 - index // (depth + 1)], tokens) for index, layer in enumerate(self.up))
+        up: Any = self.upsample
+        return total + sum(layer.flops(grids[-2 - step]) for step, layer in enumerate(up))
+
+    def encoded_flops(self, grid: Grid, tokens: int) -> int:
+        """The same, of `encoded` alone."""
+        grids, depth = self._grids(grid), self.config.depth
+        total = self.embedding.flops() + self.convolution_in.flops(grid)
         total += sum(_flops(layer, grids[index // depth], tokens) for index, layer in enumerate(self.down))
         total += sum(_flops(layer, grids[-1], tokens) for layer in self.middle)
-        total += sum(_flops(layer, grids[-1 - index // (depth + 1)], tokens) for index, layer in enumerate(self.up))
         down: Any = self.downsample
-        up: Any = self.upsample
-        total += sum(layer.flops(grids[level + 1]) for level, layer in enumerate(down))
-        return total + sum(layer.flops(grids[-2 - step]) for step, layer in enumerate(up))
+        return total + sum(layer.flops(grids[level + 1]) for level, layer in enumerate(down))
+
+    def _grids(self, grid: Grid) -> list[Grid]:
+        """Of each level."""
+        levels = range(len(self.config.multipliers))
+        return [(grid[0], -(-grid[1] // 2**level), -(-grid[2] // 2**level)) for level in levels]
 
     def repeated_blocks(self) -> list[nn.Module]:
         """Layers on the way down, in the middle and on the way up; see `Backbone.repeated_blocks`."""

@@ -24,9 +24,12 @@ from clipmill.models.core.samplers.flow import flow_euler, flow_heun
 from clipmill.models.core.sampling_levels import start, stations
 from clipmill.models.generate.given import Given
 from clipmill.models.generate.guided import Known, check_threshold, guided, thresholded, told_what_is_known
+from clipmill.models.generate.moving import check_moving, moving_latents
 from clipmill.models.layers.plan import Grid
 from clipmill.models.network import Diffusion, Network
 from clipmill.models.pixels import as_floats, restored, standardised
+from clipmill.models.zero_shot.network_changes import changed_network, check_changes
+from clipmill.models.zero_shot.smoothing import smoothed
 
 _GEOMETRIES = {
     "ddim": Geometry.PRESERVING,
@@ -58,6 +61,7 @@ class Generator:
 
     def __post_init__(self) -> None:
         check_sampling(self.config, self.autoencoder)
+        check_changes(self.network, self.config)
 
     @torch.no_grad()
     def latents(
@@ -67,13 +71,17 @@ class Generator:
         noise: SampleNoise,
         given: Given | None = None,
         z: torch.Tensor | None = None,
+        between: tuple[int, int | None] = (0, None),
     ) -> torch.Tensor:
         """float32 [B, t, C, h, w], standardised. grid: of the latents; noise: of the videos to make, by their numbers.
-        given: frames of theirs. z: what to start from in place of noise, such as `inverted` found.
+        given: frames of theirs. z: what to start from in place of noise, such as `inverted` found. between: the
+        sampler's station at which z stands, and the one to stop at; None for the end.
         """
+        if z is None and grid[0] > 1 and self.config.zero_shot.motion is not None:
+            return moving_latents(self, grid, conditions, noise, given)
         shape = (grid[0], self.autoencoder.latent_channels, grid[1], grid[2])
-        levels = self._levels(grid)
-        with self._autocast():
+        levels = self.levels(grid)
+        with self._autocast(), changed_network(self.network, self.config, grid[0]):
             conditions, known = self._told(conditions, given, grid[0], noise)
             denoise = self._denoiser(grid, conditions, levels)
             if known is not None:
@@ -81,24 +89,32 @@ class Generator:
                 denoise = told_what_is_known(denoise, known, self.config, levels, fresh)
             if self.config.dynamic_threshold:
                 denoise = thresholded(denoise, self.config.dynamic_threshold, self.autoencoder)
-            z = start(noise.normal(shape, "start").to(self.device), levels) if z is None else z
-            made = self._sampled(denoise, z, levels, noise.steps(shape, "ancestral", self.device))
+            if self.config.zero_shot.smooth:
+                denoise = smoothed(denoise, levels, self.config.zero_shot.smooth, (self._floats, self._encoded))
+            z = self._start(shape, levels, noise) if z is None else z
+            way = levels[_way(between)]
+            made = self._sampled(denoise, z, way, noise.steps(shape, "ancestral", self.device))
             finished = self.network.conditioner.seen(made, conditions)
         return finished.float() if known is None else known.put_into(finished.float())
 
     @torch.no_grad()
     def inverted(
-        self, z: torch.Tensor, conditions: Conditions, noise: SampleNoise, given: Given | None = None
+        self,
+        z: torch.Tensor,
+        conditions: Conditions,
+        noise: SampleNoise,
+        given: Given | None = None,
+        between: tuple[int, int | None] = (0, None),
     ) -> torch.Tensor:
         """float [B, t, C, h, w], standardised latents of videos -> from where `latents` comes back to them, with DDIM,
-        without guidance and with the same conditions.
+        without guidance and with the same conditions. between: see `latents`; z stands at the second.
         """
         conditions, _ = self._told(conditions, given, z.shape[1], noise)
         grid = (z.shape[1], z.shape[3], z.shape[4])
-        levels, trained = self._levels(grid), self.diffusion.schedule(grid)
+        levels, trained = self.levels(grid)[_way(between)], self.diffusion.schedule(grid)
         with self._autocast():
             plain = denoiser(self.network, self.diffusion.parametrisation, conditions)
-            return ddim_inversion(in_geometry(plain, trained.geometry), z, levels, self.config.inversion)
+            return ddim_inversion(in_geometry(plain, trained.geometry), z, levels, max(1, self.config.inversion))
 
     def decoded(self, z: torch.Tensor) -> torch.Tensor:
         """float [B, t, C, h, w], standardised -> uint8 [B, T, 3, H, W] RGB on the CPU."""
@@ -138,7 +154,19 @@ class Generator:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def _levels(self, grid: Grid) -> NoiseLevel:
+    def _floats(self, z: torch.Tensor) -> torch.Tensor:
+        """As `decoded`, float [B, T, 3, H, W], not clamped."""
+        return self._pieces.decode(restored(z.float(), self.autoencoder))
+
+    def _start(self, shape: tuple[int, ...], levels: NoiseLevel, noise: SampleNoise) -> torch.Tensor:
+        """float32 [B, *shape] at the first station."""
+        if self.config.zero_shot.shared_noise:
+            same = noise.normal((1, *shape[1:]), "start").expand(-1, shape[0], -1, -1, -1)
+            return start(same.to(self.device), levels)
+        return start(noise.normal(shape, "start").to(self.device), levels)
+
+    def levels(self, grid: Grid) -> NoiseLevel:
+        """[steps + 1], the sampler's stations for latents of `grid`."""
         chosen = self.config
         schedule = self.diffusion.schedule(grid)
         if chosen.schedule is not None:
@@ -174,6 +202,12 @@ def check_sampling(config: SampleConfig, autoencoder: Autoencoder) -> None:
     if config.sampler not in _GEOMETRIES:
         raise UserError(f"there is no sampler {config.sampler!r}; there are {', '.join(_GEOMETRIES)}")
     check_threshold(config, autoencoder)
+    check_moving(config, autoencoder)
+
+
+def _way(between: tuple[int, int | None]) -> slice:
+    """From one station to another, which belongs to it."""
+    return slice(between[0], None if between[1] is None else between[1] + 1)
 
 
 def as_bytes(video: torch.Tensor) -> torch.Tensor:

@@ -83,7 +83,8 @@ class TrainConfig:
     steps: optimiser steps, at least 1. init: a checkpoint of `models train` with the same backbone, image or video
     model, whose averaged weights this one begins with, or none. learn: what of the weights moves, the rest
     stays bit by bit as `init` has it: all; temporal, layers along time and what is new; query+temporal, also the
-    queries of attention to pixels and text (Tune-A-Video); lora:8, low-rank branches of that rank at all projections of
+    queries of attention to pixels and text (Tune-A-Video); control, the copy that backbone.options.control makes
+    (ControlNet); lora:8, low-rank branches of that rank at all projections of
     attention; lora:8:temporal, of attention along time alone. seed: of first weights, order, windows, captions and
     noise, 0 to 2**63 - 1.
     micro_batch: samples per forward pass and process; none: the whole share, halved until it fits on a GPU. precision:

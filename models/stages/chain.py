@@ -19,6 +19,7 @@ from clipmill.models.stages.plan import plan
 from clipmill.models.stages.request import Request
 from clipmill.models.stages.sample_folder import prepare, withdraw, write_samples
 from clipmill.models.stages.work import Work
+from clipmill.models.zero_shot.network_changes import check_changes
 
 CHAIN, STAGES = "chain.json", "stages"
 Stage = tuple[Path, Work]
@@ -29,6 +30,7 @@ def stages_of(first: Loaded, request: Request, out: Path) -> list[Stage]:
     checkpoints = [first, *(load(then.checkpoint, None, None, then.settings) for then in request.then)]
     for loaded in checkpoints:
         check_sampling(loaded.config.sample, loaded.autoencoder)
+        check_changes(loaded.network, loaded.config.sample)
     names = [f"{number}-{loaded.root.resolve().name}" for number, loaded in enumerate(checkpoints, 1)]
     folders = [*(out / STAGES / name for name in names[:-1]), out]
     works = [plan(first, request)]

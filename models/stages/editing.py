@@ -77,7 +77,9 @@ def edited(source_caption: str) -> Make:
         z = generator.encoded(torch.stack([prompt.video for prompt in some if prompt.video is not None]))
         grid, given = (z.shape[1], z.shape[3], z.shape[4]), _given(generator, some, z)
         shown = [replace(p, caption=source_caption, label=None, numbers=dict.fromkeys(p.numbers, nan)) for p in some]
-        start = generator.inverted(z, conditions_of(generator, shown, grid), noise, given)
+        start = None
+        if generator.config.inversion:
+            start = generator.inverted(z, conditions_of(generator, shown, grid), noise, given)
         return generator.decoded(generator.latents(grid, conditions_of(generator, some, grid), noise, given, start))
 
     return make
@@ -89,12 +91,20 @@ def check_edit(loaded: Loaded, request: Request) -> None:
     for name in ("first", "last", "extend", "reference"):
         if getattr(request, name) is not None:
             raise UserError(f"--edit changes a video that is there: leave --{name} out")
+    if not sampling.inversion:
+        if not loaded.config.conditioning.frames.needs_pixels:
+            raise UserError("sample.inversion=0 leaves nothing of the video to a model that is not given its structure")
+        return
     if reads_text and not request.captions:
         raise UserError("--edit needs --caption TEXT, what the video shall show")
     if not reads_text and request.label is None and not request.numbers:
         raise UserError("this model reads no text: say with --label or --number what --edit shall change")
     if not reads_text and request.source_caption is not None:
         raise UserError("this model is not conditioned on text: leave --source-caption out")
+    if sampling.zero_shot.motion is not None:
+        raise UserError(
+            "sample.zero_shot.motion begins at noise, not at a video: set sample.inversion=0, or leave it out"
+        )
     if sampling.sampler != "ddim":
         raise UserError(f"--edit turns DDIM back, not {sampling.sampler}: set sample.sampler=ddim")
     if sampling.steps < 2:

@@ -42,7 +42,11 @@ def taking_of(loaded: Loaded, before: Grid) -> Taking:
     _check_size(loaded, before, 1)
     if frames.given == "structure":
         check_observed(frames, before)
-        windows = cut(before[0], max(loaded.config.data.frames), 1)
+        zero_shot = loaded.config.sample.zero_shot
+        at_once = (
+            zero_shot.attention != "trained" or zero_shot.motion is not None
+        )  # an image model, but not frame by frame
+        windows = cut(before[0], before[0] if at_once else max(loaded.config.data.frames), 1)
         return Taking(f"the {frames.structure} of every frame", before, windows, 0, 1)
     every = _every(loaded, frames)
     if every:
