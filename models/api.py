@@ -37,11 +37,12 @@ class SampleKeywords(TypedDict, total=False):
 
     seed: video k of a seed is always the same. captions: by turns; none: the training clips'. label: class. numbers:
     micro-conditioning, name -> value. first, last: a picture, video or folder to begin and to end with. reference: the
-    same, of what is to be shown. extend: go on, window after window, to so many frames. edit: a video or folder to be
-    changed so that it shows the captions; source_caption: what it shows. then: checkpoints of further stages, each of
-    the videos of the one before; then_settings: changes of each, in this order. frames, size ("HEIGHTxWIDTH", px):
-    default as trained. step: of which checkpoint; None: the last. average: relative width of the weights' average, 0
-    for the last weights. device: auto, cpu or cuda. tell: as of `train`.
+    same, of what is to be shown. extend: go on, window after window, to so many frames; extend_before: make so many
+    more, that lead to its beginning. edit: a video or folder to be changed so that it shows the captions;
+    source_caption: what it shows. then: checkpoints of further stages, each of the videos of the one before;
+    then_settings: changes of each, in this order. frames, size ("HEIGHTxWIDTH", px): default as trained. step: of which
+    checkpoint; None: the last. average: relative width of the weights' average, 0 for the last weights. device: auto,
+    cpu or cuda. tell: as of `train`.
     """
 
     seed: int
@@ -51,6 +52,7 @@ class SampleKeywords(TypedDict, total=False):
     first: Place | None
     last: Place | None
     extend: int | None
+    extend_before: int | None
     reference: Place | None
     edit: Place | None
     source_caption: str | None
@@ -149,6 +151,7 @@ def sample(
         average=options.get("average"),
         last=_path(options.get("last")),
         extend=options.get("extend"),
+        extend_before=options.get("extend_before"),
         edit=_path(options.get("edit")),
         source_caption=options.get("source_caption"),
         then=_stages(options.get("then", ()), options.get("then_settings", ())),

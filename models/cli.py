@@ -71,6 +71,9 @@ def sample(
     extend: Annotated[
         int | None, typer.Option(metavar="N", min=2, help="Go on, window after window, to N frames in all.")
     ] = None,
+    extend_before: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Make N more frames, that lead to its beginning.")
+    ] = None,
     reference: Annotated[
         Path | None, typer.Option(metavar="PATH", help="The same: pictures of what is to be shown.")
     ] = None,
@@ -117,6 +120,7 @@ def sample(
         step=step,
         average=average,
         extend=extend,
+        extend_before=extend_before,
         edit=edit,
         source_caption=source_caption,
         then=stages,

@@ -63,6 +63,10 @@ class DiffusionConfig:
     weight_options: of that weight (`loss_weight_named`). levels: how noise levels are drawn in training, uniform,
     logit-normal, mode or log-normal. level_options: of that distribution (`level_sampler_named`). max_weight: bound on
     what one squared error of the network's output counts. stratified: noise levels spread evenly over a batch.
+    variance_steps: steps of the chain whose variance the network learns beside its prediction (1000 in Improved DDPM
+    and Latte), which the sampler `ancestral` then uses; 0 for none. self_conditioning: share of training samples that
+    are shown the network's own estimate, over 0; each step of sampling is then shown that of the step before (Chen et
+    al. 2022, arXiv 2208.04202).
     """
 
     schedule: str = "cosine"
@@ -78,6 +82,15 @@ class DiffusionConfig:
     level_options: Mapping[str, Any] = field(default_factory=dict)
     max_weight: float = 400.0
     stratified: bool = True
+    variance_steps: int = 0
+    self_conditioning: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, one line, for a value that cannot work."""
+        if not (self.variance_steps == 0 or 2 <= self.variance_steps <= _MOST):
+            raise ValueError(f"variance_steps is 0 for none, or 2 to {_MOST:,}")
+        if not 0 <= self.self_conditioning <= 1:
+            raise ValueError("self_conditioning is a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -86,17 +99,18 @@ class SampleConfig:
     where it differs from training's (Karras for EDM). schedule_options: of that schedule. guidance: weight of
     classifier-free guidance, 1 for none; guidance_last: weight at the last frame, linear over frames from `guidance` at
     the first. guidance_low: guidance oscillates, `guidance` and this by turns from step to step (Imagen Video);
-    guidance_constant_steps: steps at `guidance` before that begins. rescale: see `classifier_free`. dynamic_threshold:
-    quantile of |pixel| that what is predicted is clipped to and divided by (Imagen), 0 for none; only for models of
-    pixels, such as 0.995. known: how frames that are given come in; trained, as the model was trained to take them;
-    replacement, put into the noisy video at its level of noise, which models trained without given frames take too;
-    guidance, the same and the gradient of the error at them (Video Diffusion Models, equation 7). reconstruction:
-    weight of that gradient. context: latent frames that a window of --extend is shown of the one before; none for as
-    many as were trained, or half a window. inversion: passes over each step of --edit's inversion, each a call of the
-    network; 0 to begin at noise instead, where the model keeps the video's structure. free_u, zero_shot: changes of the
-    network, sections of their own. gamma: variance of what `ancestral` adds, 0 for that of the posterior, 1 for that of
-    the forward chain; others do not read it. batch: videos made at once, at least 1. fps: of the files; none for the
-    training clips'.
+    guidance_constant_steps: steps at `guidance` before that begins. motion_guidance: weight of motion-free guidance,
+    for models of conditioning.motion_drop, 1 for none (GenTron: up to 1.3). rescale: see `classifier_free`.
+    dynamic_threshold: quantile of |pixel| that what is predicted is clipped to and divided by (Imagen), 0 for none;
+    only for models of pixels, such as 0.995. known: how frames that are given come in; trained, as the model was
+    trained to take them; replacement, put into the noisy video at its level of noise, which models trained without
+    given frames take too; guidance, the same and the gradient of the error at them (Video Diffusion Models, equation
+    7). reconstruction: weight of that gradient. context: latent frames that a window of --extend is shown of the one
+    before; none for as many as were trained, or half a window. inversion: passes over each step of --edit's inversion,
+    each a call of the network; 0 to begin at noise instead, where the model keeps the video's structure. free_u,
+    zero_shot: changes of the network, sections of their own. gamma: variance of what `ancestral` adds, 0 for that of
+    the posterior, 1 for that of the forward chain; others do not read it, nor do models that learn it
+    (diffusion.variance_steps). batch: videos made at once, at least 1. fps: of the files; none for the training clips'.
     """
 
     sampler: str = "ddim"
@@ -107,6 +121,7 @@ class SampleConfig:
     guidance_last: float | None = None
     guidance_low: float | None = field(default=None, metadata=_LATER)
     guidance_constant_steps: int = field(default=0, metadata=_LATER)
+    motion_guidance: float = field(default=1.0, metadata=_LATER)
     rescale: float = 0.0
     dynamic_threshold: float = field(default=0.0, metadata=_LATER)
     known: Literal["trained", "replacement", "guidance"] = field(default="trained", metadata=_LATER)
@@ -122,13 +137,18 @@ class SampleConfig:
     def __post_init__(self) -> None:
         """Raises ValueError, one line, for a value that cannot work."""
         counts = (self.steps, self.batch, self.inversion + 1, 1 if self.context is None else self.context)
-        weights = (self.guidance, self.guidance_last, self.guidance_low, self.reconstruction)
+        weights = (self.guidance, self.guidance_last, self.guidance_low, self.motion_guidance, self.reconstruction)
         problems = (
             (min(counts) < 1, "steps, batch and context are at least 1, inversion at least 0"),
             (max(counts) > _MOST, f"steps, batch, inversion and context are at most {_MOST:,}"),
             (
                 any(weight is not None and not abs(weight) <= _MOST for weight in weights),
-                f"guidance, guidance_last, guidance_low and reconstruction are finite numbers, at most {_MOST:,}",
+                "guidance, guidance_last, guidance_low, motion_guidance and reconstruction are finite numbers, at most"
+                f" {_MOST:,}",
+            ),
+            (
+                self.motion_guidance != 1 and self.rescale > 0,
+                "rescale is for guidance by conditions alone: set motion_guidance=1, or rescale=0",
             ),
             (self.reconstruction < 0, "reconstruction is at least 0"),
             (

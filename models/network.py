@@ -24,7 +24,9 @@ from clipmill.models.settings.learn import learn_of
 
 
 class Network(nn.Module):
-    """z float [B, T, C, H, W], noise level float [B], conditions -> prediction [B, T, C, H, W]."""
+    """z float [B, T, C, H, W], noise level float [B], conditions -> prediction [B, T, C, H, W], and behind it, as C
+    more channels, what is said of the variance where that is learned (`learned_variance.halves`).
+    """
 
     def __init__(self, config: ModelConfig, latent_channels: int, shapes: Sequence[Shape] | None = None) -> None:
         """shapes: of the tensors of a checkpoint that claims this config. Raises UserError for options that contradict
@@ -35,8 +37,8 @@ class Network(nn.Module):
             check_claims(_claims(config), shapes, "card.json")
         self.conditioner = Conditioner(config.conditioning, latent_channels)
         needs = {
-            "in_channels": latent_channels,
-            "out_channels": latent_channels,
+            "in_channels": latent_channels * (2 if config.diffusion.self_conditioning else 1),
+            "out_channels": latent_channels * (2 if config.diffusion.variance_steps else 1),
             "vector_dim": self.conditioner.vector_dim,
             "token_dim": self.conditioner.token_dim,
             "frame_channels": self.conditioner.frame_channels,
@@ -47,10 +49,22 @@ class Network(nn.Module):
         as_backbone(self.backbone).recompute_every = config.train.recompute
         # A single frame is then an image of its own, in training as in sampling.
         self.knows_images = bool(config.data.image_share or config.data.images_per_clip)
+        self.reads_estimate = config.diffusion.self_conditioning > 0
+        self.learns_variance = config.diffusion.variance_steps > 0
 
     def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """Given frames that are not predicted stand in place of their noise."""
-        return self.backbone(self.conditioner.seen(z, conditions), noise_level, self.conditioner(conditions))
+        return self.backbone(self.seen(z, conditions), noise_level, self.conditioner(conditions))
+
+    def seen(self, z: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """What the backbone sees of float [B, T, C, H, W]: see `Conditioner.seen`; behind it the network's own estimate
+        where it reads that, zeros for none.
+        """
+        z = self.conditioner.seen(z, conditions)
+        if not self.reads_estimate:
+            return z
+        estimate = torch.zeros_like(z) if conditions.estimate is None else conditions.estimate.to(z.dtype)
+        return torch.cat([z, estimate], dim=2)
 
     def repeated_blocks(self) -> list[nn.Module]:
         """See `Backbone.repeated_blocks`."""
@@ -91,6 +105,9 @@ class Diffusion:
         )
         self.weight: LossWeight = loss_weight_named(chosen.weight, chosen.weight_options)
         self.levels: LevelSampler = level_sampler_named(chosen.levels, chosen.level_options)
+        self.variance_steps = chosen.variance_steps
+        # Whether a call of the network leaves something for the next one, or for the sampler.
+        self.is_watched = bool(chosen.variance_steps or chosen.self_conditioning)
         self.schedule((1, 1, 1))
 
     def schedule(self, grid: Grid) -> Schedule:

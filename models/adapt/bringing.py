@@ -16,7 +16,10 @@ from clipmill.models.config import ModelConfig
 
 # Settings that change what weights of the same shape mean, or every shape.
 _SAME = {
-    "dit": ("width", "head_dim", "mlp_ratio", "patch", "space_positions", "noise_scale"),
+    "dit": (
+        *("width", "head_dim", "mlp_ratio", "patch", "space_positions", "noise_scale"),
+        *("told", "modulation_rank", "long_skips"),
+    ),
     "unet": ("width", "multipliers", "depth", "head_dim", "groups", "noise_scale"),
 }
 _READS_TEXT = {"cross", "cross_norm", "tokens_in"}

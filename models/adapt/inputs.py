@@ -12,11 +12,13 @@ Segments = Sequence[tuple[str, int]]
 
 
 def latent_segments(config: ModelConfig, latent_channels: int, frame_channels: int) -> Segments:
-    """Of the first layer: what it reads and how many channels of it."""
+    """Of the first layer: what it reads and how many channels of it. latent_channels: its own estimate among them."""
     frames = config.conditioning.frames
     meanings = {"low": "low", "structure": f"structure {frames.structure}"}
     meaning = meanings.get(frames.given, frames.layout)
-    return [("latents", latent_channels), (f"frames: {meaning}", frame_channels)]
+    own = latent_channels // 2 if config.diffusion.self_conditioning else 0
+    latents = [("latents", latent_channels - own), ("own estimate", own)]
+    return [*latents, (f"frames: {meaning}", frame_channels)]
 
 
 def vector_segments(config: ModelConfig, vector_dim: int) -> Segments:

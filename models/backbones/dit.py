@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from clipmill.curate.errors import UserError
 from clipmill.models.backbones.contract import Conditioning, check_inputs, with_frames
+from clipmill.models.backbones.long_skips import LongSkips
 from clipmill.models.backbones.patches import patch_grid, patchify, unpatchify
-from clipmill.models.backbones.sample_embedding import SampleEmbedding
+from clipmill.models.backbones.sample_embedding import SampleEmbedding, SampleTokens
 from clipmill.models.backbones.sequence import (
     BlockInputs,
     Part,
@@ -23,8 +25,11 @@ from clipmill.models.backbones.sequence import (
     without_padding,
     without_text,
 )
+from clipmill.models.backbones.time_attention import TimeAttention
 from clipmill.models.layers.attention import Attention, CrossAttention
+from clipmill.models.layers.convolution import SpaceConvolution
 from clipmill.models.layers.embeddings import (
+    SpaceTable,
     TimePositions,
     rotary_channels,
     rotary_table,
@@ -33,20 +38,29 @@ from clipmill.models.layers.embeddings import (
 )
 from clipmill.models.layers.feed_forward import FeedForward
 from clipmill.models.layers.linear import xavier_linear, zero_linear
-from clipmill.models.layers.norms import NORM_EPS, Modulation, modulated_layer_norm
+from clipmill.models.layers.norms import NORM_EPS, FixedModulation, Modulation, modulated_layer_norm
 from clipmill.models.layers.packing import Packing
 from clipmill.models.layers.plan import SPATIAL, TEMPORAL, AttentionPlan, Grid
 from clipmill.models.layers.recompute import run_block
+from clipmill.models.layers.split_heads import SplitHeads
 
 
 @dataclass(frozen=True)
 class DiTConfig:
     """plans: repeated over the blocks: (SPATIAL, TEMPORAL) is Latte (2401.03048, variant 1), (FULL,) a Sora-like one.
-    patch: frames, height, width. text: cross, attention to tokens in every block that mixes pixels; in_context, tokens
-    as part of the sequence (full attention only). time_positions_in: branch, added to what the blocks that mix frames
-    read, so that with closed gates they leave the image model alone; stream, added once before the first of them
-    (Latte). frame_channels: channels of `Conditioning.frames`.
-    noise_scale: see NoiseLevelEmbedding.
+    plans_in: turns, one after the other; rows, each as many blocks in a row (Latte's variant 2, late fusion).
+    along_time: attention along time within every block; none; modulated, behind its attention, with a gate (Latte's
+    variant 3); zero, likewise, behind text too, with an output that starts at zero (GenTron); heads, by half of its
+    heads (Latte's variant 4). images_skip_time: images of their own pass by the blocks along time (Latte with images).
+    patch: frames, height, width. space_positions: learned, a table of `space_sides` patches (height, width). text:
+    cross, attention to tokens in every block that mixes pixels; in_context, tokens as part of the sequence (full
+    attention only). told: how blocks are told of noise level and vector; modulation, of their norms and gates; tokens,
+    of the sequence, where the norms of blocks have weights and no gates (U-ViT, full attention only). modulation_rank:
+    of each block's own part of the modulation, the rest being shared; 0 for none shared (adaLN-LoRA, W.A.L.T.).
+    long_skips: from the first half of the blocks to the last; final_convolution: 3 x 3 px, of each frame, at the end
+    (both U-ViT). time_positions_in: branch, added to what attention along time reads, so that with closed gates it
+    leaves the image model alone; stream, added once before the first of it (Latte). frame_channels: channels of
+    `Conditioning.frames`. noise_scale: see NoiseLevelEmbedding.
     """
 
     in_channels: int = 4
@@ -56,14 +70,22 @@ class DiTConfig:
     head_dim: int = 64
     patch: Grid = (1, 2, 2)
     plans: tuple[AttentionPlan, ...] = (SPATIAL, TEMPORAL)
+    plans_in: Literal["turns", "rows"] = "turns"
+    along_time: Literal["none", "modulated", "zero", "heads"] = "none"
+    images_skip_time: bool = False
     mlp_ratio: float = 4.0
-    space_positions: Literal["sinusoidal", "rotary"] = "sinusoidal"
+    space_positions: Literal["sinusoidal", "rotary", "learned"] = "sinusoidal"
+    space_sides: tuple[int, ...] = (16, 16)
     time_positions: TimePositions = "sinusoidal"
     time_positions_in: Literal["branch", "stream"] = "branch"
     text: Literal["none", "cross", "in_context"] = "none"
     token_dim: int = 0
     vector_dim: int = 0
     frame_channels: int = 0
+    told: Literal["modulation", "tokens"] = "modulation"
+    modulation_rank: int = 0
+    long_skips: bool = False
+    final_convolution: bool = False
     qk_norm: bool = False
     noise_scale: float = 1000.0
     max_frames: int = 64
@@ -73,10 +95,18 @@ class DiTConfig:
             raise UserError(
                 f"a DiT with text {self.text!r} and tokens of {self.token_dim} channels: set both or neither"
             )
-        if self.text == "in_context" and any(plan.reach != "full" or plan.causal for plan in self.plans):
+        full = all(plan.reach == "full" and not plan.causal for plan in self.plans) and self.along_time == "none"
+        if self.text == "in_context" and not full:
             raise UserError(
                 "text in context needs full attention in every block: set plans to full, or text to 'cross'"
             )
+        if self.told == "tokens" and (not full or self.modulation_rank or self.text == "cross"):
+            raise UserError(
+                "blocks that are told by tokens need full attention, and have neither modulation nor cross-attention:"
+                " set plans to full, modulation_rank=0 and text to 'in_context', or told to 'modulation'"
+            )
+        if min(self.modulation_rank, *self.space_sides) < 0 or len(self.space_sides) != 2:
+            raise UserError("a DiT takes modulation_rank of at least 0, and two space_sides, height and width")
         if min(self.patch) < 1 or not self.plans:
             raise UserError(
                 f"a DiT needs patch sides of at least one and an attention plan, not {self.patch} and {self.plans}"
@@ -89,8 +119,10 @@ class DiTBlock(nn.Module):
     def __init__(self, config: DiTConfig, plan: AttentionPlan) -> None:
         super().__init__()
         width = config.width
-        self.modulation = Modulation(width, width, 6)
-        self.attention = Attention(width, config.head_dim, plan, config.qk_norm)
+        self.modulation = _modulation(config, 6, config.modulation_rank)
+        kind = SplitHeads if config.along_time == "heads" else Attention
+        self.attention = kind(width, config.head_dim, plan, config.qk_norm)
+        self.reads_time = plan.mixes_frames or config.along_time == "heads"
         self.feed_forward = FeedForward(width, config.mlp_ratio)
         crosses = config.text == "cross" and plan.mixes_pixels
         self.cross_norm = nn.LayerNorm(width, NORM_EPS) if crosses else None
@@ -99,21 +131,28 @@ class DiTBlock(nn.Module):
             if crosses
             else None
         )
+        self.time_attention = (
+            TimeAttention(width, config.head_dim, config.qk_norm, config.along_time == "modulated")
+            if config.along_time in ("modulated", "zero")
+            else None
+        )
 
     def forward(self, x: torch.Tensor, inputs: BlockInputs) -> torch.Tensor:
         """x: float [B, t, h, w, width], or a row [1, 1, 1, L, width] where the inputs have a packing -> the same
         shape.
         """
-        packing = inputs.packing
-        parts = self.modulation(inputs.embedding)
-        shift, scale, gate, shift_out, scale_out, gate_out = parts if packing is None else map(packing.spread, parts)
-        read = modulated_layer_norm(x if inputs.time is None else x + inputs.time, shift, scale)
-        x = torch.addcmul(x, gate, self.attention(read, inputs.rotation, inputs.independent, inputs.key_mask, packing))
+        packing, time = inputs.packing, inputs.time if self.reads_time else None
+        parts = inputs.spread(self.modulation(inputs.embedding, inputs.shared))
+        shift, scale, gate, shift_out, scale_out, gate_out = parts
+        read = modulated_layer_norm(x if time is None else x + time, shift, scale)
+        x = torch.addcmul(x, gate, self._mixed(read, inputs))
         if self.cross is not None and self.cross_norm is not None:
             if packing is not None:
                 x = x + cross_packed(self.cross, self.cross_norm(x), packing)
             elif inputs.tokens is not None:
                 x = x + self.cross(self.cross_norm(x), inputs.tokens, inputs.token_mask)
+        if self.time_attention is not None:
+            x = self.time_attention(x, inputs)
         return torch.addcmul(x, gate_out, self.feed_forward(modulated_layer_norm(x, shift_out, scale_out)))
 
     def flops(self, grid: Grid, tokens: int) -> int:
@@ -121,7 +160,14 @@ class DiTBlock(nn.Module):
         multiply-add being two; norms and activations are left out.
         """
         total = self.modulation.flops() + self.attention.flops(grid) + self.feed_forward.flops(grid)
+        total += 0 if self.time_attention is None else self.time_attention.flops(grid)
         return total + (self.cross.flops(grid, tokens) if self.cross is not None and tokens else 0)
+
+    def _mixed(self, read: torch.Tensor, inputs: BlockInputs) -> torch.Tensor:
+        if isinstance(self.attention, SplitHeads):
+            rotations = inputs.rotation, inputs.time_rotation
+            return self.attention(read, rotations, inputs.independent, inputs.packing)
+        return self.attention(read, inputs.rotation, inputs.independent, inputs.key_mask, inputs.packing)
 
 
 class DiT(nn.Module):
@@ -133,17 +179,33 @@ class DiT(nn.Module):
         super().__init__()
         self.config, self.recompute_every = config, 0
         volume = config.patch[0] * config.patch[1] * config.patch[2]
-        self.embedding = SampleEmbedding(config.width, config.vector_dim, config.noise_scale)
+        embedding = SampleEmbedding if config.told == "modulation" else SampleTokens
+        self.embedding = embedding(config.width, config.vector_dim, config.noise_scale)
         self.patches_in = xavier_linear(volume * (config.in_channels + config.frame_channels), config.width)
         self.tokens_in = xavier_linear(config.token_dim, config.width) if config.text == "in_context" else None
-        self.plans = [config.plans[index % len(config.plans)] for index in range(config.depth)]
-        self.first_mixing = next((index for index, plan in enumerate(self.plans) if plan.mixes_frames), -1)
+        count = len(config.plans)
+        self.plan_numbers = [
+            index % count if config.plans_in == "turns" else index * count // config.depth
+            for index in range(config.depth)
+        ]
+        self.plans = [config.plans[number] for number in self.plan_numbers]
+        mixing = (k for k, plan in enumerate(self.plans) if plan.mixes_frames or config.along_time != "none")
+        self.first_mixing = next(mixing, -1)
         self.time_positions = (
             time_embedding(config.width, config.time_positions, config.max_frames) if self.first_mixing >= 0 else None
         )
         self.blocks = nn.ModuleList(DiTBlock(config, plan) for plan in self.plans)
-        self.final_modulation = Modulation(config.width, config.width, 2)
+        self.final_modulation = _modulation(config, 2)
         self.patches_out = zero_linear(config.width, volume * config.out_channels)
+        # After all others, so that what is drawn for these depends on none of it.
+        self.shared_modulation = Modulation(config.width, config.width, 6) if config.modulation_rank else None
+        self.space_table = (
+            SpaceTable(config.width, (config.space_sides[0], config.space_sides[1]))
+            if config.space_positions == "learned"
+            else None
+        )
+        self.skips = LongSkips(config.depth, config.width) if config.long_skips else None
+        self.convolution_out = _unbiased(config.out_channels) if config.final_convolution else None
 
     def forward(self, z: torch.Tensor, noise_level: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         """z: float [B, T, in_channels, H, W]; noise_level: float [B]. T = 1: an image. Raises UserError for conditions
@@ -176,9 +238,14 @@ class DiT(nn.Module):
         positions = patches[0] * patches[1] * patches[2]
         total = self.embedding.flops() + self.final_modulation.flops()
         total += 2 * positions * (self.patches_in.weight.numel() + self.patches_out.weight.numel())
+        words = len(self.embedding.places) if isinstance(self.embedding, SampleTokens) else 0
         if self.tokens_in is not None and tokens:
             total += 2 * tokens * self.tokens_in.weight.numel()
-            patches = (1, 1, positions + tokens)
+            words += tokens
+        patches = (1, 1, positions + words) if words else patches
+        total += 0 if self.shared_modulation is None else self.shared_modulation.flops()
+        total += 0 if self.skips is None else self.skips.flops(positions + words)
+        total += 0 if self.convolution_out is None else self.convolution_out.flops(grid)
         return total + sum(block.flops(patches, tokens) for block in self._dit_blocks())
 
     def repeated_blocks(self) -> list[nn.Module]:
@@ -191,7 +258,8 @@ class DiT(nn.Module):
     def _check(self, z: torch.Tensor, conditioning: Conditioning) -> None:
         config = self.config
         check_inputs(z, conditioning, config.in_channels, config.vector_dim, config.token_dim, config.frame_channels)
-        if conditioning.independent is not None and (config.patch[0] > 1 or config.text == "in_context"):
+        in_context = config.text == "in_context" or config.told == "tokens"
+        if conditioning.independent is not None and (config.patch[0] > 1 or in_context):
             raise UserError("independent frames need patches of a single frame, and no text in context")
 
     def _packed(self, parts: Sequence[Part]) -> list[torch.Tensor]:
@@ -214,37 +282,52 @@ class DiT(nn.Module):
         """float [B, t, h, w, width], told their places in a frame."""
         config = self.config
         x = self.patches_in(patchify(with_frames(z, conditioning.frames, config.frame_channels), config.patch))
-        if config.space_positions != "sinusoidal":
+        if self.space_table is not None:
+            return x + self.space_table(x.shape[2], x.shape[3]).to(x.dtype)
+        if config.space_positions == "rotary":
             return x
         return x + space_embedding(x.shape[2], x.shape[3], config.width, z.device).to(x.dtype)
 
     def _video(self, patches: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        return unpatchify(patches, self.config.patch, (z.shape[1], z.shape[3], z.shape[4]))
+        video = unpatchify(patches, self.config.patch, (z.shape[1], z.shape[3], z.shape[4]))
+        return video if self.convolution_out is None else self.convolution_out(video)
 
     def _positions(self, x: torch.Tensor, embedding: torch.Tensor, conditioning: Conditioning) -> Positions:
-        """Patches [B, t, h, w, width] as blocks take them, behind the text where it is in context."""
+        """Patches [B, t, h, w, width] as blocks take them, behind what is told by tokens."""
         grid = (x.shape[1], x.shape[2], x.shape[3])
         time = None
         if self.time_positions is not None:
             time = self.time_positions(grid[0], x.device, conditioning.independent)[..., None, None, :].to(x.dtype)
         rotations = [self._rotation(plan, grid, x.device) for plan in self.config.plans]
+        rotations.append(None if self.config.along_time == "none" else self._rotation(TEMPORAL, grid, x.device))
         given = BlockInputs(
             embedding, conditioning.tokens, conditioning.token_mask, conditioning.independent, None, time, None
         )
-        if self.tokens_in is None or conditioning.tokens is None:
+        words = [embedding.to(x.dtype)] if self.config.told == "tokens" else []
+        if self.tokens_in is not None and conditioning.tokens is not None:
+            words.append(self.tokens_in(conditioning.tokens).to(x.dtype))
+        if not words:
             return Positions(x, given, rotations)
-        return with_text(x, self.tokens_in(conditioning.tokens).to(x.dtype), given, rotations)
+        if len(words) > 1 and given.token_mask is not None:
+            given = given._replace(token_mask=F.pad(given.token_mask, [words[0].shape[1], 0], value=True))
+        return with_text(x, torch.cat(words, dim=1), given, rotations)
 
     def _through_blocks(self, positions: Positions) -> torch.Tensor:
         in_stream = self.config.time_positions_in == "stream"
         x, given, rotations = positions
-        for index, (block, plan) in enumerate(zip(self.blocks, self.plans, strict=True)):
+        shared = None if self.shared_modulation is None else self.shared_modulation.linear(given.embedding)
+        base = given._replace(time_rotation=rotations[-1], shared=shared, time=None if in_stream else given.time)
+        images, kept = given.images() if self.config.images_skip_time else None, list[torch.Tensor]()
+        for index, (block, number) in enumerate(zip(self.blocks, self.plan_numbers, strict=True)):
+            before = x
             if in_stream and given.time is not None and index == self.first_mixing:
                 x = x + given.time
-            inputs = given._replace(rotation=rotations[index % len(rotations)])
-            if in_stream or not plan.mixes_frames:
-                inputs = inputs._replace(time=None)
-            x = run_block(block, index, self.recompute_every, x, inputs)
+            x = x if self.skips is None else self.skips.before(index, x, kept)
+            x = run_block(block, index, self.recompute_every, x, base._replace(rotation=rotations[number]))
+            if images is not None and not self.plans[index].mixes_pixels:
+                x = torch.where(images, before, x)
+            if self.skips is not None:
+                self.skips.after(index, x, kept)
         return x
 
     def _rotation(self, plan: AttentionPlan, grid: Grid, device: torch.device) -> torch.Tensor | None:
@@ -263,6 +346,19 @@ class DiT(nn.Module):
             else (0, half, half)
         )
         return rotary_table((grid[0], 1, 1) if plan.reach == "temporal" else grid, channels, device)
+
+
+def _modulation(config: DiTConfig, count: int, rank: int = 0) -> nn.Module:
+    if config.told == "tokens":
+        return FixedModulation(config.width, count)
+    return Modulation(config.width, config.width, count, rank)
+
+
+def _unbiased(channels: int) -> SpaceConvolution:
+    """A new one, that makes zeros of zeros."""
+    layer = SpaceConvolution(channels, channels)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
 
 
 @torch._disable_dynamo

@@ -18,7 +18,8 @@ class BlockInputs(NamedTuple):
     """What a block gets beside its positions [B, t, h, w, width]; see LayerInputs. time: float [t, 1, 1, width] or a
     full grid of it; with a batch before it where frames are independent.
     packing: of positions [1, 1, 1, L, width] of several videos; tokens and independent frames are said there,
-    embeddings are one per video.
+    embeddings are one per video. time_rotation: of attention along time beside another plan. shared: float [B, 6 *
+    width], what the modulations of all blocks have in common.
     """
 
     embedding: torch.Tensor
@@ -29,10 +30,29 @@ class BlockInputs(NamedTuple):
     time: torch.Tensor | None
     key_mask: torch.Tensor | None
     packing: Packing | None = None
+    time_rotation: torch.Tensor | None = None
+    shared: torch.Tensor | None = None
+
+    def spread(self, vectors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Vectors of videos, [B, 1, 1, 1, width] each, as they broadcast over positions."""
+        return vectors if self.packing is None else tuple(map(self.packing.spread, vectors))
+
+    def images(self) -> torch.Tensor | None:
+        """bool [B, t, 1, 1, 1], or [1, 1, 1, L, 1] of a row: positions of frames that are images of their own; None
+        where there are none.
+        """
+        if self.packing is None:
+            return None if self.independent is None else self.independent[:, :, None, None, None]
+        if all(one is None for one in self.packing.independent):
+            return None
+        none = self.packing.video.new_zeros((), dtype=torch.bool)
+        parts = zip(self.packing.independent, self.packing.shapes, strict=True)
+        rows = [(none if one is None else one[:, :, None, None]).expand(shape).flatten() for one, shape in parts]
+        return torch.cat(rows)[None, None, None, :, None]
 
 
 class Positions(NamedTuple):
-    """x: float [B, t, h, w, width]. rotations: one for each attention plan of the config."""
+    """x: float [B, t, h, w, width]. rotations: one for each attention plan of the config, and one along time behind."""
 
     x: torch.Tensor
     inputs: BlockInputs
@@ -50,8 +70,8 @@ class Part(NamedTuple):
 def with_text(
     x: torch.Tensor, tokens: torch.Tensor, given: BlockInputs, rotations: list[torch.Tensor | None]
 ) -> Positions:
-    """Text and patches as one row of positions: x [B, t, h, w, width] -> [B, 1, 1, N + t h w, width], and what belongs
-    to it.
+    """Tokens, of text or of the sample, and patches as one row of positions: x [B, t, h, w, width] -> [B, 1, 1, N + t h
+    w, width], and what belongs to it.
 
     Tokens come first and have no place in time and space.
     """

@@ -12,7 +12,7 @@ from clipmill.models.conditioning import given_frames
 from clipmill.models.conditioning.classes import NO_CLASS, ClassEmbedding, class_numbers
 from clipmill.models.conditioning.config import ConditioningConfig, Part
 from clipmill.models.conditioning.contract import Conditions
-from clipmill.models.conditioning.dropout import Hidden, batch_of, hidden, joined, mask_of
+from clipmill.models.conditioning.dropout import Hidden, batch_of, hidden, joined, mask_of, without_motion
 from clipmill.models.conditioning.micro import MicroEmbedding, micro_numbers
 from clipmill.models.conditioning.reference import ReferenceEncoder, reference_encoder_of
 from clipmill.models.conditioning.text.by_name import text_encoder_of
@@ -194,6 +194,16 @@ class Conditioner(nn.Module):
         text, classes = flags("text", config.text.drop), flags("classes", config.classes.drop)
         reference = flags("reference", config.reference.drop)
         return hidden(conditions, Hidden(text, classes, self._number_flags(numbers, frames), frames, reference))
+
+    def still(self, conditions: Conditions, frames: int, noise: SampleNoise | None = None) -> Conditions:
+        """For training, with `noise`: the samples that motion_drop takes are frames without motion. For guidance: all
+        are, of which some condition has to tell the number.
+        """
+        size, device = self._like(conditions)
+        flags = torch.ones(size, dtype=torch.bool)
+        if noise is not None:
+            flags = noise.uniform("drop motion") < self.config.motion_drop
+        return without_motion(conditions, flags.to(device), frames) if bool(flags.any()) else conditions
 
     def unconditional(self, conditions: Conditions) -> Conditions:
         """For classifier-free guidance: without what `guidance_drops` names. Raises UserError where that is nothing the

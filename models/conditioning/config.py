@@ -188,6 +188,8 @@ class ConditioningConfig:
     """text: captions, fields of `TextConfig`. classes: labels, fields of `ClassConfig`. micro: numbers such as fps,
     fields of `MicroConfig`. frames: what is given of the video, fields of `FramesConfig`. reference: a picture, fields
     of `ReferenceConfig`. drop_all: share of samples that train without any condition, beside the single drops.
+    motion_drop: share of samples whose frames are images of their own, to no frame's knowledge of another (GenTron's
+    motion-free training; see sample.motion_guidance).
     guidance_drops: what the unconditional branch of guidance leaves out; empty for text, classes and reference, or what
     is given of the video for a model that has none of them.
     """
@@ -199,9 +201,15 @@ class ConditioningConfig:
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     drop_all: float = 0.0
     guidance_drops: tuple[Part, ...] = ()
+    motion_drop: float = 0.0
 
     def __post_init__(self) -> None:
-        check_shares("conditioning", drop_all=self.drop_all)
+        check_shares("conditioning", drop_all=self.drop_all, motion_drop=self.motion_drop)
+        if self.motion_drop and self.frames.given in ("first", "masks"):
+            raise UserError(
+                "conditioning.motion_drop makes frames images of their own, which are shown no given frame: set"
+                " conditioning.frames.given=none, or motion_drop=0"
+            )
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -15,7 +15,8 @@ class Conditions:
     order one; micro_known: bool [B, M].
     frames: float [B, T, F, h, w], latents of what is given of the video and their mask, zeros where nothing is.
     reference: float [B, D], embedding of a picture, zeros for none. independent: bool [B, T], frames that are images of
-    their own.
+    their own. estimate: float [B, T, C, h, w], the network's own of the call before, for self-conditioning; zeros for
+    none.
     """
 
     tokens: torch.Tensor | None = None
@@ -26,6 +27,7 @@ class Conditions:
     frames: torch.Tensor | None = None
     reference: torch.Tensor | None = None
     independent: torch.Tensor | None = None
+    estimate: torch.Tensor | None = None
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Conditions":
         """The same with `function` applied to every tensor there is: to move, to choose samples, to repeat."""

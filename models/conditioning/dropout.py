@@ -28,6 +28,14 @@ def hidden(conditions: Conditions, flags: Hidden) -> Conditions:
     return _without(made, ("reference",), flags.reference)
 
 
+def without_motion(conditions: Conditions, flags: torch.Tensor, frames: int) -> Conditions:
+    """Every frame of the samples that flags, bool [B], name as an image of its own (GenTron, 2312.04557, section
+    3.4).
+    """
+    alone, before = flags[:, None].expand(-1, frames), conditions.independent
+    return replace(conditions, independent=alone.clone() if before is None else before | alone.to(before.device))
+
+
 def mask_of(conditions: Conditions) -> torch.Tensor | None:
     """bool [B, N] wherever there are tokens: no mask stands for tokens throughout."""
     if conditions.token_mask is not None or conditions.tokens is None:

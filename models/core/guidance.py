@@ -38,6 +38,22 @@ def classifier_free(branches: Branches, weight: Weight | WeightAt, rescale: floa
     return denoise
 
 
+def motion_free(branches: Branches, weight: Weight | WeightAt, motion_weight: float) -> Denoiser:
+    """still + motion_weight (unconditional - still) + weight (conditional - unconditional) (GenTron, 2312.04557,
+    section 3.4), where still is the unconditional model with every frame an image of its own.
+
+    branches: conditional, unconditional, still. With motion_weight 1 it is `classifier_free`.
+    """
+
+    def denoise(z: torch.Tensor, level: NoiseLevel) -> Estimate:
+        conditional, unconditional, still = branches(z, level)
+        two = classifier_free(lambda *_: (conditional, unconditional), weight)(z, level)
+        moved = zip(two, unconditional, still, strict=True)
+        return Estimate(*(g + (motion_weight - 1) * (u - s) for g, u, s in moved))
+
+    return denoise
+
+
 def per_frame_linear(first: float, last: float, frames: int) -> torch.Tensor:
     """Weights float32 [1, T, 1, 1, 1] that go evenly from `first` to `last` over the frames (Stable Video Diffusion: 1
     to 2.5, given the first frame).

@@ -29,7 +29,14 @@ def sample_losses(
     bounds what one squared error of the network's own output may count.
     """
     error = (prediction.float() - parametrisation.target(x0.float(), eps.float(), level)).square()
-    frames = (over(prediction_weights(level, parametrisation, weight, max_weight), error) * error).mean(dim=(2, 3, 4))
+    return mean_of_frames(
+        over(prediction_weights(level, parametrisation, weight, max_weight), error) * error, frame_weights
+    )
+
+
+def mean_of_frames(errors: torch.Tensor, frame_weights: torch.Tensor | None = None) -> torch.Tensor:
+    """float [B, T, C, H, W] -> [B], weighted over frames [B, T] as in `sample_losses`."""
+    frames = errors.mean(dim=(2, 3, 4))
     if frame_weights is None:
         return frames.mean(dim=1)
     shares = frame_weights.to(frames)

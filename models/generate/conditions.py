@@ -18,6 +18,8 @@ def conditions_of(generator: Generator, wanted: Sequence[Prompt], latent_grid: G
     numbers = {name: torch.tensor([prompt.numbers[name] for prompt in wanted], dtype=torch.float32) for name in names}
     alone = generator.network.knows_images and latent_grid[0] == 1
     independent = torch.ones(len(wanted), 1, dtype=torch.bool) if alone else None
+    if conditioner.config.motion_drop and not alone:  # motion is a condition, which guidance takes away
+        independent = torch.zeros(len(wanted), latent_grid[0], dtype=torch.bool)
     made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted], independent)
     pictures = [prompt.reference for prompt in wanted if prompt.reference is not None]
     made = conditioner.with_reference(made, torch.stack(pictures)) if pictures else made

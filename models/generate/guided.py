@@ -16,6 +16,7 @@ from clipmill.models.core.guidance import (
     WeightAt,
     classifier_free,
     dynamic_threshold,
+    motion_free,
     oscillating,
     per_frame_linear,
 )
@@ -23,6 +24,7 @@ from clipmill.models.core.noise import StepNoise
 from clipmill.models.core.noise_level import NoiseLevel
 from clipmill.models.core.parametrisation import Estimate, estimate_of_x0
 from clipmill.models.core.reconstruction import reconstruction_guidance, replacement
+from clipmill.models.generate.watching import Watching
 from clipmill.models.network import Diffusion, Network
 from clipmill.models.pixels import restored, standardised
 
@@ -40,7 +42,7 @@ class Known:
 
 
 def guided(
-    network: Network,
+    network: Network | Watching,
     diffusion: Diffusion,
     conditions: Conditions,
     config: SampleConfig,
@@ -48,12 +50,20 @@ def guided(
     frames: int,
 ) -> Denoiser:
     """Classifier-free guidance, the same for all frames and steps, or growing over the frames, or oscillating over the
-    steps. levels: the sampler's stations. frames: of the latents.
+    steps; motion-free guidance beside it. levels: the sampler's stations. frames: of the latents.
     """
     parametrisation = diffusion.parametrisation
-    if config.guidance == 1 and config.guidance_last is None and config.guidance_low is None:
+    plain = config.guidance == 1 and config.guidance_last is None and config.guidance_low is None
+    if plain and config.motion_guidance == 1:
         return denoiser(network, parametrisation, conditions)
-    both = joined(conditions, network.conditioner.unconditional(conditions))
+    unconditional = conditions
+    if not plain or network.conditioner.config.parts:
+        unconditional = network.conditioner.unconditional(conditions)
+    if config.motion_guidance != 1:
+        three = joined(conditions, unconditional, network.conditioner.still(unconditional, frames))
+        branches = branches_in_one_call(network, parametrisation, three, 3)
+        return motion_free(branches, _weight(config, levels, frames), config.motion_guidance)
+    both = joined(conditions, unconditional)
     branches = branches_in_one_call(network, parametrisation, both, 2)
     return classifier_free(branches, _weight(config, levels, frames), config.rescale)
 

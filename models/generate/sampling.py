@@ -9,6 +9,7 @@ import torch
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder
 from clipmill.models.autoencoders.pieces import Pieces
+from clipmill.models.conditioning.config import ConditioningConfig
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.conditioning.observation import enlarged, observed
 from clipmill.models.config import SampleConfig
@@ -25,6 +26,7 @@ from clipmill.models.core.sampling_levels import start, stations
 from clipmill.models.generate.given import Given
 from clipmill.models.generate.guided import Known, check_threshold, guided, thresholded, told_what_is_known
 from clipmill.models.generate.moving import check_moving, moving_latents
+from clipmill.models.generate.watching import Watching
 from clipmill.models.layers.plan import Grid
 from clipmill.models.network import Diffusion, Network
 from clipmill.models.pixels import as_floats, restored, standardised
@@ -60,7 +62,7 @@ class Generator:
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        check_sampling(self.config, self.autoencoder)
+        check_sampling(self.config, self.autoencoder, self.network.conditioner.config)
         check_changes(self.network, self.config)
 
     @torch.no_grad()
@@ -83,7 +85,9 @@ class Generator:
         levels = self.levels(grid)
         with self._autocast(), changed_network(self.network, self.config, grid[0]):
             conditions, known = self._told(conditions, given, grid[0], noise)
-            denoise = self._denoiser(grid, conditions, levels)
+            network = self._asked()
+            denoise = self._denoiser(network, grid, conditions, levels)
+            denoise = network.watched(denoise) if isinstance(network, Watching) else denoise
             if known is not None:
                 fresh = noise.steps(shape, "known frames", self.device)
                 denoise = told_what_is_known(denoise, known, self.config, levels, fresh)
@@ -93,7 +97,8 @@ class Generator:
                 denoise = smoothed(denoise, levels, self.config.zero_shot.smooth, (self._floats, self._encoded))
             z = self._start(shape, levels, noise) if z is None else z
             way = levels[_way(between)]
-            made = self._sampled(denoise, z, way, noise.steps(shape, "ancestral", self.device))
+            learned = network.gamma if isinstance(network, Watching) and self.network.learns_variance else None
+            made = self._sampled(denoise, z, way, noise.steps(shape, "ancestral", self.device), learned)
             finished = self.network.conditioner.seen(made, conditions)
         return finished.float() if known is None else known.put_into(finished.float())
 
@@ -113,7 +118,7 @@ class Generator:
         grid = (z.shape[1], z.shape[3], z.shape[4])
         levels, trained = self.levels(grid)[_way(between)], self.diffusion.schedule(grid)
         with self._autocast():
-            plain = denoiser(self.network, self.diffusion.parametrisation, conditions)
+            plain = denoiser(self._asked(), self.diffusion.parametrisation, conditions)
             return ddim_inversion(in_geometry(plain, trained.geometry), z, levels, max(1, self.config.inversion))
 
     def decoded(self, z: torch.Tensor) -> torch.Tensor:
@@ -187,18 +192,37 @@ class Generator:
             return conditions, given.known(frames)
         return conditioner.with_known_frames(conditions, given.latents, frames, noise, given.places), None
 
-    def _denoiser(self, grid: Grid, conditions: Conditions, levels: NoiseLevel) -> Denoiser:
-        chosen = guided(self.network, self.diffusion, conditions, self.config, levels, grid[0])
+    def _asked(self) -> Network | Watching:
+        return Watching(self.network) if self.diffusion.is_watched else self.network
+
+    def _denoiser(
+        self, network: Network | Watching, grid: Grid, conditions: Conditions, levels: NoiseLevel
+    ) -> Denoiser:
+        chosen = guided(network, self.diffusion, conditions, self.config, levels, grid[0])
         return in_geometry(chosen, self.diffusion.schedule(grid).geometry)
 
-    def _sampled(self, denoise: Denoiser, z: torch.Tensor, levels: NoiseLevel, fresh: StepNoise) -> torch.Tensor:
+    def _sampled(
+        self,
+        denoise: Denoiser,
+        z: torch.Tensor,
+        levels: NoiseLevel,
+        fresh: StepNoise,
+        learned: Callable[[], torch.Tensor] | None,
+    ) -> torch.Tensor:
         if self.config.sampler == "ancestral":
-            return ancestral(denoise, z, levels, fresh, self.config.gamma)
+            return ancestral(denoise, z, levels, fresh, learned or self.config.gamma)
         return _PLAIN[self.config.sampler](denoise, z, levels)
 
 
-def check_sampling(config: SampleConfig, autoencoder: Autoencoder) -> None:
-    """Raises UserError for a sampler that there is not, and for pixels to be clipped where there are none."""
+def check_sampling(config: SampleConfig, autoencoder: Autoencoder, conditioning: ConditioningConfig) -> None:
+    """Raises UserError for a sampler that there is not, for pixels to be clipped where there are none, and for guidance
+    by what no sample was trained without.
+    """
+    if config.motion_guidance != 1 and not conditioning.motion_drop:
+        raise UserError(
+            "this model was not trained without motion: set sample.motion_guidance=1, or train it with"
+            " conditioning.motion_drop"
+        )
     if config.sampler not in _GEOMETRIES:
         raise UserError(f"there is no sampler {config.sampler!r}; there are {', '.join(_GEOMETRIES)}")
     check_threshold(config, autoencoder)

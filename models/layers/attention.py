@@ -78,9 +78,10 @@ class Attention(nn.Module):
 
     def flops(self, grid: Grid) -> int:
         """Floating point operations of a forward pass over one video, a multiply-add being two."""
-        positions, dim = padded_positions(self.plan, grid), self.heads * self.head_dim
-        projections = 2 if self.plan.reach == "diagonal" else 4
-        return 2 * projections * positions * dim * dim + 4 * query_key_pairs(self.plan, grid) * dim
+        positions, weights = padded_positions(self.plan, grid), self.query_key_value.weight.numel()
+        weights = weights // 3 if self.plan.reach == "diagonal" else weights
+        pairs = query_key_pairs(self.plan, grid) * self.heads * self.head_dim
+        return 2 * positions * (weights + self.output.weight.numel()) + 4 * pairs
 
     def _values(self, groups: torch.Tensor) -> torch.Tensor:
         bias: torch.Tensor | None = self.query_key_value.bias

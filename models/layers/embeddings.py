@@ -102,6 +102,26 @@ def time_embedding(dim: int, positions: TimePositions, max_frames: int) -> TimeE
     return None if positions == "none" or positions == "rotary" else TimeEmbedding(dim, positions, max_frames)
 
 
+class SpaceTable(nn.Module):
+    """A learned vector per place in a frame: float [height, width, dim], started at a standard deviation of 0.02
+    (U-ViT, 2209.12152). Raises UserError for more than `sides` (height, width).
+    """
+
+    def __init__(self, dim: int, sides: tuple[int, int]) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(*sides, dim))
+        nn.init.normal_(self.table, std=SMALL_STD)
+
+    def forward(self, height: int, width: int) -> torch.Tensor:
+        most = tuple(self.table.shape[:2])
+        if height > most[0] or width > most[1]:
+            raise UserError(
+                f"the model knows places of {most[0]} x {most[1]} patches, the picture has {height} x {width}: make it"
+                " smaller, or train with larger backbone.options.space_sides"
+            )
+        return self.table[:height, :width]
+
+
 def space_embedding(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
     """float32 [height, width, dim]: half the channels are sinusoids of the row, half of the column (2212.09748). dim: a
     multiple of 4.

@@ -39,13 +39,18 @@ def _check_together(request: Request) -> None:
 
 
 def _check_trained(frames: FramesConfig, request: Request) -> None:
-    asked = [f"--{name}" for name in ("first", "last", "extend") if getattr(request, name) is not None]
+    names = ("first", "last", "extend", "extend_before")
+    asked = [f"--{name.replace('_', '-')}" for name in names if getattr(request, name) is not None]
     if frames.given == "none" and asked:
         raise UserError(f"this model was not trained to be given frames: leave {asked[0]} out{_UNTRAINED}")
     if frames.given == "first" and request.first is None:
         raise UserError("this model continues a first frame: give --first PICTURE, VIDEO or FOLDER")
     if frames.given == "first" and request.last is not None:
         raise UserError(f"this model continues a first frame and reaches no last one: leave --last out{_UNTRAINED}")
+    if frames.given == "first" and request.extend_before is not None:
+        raise UserError(
+            f"this model continues a first frame and makes nothing before it: leave --extend-before out{_UNTRAINED}"
+        )
     if frames.given == "masks":
         _check_tasks(frames, request)
 
@@ -67,12 +72,14 @@ def _check_tasks(frames: FramesConfig, request: Request) -> None:
         raise UserError(f"this model was not trained to be given {names[ends]}{_UNTRAINED}")
     if request.extend is not None and not shares["prediction"] + either:
         raise UserError(f"this model was not trained to continue frames: leave --extend out{_UNTRAINED}")
+    if request.extend_before is not None and not shares["backward"] + either:
+        raise UserError(f"this model was not trained to lead to frames: leave --extend-before out{_UNTRAINED}")
 
 
 def _check_latents(loaded: Loaded, request: Request, window: Grid) -> None:
     """A picture has to be a latent of its own, and what is continued one of several."""
     latents = loaded.autoencoder.latent_grid(window)[0]
-    if request.extend is not None and latents < 2:
+    if (request.extend is not None or request.extend_before is not None) and latents < 2:
         raise UserError(
             f"this model makes a window of {window[0]} frames as one latent: there is none to continue; train one with"
             " several latents along time (a smaller autoencoder.options.time_factor)"

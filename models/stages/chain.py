@@ -29,7 +29,7 @@ def stages_of(first: Loaded, request: Request, out: Path) -> list[Stage]:
     """(folder, work) of every stage, the last in `out` itself. Raises UserError where one does not fit."""
     checkpoints = [first, *(load(then.checkpoint, None, None, then.settings) for then in request.then)]
     for loaded in checkpoints:
-        check_sampling(loaded.config.sample, loaded.autoencoder)
+        check_sampling(loaded.config.sample, loaded.autoencoder, loaded.config.conditioning)
         check_changes(loaded.network, loaded.config.sample)
     names = [f"{number}-{loaded.root.resolve().name}" for number, loaded in enumerate(checkpoints, 1)]
     folders = [*(out / STAGES / name for name in names[:-1]), out]

@@ -15,30 +15,37 @@ from clipmill.models.generate.loading import Loaded
 from clipmill.models.generate.prompts import Prompt
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.layers.plan import Grid
+from clipmill.models.stages.extension_back import Back
 from clipmill.models.stages.work import Make
 
 
 @dataclass(frozen=True)
 class Extension:
     """frames: in all. window: of the videos that the model makes. context: latent frames that a window is shown of the
-    one before; overlap: the frames of these.
+    one before; overlap: the frames of these. back: what is made before all of them, or nothing.
     """
 
     frames: int
     window: Grid
     context: int
     overlap: int
+    back: Back | None = None
 
 
-def extension_of(loaded: Loaded, frames: int, window: Grid) -> Extension:
-    """Raises UserError where the model continues nothing, or nothing that long is asked for."""
+def extension_of(loaded: Loaded, frames: int | None, window: Grid, before: int | None = None) -> Extension:
+    """frames: from the first window on, None for that alone; before: more frames, in front of it. Raises UserError
+    where the model continues nothing, or nothing that long is asked for.
+    """
     latents = loaded.autoencoder.latent_grid(window)[0]
-    if frames <= window[0]:
+    if frames is not None and frames <= window[0]:
         raise UserError(
             f"--extend makes videos longer than a window of {window[0]} frames, not {frames}: take more, or --frames"
         )
     context = _context(loaded, latents)
-    return Extension(frames, window, context, _frames_of(loaded.autoencoder, context, window))
+    overlap = _frames_of(loaded.autoencoder, context, window)
+    shared = window[0] - _frames_of(loaded.autoencoder, latents - context, window)
+    back = None if before is None else Back(before, window, context, shared)
+    return Extension(frames or window[0], window, context, overlap, back)
 
 
 def extended(plan: Extension) -> Make:
@@ -49,6 +56,7 @@ def extended(plan: Extension) -> Make:
         conditions = conditions_of(generator, some, latent_grid)
         z = generator.latents(latent_grid, conditions, noise, given_of(generator, pictures))
         parts = [with_pictures(generator.decoded(z), pictures)]
+        front = [] if plan.back is None else [plan.back.made(generator, conditions, noise, z, parts[0])]
         tail, there = parts[0], plan.window[0]
         for number in count(1):
             if there >= plan.frames:
@@ -61,7 +69,7 @@ def extended(plan: Extension) -> Make:
             z = given.known(latent_grid[0]).put_into(z)
             parts.append(generator.decoded(z)[:, plan.overlap :])
             tail, there = torch.cat([tail, parts[-1]], dim=1)[:, -plan.overlap :], there + parts[-1].shape[1]
-        return torch.cat(parts, dim=1)[:, : plan.frames]
+        return torch.cat([*front, torch.cat(parts, dim=1)[:, : plan.frames]], dim=1)
 
     return make
 

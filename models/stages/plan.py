@@ -26,7 +26,8 @@ def plan(loaded: Loaded, request: Request) -> Work:
     """Raises UserError, one line."""
     window = window_of(loaded, request)
     check_asked(loaded, request, window)
-    make = _edit if request.edit is not None else _extension if request.extend is not None else _plain
+    longer = request.extend is not None or request.extend_before is not None
+    make = _edit if request.edit is not None else _extension if longer else _plain
     return make(loaded, request, window)
 
 
@@ -35,12 +36,13 @@ def _plain(loaded: Loaded, request: Request, window: Grid) -> Work:
 
 
 def _extension(loaded: Loaded, request: Request, window: Grid) -> Work:
-    assert request.extend is not None
-    extension = extension_of(loaded, request.extend, window)
-    check_memory(loaded, request.count, window, request.extend)
+    extension = extension_of(loaded, request.extend, window, request.extend_before)
+    frames = extension.frames + (request.extend_before or 0)
+    check_memory(loaded, request.count, window, frames)
     told = with_pictures(prompts_of(loaded, request), request, window)
-    told = replace(told, facts=told.facts | {"window": window[0]})
-    return _work(loaded, request, (request.extend, *window[1:]), told, extended(extension))
+    before = {"frames_before": request.extend_before} if request.extend_before else {}
+    told = replace(told, facts=told.facts | {"window": window[0]} | before)
+    return _work(loaded, request, (frames, *window[1:]), told, extended(extension))
 
 
 def _edit(loaded: Loaded, request: Request, window: Grid) -> Work:

@@ -17,9 +17,9 @@ class Request:
     """captions: by turns; none: the training clips'. numbers: micro-conditioning. first, last: a picture, video or
     folder to begin and to end with. reference: the same, of what is to be shown. frames, size ("HEIGHTxWIDTH", px):
     None for what the model was trained on first. step: of which checkpoint, None: the last. average: relative width of
-    the weights' average, 0 for the last weights. extend: frames in all, made window after window. edit: a video, or a
-    folder of them, to be changed; source_caption: what it shows. then: further stages, each of the videos of the one
-    before it.
+    the weights' average, 0 for the last weights. extend: frames in all, made window after window; extend_before: more
+    frames, made before these. edit: a video, or a folder of them, to be changed; source_caption: what it shows. then:
+    further stages, each of the videos of the one before it.
     """
 
     count: int = 16
@@ -34,6 +34,7 @@ class Request:
     average: float | None = None
     last: Path | None = None
     extend: int | None = None
+    extend_before: int | None = None
     edit: Path | None = None
     source_caption: str | None = None
     then: tuple[Then, ...] = ()

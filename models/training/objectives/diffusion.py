@@ -1,6 +1,7 @@
 """Diffusion training: noise the latents of a batch, ask the network, weigh the error."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,9 +14,10 @@ from clipmill.models.backbones.dit import DiT
 from clipmill.models.backbones.sequence import Part
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import ModelConfig
-from clipmill.models.core.losses import sample_losses
+from clipmill.models.core.losses import mean_of_frames, sample_losses
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.core.noise_level import NoiseLevel, noised
+from clipmill.models.core.samplers.learned_variance import bound_weight, halves, level_before, variance_bound
 from clipmill.models.core.timesteps import bin_centres
 from clipmill.models.layers.plan import Grid
 from clipmill.models.network import Diffusion, Network
@@ -56,7 +58,7 @@ class DiffusionObjective(Objective):
 
     def forward(self, player: str, batch: VideoBatch, step: int) -> Losses:
         """Noise, noise levels and dropped conditions follow (train.seed, number of the sample)."""
-        each = self._losses([self._noisy(part, batch.size) for part in batch.parts or (batch,)])
+        each = self._losses(self._with_estimates([self._noisy(part, batch.size) for part in batch.parts or (batch,)]))
         return Losses(each, {"loss": each.detach()})
 
     @torch.no_grad()
@@ -106,7 +108,10 @@ class DiffusionObjective(Objective):
             made = conditioner.with_reference(made, _middle_frames(batch))
         made = made.map(lambda tensor: tensor.to(z.device))
         made, _ = conditioner.with_given_frames(made, z if seen is None else seen, noise)
-        made = conditioner.dropped(made, noise) if drop else made
+        if drop:
+            made = conditioner.dropped(made, noise)
+            if conditioner.config.motion_drop:
+                made = conditioner.still(made, z.shape[1], noise).map(lambda tensor: tensor.to(z.device))
         return made, conditioner.frame_weights(made)
 
     def blocks(self) -> list[nn.Module]:
@@ -119,7 +124,8 @@ class DiffusionObjective(Objective):
         moved = sum(p.numel() for p in parameters if p.requires_grad)
         # Frozen weights pass gradients on and have none of their own: one product in three is spared.
         spared = forward * (sum(p.numel() for p in parameters) - moved) // sum(p.numel() for p in parameters)
-        return TRAINING_TO_FORWARD_FLOPS * forward - spared
+        estimates = forward if self.network.reads_estimate else 0
+        return TRAINING_TO_FORWARD_FLOPS * forward + estimates - spared
 
     def tokens(self, grid: Grid) -> int:
         frames, height, width = self.autoencoder.latent_grid(grid)
@@ -138,20 +144,47 @@ class DiffusionObjective(Objective):
         block = size if self.config.diffusion.stratified else 1
         schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
         level = self.diffusion.levels.level(noise.stratified("noise level", block), schedule)
-        return _Noisy(z, noise.normal(z.shape[1:], "noise").to(z.device), level, conditions, frame_weights)
+        share = self.config.diffusion.self_conditioning
+        shown = noise.uniform("self-conditioning") < share if share else None
+        return _Noisy(z, noise.normal(z.shape[1:], "noise").to(z.device), level, conditions, frame_weights, shown)
+
+    @torch.no_grad()
+    def _with_estimates(self, parts: "list[_Noisy]") -> "list[_Noisy]":
+        """Those samples that draw it are shown what the network makes of them without (2208.04202, section 2.2)."""
+        if not any(part.shown is not None and bool(part.shown.any()) for part in parts):
+            return parts
+        made = []
+        for part, output in zip(parts, self._outputs(parts), strict=True):
+            assert part.shown is not None
+            shown = part.shown.to(part.z.device)[:, None, None, None, None]
+            estimate = torch.where(shown, self._x0(output[:, :, : part.z.shape[2]], part), 0.0)
+            made.append(part._replace(conditions=replace(part.conditions, estimate=estimate)))
+        return made
+
+    def _x0(self, prediction: torch.Tensor, part: "_Noisy") -> torch.Tensor:
+        z = noised(part.z, part.eps, part.level)
+        return self.diffusion.parametrisation.estimate(prediction.float(), z, part.level).x0
 
     def _losses(self, parts: "Sequence[_Noisy]") -> torch.Tensor:
         """float32 [B], part after part."""
-        parametrisation, limit = self.diffusion.parametrisation, self.config.diffusion.max_weight
-        return torch.cat([
-            sample_losses(
-                prediction, part.z, part.eps, part.level, parametrisation, self.diffusion.weight, part.frame_weights,
-                limit,
-            )
-            for prediction, part in zip(self._predictions(parts), parts, strict=True)
-        ])  # fmt: skip
+        return torch.cat([self._loss(*pair) for pair in zip(self._outputs(parts), parts, strict=True)])
 
-    def _predictions(self, parts: "Sequence[_Noisy]") -> list[torch.Tensor]:
+    def _loss(self, output: torch.Tensor, part: "_Noisy") -> torch.Tensor:
+        """The squared error, and the bound of the variance where that is learned (2102.09672, equation 16)."""
+        chosen, steps = self.diffusion, self.diffusion.variance_steps
+        prediction, gamma = halves(output) if steps else (output, None)
+        simple = sample_losses(
+            prediction, part.z, part.eps, part.level, chosen.parametrisation, chosen.weight, part.frame_weights,
+            self.config.diffusion.max_weight,
+        )  # fmt: skip
+        if gamma is None:
+            return simple
+        schedule = chosen.schedule((part.z.shape[1], part.z.shape[3], part.z.shape[4]))
+        error = self._x0(prediction.detach(), part) - part.z
+        bound = variance_bound(gamma, error, part.level, level_before(part.level, schedule, steps))
+        return simple + bound_weight(steps) * mean_of_frames(bound, part.frame_weights)
+
+    def _outputs(self, parts: "Sequence[_Noisy]") -> list[torch.Tensor]:
         parametrisation = self.diffusion.parametrisation
         seen = [parametrisation.network_input(noised(part.z, part.eps, part.level), part.level) for part in parts]
         levels = [parametrisation.network_level(part.level).to(part.z.device) for part in parts]
@@ -161,7 +194,7 @@ class DiffusionObjective(Objective):
         assert isinstance(backbone, DiT)
         given = [part.conditions for part in parts]
         return backbone.forward_packed([
-            Part(conditioner.seen(z, conditions), level, conditioner(conditions))
+            Part(self.network.seen(z, conditions), level, conditioner(conditions))
             for z, level, conditions in zip(seen, levels, given, strict=True)
         ])  # fmt: skip
 
@@ -189,10 +222,13 @@ class Encoded(NamedTuple):
 
 
 class _Noisy(NamedTuple):
-    """Videos of one shape as one training step sees them: latents, noise, its level, conditions, weights of frames."""
+    """Videos of one shape as one training step sees them: latents, noise, its level, conditions, weights of frames;
+    shown: bool [B], which are shown the network's own estimate.
+    """
 
     z: torch.Tensor
     eps: torch.Tensor
     level: NoiseLevel
     conditions: Conditions
     frame_weights: torch.Tensor | None
+    shown: torch.Tensor | None = None

@@ -53,6 +53,26 @@ DITS = {
         LATTE, plans=(FULL,), depth=2, text="in_context", token_dim=TOKEN_DIM, space_positions="rotary"
     ),
     "stream": replace(LATTE, time_positions_in="stream", time_positions="unit", frame_channels=4),
+    "latte-2": replace(LATTE, plans_in="rows"),
+    "latte-3": replace(LATTE, plans=(SPATIAL,), depth=2, along_time="modulated", time_positions="rotary"),
+    "latte-4": replace(LATTE, plans=(SPATIAL,), depth=2, along_time="heads", head_dim=12, vector_dim=VECTOR_DIM),
+    "gentron": replace(LATTE, plans=(SPATIAL,), depth=2, along_time="zero", text="cross", token_dim=TOKEN_DIM),
+    "walt": replace(LATTE, plans=(SPATIAL, WINDOW), modulation_rank=2, qk_norm=True, text="cross", token_dim=TOKEN_DIM),
+    "uvit": replace(
+        LATTE,
+        plans=(FULL,),
+        depth=5,
+        told="tokens",
+        vector_dim=VECTOR_DIM,
+        text="in_context",
+        token_dim=TOKEN_DIM,
+        long_skips=True,
+        final_convolution=True,
+        space_positions="learned",
+        space_sides=(5, 4),
+        time_positions="learned",
+        time_positions_in="stream",
+    ),
 }
 VDM = UNetConfig(
     in_channels=3,
@@ -353,7 +373,7 @@ def test_a_unet_takes_any_size(size, name):
 # Conditions
 
 
-@pytest.mark.parametrize("name", ["cross", "in-context", "svd", "vdm", "stream"])
+@pytest.mark.parametrize("name", ["cross", "in-context", "svd", "vdm", "stream", "gentron", "walt", "uvit"])
 def test_every_condition_is_heard_and_padding_is_not(name):
     config = BACKBONES[name]
     model, z = disturb(build(config)), video()

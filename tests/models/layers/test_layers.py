@@ -23,7 +23,7 @@ from clipmill.models.layers.embeddings import (
     space_embedding,
 )
 from clipmill.models.layers.feed_forward import FeedForward
-from clipmill.models.layers.norms import FrameGroupNorm, Modulation, modulated_layer_norm
+from clipmill.models.layers.norms import FixedModulation, FrameGroupNorm, Modulation, modulated_layer_norm
 from clipmill.models.layers.plan import TEMPORAL
 from clipmill.models.layers.resampling import SpaceDownsample, SpaceUpsample, TimeDownsample, TimeUpsample
 from clipmill.models.layers.temporal import LayerInputs, Mixer, TemporalBlock, TemporalConvolutions, TemporalTransformer
@@ -156,6 +156,20 @@ def test_modulation_starts_as_a_plain_norm_with_closed_gates():
     shift, scale = torch.randn(2, 1, 1, 1, 8), torch.randn(2, 1, 1, 1, 8)
     expected = F.layer_norm(x, (8,), eps=1e-6) * (1 + scale) + shift
     torch.testing.assert_close(modulated_layer_norm(x, shift, scale), expected)
+
+
+def test_a_fixed_modulation_is_that_of_a_layer_norm_with_weights():
+    """Open gates, and the same for every sample."""
+    modulation, norm, x = FixedModulation(8, 6), torch.nn.LayerNorm(8, 1e-6), torch.randn(3, 1, 2, 2, 8)
+    with torch.no_grad():
+        modulation.shift_scale.normal_(generator=torch.Generator().manual_seed(1))
+        norm.bias.copy_(modulation.shift_scale[:8])
+        norm.weight.copy_(1 + modulation.shift_scale[8:16])
+    shift, scale, gate, _, _, gate_out = modulation(torch.randn(3, 2, 8))
+    torch.testing.assert_close(modulated_layer_norm(x, shift, scale), norm(x), rtol=0, atol=1e-6)
+    assert bool((gate == 1).all() and (gate_out == 1).all())
+    assert shift.shape == (3, 1, 1, 1, 8)
+    assert len(FixedModulation(8, 2)(torch.randn(3, 8))) == 2
 
 
 # Embeddings

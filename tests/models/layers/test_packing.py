@@ -95,6 +95,21 @@ MODELS = {
         (SPATIAL, TEMPORAL),
         {"time_positions_in": "stream", "time_positions": "unit", "frame_channels": FRAME_CHANNELS},
     ),
+    "latte-3": ((SPATIAL,), {"along_time": "modulated", "vector_dim": VECTOR_DIM}),
+    "latte-4": ((SPATIAL,), {"along_time": "heads", "time_positions": "sinusoidal"}),
+    "gentron": ((SPATIAL,), TEXT["cross"] | {"along_time": "zero"}),
+    "walt": ((plan_named("window 1x2x2"), WINDOW), TEXT["cross"] | {"modulation_rank": 2}),
+    "uvit": (
+        (FULL,),
+        TEXT["in context"]
+        | {"told": "tokens", "vector_dim": VECTOR_DIM, "depth": 3, "long_skips": True, "final_convolution": True}
+        | {
+            "space_positions": "learned",
+            "space_sides": (8, 8),
+            "time_positions": "learned",
+            "time_positions_in": "stream",
+        },
+    ),
     "patches of 2x2x2": ((FULL,), {"patch": (2, 2, 2), "time_positions": "sinusoidal"}),
     "cross": ((SPATIAL, TEMPORAL), TEXT["cross"]),
     "in context": ((FULL,), TEXT["in context"]),
@@ -151,8 +166,9 @@ def test_modulation_is_computed_once_per_video_of_a_row():
     assert rows == [(5,)] * 2
 
 
-def test_frames_of_their_own_are_so_in_a_row_too():
-    model = dit((SPATIAL, TEMPORAL))
+@pytest.mark.parametrize("options", [{}, {"images_skip_time": True}, {"along_time": "zero"}])
+def test_frames_of_their_own_are_so_in_a_row_too(options):
+    model = dit((SPATIAL, TEMPORAL), **options)
     plain = parts(model.config)
     videos = [
         part._replace(conditioning=Conditioning(independent=torch.arange(part.z.shape[1]).expand(len(part.z), -1) > 1))
