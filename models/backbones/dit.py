@@ -348,7 +348,7 @@ class DiT(nn.Module):
         return rotary_table((grid[0], 1, 1) if plan.reach == "temporal" else grid, channels, device)
 
 
-def _modulation(config: DiTConfig, count: int, rank: int = 0) -> nn.Module:
+def _modulation(config: DiTConfig, count: int, rank: int = 0) -> Modulation | FixedModulation:
     if config.told == "tokens":
         return FixedModulation(config.width, count)
     return Modulation(config.width, config.width, count, rank)

@@ -16,18 +16,18 @@ class LongSkips(nn.Module):
         super().__init__()
         if depth % 2 == 0:
             raise UserError(f"long skips need an odd number of blocks, a middle one between halves, not depth={depth}")
-        self.half = depth // 2
-        self.joins = nn.ModuleList(xavier_linear(2 * width, width) for _ in range(self.half))
+        self.count = depth // 2
+        self.joins = nn.ModuleList(xavier_linear(2 * width, width) for _ in range(self.count))
 
     def before(self, index: int, x: torch.Tensor, kept: list[torch.Tensor]) -> torch.Tensor:
         """What block `index` reads: float [..., width] -> the same shape. kept: is emptied from its end."""
-        return self.joins[index - self.half - 1](torch.cat([x, kept.pop()], dim=-1)) if index > self.half else x
+        return self.joins[index - self.count - 1](torch.cat([x, kept.pop()], dim=-1)) if index > self.count else x
 
     def after(self, index: int, x: torch.Tensor, kept: list[torch.Tensor]) -> None:
         """Keeps what block `index` made, where a later one reads it."""
-        if index < self.half:
+        if index < self.count:
             kept.append(x)
 
     def flops(self, positions: int) -> int:
         """Floating point operations for so many positions, a multiply-add being two."""
-        return sum(2 * positions * join.weight.numel() for join in self.joins)  # type: ignore[union-attr, operator]
+        return 2 * positions * sum(weights.numel() for name, weights in self.named_parameters() if "weight" in name)
