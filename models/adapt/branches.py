@@ -11,6 +11,7 @@ from torch import nn
 
 from clipmill.curate.errors import UserError
 from clipmill.models.adapt.along_time import temporal_names
+from clipmill.models.backbones.joint import Stream
 from clipmill.models.layers.attention import Attention, CrossAttention
 from clipmill.models.settings.learn import LORA, QUERY, Learn
 
@@ -143,6 +144,12 @@ def _projections(backbone: nn.Module, along_time: bool) -> Iterator[tuple[nn.Mod
             yield module, "output", 1
         elif isinstance(module, CrossAttention):
             yield from ((module, "query", 1), (module, "key_value", 2), (module, "output", 1))
+        elif isinstance(module, Stream):
+            yield from (
+                ((module, "query_key_value", 3), (module, "output", 1))
+                if module.output
+                else ((module, "query_key_value", 2),)
+            )
 
 
 def _taken_over(kind: type[Kind], layer: nn.Linear) -> Kind:

@@ -11,6 +11,7 @@ from clipmill.curate.errors import UserError
 from clipmill.models.backbones.contract import Backbone
 from clipmill.models.backbones.controlled import ControlledUNet
 from clipmill.models.backbones.dit import DiT, DiTConfig
+from clipmill.models.backbones.joint import JointDiT
 from clipmill.models.backbones.unet import UNet, UNetConfig
 from clipmill.models.layers.plan import AttentionPlan
 
@@ -22,7 +23,8 @@ def backbone_named(kind: str, options: Mapping[str, Any]) -> nn.Module:
     anything unknown.
     """
     if kind == "dit":
-        return DiT(build(DiTConfig, _with_plans(options, ("plans",)), "backbone.options"))
+        chosen = build(DiTConfig, _with_plans(options, ("plans",)), "backbone.options")
+        return JointDiT(chosen) if chosen.text == "joint" else DiT(chosen)
     if kind == "unet":
         config = build(UNetConfig, _with_plans(options, ("plans", "middle_plans")), "backbone.options")
         return ControlledUNet(config) if config.control else UNet(config)

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,7 +34,8 @@ class WayDown(UNet):
         return self.encoded_flops(grid, tokens) + sum(self._output_flops(grid))
 
     def _output_flops(self, grid: Grid) -> Iterator[int]:
-        *outputs, middle = (2 * output.weight.numel() for output in self.outputs)
+        found: Any = self.outputs
+        *outputs, middle = (2 * output.weight.numel() for output in found)
         for number, each in enumerate(outputs):
             frames, height, width = self._grids(grid)[number // (self.config.depth + 1)]
             yield each * frames * height * width

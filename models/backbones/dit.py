@@ -54,13 +54,13 @@ class DiTConfig:
     heads (Latte's variant 4). images_skip_time: images of their own pass by the blocks along time (Latte with images).
     patch: frames, height, width. space_positions: learned, a table of `space_sides` patches (height, width). text:
     cross, attention to tokens in every block that mixes pixels; in_context, tokens as part of the sequence (full
-    attention only). told: how blocks are told of noise level and vector; modulation, of their norms and gates; tokens,
-    of the sequence, where the norms of blocks have weights and no gates (U-ViT, full attention only). modulation_rank:
-    of each block's own part of the modulation, the rest being shared; 0 for none shared (adaLN-LoRA, W.A.L.T.).
-    long_skips: from the first half of the blocks to the last; final_convolution: 3 x 3 px, of each frame, at the end
-    (both U-ViT). time_positions_in: branch, added to what attention along time reads, so that with closed gates it
-    leaves the image model alone; stream, added once before the first of it (Latte). frame_channels: channels of
-    `Conditioning.frames`. noise_scale: see NoiseLevelEmbedding.
+    attention only); joint, likewise, with weights of their own (`JointDiT`). told: how blocks are told of noise level
+    and vector; modulation, of their norms and gates; tokens, of the sequence, where the norms of blocks have weights
+    and no gates (U-ViT, full attention only). modulation_rank: of each block's own part of the modulation, the rest
+    being shared; 0 for none shared (adaLN-LoRA, W.A.L.T.). long_skips: from the first half of the blocks to the last;
+    final_convolution: 3 x 3 px, of each frame, at the end (both U-ViT). time_positions_in: branch, added to what
+    attention along time reads, so that with closed gates it leaves the image model alone; stream, added once before the
+    first of it (Latte). frame_channels: channels of `Conditioning.frames`. noise_scale: see NoiseLevelEmbedding.
     """
 
     in_channels: int = 4
@@ -78,7 +78,7 @@ class DiTConfig:
     space_sides: tuple[int, ...] = (16, 16)
     time_positions: TimePositions = "sinusoidal"
     time_positions_in: Literal["branch", "stream"] = "branch"
-    text: Literal["none", "cross", "in_context"] = "none"
+    text: Literal["none", "cross", "in_context", "joint"] = "none"
     token_dim: int = 0
     vector_dim: int = 0
     frame_channels: int = 0
@@ -96,21 +96,29 @@ class DiTConfig:
                 f"a DiT with text {self.text!r} and tokens of {self.token_dim} channels: set both or neither"
             )
         full = all(plan.reach == "full" and not plan.causal for plan in self.plans) and self.along_time == "none"
-        if self.text == "in_context" and not full:
+        if self.in_row and not full:
             raise UserError(
-                "text in context needs full attention in every block: set plans to full, or text to 'cross'"
+                "text in context, and joint text, need full attention in every block: set plans to full, or text to"
+                " 'cross'"
             )
         if self.told == "tokens" and (not full or self.modulation_rank or self.text == "cross"):
             raise UserError(
                 "blocks that are told by tokens need full attention, and have neither modulation nor cross-attention:"
                 " set plans to full, modulation_rank=0 and text to 'in_context', or told to 'modulation'"
             )
+        if self.text == "joint" and (self.modulation_rank or self.told == "tokens"):
+            raise UserError("joint text has a modulation of its own: set modulation_rank=0 and told to 'modulation'")
         if min(self.modulation_rank, *self.space_sides) < 0 or len(self.space_sides) != 2:
             raise UserError("a DiT takes modulation_rank of at least 0, and two space_sides, height and width")
         if min(self.patch) < 1 or not self.plans:
             raise UserError(
                 f"a DiT needs patch sides of at least one and an attention plan, not {self.patch} and {self.plans}"
             )
+
+    @property
+    def in_row(self) -> bool:
+        """Whether text and patches are one row of positions."""
+        return self.text in ("in_context", "joint")
 
 
 class DiTBlock(nn.Module):
@@ -172,8 +180,10 @@ class DiTBlock(nn.Module):
 
 class DiT(nn.Module):
     """float [B, T, in_channels, H, W] -> [B, T, out_channels, H, W] of any size, zero at the start (2212.09748, section
-    3.2).
+    3.2). packs: whether there is `forward_packed`.
     """
+
+    packs = True
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -182,7 +192,7 @@ class DiT(nn.Module):
         embedding = SampleEmbedding if config.told == "modulation" else SampleTokens
         self.embedding = embedding(config.width, config.vector_dim, config.noise_scale)
         self.patches_in = xavier_linear(volume * (config.in_channels + config.frame_channels), config.width)
-        self.tokens_in = xavier_linear(config.token_dim, config.width) if config.text == "in_context" else None
+        self.tokens_in = xavier_linear(config.token_dim, config.width) if config.in_row else None
         count = len(config.plans)
         self.plan_numbers = [
             index % count if config.plans_in == "turns" else index * count // config.depth
@@ -194,7 +204,7 @@ class DiT(nn.Module):
         self.time_positions = (
             time_embedding(config.width, config.time_positions, config.max_frames) if self.first_mixing >= 0 else None
         )
-        self.blocks = nn.ModuleList(DiTBlock(config, plan) for plan in self.plans)
+        self.blocks = nn.ModuleList(self._block(index) for index in range(config.depth))
         self.final_modulation = _modulation(config, 2)
         self.patches_out = zero_linear(config.width, volume * config.out_channels)
         # After all others, so that what is drawn for these depends on none of it.
@@ -252,14 +262,17 @@ class DiT(nn.Module):
         """The `depth` blocks; see `Backbone.repeated_blocks`."""
         return list(self.blocks)
 
+    def _block(self, index: int) -> nn.Module:
+        return DiTBlock(self.config, self.plans[index])
+
     def _dit_blocks(self) -> list[DiTBlock]:
         return [block for block in self.blocks if isinstance(block, DiTBlock)]
 
     def _check(self, z: torch.Tensor, conditioning: Conditioning) -> None:
         config = self.config
         check_inputs(z, conditioning, config.in_channels, config.vector_dim, config.token_dim, config.frame_channels)
-        in_context = config.text == "in_context" or config.told == "tokens"
-        if conditioning.independent is not None and (config.patch[0] > 1 or in_context):
+        in_row = config.in_row or config.told == "tokens"
+        if conditioning.independent is not None and (config.patch[0] > 1 or in_row):
             raise UserError("independent frames need patches of a single frame, and no text in context")
 
     def _packed(self, parts: Sequence[Part]) -> list[torch.Tensor]:

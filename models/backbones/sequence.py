@@ -19,7 +19,8 @@ class BlockInputs(NamedTuple):
     full grid of it; with a batch before it where frames are independent.
     packing: of positions [1, 1, 1, L, width] of several videos; tokens and independent frames are said there,
     embeddings are one per video. time_rotation: of attention along time beside another plan. shared: float [B, 6 *
-    width], what the modulations of all blocks have in common.
+    width], what the modulations of all blocks have in common. text: how many positions, the first ones, are of another
+    stream (joint text).
     """
 
     embedding: torch.Tensor
@@ -32,6 +33,7 @@ class BlockInputs(NamedTuple):
     packing: Packing | None = None
     time_rotation: torch.Tensor | None = None
     shared: torch.Tensor | None = None
+    text: int = 0
 
     def spread(self, vectors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Vectors of videos, [B, 1, 1, 1, width] each, as they broadcast over positions."""

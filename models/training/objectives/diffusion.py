@@ -36,7 +36,7 @@ class DiffusionObjective(Objective):
     def __init__(self, config: ModelConfig, network: Network, autoencoder: Autoencoder, device: torch.device) -> None:
         """Raises UserError for packed steps without a budget, or with a network that has no place for them."""
         super().__init__()
-        if config.data.packed and not isinstance(network.backbone, DiT):
+        if config.data.packed and not (isinstance(network.backbone, DiT) and network.backbone.packs):
             raise UserError(
                 f"the backbone {config.backbone.kind!r} takes videos of one shape at a time: set data.packed=false"
             )
