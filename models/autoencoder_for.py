@@ -68,13 +68,18 @@ def autoencoder_named(kind: str, options: Mapping[str, Any], weights: Path | Non
 
 def first_autoencoder(config: ModelConfig) -> VideoAutoencoder:
     """What a training begins with: the file `autoencoder.weights`, to go on with; else weights that depend on
-    `train.seed` alone. An image autoencoder of which only the decoder's layers along time are to be trained gets them.
+    `train.seed` alone. An image autoencoder of which only the decoder's layers along time are to be trained gets them;
+    raises UserError where there is none.
     """
-    chosen = config.autoencoder
+    chosen, decoder_only = config.autoencoder, bool(config.autoencoder_loss.get("decoder_only"))
+    if decoder_only and chosen.weights is None:
+        raise UserError(
+            "autoencoder_loss.decoder_only trains the decoder's layers along time and nothing else: set"
+            " autoencoder.weights to an autoencoder that was trained on pictures"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         autoencoder = autoencoder_named(chosen.kind, chosen.options, weights_file(chosen))
-        decoder_only = bool(config.autoencoder_loss.get("decoder_only"))
         if decoder_only and isinstance(autoencoder, FrameAutoencoder) and not autoencoder.config.temporal_decoder:
             autoencoder = autoencoder.with_temporal_decoder()
     return autoencoder.train()

@@ -76,7 +76,9 @@ class Side:
     @property
     def text(self) -> tuple[str, str, str]:
         """What makes the tokens that the network reads."""
-        text = self.config.conditioning.text
+        text, picture = self.config.conditioning.text, self.config.conditioning.reference
+        if picture.in_tokens:
+            return picture.encoder, picture.network, "picture"
         return text.encoder, text.model, text.pretrained
 
 

@@ -28,7 +28,7 @@ class Conditioner(nn.Module):
     of the state.
 
     A condition that is absent, one that is unknown and one that was dropped give the same input of the network.
-    vector_dim, token_dim, frame_channels: what the network must have places for.
+    vector_dim, token_dim, frame_channels: what the network must have places for. token_count: of a sample, 0 for none.
     """
 
     def __init__(self, config: ConditioningConfig, latent_channels: int) -> None:
@@ -46,8 +46,10 @@ class Conditioner(nn.Module):
         self.micro = MicroEmbedding(self.number_count, config.micro.dim) if self.number_count else None
         self.vector_dim = (config.classes.dim if names else 0) + self.number_count * config.micro.dim
         self.reference_dim = 0 if self.reference_encoder is None else self.reference_encoder.dim
-        self.vector_dim += self.reference_dim
-        self.token_dim = 0 if self.text_encoder is None else self.text_encoder.dim
+        shown = self.reference_dim if config.reference.in_tokens else 0
+        self.vector_dim += self.reference_dim - shown
+        self.token_dim = shown if self.text_encoder is None else self.text_encoder.dim
+        self.token_count = int(shown > 0) if self.text_encoder is None else self.text_encoder.tokens
         self.frame_channels = given_frames.frame_channels(config.frames, latent_channels)
 
     @property
@@ -259,6 +261,9 @@ class Conditioner(nn.Module):
         return drops
 
     def _tokens(self, conditions: Conditions) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        if self.config.reference.in_tokens:
+            picture = self._picture(conditions).unsqueeze(1)
+            return picture, picture.any(dim=2)
         if self.text_encoder is None:
             return None, None
         if conditions.tokens is None:
@@ -281,10 +286,15 @@ class Conditioner(nn.Module):
             if values is None:
                 values = known = torch.zeros(size, self.number_count, device=device)
             parts.append(self.micro(values, torch.ones_like(values) if known is None else known))
-        if self.reference_dim:
-            none = torch.zeros(size, self.reference_dim, device=device)
-            parts.append(none if conditions.reference is None else conditions.reference)
+        if self.reference_dim and not self.config.reference.in_tokens:
+            parts.append(self._picture(conditions))
         return torch.cat(parts, dim=1) if parts else None
+
+    def _picture(self, conditions: Conditions) -> torch.Tensor:
+        """float [B, D], zeros for a sample without one."""
+        size, device = self._like(conditions)
+        none = torch.zeros(size, self.reference_dim, device=device)
+        return none if conditions.reference is None else conditions.reference
 
     def _like(self, conditions: Conditions) -> tuple[int, torch.device]:
         """Number of samples and device; of no meaning where the model has only frames for a condition, or none."""
@@ -295,7 +305,7 @@ class Conditioner(nn.Module):
 
     def _check(self, conditions: Conditions) -> None:
         places = {
-            "tokens": self.token_dim,
+            "tokens": self.text_encoder is not None,
             "classes": self.classes is not None,
             "micro": self.number_count,
             "frames": self.frame_channels,

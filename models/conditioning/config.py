@@ -164,23 +164,33 @@ class FramesConfig:
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """A picture of what the video shows, by its embedding; in training the frame in the middle of the window (Gen-1,
-    2302.03011).
+    """A picture of what the video shows, by its embedding.
 
-    encoder: clip, the length-1 vector of CLIP times the root of its size. network: name of weights of open_clip
-    (`curate weights list`), or a folder that holds them with open_clip_config.json. dim: numbers of an embedding;
-    training fills it in. drop: share of samples that train without it.
+    encoder: clip, the length-1 vector of CLIP times the root of its size; thumbnail, the picture at 4 x 4 px, which
+    needs no weights and knows colours and where they are. network: of clip, name of weights of open_clip (`curate
+    weights list`), or a folder that holds them with open_clip_config.json. dim: numbers of an embedding; training fills
+    it in. drop: share of samples that train without it. frame: which one of the window is the picture in training,
+    middle (Gen-1, 2302.03011) or first (Stable Video Diffusion, 2311.15127); with first, a first frame that is given
+    when sampling is the picture too. place: where the network reads it, vector, beside the numbers, or tokens, as the
+    one token of its cross-attention, in the place of text (Stable Video Diffusion).
     """
 
-    encoder: Literal["none", "clip"] = "none"
+    encoder: Literal["none", "clip", "thumbnail"] = "none"
     network: str = "clip-vit-l-14"
     dim: int = 0
     drop: float = 0.1
+    frame: Literal["middle", "first"] = "middle"
+    place: Literal["vector", "tokens"] = "vector"
 
     def __post_init__(self) -> None:
         check_shares("reference", drop=self.drop)
         if self.dim < 0:
             raise UserError(f"conditioning.reference.dim is at least 1, or 0 for the network's own, not {self.dim}")
+
+    @property
+    def in_tokens(self) -> bool:
+        """Whether it stands where text would."""
+        return self.encoder != "none" and self.place == "tokens"
 
 
 @dataclass(frozen=True)
@@ -209,6 +219,11 @@ class ConditioningConfig:
             raise UserError(
                 "conditioning.motion_drop makes frames images of their own, which are shown no given frame: set"
                 " conditioning.frames.given=none, or motion_drop=0"
+            )
+        if self.reference.in_tokens and self.text.encoder != "none":
+            raise UserError(
+                "conditioning.reference.place=tokens puts the picture where text would be: set"
+                " conditioning.text.encoder=none, or place=vector"
             )
 
     @property

@@ -1,8 +1,10 @@
-"""A reference picture by its CLIP embedding."""
+"""A reference picture by its embedding: CLIP's, or what is left of it at a few pixels."""
 
 from pathlib import Path
+from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 
 from clipmill.curate.errors import UserError
 from clipmill.curate.networks.clip import embedding_size, ready_clip
@@ -10,12 +12,45 @@ from clipmill.curate.weights import find
 from clipmill.models.conditioning.config import ReferenceConfig
 
 _SETTING = "conditioning.reference.network"
+_SIDE_PX = 4
 
 
-class ReferenceEncoder:
-    """Frozen; its weights are read at the first picture, so that a network can be built without them. dim: numbers of
-    an embedding.
-    """
+class ReferenceEncoder(Protocol):
+    """Frozen. dim: numbers of an embedding."""
+
+    dim: int
+
+    def to(self, device: torch.device) -> None:
+        """Where to compute; embeddings come back on the CPU."""
+        ...
+
+    def check(self) -> None:
+        """Raises UserError where it is not to be had on this machine."""
+        ...
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """uint8 [B, 3, H, W] RGB -> float32 [B, dim] on the CPU, of order one."""
+        ...
+
+
+class Thumbnail:
+    """Means over 4 x 4 areas, in [-1, 1], all of one picture after another."""
+
+    dim = 3 * _SIDE_PX**2
+
+    def to(self, device: torch.device) -> None:
+        """See `ReferenceEncoder`."""
+
+    def check(self) -> None:
+        """See `ReferenceEncoder`."""
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """See `ReferenceEncoder`."""
+        return F.adaptive_avg_pool2d(pictures.cpu().float() / 127.5 - 1, _SIDE_PX).flatten(1)
+
+
+class ClipPicture:
+    """Its weights are read at the first picture, so that a network can be built without them."""
 
     def __init__(self, config: ReferenceConfig) -> None:
         """Raises UserError for a network that is not known, or of another size than `config.dim`, where that is set."""
@@ -24,8 +59,12 @@ class ReferenceEncoder:
         self._device = torch.device("cpu")
 
     def to(self, device: torch.device) -> None:
-        """Where to compute; embeddings come back on the CPU."""
+        """See `ReferenceEncoder`."""
         self._device = device
+
+    def check(self) -> None:
+        """See `ReferenceEncoder`."""
+        self.located()
 
     def located(self) -> Path:
         """Where the weights lie. Raises UserError where they are not on this machine."""
@@ -53,5 +92,11 @@ class ReferenceEncoder:
 
 
 def reference_encoder_of(config: ReferenceConfig) -> ReferenceEncoder | None:
-    """None for a model without a reference picture."""
-    return None if config.encoder == "none" else ReferenceEncoder(config)
+    """None for a model without a reference picture. Raises UserError for a network that is not known, and for a size
+    that is not the encoder's.
+    """
+    if config.encoder == "thumbnail":
+        if config.dim not in (0, Thumbnail.dim):
+            raise UserError(f"a thumbnail has {Thumbnail.dim} numbers: set conditioning.reference.dim=0")
+        return Thumbnail()
+    return None if config.encoder == "none" else ClipPicture(config)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from clipmill.models.conditioning.conditioner import Conditioner
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.generate.given import Given
 from clipmill.models.generate.prompts import Prompt
@@ -21,9 +22,16 @@ def conditions_of(generator: Generator, wanted: Sequence[Prompt], latent_grid: G
     if conditioner.config.motion_drop and not alone:  # motion is a condition, which guidance takes away
         independent = torch.zeros(len(wanted), latent_grid[0], dtype=torch.bool)
     made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted], independent)
-    pictures = [prompt.reference for prompt in wanted if prompt.reference is not None]
+    pictures = _shown(conditioner, wanted)
     made = conditioner.with_reference(made, torch.stack(pictures)) if pictures else made
     return made.map(lambda tensor: tensor.to(generator.device))
+
+
+def _shown(conditioner: Conditioner, wanted: Sequence[Prompt]) -> list[torch.Tensor]:
+    """The picture of each, or none: that asked for, else the first frame, where that was the picture in training."""
+    first = conditioner.reference_encoder is not None and conditioner.config.reference.frame == "first"
+    found = [prompt.first if first and prompt.reference is None else prompt.reference for prompt in wanted]
+    return [picture for picture in found if picture is not None]
 
 
 def pictures_of(wanted: Sequence[Prompt]) -> dict[int, torch.Tensor]:

@@ -100,14 +100,17 @@ def _at_rate(times: np.ndarray, fps: float) -> np.ndarray:
 
 
 def files_of(path: Path) -> Sequence[Path]:
-    """The file, or those of a folder in natural order. Raises UserError where there is none."""
+    """The file, or those of a folder in natural order, of samples the videos alone: their contact sheet is no picture.
+    Raises UserError where there is none.
+    """
     from clipmill.evaluate.sets import natural_key
 
     if not path.exists():
         raise UserError(f"there is no {path} to take frames from")
     if not path.is_dir():
         return [path]
-    return sorted((p for p in path.iterdir() if p.is_file()), key=lambda p: natural_key(p.name))
+    files = path.glob("*.mp4") if (path / "sampling.json").is_file() else path.iterdir()
+    return sorted((p for p in files if p.is_file()), key=lambda p: natural_key(p.name))
 
 
 def _picture(file: Path) -> np.ndarray | None:

@@ -138,13 +138,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError, one line, for a value that cannot work."""
-        learn = learn_of(self.learn)
+        learn_of(self.learn)
         problems = (
             (self.steps < 1, "steps is at least 1"),
-            (
-                learn.kind != "all" and self.init is None,
-                f"learn={self.learn} freezes weights that nothing has trained: set train.init to a checkpoint",
-            ),
             (not 0 <= self.seed < 2**63, "seed is 0 to 2**63 - 1"),
             (not min(self.learning_rate, self.muon_learning_rate) > 0, "learning rates are over 0"),
             (self.micro_batch is not None and self.micro_batch < 1, "micro_batch is at least 1, or none"),

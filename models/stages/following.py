@@ -81,7 +81,8 @@ def _window(
 ) -> torch.Tensor:
     """uint8 [B, T, 3, H, W] of `grid`, with the frames of the stage before that are kept, as they were."""
     latent_grid, given = generator.autoencoder.latent_grid(grid), _given(generator, taking, grid, seen)
-    video = generator.videos(latent_grid, conditions_of(generator, some, latent_grid), noise, given)
+    shown = [replace(prompt, first=frame) for prompt, frame in zip(some, seen[:, 0], strict=True)]
+    video = generator.videos(latent_grid, conditions_of(generator, shown, latent_grid), noise, given)
     if taking.kept:
         video[:, :: taking.kept] = seen
     return video

@@ -247,7 +247,7 @@ def _with_reference(config: ModelConfig) -> ModelConfig:
     encoder = reference_encoder_of(chosen)
     if encoder is None:
         return config
-    encoder.located()
+    encoder.check()
     if config.data.cache == "latents":
         raise UserError("a reference picture is taken from the pixels of a window: set data.cache=none")
     named = replace(chosen, dim=encoder.dim)

@@ -20,7 +20,7 @@ from clipmill.models.checkpoints.tensors import Named, all_whole, put_all
 from clipmill.models.config import ModelConfig
 from clipmill.models.generate.loading import Loaded, load
 from clipmill.models.network import Network
-from clipmill.models.settings.learn import learn_of
+from clipmill.models.settings.learn import ALL, learn_of
 from clipmill.models.tensor_files import tensors_sha256, write_tensors
 
 _START = "network."
@@ -98,9 +98,12 @@ def _again(config: ModelConfig, network: Network, out: Path) -> Start:
 
 def with_latents_of_init(config: ModelConfig, out: Path) -> ModelConfig:
     """With the autoencoder of `train.init` where the config names no weights and asks for the same kind: latents of
-    another one would mean nothing to the old weights. Raises UserError where the checkpoint is none.
+    another one would mean nothing to the old weights. Raises UserError where the checkpoint is none, and where there is
+    none and only a part of the weights would learn.
     """
-    chosen, init = config.autoencoder, config.train.init
+    chosen, init, learn = config.autoencoder, config.train.init, config.train.learn
+    if init is None and learn != ALL:
+        raise UserError(f"train.learn={learn} freezes weights that nothing has trained: set train.init to a checkpoint")
     if init is None or chosen.weights is not None:
         return config
     if (out / "card.json").is_file():  # what is there was begun with it; the old checkpoint may be gone

@@ -105,7 +105,7 @@ class DiffusionObjective(Objective):
         independent = _of_latents(batch.independent, z.shape[1])
         made = conditioner.conditions(batch.captions, batch.numbers, batch.labels, independent)
         if conditioner.reference_encoder is not None:
-            made = conditioner.with_reference(made, _middle_frames(batch))
+            made = conditioner.with_reference(made, _shown_frames(batch, self.config.conditioning.reference.frame))
         made = made.map(lambda tensor: tensor.to(z.device))
         made, _ = conditioner.with_given_frames(made, z if seen is None else seen, noise)
         if drop:
@@ -118,8 +118,7 @@ class DiffusionObjective(Objective):
         return self.network.repeated_blocks()
 
     def flops(self, grid: Grid) -> int:
-        tokens = self.config.conditioning.text.tokens if self.config.conditioning.text.encoder != "none" else 0
-        forward = self.network.flops(self.autoencoder.latent_grid(grid), tokens)
+        forward = self.network.flops(self.autoencoder.latent_grid(grid), self.network.conditioner.token_count)
         parameters = list(self.network.parameters())
         moved = sum(p.numel() for p in parameters if p.requires_grad)
         # Frozen weights pass gradients on and have none of their own: one product in three is spared.
@@ -199,9 +198,11 @@ class DiffusionObjective(Objective):
         ])  # fmt: skip
 
 
-def _middle_frames(batch: VideoBatch) -> torch.Tensor:
-    """uint8 [B, 3, H, W], of the clips."""
+def _shown_frames(batch: VideoBatch, which: str) -> torch.Tensor:
+    """uint8 [B, 3, H, W], of the clips. which: middle or first."""
     assert batch.video is not None
+    if which == "first":
+        return batch.video[:, 0]
     frames = batch.video.shape[1]
     clip = frames if batch.independent is None else frames - int(batch.independent[0].sum())
     return batch.video[:, (clip or frames) // 2]

@@ -73,6 +73,19 @@ def test_absent_dropped_and_left_out_by_guidance_are_the_same(clip: Path):
     assert torch.equal(conditioner.unconditional(frames).frames, frames.frames), "guidance is over the picture alone"
 
 
+def test_in_tokens_it_is_the_one_token_and_not_in_the_vector(clip: Path):
+    conditioner = conditioner_of(clip, place="tokens")
+    assert (conditioner.token_dim, conditioner.token_count, conditioner.vector_dim) == (EMBED_DIM, 1, 0)
+    blank = conditioner.conditions(["", ""], {}, [None, None])
+    given = conditioner.with_reference(blank, pictures())
+    found = conditioner(joined(given, conditioner.unconditional(given), blank))
+    assert found.vector is None
+    assert torch.equal(found.tokens[:2, 0], given.reference)
+    assert found.token_mask[:, 0].tolist() == [True, True, False, False, False, False]
+    with pytest.raises(UserError, match="no place for the condition 'tokens'"):
+        conditioner(Conditions(tokens=torch.zeros(2, 1, EMBED_DIM)))
+
+
 def test_it_is_dropped_as_often_as_stated_and_on_its_own(clip: Path):
     conditioner = conditioner_of(clip, drop=0.3)
     given = Conditions(reference=torch.ones(MANY, EMBED_DIM), frames=torch.ones(MANY, 2, 4, 1, 1))
@@ -119,22 +132,23 @@ def test_a_model_is_trained_with_middle_frames_and_sampled_from_a_picture(clip: 
         )
 
 
-def test_the_picture_of_a_window_is_the_clips_middle_frame(clip: Path):
+@pytest.mark.parametrize(("which", "place"), [("middle", 2), ("first", 0)])
+def test_the_picture_of_a_window_is_the_clips_middle_or_first_frame(which: str, place: int, clip: Path):
     """Also where images of their own lie behind it, and in a batch of images."""
     sets = ["conditioning.reference.encoder=clip", f"conditioning.reference.network={clip}", "data.images_per_clip=2"]
-    sets += ["data.cache=none"]
+    sets += ["data.cache=none", f"conditioning.reference.frame={which}"]
     config = load_config("demo-nano", sets)
     autoencoder = autoencoder_named("pixels", {"space_factor": 4})
     objective = DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, torch.device("cpu"))
     generator = torch.Generator().manual_seed(1)
     video = torch.randint(0, 256, (2, 7, 3, 16, 16), dtype=torch.uint8, generator=generator)
     alone = (torch.arange(7) >= 5).expand(2, -1)
-    for frames, independent, middle in ((video, alone, 2), (video[:, :1], torch.ones(2, 1, dtype=torch.bool), 0)):
+    for frames, independent, shown in ((video, alone, place), (video[:, :1], torch.ones(2, 1, dtype=torch.bool), 0)):
         facts = (("", ""), {}, (None, None), independent)
         batch = VideoBatch(0, 2, (0, 1), ("a", "b"), frames, None, *facts)
         noise = SampleNoise(0, batch.indices)
         conditions, _ = objective.conditions(batch, objective.latents(batch, noise), noise, drop=False)
-        expected = objective.network.conditioner.with_reference(conditions, frames[:, middle])
+        expected = objective.network.conditioner.with_reference(conditions, frames[:, shown])
         assert torch.equal(conditions.reference, expected.reference)
 
 
