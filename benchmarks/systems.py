@@ -14,6 +14,7 @@ is not made again.
 """
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -130,8 +131,10 @@ def measured(work, name, entry, sets, options):
     words = [word.format(**made) for word in entry["sample"]["args"]]
     seconds = sample(words, folder / "samples", options.n, options.seed)
     again = folder / "floor"
+    # Of a chain, that of its last model, which makes the videos.
+    last = [words[0], *(after for word, after in itertools.pairwise(words) if word == "--then")][-1]
     if not (again / "floor.json").exists():
-        command("clipmill.models.cli", "floor", words[0], "--out", again, "--n", options.n)
+        command("clipmill.models.cli", "floor", last, "--out", again, "--n", options.n)
     videos, floor = samples(folder / "samples"), samples(again / "latents")
     if videos.shape[1:] != SHAPE:
         raise ValueError(f"{name} made videos of {videos.shape[1:]}, not of {SHAPE}")

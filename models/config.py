@@ -111,6 +111,9 @@ class SampleConfig:
     zero_shot: changes of the network, sections of their own. gamma: variance of what `ancestral` adds, 0 for that of
     the posterior, 1 for that of the forward chain; others do not read it, nor do models that learn it
     (diffusion.variance_steps). batch: videos made at once, at least 1. fps: of the files; none for the training clips'.
+
+    given_noise: sigma / alpha of the noise on what is given, in place of conditioning.frames.sampling_noise, 0 for
+    none; the model is told it.
     """
 
     sampler: str = "ddim"
@@ -126,6 +129,7 @@ class SampleConfig:
     dynamic_threshold: float = field(default=0.0, metadata=_LATER)
     known: Literal["trained", "replacement", "guidance"] = field(default="trained", metadata=_LATER)
     reconstruction: float = field(default=2.0, metadata=_LATER)
+    given_noise: float | None = field(default=None, metadata=_LATER)
     context: int | None = field(default=None, metadata=_LATER)
     inversion: int = field(default=1, metadata=_LATER)
     free_u: FreeUConfig = field(default_factory=FreeUConfig)
@@ -151,6 +155,7 @@ class SampleConfig:
                 "rescale is for guidance by conditions alone: set motion_guidance=1, or rescale=0",
             ),
             (self.reconstruction < 0, "reconstruction is at least 0"),
+            (not 0 <= (self.given_noise or 0.0) <= _MOST, f"given_noise is 0 to {_MOST:,}, or none"),
             (
                 self.guidance_low is not None and self.guidance_last is not None,
                 "guidance_low changes guidance from step to step, guidance_last from frame to frame: give one of them",

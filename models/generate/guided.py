@@ -53,7 +53,7 @@ def guided(
     steps; motion-free guidance beside it. levels: the sampler's stations. frames: of the latents.
     """
     parametrisation = diffusion.parametrisation
-    plain = config.guidance == 1 and config.guidance_last is None and config.guidance_low is None
+    plain = config.guidance == 1 and config.guidance_last is None and config.guidance_low in (None, 1)
     if plain and config.motion_guidance == 1:
         return denoiser(network, parametrisation, conditions)
     unconditional = conditions

@@ -1,7 +1,7 @@
 """A checkpoint as a system that samples."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ def load(root: Path, step: int | None = None, average: float | None = None, over
     config = _config(card, overrides)
     if config.trains != "diffusion":
         raise UserError(f"{root} holds an autoencoder: it reconstructs, it does not sample")
+    config = _with_given_noise(root, config)
     autoencoder = checkpoint_autoencoder(root)
     base = load_base(root, card)
     shapes = shapes_of(step_folder(root, chosen) / WEIGHTS) + (shapes_of(root / BASE) if base else [])
@@ -89,6 +90,19 @@ def _config(card: dict[str, Any], overrides: tuple[str, ...]) -> ModelConfig:
             raise UserError(f"a checkpoint's settings are fixed but for sample.*; got --set {text}")
         tree = merged(tree, change)
     return from_dict(tree)
+
+
+def _with_given_noise(root: Path, config: ModelConfig) -> ModelConfig:
+    chosen, frames = config.sample.given_noise, config.conditioning.frames
+    if chosen is None:
+        return config
+    if not frames.perturbed:
+        raise UserError(
+            f"{root} was not trained with noise on what it is given (conditioning.frames.perturbation): leave"
+            " sample.given_noise out"
+        )
+    told = replace(config.conditioning, frames=replace(frames, sampling_noise=chosen))
+    return replace(config, conditioning=told)
 
 
 def _weights(root: Path, step: int, width: float) -> dict[str, torch.Tensor]:

@@ -15,7 +15,9 @@ class DataConfig:
     where, validation_where: SQL conditions on the manifest, "" for all clips (see `clipmill.curate.common.sql`); only
     kept and exported clips are read. frames: window lengths; a clip goes to the longest it can fill.
     stride: clip frames from one frame of a window to the next. sizes: "HEIGHTxWIDTH", px; a clip goes to the one
-    nearest to its shape, is shrunk to cover it and cropped in the middle. batch: samples of an optimiser step over all
+    nearest to its shape, is shrunk to cover it and cropped in the middle. crop: "HEIGHTxWIDTH" of a part of each
+    window that training sees in place of the whole, anywhere in it, the same every time (Imagen Video's last model);
+    videos are sampled whole. batch: samples of an optimiser step over all
     processes; tokens: where set, positions of latents per step instead, so that large buckets have small batches, in
     multiples of batch_multiple.
     batch_multiple: where `tokens` is set, batches of a bucket are multiples of so many samples, at least 1.
@@ -34,6 +36,7 @@ class DataConfig:
     frames: tuple[int, ...] = (16,)
     stride: int = 1
     sizes: tuple[str, ...] = ("256x256",)
+    crop: str | None = None
     batch: int = 8
     tokens: int | None = None
     batch_multiple: int = 1
@@ -72,8 +75,9 @@ class DataConfig:
         for wrong, message in problems:
             if wrong:
                 raise ValueError(message)
-        for size in self.sizes:
-            size_px(size)
+        for size in map(size_px, self.sizes):
+            if self.crop is not None and any(a > b for a, b in zip(size_px(self.crop), size, strict=True)):
+                raise ValueError(f"crop is a part of every size, and {self.crop} is none of {'x'.join(map(str, size))}")
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,8 @@ def _windows(
     buckets = make_buckets(read_exported(RunDir(run)), where, config.data, tokens)
     if clips is not None and clips_sha256(buckets) != clips:
         raise UserError(f"{run} no longer holds the clips that the model was trained on: restore the run")
-    data = replace(config.data, images_per_clip=0)
-    return Windows(run, buckets.table, buckets.buckets, data, config.train.seed)
+    data, whole = replace(config.data, images_per_clip=0), [replace(bucket, crop=None) for bucket in buckets.buckets]
+    return Windows(run, buckets.table, whole, data, config.train.seed)
 
 
 def _every(windows: Windows) -> list[torch.Tensor]:

@@ -30,7 +30,8 @@ class Packed(NamedTuple):
 class Bucket:
     """frames, height_px, width_px: of the windows. fps: frames per second of the windows. rows: of its clips in the
     table. batch: samples per step, over all processes. images: whether the windows are single frames of clips, to train
-    on as images. packed: where a step has samples of several buckets; of this one then some times `batch`.
+    on as images. packed: where a step has samples of several buckets; of this one then some times `batch`. crop: height
+    and width, px, of the part of each window that training sees; None for the whole.
     """
 
     frames: int
@@ -41,11 +42,12 @@ class Bucket:
     batch: int
     images: bool = False
     packed: Packed | None = None
+    crop: tuple[int, int] | None = None
 
     @property
     def grid(self) -> Grid:
-        """(frames, height px, width px) of one window."""
-        return self.frames, self.height_px, self.width_px
+        """(frames, height px, width px) of what training sees of one window."""
+        return self.frames, *(self.crop or (self.height_px, self.width_px))
 
     def __str__(self) -> str:
         what = "images" if self.images else f"{self.frames} frames at {self.fps:g} fps"
@@ -82,7 +84,9 @@ def make_buckets(manifest: "pa.Table | pd.DataFrame", where: str, config: DataCo
     )
     if not groups:
         raise UserError(_nothing(len(manifest), len(found), left_out, where, config))
-    buckets = [_with_batch(Bucket(*key, tuple(rows), 0), config, tokens_of) for key, rows in sorted(groups.items())]
+    crop = None if config.crop is None else size_px(config.crop)
+    unsized = [Bucket(*key, tuple(rows), 0, crop=crop) for key, rows in sorted(groups.items())]
+    buckets = [_with_batch(bucket, config, tokens_of) for bucket in unsized]
     if config.image_share > 0:
         buckets += [_with_batch(replace(bucket, frames=1, images=True), config, tokens_of) for bucket in buckets]
     return Buckets(tuple(buckets), table, {reason: count for reason, count in left_out.items() if count})

@@ -44,7 +44,8 @@ def cache_key(weights_sha256: str, config: DataConfig, seed: int, frames: Frames
     latents of what is given lie beside those of the video.
     """
     facts = {"weights": weights_sha256, "stride": config.stride, "flip": config.flip, "seed": seed, "version": _VERSION}
-    given = {"given": frames.made_by} if frames.needs_pixels else {}
+    given: dict[str, Any] = {"given": frames.made_by} if frames.needs_pixels else {}
+    given |= {} if config.crop is None else {"crop": config.crop}
     return hashlib.sha256(json.dumps(facts | given, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -95,6 +95,7 @@ class Windows(Dataset[Window]):
         pictures, fps = self._window(row, bucket, rng)
         if self.config.flip and rng.random() < 0.5:
             pictures = pictures.flip(3)
+        pictures = cropped(pictures, bucket, rng)
         if self.config.images_per_clip and not bucket.images:
             pictures = torch.cat([pictures, *self._images(draw, bucket)])
         caption = self.caption(row, draw.epoch)
@@ -125,7 +126,18 @@ class Windows(Dataset[Window]):
         rng = keyed_rng(self.seed, "images", "", draw.index)
         rows = rng.integers(len(self.clips), size=self.config.images_per_clip)
         frames = [decode_window(self.clips.read(int(row)), 1, 1, rng)[0] for row in rows]
-        return [covered(frame, bucket.height_px, bucket.width_px) for frame in frames]
+        return [cropped(covered(frame, bucket.height_px, bucket.width_px), bucket, rng) for frame in frames]
+
+
+def cropped(video: torch.Tensor, bucket: Bucket, rng: np.random.Generator) -> torch.Tensor:
+    """The bucket's crop of uint8 [T, 3, H, W], at one place, drawn evenly, in all frames; the whole, and nothing is
+    drawn, where it has none.
+    """
+    if bucket.crop is None:
+        return video
+    sides = zip(video.shape[2:], bucket.crop, strict=True)
+    top, left = (int(rng.integers(whole - part + 1)) for whole, part in sides)
+    return video[:, :, top : top + bucket.crop[0], left : left + bucket.crop[1]]
 
 
 class _WholeClips:

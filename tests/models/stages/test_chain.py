@@ -142,6 +142,7 @@ def test_the_api_makes_the_same_chain(trained: Path, interpolates: Path, tmp_pat
         (("--then", "BETWEEN", "--then-set", "1:data.batch=3"), "fixed but for sample.*"),
         (("--then", "BETWEEN", "--then-set", "1:sample.sampler=magic"), "no sampler 'magic'"),
         (("--reference", "NOWHERE"), "leave --reference out"),
+        (("--set", "sample.given_noise=0.1"), "was not trained with noise on what it is given"),
     ],
 )
 def test_what_does_not_fit_is_one_line(options: tuple, says: str, trained: Path, interpolates: Path, tmp_path: Path):
