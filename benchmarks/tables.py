@@ -33,6 +33,7 @@ def scripts(videos):
         "extraction": ["extraction.py"],
         "frechet": ["frechet_speed.py"],
         "training": ["demo_training.py"],
+        "given": ["given.py"],
         "beside": ["beside_others.py", "--steps", "400", "--minutes", "3"],
         "settings": [
             "gain_settings.py",
