@@ -25,10 +25,13 @@ def level_before(level: NoiseLevel, schedule: Schedule, steps: int) -> NoiseLeve
     return schedule.level(step_of_time(schedule.time_of(level), steps).to(torch.float64) / steps)
 
 
-def variance_bound(gamma: torch.Tensor, error: torch.Tensor, now: NoiseLevel, then: NoiseLevel) -> torch.Tensor:
+def variance_bound(
+    gamma: torch.Tensor, error: torch.Tensor, now: NoiseLevel, then: NoiseLevel, most: torch.Tensor | float = math.inf
+) -> torch.Tensor:
     """float32 like gamma [B, T, C, H, W]: KL(q(z_then | z_now, x0) || p(z_then | z_now)) in bits, where p has the
     variance of `gamma` and the mean of an estimate of x0 that is off by `error`; that mean gets no gradient (section
-    3.4). Zero for the step to clean data, which adds no noise. now, then: one level per sample.
+    3.4). Zero for the step to clean data, which adds no noise. now, then: one level per sample. most: what a squared
+    error of x0 counts at most, [B] or for all: near clean data that grows without bound.
     """
     now, then = (Geometry.PRESERVING.level(level.alpha, level.sigma) for level in (now, then))
     last = then.sigma == 0
@@ -36,7 +39,8 @@ def variance_bound(gamma: torch.Tensor, error: torch.Tensor, now: NoiseLevel, th
     kept = (now.alpha * sigma / (now.sigma * then.alpha)).square()
     # Logarithm of p's variance over q's, and the means' squared distance in variances of q.
     wider = gamma * over(2 * (now.sigma / sigma).log(), gamma)
-    apart = error.detach().float().square() * over((1 - kept) * (then.alpha / sigma).square(), error)
+    counts = ((1 - kept) * (then.alpha / sigma).square()).clamp_max(torch.as_tensor(most, dtype=torch.float64))
+    apart = error.detach().float().square() * over(counts, error)
     nats = (wider + (1 + apart) * (-wider).exp() - 1) / 2
     return torch.where(over(last.float(), nats) > 0, 0.0, nats / math.log(2))
 

@@ -180,7 +180,10 @@ class DiffusionObjective(Objective):
             return simple
         schedule = chosen.schedule((part.z.shape[1], part.z.shape[3], part.z.shape[4]))
         error = self._x0(prediction.detach(), part) - part.z
-        bound = variance_bound(gamma, error, part.level, level_before(part.level, schedule, steps))
+        # An error of x0 as one of the prediction, which the squared error bounds in the same way.
+        as_predicted = chosen.parametrisation.gain(part.level) * part.level.length / part.level.sigma
+        most = self.config.diffusion.max_weight * as_predicted.square()
+        bound = variance_bound(gamma, error, part.level, level_before(part.level, schedule, steps), most)
         return simple + bound_weight(steps) * mean_of_frames(bound, part.frame_weights)
 
     def _outputs(self, parts: "Sequence[_Noisy]") -> list[torch.Tensor]:

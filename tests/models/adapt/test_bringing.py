@@ -94,6 +94,34 @@ def test_attention_to_several_frames_begins_as_the_image_model_of_a_still_clip(p
     assert (predicted(new) - predicted(old)).abs().max() > 1e-3 * scale
 
 
+@pytest.mark.parametrize(
+    ("image", "video"),
+    [
+        (("gentron-image-nano",), ("gentron-nano",)),
+        (("latte-nano", *DIT), ("latte-3-nano", "backbone.options.time_positions_in=branch")),
+    ],
+)
+def test_attention_along_time_within_blocks_is_new_and_says_nothing_at_first(image: tuple, video: tuple):
+    old, new = trained(side(*image)), side(*video, seed=5)
+    report = bring(old, new, "old")
+    check_complete(report, old, new)
+    assert not report.missing
+    assert not report.partly
+    assert set(report.new) == temporal_names(new.network)
+    assert torch.equal(predicted(new), predicted(old))
+    trained(new)
+    assert (predicted(new) - predicted(old)).abs().max() > 1e-2
+
+
+def test_the_estimate_that_a_network_reads_of_its_own_is_zeros_at_first():
+    old = trained(side("walt-nano", "diffusion.self_conditioning=0.0"))
+    new = side("walt-nano", seed=5)
+    report = bring(old, new, "old")
+    assert report.partly == ["backbone.patches_in.weight"]
+    assert not report.new
+    torch.testing.assert_close(predicted(new), predicted(old), rtol=0, atol=1e-6)
+
+
 def test_the_same_system_is_itself_whatever_its_conditions():
     labels = ("conditioning.classes.column=label", "conditioning.classes.names=['cat','dog']")
     for preset, more in (("svd-small-nano", ()), ("vdm-nano", ()), ("latte-nano", labels), ("dit-nano", ())):

@@ -63,6 +63,17 @@ def test_an_exact_estimate_has_the_posteriors_variance_and_the_last_step_none():
     assert not gamma.grad[1].any()
 
 
+def test_what_an_error_counts_is_bounded():
+    """A network of x0 that knows nothing yet would else be told of nothing but variances near clean data."""
+    now = Cosine().level(torch.tensor([0.004, 0.5]))
+    then = level_before(now, Cosine(), 1000)
+    gamma, error = torch.zeros(SHAPE), torch.ones(SHAPE)
+    free, bounded = (variance_bound(gamma, error, now, then, most) for most in (math.inf, torch.tensor([25.0, 25.0])))
+    assert float(free[0].min()) > 1000
+    torch.testing.assert_close(bounded[0], torch.full_like(bounded[0], 12.5 / math.log(2)))
+    assert torch.equal(bounded[1], free[1])
+
+
 @pytest.mark.parametrize("schedule", [Cosine(), Tabulated(linear_alphas(20))], ids=["cosine", "linear"])
 def test_the_least_bound_is_at_the_variance_of_the_chain_itself(schedule):
     """For Gaussian data both are known: q(z_s | z_t) of the whole data, not of one x0."""

@@ -1,11 +1,14 @@
 """`models sample --extend-before`: videos made longer at their beginning keep what was there."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from helpers.commands import invoke, models, one_line
 from helpers.denoising_oracles import one_thread  # noqa: F401
 from helpers.gaussian_system import correlations, gaussian_generator, markov, prompts
+from helpers.trainings import NANO
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoder_for import autoencoder_named
@@ -17,8 +20,14 @@ from clipmill.models.stages.extension import Extension, extended, extension_of
 from clipmill.models.stages.extension_back import Back
 from clipmill.models.stages.plain import plain
 from clipmill.models.stages.request import Request
+from clipmill.models.stages.sample_folder import frames_of
 
 RHO = 0.8
+LEADS = (
+    "diffusion.parametrisation=v",
+    *(f"conditioning.frames.{each}" for each in ("given=masks", "backward=0.3", "context_frames=2")),
+)
+QUICK = ("--set", "sample.steps=2", "--device", "cpu")
 WINDOW = (4, 2, 2)
 
 
@@ -30,12 +39,13 @@ def both_ways(before: int, frames: int, context: int = 2) -> Extension:
     return Extension(frames, WINDOW, context, context, Back(before, WINDOW, context, context))
 
 
-@pytest.mark.parametrize("context", [1, 2])
-def test_windows_before_and_behind_are_distributed_as_one_long_video(context: int):
+@pytest.mark.parametrize(("context", "before"), [(1, 4), (2, 3)])
+def test_windows_before_and_behind_are_distributed_as_one_long_video(context: int, before: int):
+    """Of the first window that is made, some frames are too many: those farthest from what is there."""
     generator = gaussian_generator(markov(4, RHO))
-    videos = made(generator, extended(both_ways(4, 7, context)), 500)
-    assert videos.shape == (500, 11, 3, 2, 2)
-    assert float((correlations(videos) - markov(11, RHO)).abs().max()) < 0.12
+    videos = made(generator, extended(both_ways(before, 7, context)), 500)
+    assert videos.shape == (500, before + 7, 3, 2, 2)
+    assert float((correlations(videos) - markov(before + 7, RHO)).abs().max()) < 0.12
 
 
 def test_a_video_that_is_made_longer_at_either_end_keeps_every_frame():
@@ -116,3 +126,19 @@ def test_a_model_that_leads_to_nothing_says_so(frames: dict, says: str):
 def test_a_model_of_first_frames_makes_nothing_before_them(tmp_path):
     with pytest.raises(UserError, match="makes nothing before it: leave --extend-before out"):
         check_asked(loaded(given="first"), Request(extend_before=4, first=tmp_path), WINDOW)
+
+
+def test_the_command_makes_videos_longer_at_both_ends(tiny_run: Path, tmp_path: Path):
+    leads, out = tmp_path / "c", tmp_path / "long"
+    sets = [word for text in (*LEADS, "train.validate_every=0") for word in ("--set", text)]
+    models("train", tiny_run, *NANO, "--steps", 2, *sets, "--out", leads)
+    models("sample", leads, "--out", out, "--n", 1, "--extend", 6, *QUICK)
+    wide = ("sample", leads, "--n", 1, "--extend", 6, "--extend-before", 3)
+    one_line(invoke("models", *wide, "--out", out, *QUICK), "other settings")
+    models(*wide, "--out", tmp_path / "wider", *QUICK)
+    short, long = (frames_of(folder / "000000.mp4") for folder in (out, tmp_path / "wider"))
+    assert (len(short), len(long)) == (6, 9)
+    assert float((long[3:].double() - short.double()).abs().mean()) < 4, "through H.264"
+    missing = invoke("models", *wide[:-1], 10**12, "--out", tmp_path / "none", *QUICK)
+    one_line(missing, "shorter --extend")
+    assert not (tmp_path / "none").exists()
