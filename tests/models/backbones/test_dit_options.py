@@ -259,7 +259,7 @@ def test_new_options_leave_a_dit_as_it_was():
         ({"told": "tokens"}, "told by tokens need full attention"),
         ({"plans": (FULL,), "told": "tokens", "modulation_rank": 2}, "modulation_rank=0"),
         ({"plans": (FULL,), "told": "tokens", "text": "cross", "token_dim": 4}, "text to 'in_context'"),
-        ({"plans": (FULL,), "along_time": "zero", "text": "in_context", "token_dim": 4}, "in context needs full"),
+        ({"plans": (FULL,), "along_time": "zero", "text": "in_context", "token_dim": 4}, "set plans to full"),
         ({"space_sides": (3,)}, "two space_sides"),
         ({"head_dim": 8, "along_time": "heads"}, "even number"),
     ],
