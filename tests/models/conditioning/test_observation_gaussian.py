@@ -100,6 +100,7 @@ def test_noise_on_what_is_given_counts_as_it_is_told(kind: str):
     given = made.frames[:, :, -1, 0, 0][0].bool()
     operator = seen_by(config, torch.eye(SIZE, dtype=torch.float64).unflatten(1, SHAPE))[:, given].flatten(1).T
     shown = made.frames[:, given, :-1].flatten(1)
+    assert float((shown - x @ operator.T).std()) == pytest.approx(0.5, rel=0.02)
     error = (network(z, shown, x) - conditional_mean(operator, z, shown, 0.5)).square().mean()
     assert error < 0.03 * x.square().mean()
     wrong = (network(z, shown, x) - conditional_mean(operator, z, shown, 0.0)).square().mean()
