@@ -330,7 +330,8 @@ class DiT(nn.Module):
         x, given, rotations = positions
         shared = None if self.shared_modulation is None else self.shared_modulation.linear(given.embedding)
         base = given._replace(time_rotation=rotations[-1], shared=shared, time=None if in_stream else given.time)
-        images, kept = given.images() if self.config.images_skip_time else None, list[torch.Tensor]()
+        images = given.images() if self.config.images_skip_time else None
+        kept: list[torch.Tensor] = []
         for index, (block, number) in enumerate(zip(self.blocks, self.plan_numbers, strict=True)):
             before = x
             if in_stream and given.time is not None and index == self.first_mixing:

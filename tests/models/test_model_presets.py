@@ -113,11 +113,14 @@ def test_given_frames_come_back_as_they_were(name: str, places: tuple[int, ...])
     assert not torch.equal(found[:, ~given], kept[:, ~given])
 
 
-# Latte XL/2: 673.7 M measured on its own code; Video LDM: 860 M of the image model and 650 M temporal (its table of
-# sizes); the image model of Stable Video Diffusion is Stable Diffusion 2.1's, 865.9 M, its video model has 1,524.6 M
-# (diffusers, UNetSpatioTemporalConditionModel).
+# Latte XL/2: 673.7 M measured on its own code; U-ViT H/2: 501 M, of its table 1; Video LDM: 860 M of the image model
+# and 650 M temporal (its table of sizes); the image model of Stable Video Diffusion is Stable Diffusion 2.1's, 865.9
+# M, its video model has 1,524.6 M (diffusers, UNetSpatioTemporalConditionModel).
 PUBLISHED = {
     "latte": (674.0, 0.01),
+    "latte-3": (674.0, 0.02),
+    "latte-4": (674.0, 0.01),
+    "uvit": (501.0, 0.01),
     "video-ldm": (1300.0, 0.35),
     "svd-image": (865.9, 0.01),
     "svd-finetune": (1524.6, 0.07),

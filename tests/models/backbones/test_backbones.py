@@ -488,7 +488,10 @@ SMALL_SVD = replace(UNETS["svd"], multipliers=(1,), plans=((),), middle_plans=(S
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [replace(DITS["cross"], depth=3), replace(DITS["in-context"], depth=1), SMALL_SVD])
+@pytest.mark.parametrize(
+    "config",
+    [replace(DITS["cross"], depth=3), replace(DITS["in-context"], depth=1), DITS["gentron"], DITS["uvit"], SMALL_SVD],
+)
 def test_networks_compile_into_a_single_graph(config):
     model, z = disturb(build(config)), video()
     given = conditions(model.config, z)

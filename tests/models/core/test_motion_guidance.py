@@ -18,6 +18,8 @@ from clipmill.models.generate.conditions import conditions_of
 from clipmill.models.generate.prompts import Prompt
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.network import Diffusion, seeded_network
+from clipmill.models.training.data.batch import VideoBatch
+from clipmill.models.training.objectives.diffusion import DiffusionObjective
 
 CPU = torch.device("cpu")
 SHAPE = (2, 4, 3, 4, 4)
@@ -92,6 +94,18 @@ def test_training_takes_motion_from_as_many_samples_as_it_says():
     assert bool(kept[:, 2].all()), "images behind a clip stay so"
     none = system("gentron-nano", "conditioning.motion_drop=0.0")[1].conditioner
     assert none.still(made, 4, noise) is made
+
+
+def test_a_training_step_sees_what_is_dropped():
+    config, network, autoencoder = system("gentron-nano", "conditioning.motion_drop=0.5")
+    objective, seen = DiffusionObjective(config, network, autoencoder, CPU), []
+    network.backbone.register_forward_hook(lambda _, given, found: seen.append(given[2].independent))
+    video = torch.randint(0, 256, (16, 4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batch = VideoBatch(0, 16, tuple(range(16)), ("a",) * 16, video, None, ("a",) * 16, {}, (None,) * 16)
+    assert bool(torch.isfinite(objective("model", batch, 0).each).all())
+    assert 3 <= int(seen[0].all(dim=1).sum()) <= 13
+    objective.validation(batch, 1)
+    assert seen[1] is None, "validation drops nothing"
 
 
 def test_mistakes_are_one_line():
