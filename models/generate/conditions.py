@@ -1,6 +1,7 @@
 """From prompts to what a generator takes: conditions, and frames that are given."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -32,6 +33,11 @@ def _shown(conditioner: Conditioner, wanted: Sequence[Prompt]) -> list[torch.Ten
     first = conditioner.reference_encoder is not None and conditioner.config.reference.frame == "first"
     found = [prompt.first if first and prompt.reference is None else prompt.reference for prompt in wanted]
     return [picture for picture in found if picture is not None]
+
+
+def beginning_with(wanted: Sequence[Prompt], frames: torch.Tensor) -> list[Prompt]:
+    """The same, of a window that begins with frames uint8 [B, 3, H, W] of another one, one each."""
+    return [replace(prompt, first=frame) for prompt, frame in zip(wanted, frames, strict=True)]
 
 
 def pictures_of(wanted: Sequence[Prompt]) -> dict[int, torch.Tensor]:

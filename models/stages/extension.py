@@ -9,7 +9,13 @@ import torch
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder
 from clipmill.models.core.noise import SampleNoise
-from clipmill.models.generate.conditions import conditions_of, given_of, pictures_of, with_pictures
+from clipmill.models.generate.conditions import (
+    beginning_with,
+    conditions_of,
+    given_of,
+    pictures_of,
+    with_pictures,
+)
 from clipmill.models.generate.given import Given
 from clipmill.models.generate.loading import Loaded
 from clipmill.models.generate.prompts import Prompt
@@ -65,6 +71,9 @@ def extended(plan: Extension) -> Make:
             alike = latent_grid[0] == plan.window[0]
             shown = z[:, -plan.context :] if alike else generator.encoded(tail[:, -plan.overlap :])
             given = Given(shown, range(plan.context))
+            if generator.network.conditioner.config.reference.frame == "first":
+                begun = beginning_with(some, tail[:, -plan.overlap])
+                conditions = conditions_of(generator, begun, latent_grid)
             z = generator.latents(latent_grid, conditions, noise.of_part(f"window {number}"), given)
             z = given.known(latent_grid[0]).put_into(z)
             parts.append(generator.decoded(z)[:, plan.overlap :])

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from clipmill.models.core.noise import SampleNoise
-from clipmill.models.generate.conditions import conditions_of, given_of
+from clipmill.models.generate.conditions import beginning_with, conditions_of, given_of
 from clipmill.models.generate.given import Given
 from clipmill.models.generate.loading import Loaded
 from clipmill.models.generate.prompts import Prompt, Wishes, draw_prompts
@@ -81,8 +81,8 @@ def _window(
 ) -> torch.Tensor:
     """uint8 [B, T, 3, H, W] of `grid`, with the frames of the stage before that are kept, as they were."""
     latent_grid, given = generator.autoencoder.latent_grid(grid), _given(generator, taking, grid, seen)
-    shown = [replace(prompt, first=frame) for prompt, frame in zip(some, seen[:, 0], strict=True)]
-    video = generator.videos(latent_grid, conditions_of(generator, shown, latent_grid), noise, given)
+    conditions = conditions_of(generator, beginning_with(some, seen[:, 0]), latent_grid)
+    video = generator.videos(latent_grid, conditions, noise, given)
     if taking.kept:
         video[:, :: taking.kept] = seen
     return video

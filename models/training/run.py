@@ -181,4 +181,7 @@ def _next(session: Session) -> str:
     run, out = (shlex.quote(str(path)) for path in (session.run, session.out))
     if session.config.trains == "autoencoder":
         return f"models train {run} --config dit --set autoencoder.weights={out} --out model"
-    return f"models sample {out} --n 16 --out samples"
+    if session.config.conditioning.frames.needs_pixels:
+        return f"models sample OTHER --then {out} --out samples"
+    first = " --first PICTURE" if session.config.conditioning.frames.given == "first" else ""
+    return f"models sample {out}{first} --n 16 --out samples"

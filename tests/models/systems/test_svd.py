@@ -27,6 +27,7 @@ from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.files import write_mp4
 from clipmill.models.network import seeded_network
 from clipmill.models.settings.learn import learn_of
+from clipmill.models.stages.extension import Extension, extended
 from clipmill.models.stages.following import made_of
 from clipmill.models.stages.plain import plain
 from clipmill.models.stages.taking import Taking, Window
@@ -93,18 +94,19 @@ def test_the_picture_is_heard_through_cross_attention_and_left_out_it_is_not_the
 
 
 class ShowsThePicture(torch.nn.Module):
-    """As `Network`: every pixel is the mean of the picture."""
+    """As `Network`: every pixel is the mean of the picture, times `share`."""
 
     knows_images = False
 
-    def __init__(self, latent_channels: int) -> None:
+    def __init__(self, latent_channels: int, share: float = 1.0) -> None:
         super().__init__()
+        self.share = share
         reference = ReferenceConfig("thumbnail", frame="first", place="tokens")
         config = ConditioningConfig(reference=reference, frames=FramesConfig("first"))
         self.conditioner = Conditioner(config, latent_channels)
 
     def forward(self, z, noise_level, conditions):
-        return (conditions.reference.mean(dim=1) / PIXEL_STD)[:, None, None, None, None].expand_as(z)
+        return (self.share * conditions.reference.mean(dim=1) / PIXEL_STD)[:, None, None, None, None].expand_as(z)
 
 
 def test_the_first_frame_is_the_picture_in_training_alone_and_in_a_chain(tmp_path: Path):
@@ -131,6 +133,15 @@ def test_the_first_frame_is_the_picture_in_training_alone_and_in_a_chain(tmp_pat
         assert (videos[:, 1:].float().mean(dim=(1, 2, 3, 4)) - torch.tensor([160.0, 60.0])).abs().max() <= 1
     asked = [replace(prompt, reference=first[1]) for prompt in wanted[:1]]
     assert plain((4, 2, 2))(generator, asked, SampleNoise(0, [0]))[:, 1:].float().mean() == pytest.approx(60, abs=1)
+
+
+def test_each_window_of_a_long_video_has_the_frame_it_begins_with_for_a_picture():
+    usual = gaussian_generator(markov(4, 0.8))
+    generator = replace(usual, network=ShowsThePicture(usual.autoencoder.latent_channels, 0.5))
+    wanted = prompts(1, first=torch.full((3, 2, 2), 255, dtype=torch.uint8))
+    video = extended(Extension(10, (4, 2, 2), 1, 1))(generator, wanted, SampleNoise(0, [0]))
+    brightness = (video.double().mean(dim=(0, 2, 3, 4)) / 127.5 - 1).tolist()
+    assert brightness == pytest.approx([1.0] + 3 * [0.5] + 3 * [0.25] + 3 * [0.125], abs=0.02)
 
 
 def test_a_camera_move_is_branches_of_attention_along_time_and_nothing_else():
