@@ -16,6 +16,7 @@ from clipmill.curate.common.old_conditions import to_sql
 from clipmill.curate.common.settings import build, parse_override, read_preset, table_of
 from clipmill.curate.errors import UserError, closest
 from clipmill.models.conditioning.config import ConditioningConfig
+from clipmill.models.settings.distil import DistilConfig
 from clipmill.models.settings.training import DataConfig, TrainConfig
 from clipmill.models.settings.zero_shot import FreeUConfig, ZeroShotConfig, changed
 
@@ -188,7 +189,9 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole system. name: of the preset or file. trains: diffusion, or autoencoder (see `autoencoder_loss`)."""
+    """A whole system. name: of the preset or file. trains: diffusion, or autoencoder (see `autoencoder_loss`).
+    objective: what diffusion learns of; data, or distil, another network (see `distil`).
+    """
 
     name: str
     about: str
@@ -203,6 +206,8 @@ class ModelConfig:
     train: TrainConfig
     sample: SampleConfig
     autoencoder_loss: Mapping[str, Any]
+    objective: Literal["data", "distil"] = "data"
+    distil: DistilConfig = field(default_factory=DistilConfig)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, from which `from_dict` makes an equal config."""
@@ -217,6 +222,7 @@ SECTIONS: dict[str, type] = {
     "diffusion": DiffusionConfig,
     "train": TrainConfig,
     "sample": SampleConfig,
+    "distil": DistilConfig,
 }
 
 
@@ -238,17 +244,20 @@ def load(name: str, overrides: Iterable[str] = ()) -> ModelConfig:
 def from_dict(tree: Mapping[str, Any]) -> ModelConfig:
     """What `ModelConfig.as_dict` said, of older versions too. Raises UserError for an unknown key or a wrong value."""
     tree = _in_sql(tree)
-    known = [*SECTIONS, "name", "about", "property", "paper", "trains", "autoencoder_loss"]
+    known = [*SECTIONS, "name", "about", "property", "paper", "trains", "objective", "autoencoder_loss"]
     for key in tree:
         if key not in known:
             raise UserError(f"unknown setting {key!r}{closest(key, known)}")
     if tree.get("trains", "diffusion") not in ("diffusion", "autoencoder"):
         raise UserError(f"trains is diffusion or autoencoder, not {tree['trains']!r}")
+    if tree.get("objective", "data") not in ("data", "distil"):
+        raise UserError(f"objective is data or distil, not {tree['objective']!r}")
     made: dict[str, Any] = {key: str(tree.get(key, "")) for key in ("name", "about", "property", "paper")}
     made |= {key: section(kind, tree.get(key, {}), key) for key, kind in SECTIONS.items()}
     return ModelConfig(
         **made,
         trains=tree.get("trains", "diffusion"),
+        objective=tree.get("objective", "data"),
         autoencoder_loss=table_of(tree.get("autoencoder_loss", {}), "autoencoder_loss"),
     )
 

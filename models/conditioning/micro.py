@@ -1,12 +1,14 @@
 """Micro-conditioning: numbers about a clip, out of the manifest's columns."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from clipmill.curate.errors import UserError, closest
 from clipmill.models.conditioning.config import MicroConfig
+from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.layers.embeddings import MicroConditioning
 
 # The frequencies of sinusoids reach from 1 down to 1 / 10,000. For numbers from about -6 to 6 that differ by a
@@ -41,6 +43,32 @@ def standardised(column: str, values: torch.Tensor, fps_offset: float = 0.0) -> 
     """
     moved = values + fps_offset if column == "fps" else values
     return moved.sign() * moved.abs().log1p()
+
+
+def with_number(config: MicroConfig, conditions: Conditions, column: str, values: torch.Tensor | float) -> Conditions:
+    """Conditions of a model of `config` with one number put in, the same or float [B]."""
+    assert conditions.micro is not None
+    assert conditions.micro_known is not None
+    place, micro, known = config.columns.index(column), conditions.micro.clone(), conditions.micro_known.clone()
+    micro[:, place] = standardised(column, torch.as_tensor(values, dtype=torch.float32)).to(micro)
+    known[:, place] = True
+    return replace(conditions, micro=micro, micro_known=known)
+
+
+def number_of(config: MicroConfig, conditions: Conditions, column: str) -> torch.Tensor:
+    """float32 [B]: what `with_number` put in, but for rounding."""
+    assert conditions.micro is not None
+    told = conditions.micro[:, config.columns.index(column)]
+    return told.sign() * told.abs().expm1()
+
+
+def without_number(config: MicroConfig, conditions: Conditions, column: str) -> Conditions:
+    """For a model of the same config without that column."""
+    assert conditions.micro is not None
+    assert conditions.micro_known is not None
+    kept = [place for place in range(conditions.micro.shape[1]) if place != config.columns.index(column)]
+    some = replace(conditions, micro=conditions.micro[:, kept], micro_known=conditions.micro_known[:, kept])
+    return some if kept else replace(conditions, micro=None, micro_known=None)
 
 
 class MicroEmbedding(nn.Module):

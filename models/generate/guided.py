@@ -24,6 +24,7 @@ from clipmill.models.core.noise import StepNoise
 from clipmill.models.core.noise_level import NoiseLevel
 from clipmill.models.core.parametrisation import Estimate, estimate_of_x0
 from clipmill.models.core.reconstruction import reconstruction_guidance, replacement
+from clipmill.models.generate.told import is_told, told_guidance
 from clipmill.models.generate.watching import Watching
 from clipmill.models.network import Diffusion, Network
 from clipmill.models.pixels import restored, standardised
@@ -54,6 +55,8 @@ def guided(
     """
     parametrisation = diffusion.parametrisation
     plain = config.guidance == 1 and config.guidance_last is None and config.guidance_low in (None, 1)
+    if is_told(network):
+        return told_guidance(network, parametrisation, conditions, config, _weight(config, levels, frames))
     if plain and config.motion_guidance == 1:
         return denoiser(network, parametrisation, conditions)
     unconditional = conditions

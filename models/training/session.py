@@ -23,6 +23,7 @@ from clipmill.models.conditioning.reference import reference_encoder_of
 from clipmill.models.config import ModelConfig, from_dict
 from clipmill.models.network import seeded_network
 from clipmill.models.processes import Processes
+from clipmill.models.settings.distil import TOLD
 from clipmill.models.stop_signals import StopAsked
 from clipmill.models.tensor_files import write_tensors
 from clipmill.models.training.data.batch import VideoBatch
@@ -37,6 +38,7 @@ from clipmill.models.training.fit_pixels import first_windows, fit_to
 from clipmill.models.training.loop import Trainer
 from clipmill.models.training.objectives.base import Objective
 from clipmill.models.training.objectives.diffusion import DiffusionObjective
+from clipmill.models.training.objectives.distil import DistilObjective, with_teacher
 from clipmill.models.training.run_card import run_card, seen_clips
 from clipmill.models.training.starting import Start, latents_for, start, with_latents_of_init
 from clipmill.models.training.telemetry import Telemetry
@@ -168,13 +170,15 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
     """
     _check_folder(out)
     manifest, processes, asked = read_exported(RunDir(run)), around.processes, around.asked
-    config = with_latents_of_init(config, out)
+    config = with_latents_of_init(with_teacher(config), out)
     autoencoder, objective, config = _objective(config, manifest, out, processes)
     tokens_of = objective.tokens
     buckets = make_buckets(manifest, config.data.where, config.data, tokens_of)
     _check_shapes(config, buckets, objective, autoencoder)
     plan = BatchPlan(buckets.buckets, config.train.seed, config.data.image_share)
-    facts = Facts(config.conditioning.micro.columns, config.conditioning.classes.column)
+    facts = Facts(
+        tuple(name for name in config.conditioning.micro.columns if name != TOLD), config.conditioning.classes.column
+    )
     facts.check(buckets.table)
     check_shares(buckets.buckets, processes)
     windows = Windows(run, buckets.table, buckets.buckets, config.data, config.train.seed)
@@ -183,7 +187,7 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
         fit_to(autoencoder, windows)
         asked.leave_early(processes)
     sha256 = weights_sha256(autoencoder) if autoencoder is not None else ""
-    card = run_card(config, run, buckets, sha256, objective.perceptual_name)
+    card = run_card(config, run, buckets, sha256, objective.perceptual_name) | dict(objective.facts)
     _check_out(out, card)
     begun = start(config, objective.network, out, sha256) if isinstance(objective, DiffusionObjective) else Start()
     card |= begun.facts
@@ -232,11 +236,8 @@ def _objective(
         config = replace(config, conditioning=replace(config.conditioning, classes=named))
     config = _with_reference(config)
     autoencoder = latents_for(config, out, processes.device)
-    return (
-        autoencoder,
-        DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, processes.device),
-        config,
-    )
+    kind = DistilObjective if config.objective == "distil" else DiffusionObjective
+    return autoencoder, kind(config, seeded_network(config, autoencoder), autoencoder, processes.device), config
 
 
 def _with_reference(config: ModelConfig) -> ModelConfig:
@@ -301,8 +302,9 @@ def _check_out(out: Path, card: dict[str, Any]) -> None:
         return
     # Through the dataclasses: a setting that is newer than the checkpoint has its default there, which keeps what was
     # done before.
-    before = from_dict(step_files.read_card(out)["config"]).as_dict()
-    changed = _changed(_fixed(before), _fixed(card["config"]))
+    there = step_files.read_card(out)
+    before = from_dict(there["config"]).as_dict()
+    changed = _changed(_fixed(before), _fixed(card["config"])) or _changed(*(_taught(c) for c in (there, card)))
     if changed:
         raise UserError(
             f"{out} was trained with another {changed[0]}: go on with the same settings, or choose another --out"
@@ -316,6 +318,10 @@ _FREE = {
               "compile", "recompute", "parallel"},
     "data": {"workers", "cache"},
 }  # fmt: skip
+
+
+def _taught(card: dict[str, Any]) -> dict[str, Any]:
+    return {"distil": {"teacher": (card.get("teacher") or {}).get("weights_sha256")}}
 
 
 def _fixed(config: dict[str, Any]) -> dict[str, Any]:

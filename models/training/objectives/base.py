@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -29,6 +29,11 @@ class Objective(nn.Module):
     def perceptual_name(self) -> str | None:
         """For the run card: the perceptual distance among its losses; None where it knows none."""
         return None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """For the run card: what it learns of beside the data."""
+        return {}
 
     def players(self, step: int) -> tuple[str, ...]:
         """Who moves in this step, in order."""

@@ -71,7 +71,7 @@ class DiffusionObjective(Objective):
         for number, centre in enumerate(bin_centres(bins)):
             level = self.diffusion.levels.level(centre.expand(len(z)), schedule)
             eps = noise.normal(z.shape[1:], "noise", number).to(z.device)
-            columns.append(self._losses([_Noisy(z, eps, level, conditions, frame_weights)]).double().cpu())
+            columns.append(self._losses([Noisy(z, eps, level, conditions, frame_weights)]).double().cpu())
         return torch.stack(columns, dim=1)
 
     def latents(self, batch: VideoBatch, noise: SampleNoise) -> torch.Tensor:
@@ -114,6 +114,10 @@ class DiffusionObjective(Objective):
                 made = conditioner.still(made, z.shape[1], noise).map(lambda tensor: tensor.to(z.device))
         return made, conditioner.frame_weights(made)
 
+    def aimed(self, part: "Noisy") -> "Noisy":
+        """What the network is to say of the noisy video: what it was made of."""
+        return part
+
     def blocks(self) -> list[nn.Module]:
         return self.network.repeated_blocks()
 
@@ -135,7 +139,7 @@ class DiffusionObjective(Objective):
         images = 0 if batch.independent is None else int(batch.independent[0].sum())
         return self._encoding(batch.video.to(self.device, non_blocking=True), images)
 
-    def _noisy(self, batch: VideoBatch, size: int) -> "_Noisy":
+    def _noisy(self, batch: VideoBatch, size: int) -> "Noisy":
         """size: samples of the whole step."""
         noise = SampleNoise(self.config.train.seed, batch.indices)
         z, seen = self.encoded(batch, noise)
@@ -145,10 +149,10 @@ class DiffusionObjective(Objective):
         level = self.diffusion.levels.level(noise.stratified("noise level", block), schedule)
         share = self.config.diffusion.self_conditioning
         shown = noise.uniform("self-conditioning") < share if share else None
-        return _Noisy(z, noise.normal(z.shape[1:], "noise").to(z.device), level, conditions, frame_weights, shown)
+        return Noisy(z, noise.normal(z.shape[1:], "noise").to(z.device), level, conditions, frame_weights, shown)
 
     @torch.no_grad()
-    def _with_estimates(self, parts: "list[_Noisy]") -> "list[_Noisy]":
+    def _with_estimates(self, parts: "list[Noisy]") -> "list[Noisy]":
         """Those samples that draw it are shown what the network makes of them without (2208.04202, section 2.2)."""
         if not any(part.shown is not None and bool(part.shown.any()) for part in parts):
             return parts
@@ -160,15 +164,16 @@ class DiffusionObjective(Objective):
             made.append(part._replace(conditions=replace(part.conditions, estimate=estimate)))
         return made
 
-    def _x0(self, prediction: torch.Tensor, part: "_Noisy") -> torch.Tensor:
+    def _x0(self, prediction: torch.Tensor, part: "Noisy") -> torch.Tensor:
         z = noised(part.z, part.eps, part.level)
         return self.diffusion.parametrisation.estimate(prediction.float(), z, part.level).x0
 
-    def _losses(self, parts: "Sequence[_Noisy]") -> torch.Tensor:
+    def _losses(self, parts: "Sequence[Noisy]") -> torch.Tensor:
         """float32 [B], part after part."""
+        parts = [self.aimed(part) for part in parts]
         return torch.cat([self._loss(*pair) for pair in zip(self._outputs(parts), parts, strict=True)])
 
-    def _loss(self, output: torch.Tensor, part: "_Noisy") -> torch.Tensor:
+    def _loss(self, output: torch.Tensor, part: "Noisy") -> torch.Tensor:
         """The squared error, and the bound of the variance where that is learned (2102.09672, equation 16)."""
         chosen, steps = self.diffusion, self.diffusion.variance_steps
         prediction, gamma = halves(output) if steps else (output, None)
@@ -186,7 +191,7 @@ class DiffusionObjective(Objective):
         bound = variance_bound(gamma, error, part.level, level_before(part.level, schedule, steps), most)
         return simple + bound_weight(steps) * mean_of_frames(bound, part.frame_weights)
 
-    def _outputs(self, parts: "Sequence[_Noisy]") -> list[torch.Tensor]:
+    def _outputs(self, parts: "Sequence[Noisy]") -> list[torch.Tensor]:
         parametrisation = self.diffusion.parametrisation
         seen = [parametrisation.network_input(noised(part.z, part.eps, part.level), part.level) for part in parts]
         levels = [parametrisation.network_level(part.level).to(part.z.device) for part in parts]
@@ -225,7 +230,7 @@ class Encoded(NamedTuple):
     seen: torch.Tensor | None
 
 
-class _Noisy(NamedTuple):
+class Noisy(NamedTuple):
     """Videos of one shape as one training step sees them: latents, noise, its level, conditions, weights of frames;
     shown: bool [B], which are shown the network's own estimate.
     """
