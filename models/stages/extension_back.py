@@ -1,5 +1,6 @@
 """Videos made longer at their beginning: each window ends with the first frames of what is there, which stay."""
 
+from dataclasses import dataclass
 from itertools import count
 
 import torch
@@ -11,13 +12,16 @@ from clipmill.models.generate.sampling import Generator
 from clipmill.models.layers.plan import Grid
 
 
+@dataclass(frozen=True)
 class Back:
     """frames: to be made before. window: of what the model makes. context: latent frames that a window is shown of what
     comes after it; overlap: the frames of these.
     """
 
-    def __init__(self, frames: int, window: Grid, context: int, overlap: int) -> None:
-        self.frames, self.window, self.context, self.overlap = frames, window, context, overlap
+    frames: int
+    window: Grid
+    context: int
+    overlap: int
 
     def made(
         self, generator: Generator, conditions: Conditions, noise: SampleNoise, z: torch.Tensor, head: torch.Tensor
