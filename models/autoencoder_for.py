@@ -19,7 +19,7 @@ FILE = "autoencoder.safetensors"
 def autoencoder_of(config: AutoencoderConfig, device: torch.device) -> VideoAutoencoder:
     """Raises UserError where the config names none that can be used, saying how to get one."""
     if config.weights is None:
-        if config.kind != "pixels":
+        if config.kind not in ("pixels", "embedding"):
             name = {"frame": "frame-autoencoder", "causal": "causal-autoencoder"}.get(config.kind, "frame-autoencoder")
             raise UserError(
                 f"this preset works on the latents of a trained autoencoder ({config.kind}): train one with `models"

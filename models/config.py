@@ -68,6 +68,9 @@ class DiffusionConfig:
     and Latte), which the sampler `ancestral` then uses; 0 for none. self_conditioning: share of training samples that
     are shown the network's own estimate, over 0; each step of sampling is then shown that of the step before (Chen et
     al. 2022, arXiv 2208.04202).
+
+    frame_noise: own, each frame of a video has its own noise; same, all have one, in training as in sampling, so that
+    models within frames make the same of the same (Make-A-Video's last one).
     """
 
     schedule: str = "cosine"
@@ -85,6 +88,7 @@ class DiffusionConfig:
     stratified: bool = True
     variance_steps: int = 0
     self_conditioning: float = 0.0
+    frame_noise: Literal["own", "same"] = "own"
 
     def __post_init__(self) -> None:
         """Raises ValueError, one line, for a value that cannot work."""
@@ -114,7 +118,8 @@ class SampleConfig:
     (diffusion.variance_steps). batch: videos made at once, at least 1. fps: of the files; none for the training clips'.
 
     given_noise: sigma / alpha of the noise on what is given, in place of conditioning.frames.sampling_noise, 0 for
-    none; the model is told it.
+    none; the model is told it. prior: a checkpoint that makes an embedding of each caption, for models of
+    conditioning.reference, where no --reference is given (`make-a-video-prior`).
     """
 
     sampler: str = "ddim"
@@ -131,6 +136,7 @@ class SampleConfig:
     known: Literal["trained", "replacement", "guidance"] = field(default="trained", metadata=_LATER)
     reconstruction: float = field(default=2.0, metadata=_LATER)
     given_noise: float | None = field(default=None, metadata=_LATER)
+    prior: str | None = field(default=None, metadata=_LATER)
     context: int | None = field(default=None, metadata=_LATER)
     inversion: int = field(default=1, metadata=_LATER)
     free_u: FreeUConfig = field(default_factory=FreeUConfig)
@@ -184,7 +190,7 @@ class SampleConfig:
         groups = {name: changed(found.pop(name)) for name in ("free_u", "zero_shot")}
         neutral = {f.name for f in fields(self) if f.metadata == _LATER and found.get(f.name) == f.default}
         found |= {name: group for name, group in groups.items() if group}
-        return {name: value for name, value in found.items() if name != "batch" and name not in neutral}
+        return {name: value for name, value in found.items() if name not in {"batch", "prior", *neutral}}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The part of a system that diffusion training moves: the backbone, and what is learned of its conditions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import ModelConfig
 from clipmill.models.core.by_name import level_sampler_named, loss_weight_named, parametrisation_named, schedule_named
 from clipmill.models.core.loss_weights import LossWeight
+from clipmill.models.core.noise import SampleNoise
 from clipmill.models.core.parametrisation import Parametrisation
 from clipmill.models.core.schedules import Schedule
 from clipmill.models.core.shift import linear_shift, square_root_shift
@@ -109,6 +111,10 @@ class Diffusion:
         # Whether a call of the network leaves something for the next one, or for the sampler.
         self.is_watched = bool(chosen.variance_steps or chosen.self_conditioning)
         self.schedule((1, 1, 1))
+
+    def noise_of(self, noise: SampleNoise) -> SampleNoise:
+        """The same, alike in all frames where the config wants that."""
+        return replace(noise, alike=True) if self._chosen.frame_noise == "same" else noise
 
     def schedule(self, grid: Grid) -> Schedule:
         """For latents of `grid` (frames, height, width): shifted by the config's rule."""

@@ -1,4 +1,4 @@
 """Video <-> latents. One file per autoencoder.
 
-May import: layers, tensor_files, curate's common and errors.
+May import: layers, conditioning's reference pictures, tensor_files, curate's common and errors.
 """

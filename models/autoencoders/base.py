@@ -32,6 +32,8 @@ class VideoAutoencoder(nn.Module):
     """
 
     kind: ClassVar[str]
+    # Whether latents become videos again.
+    decodes: ClassVar[bool] = True
     scale = 1.0
     latent_mean: torch.Tensor
     latent_std: torch.Tensor

@@ -8,6 +8,7 @@ from clipmill.curate.common.settings import build
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.base import LATER, VideoAutoencoder
 from clipmill.models.autoencoders.causal import CausalAutoencoder, CausalConfig
+from clipmill.models.autoencoders.embedding import EmbeddingConfig, PictureEmbedding
 from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
 from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
 
@@ -20,7 +21,9 @@ def new_autoencoder(kind: str, options: Mapping[str, Any], where: str = "autoenc
         return FrameAutoencoder(build(FrameConfig, options, where))
     if kind == CausalAutoencoder.kind:
         return CausalAutoencoder(build(CausalConfig, options, where))
-    kinds = [Pixels.kind, FrameAutoencoder.kind, CausalAutoencoder.kind]
+    if kind == PictureEmbedding.kind:
+        return PictureEmbedding(build(EmbeddingConfig, options, where))
+    kinds = [Pixels.kind, FrameAutoencoder.kind, CausalAutoencoder.kind, PictureEmbedding.kind]
     raise UserError(f"there is no autoencoder {kind!r}; there are {', '.join(kinds)}")
 
 

@@ -19,18 +19,21 @@ from clipmill.curate.errors import UserError
 StepNoise = Callable[[int], torch.Tensor]
 
 _WORD = 2**64
+_VIDEO_AXES = 4
 
 
 @dataclass(frozen=True)
 class SampleNoise:
     """The random numbers of a batch. sample_indices: for training the number of the sample since the start (epochs go
     on counting), for sampling the number of the video. Raises UserError for a seed or an index that is not in 0 ...
-    2**64 - 1. part: of the sample that they are for, a window of it or a stage; "" for all of it.
+    2**64 - 1. part: of the sample that they are for, a window of it or a stage; "" for all of it. alike: of a video all
+    frames have the same.
     """
 
     seed: int
     sample_indices: Sequence[int]
     part: str = ""
+    alike: bool = False
 
     def __post_init__(self) -> None:
         wrong = [number for number in (self.seed, *self.sample_indices) if not 0 <= number < _WORD]
@@ -42,7 +45,9 @@ class SampleNoise:
         return replace(self, part=f"{self.part}{name}, ")
 
     def normal(self, shape: Sequence[int], purpose: str, draw: int = 0) -> torch.Tensor:
-        """float32 [B, *shape], standard normal."""
+        """float32 [B, *shape], standard normal. A shape of four axes is a video's, frames first."""
+        if self.alike and len(shape) == _VIDEO_AXES and shape[0] > 1:
+            return self.normal((1, *shape[1:]), purpose, draw).expand(-1, shape[0], -1, -1, -1)
         out = np.empty((len(self.sample_indices), *shape), np.float32)
         for row, index in zip(out, self.sample_indices, strict=True):
             self._stream(index, purpose, draw).standard_normal(out=row, dtype=np.float32)

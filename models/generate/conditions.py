@@ -8,6 +8,7 @@ import torch
 from clipmill.models.conditioning.conditioner import Conditioner
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.generate.given import Given
+from clipmill.models.generate.prior import imagined
 from clipmill.models.generate.prompts import Prompt
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.layers.plan import Grid
@@ -25,6 +26,8 @@ def conditions_of(generator: Generator, wanted: Sequence[Prompt], latent_grid: G
     made = conditioner.conditions([w.caption for w in wanted], numbers, [w.label for w in wanted], independent)
     pictures = _shown(conditioner, wanted)
     made = conditioner.with_reference(made, torch.stack(pictures)) if pictures else made
+    if not pictures and generator.prior is not None:
+        made = replace(made, reference=imagined(generator.prior, wanted).float())
     return made.map(lambda tensor: tensor.to(generator.device))
 
 

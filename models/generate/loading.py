@@ -24,6 +24,7 @@ from clipmill.models.checkpoints.step_files import (
 )
 from clipmill.models.checkpoints.tensors import put_all
 from clipmill.models.config import ModelConfig, from_dict, merged
+from clipmill.models.generate.prior import check_prior
 from clipmill.models.generate.sampling import Generator
 from clipmill.models.network import Diffusion, Network, seeded_network
 from clipmill.models.network_size import shapes_of
@@ -34,7 +35,7 @@ _WIDTH = re.compile(r"0\.\d+")
 @dataclass(frozen=True)
 class Loaded:
     """A checkpoint read from the disk. step: of its weights; average: relative width of the weights' average, 0 for the
-    last weights.
+    last weights. prior: what makes embeddings for it, where one was asked for.
     """
 
     root: Path
@@ -44,6 +45,12 @@ class Loaded:
     average: float
     network: Network
     autoencoder: Autoencoder
+    prior: "Loaded | None" = None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether captions have a part in what it makes."""
+        return self.network.conditioner.text_encoder is not None or (self.prior is not None and self.prior.reads_text)
 
     def generator(self, device: torch.device) -> Generator:
         """On the device, in bf16 where that is a GPU."""
@@ -51,9 +58,9 @@ class Loaded:
         self.network.conditioner.encoders_to(device)
         if isinstance(self.autoencoder, torch.nn.Module):
             self.autoencoder.to(device).eval()
-        return Generator(
-            self.network, self.autoencoder, Diffusion(self.config), self.config.sample, device, device.type == "cuda"
-        )
+        prior, bf16 = None if self.prior is None else self.prior.generator(device), device.type == "cuda"
+        diffusion = Diffusion(self.config)
+        return Generator(self.network, self.autoencoder, diffusion, self.config.sample, device, bf16, prior)
 
 
 def load(root: Path, step: int | None = None, average: float | None = None, overrides: tuple[str, ...] = ()) -> Loaded:
@@ -79,7 +86,15 @@ def load(root: Path, step: int | None = None, average: float | None = None, over
     width = config.train.ema_std[0] if average is None else average
     targets = {f"network.{name}": parameter.detach() for name, parameter in network.named_parameters()}
     put_all(targets, base | _weights(root, chosen, width), str(step_folder(root, chosen)))
-    return Loaded(root, config, card, chosen, width, network, autoencoder)
+    return Loaded(root, config, card, chosen, width, network, autoencoder, _prior(config))
+
+
+def _prior(config: ModelConfig) -> Loaded | None:
+    if config.sample.prior is None:
+        return None
+    found = load(Path(config.sample.prior))
+    check_prior(config.sample.prior, found.autoencoder, config.conditioning.reference)
+    return found
 
 
 def _config(card: dict[str, Any], overrides: tuple[str, ...]) -> ModelConfig:

@@ -19,7 +19,7 @@ from clipmill.models.core.keyed import keyed_rng
 class Prompt:
     """One video to make. caption: "" for none. numbers: column -> value, NaN for unknown. first, last: uint8 [3, H, W],
     the frames to begin and to end with. video: uint8 [T, 3, H, W], what is edited. before: id of the video that another
-    model made for it, "" for none. reference: uint8 [3, H, W], a picture of what it shall show.
+    model made for it, "" for none. reference: uint8 [3, H, W], a picture of what it shall show. seed: of all videos.
     """
 
     index: int
@@ -31,6 +31,7 @@ class Prompt:
     video: torch.Tensor | None = None
     before: str = ""
     reference: torch.Tensor | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _prompt(index: int, trained: list[dict[str, Any]], seed: int, wishes: Wishes
     captions = wishes.captions
     caption = captions[index % len(captions)] if captions else str(row.get("caption") or "")
     label = wishes.label if wishes.label is not None else row.get("label")
-    return Prompt(index, caption, label, own | dict(wishes.numbers))
+    return Prompt(index, caption, label, own | dict(wishes.numbers), seed=seed)
 
 
 def _trained_on(root: Path) -> list[dict[str, Any]]:

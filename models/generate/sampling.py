@@ -52,7 +52,7 @@ _PLAIN: dict[str, Callable[[Denoiser, torch.Tensor, NoiseLevel], torch.Tensor]] 
 
 @dataclass(frozen=True)
 class Generator:
-    """A trained system, ready to sample. bf16: autocast, for GPUs."""
+    """A trained system, ready to sample. bf16: autocast, for GPUs. prior: makes embeddings of pictures for it."""
 
     network: Network
     autoencoder: Autoencoder
@@ -60,6 +60,7 @@ class Generator:
     config: SampleConfig
     device: torch.device
     bf16: bool = False
+    prior: "Generator | None" = None
 
     def __post_init__(self) -> None:
         check_sampling(self.config, self.autoencoder, self.network.conditioner.config)
@@ -81,6 +82,7 @@ class Generator:
         """
         if z is None and grid[0] > 1 and self.config.zero_shot.motion is not None:
             return moving_latents(self, grid, conditions, noise, given)
+        noise = self.diffusion.noise_of(noise)
         shape = (grid[0], self.autoencoder.latent_channels, grid[1], grid[2])
         levels = self.levels(grid)
         with self._autocast(), changed_network(self.network, self.config, grid[0]):

@@ -15,6 +15,8 @@ def check_asked(loaded: Loaded, request: Request, window: Grid) -> None:
     place for.
     """
     _check_together(request)
+    if not loaded.autoencoder.decodes:
+        raise UserError(f"{loaded.root} makes embeddings: models sample OTHER --set sample.prior={loaded.root}")
     if request.reference is not None and loaded.network.conditioner.reference_encoder is None:
         raise UserError("this model is not conditioned on a reference picture: leave --reference out")
     if request.edit is not None:

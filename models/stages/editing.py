@@ -87,7 +87,7 @@ def edited(source_caption: str) -> Make:
 
 def check_edit(loaded: Loaded, request: Request) -> None:
     """Raises UserError where nothing is said to be changed, or what cannot be turned back is asked for."""
-    sampling, reads_text = loaded.config.sample, loaded.network.conditioner.text_encoder is not None
+    sampling, reads_text = loaded.config.sample, loaded.reads_text
     for name in ("first", "last", "extend", "extend_before", "reference"):
         if getattr(request, name) is not None:
             raise UserError(f"--edit changes a video that is there: leave --{name.replace('_', '-')} out")

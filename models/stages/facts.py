@@ -25,7 +25,11 @@ def facts_of(loaded: Loaded, request: Request, grid: Grid) -> dict[str, Any]:
     `weights.safetensors`, also where an average made the videos: it tells two trainings in one folder apart.
     base_sha256: of the weights that did not learn, where there are any.
     """
-    frozen = {"base_sha256": loaded.card["base_sha256"]} if loaded.card.get("base_sha256") else {}
+    frozen: dict[str, Any] = {"base_sha256": loaded.card["base_sha256"]} if loaded.card.get("base_sha256") else {}
+    if loaded.prior is not None:
+        prior = loaded.prior
+        made_by_prior = {"step": prior.step, "average": prior.average, "steps": prior.config.sample.steps}
+        frozen["prior"] = made_by_prior | {"weights_sha256": sha256(step_folder(prior.root, prior.step) / WEIGHTS)}
     return frozen | {
         "checkpoint": str(loaded.root.resolve()),
         "step": loaded.step,

@@ -43,7 +43,7 @@ def following(before: Work, folder: Path, loaded: Loaded, number: int) -> Work:
 def _prompts(before: Work, loaded: Loaded) -> Callable[[int], list[Prompt]]:
     """As those before, as far as this model reads what they say."""
     conditioner, made = loaded.network.conditioner, made_by(before.facts)
-    reads_text, names = conditioner.text_encoder is not None, conditioner.config.classes.names
+    reads_text, names = loaded.reads_text, conditioner.config.classes.names
 
     def prompt(own: Prompt, earlier: Prompt) -> Prompt:
         label = earlier.label if earlier.label in names else own.label
@@ -67,7 +67,9 @@ def made_of(taking: Taking, folder: Path) -> Make:
         parts, there = [], 0
         for number, window in enumerate(taking.windows):
             seen = before[:, window.source : window.source + window.sources]
-            own = noise.of_part(f"window {number}") if number else noise
+            # Where all frames have the same noise, so have those of all windows.
+            alike = generator.diffusion.noise_of(noise).alike
+            own = noise.of_part(f"window {number}") if number and not alike else noise
             video = _window(generator, some, own, taking, (window.frames, *taking.grid[1:]), seen)
             parts.append(video[:, there - window.begin :])
             there = window.begin + window.frames

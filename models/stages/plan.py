@@ -70,8 +70,7 @@ def fps_of(loaded: Loaded) -> float:
 def prompts_of(loaded: Loaded, request: Request) -> Draw:
     """The first so many."""
     wishes = Wishes(request.captions, request.label, dict(request.numbers))
-    reads_text = loaded.network.conditioner.text_encoder is not None
-    return lambda count: draw_prompts(loaded.root, count, request.seed, wishes, reads_text)
+    return lambda count: draw_prompts(loaded.root, count, request.seed, wishes, loaded.reads_text)
 
 
 def window_of(loaded: Loaded, request: Request) -> Grid:

@@ -52,6 +52,8 @@ def write_floor(checkpoint: Path, out: Path, count: int, tell: Tell = say) -> No
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"{out} exists: choose another --out")
         autoencoder = checkpoint_autoencoder(checkpoint).to(processes.device)
+        if not autoencoder.decodes:
+            raise UserError(f"{checkpoint} makes embeddings, of which no video comes: give a model that makes videos")
         every = _every(_windows(run, config, config.data.where, autoencoder, str(card["clips_sha256"])))
         chosen = _spread(every, count)
         sets = {WINDOWS: chosen, LATENTS: _through(autoencoder, chosen, processes.device)}

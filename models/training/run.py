@@ -82,7 +82,7 @@ def _kept(session: Session, autoencoder: VideoAutoencoder | None, validation: Va
     """What the latents keep of training windows and of those that validation reads; None where there are no latents
     yet, and in other processes than the first.
     """
-    if autoencoder is None or not session.processes.first:
+    if autoencoder is None or not autoencoder.decodes or not session.processes.first:
         return None
     held = validation.videos(WINDOWS) if isinstance(validation, Validation) else []
     return keeping_of(autoencoder, list(first_windows(session.windows, WINDOWS))[:WINDOWS], held)

@@ -63,7 +63,7 @@ class DiffusionObjective(Objective):
 
     @torch.no_grad()
     def validation(self, batch: VideoBatch, bins: int) -> torch.Tensor:
-        noise = SampleNoise(_VALIDATION_SEED, batch.indices)
+        noise = self.diffusion.noise_of(SampleNoise(_VALIDATION_SEED, batch.indices))
         z, seen = self.encoded(batch, noise)
         conditions, frame_weights = self.conditions(batch, z, noise, drop=False, seen=seen)
         schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
@@ -141,7 +141,7 @@ class DiffusionObjective(Objective):
 
     def _noisy(self, batch: VideoBatch, size: int) -> "Noisy":
         """size: samples of the whole step."""
-        noise = SampleNoise(self.config.train.seed, batch.indices)
+        noise = self.diffusion.noise_of(SampleNoise(self.config.train.seed, batch.indices))
         z, seen = self.encoded(batch, noise)
         conditions, frame_weights = self.conditions(batch, z, noise, seen=seen)
         block = size if self.config.diffusion.stratified else 1

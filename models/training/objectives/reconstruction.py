@@ -9,7 +9,6 @@ from torch import nn
 
 from clipmill.curate.common.settings import build
 from clipmill.models.autoencoder_for import first_autoencoder
-from clipmill.models.autoencoders.flops import reconstruction_flops
 from clipmill.models.autoencoders.losses.objective import DISCRIMINATOR, AutoencoderLossConfig, AutoencoderObjective
 from clipmill.models.backbones.contract import TRAINING_TO_FORWARD_FLOPS
 from clipmill.models.config import ModelConfig
@@ -18,6 +17,7 @@ from clipmill.models.layers.plan import Grid
 from clipmill.models.pixels import as_floats
 from clipmill.models.training.data.batch import VideoBatch
 from clipmill.models.training.objectives.base import Losses, Objective
+from clipmill.models.training.objectives.reconstruction_flops import reconstruction_flops
 
 
 class ReconstructionObjective(Objective):

@@ -8,12 +8,12 @@ from clipmill.models.autoencoder_for import autoencoder_named
 from clipmill.models.autoencoders.base import posterior_of
 from clipmill.models.autoencoders.causal import CausalAutoencoder, CausalConfig, chunks_of
 from clipmill.models.autoencoders.causal_resampling import CausalGrow
-from clipmill.models.autoencoders.flops import reconstruction_flops
 from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
 from clipmill.models.autoencoders.moments import RunningMoments
 from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
 from clipmill.models.autoencoders.statistics import fill_latent_statistics, measure_latents
 from clipmill.models.layers.temporal import Mixer
+from clipmill.models.training.objectives.reconstruction_flops import reconstruction_flops
 
 torch.set_num_threads(1)
 TINY_FRAME = {"latent_channels": 4, "widths": (8, 8, 16), "depth": 1, "groups": 4}
