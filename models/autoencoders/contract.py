@@ -37,6 +37,11 @@ class Autoencoder(Protocol):
         ...
 
     @property
+    def decodes(self) -> bool:
+        """Whether latents become videos again."""
+        ...
+
+    @property
     def decodes_in_chunks(self) -> bool:
         """Whether `decode_chunks` gives what `decode` does."""
         ...

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from clipmill.curate.errors import UserError
-from clipmill.models.autoencoders.base import VideoAutoencoder
+from clipmill.models.autoencoders.contract import Autoencoder
 from clipmill.models.autoencoders.embedding import PictureEmbedding
 from clipmill.models.conditioning.config import ReferenceConfig
 from clipmill.models.core.noise import SampleNoise
@@ -26,7 +26,7 @@ def imagined(prior: Generator, wanted: Sequence[Prompt]) -> torch.Tensor:
     return restored(z, prior.autoencoder)[:, 0, :, 0, 0]
 
 
-def check_prior(name: str, autoencoder: VideoAutoencoder, reference: ReferenceConfig) -> None:
+def check_prior(name: str, autoencoder: Autoencoder, reference: ReferenceConfig) -> None:
     """autoencoder: of the prior `name`. Raises UserError where it does not make what the model reads."""
     if reference.encoder == "none":
         raise UserError("this model is not conditioned on a reference picture: leave sample.prior out")

@@ -304,7 +304,7 @@ def _check_out(out: Path, card: dict[str, Any]) -> None:
     # done before.
     there = step_files.read_card(out)
     before = from_dict(there["config"]).as_dict()
-    changed = _changed(_fixed(before), _fixed(card["config"])) or _changed(*(_taught(c) for c in (there, card)))
+    changed = _changed(_fixed(before), _fixed(card["config"])) or _changed(_taught(there), _taught(card))
     if changed:
         raise UserError(
             f"{out} was trained with another {changed[0]}: go on with the same settings, or choose another --out"
