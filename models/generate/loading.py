@@ -92,6 +92,9 @@ def load(root: Path, step: int | None = None, average: float | None = None, over
 def _prior(config: ModelConfig) -> Loaded | None:
     if config.sample.prior is None:
         return None
+    named = table_of(read_card(Path(config.sample.prior)).get("config"), "card.json: config")
+    if from_dict(named).sample.prior is not None:
+        raise UserError(f"sample.prior: {config.sample.prior} has a prior of its own, and makes no embeddings")
     found = load(Path(config.sample.prior))
     check_prior(config.sample.prior, found.autoencoder, config.conditioning.reference)
     return found

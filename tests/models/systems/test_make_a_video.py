@@ -1,6 +1,8 @@
 """Make-A-Video: the prior, the start from an image model, the rate, frames between, and one noise for all frames."""
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +160,11 @@ def test_what_does_not_fit_is_one_line(words: tuple[str, ...], says: str, traine
     one_line(invoke("models", "sample", *words, "--out", tmp_path / "s", "--n", 1, "--device", "cpu"), says)
     if "prior" in words[0]:
         one_line(invoke("models", "floor", trained / places["PRIOR"], "--out", tmp_path / "f"), "makes embeddings")
+
+
+def test_a_prior_that_names_itself_is_one_line(trained: Path, tmp_path: Path):
+    own = shutil.copytree(trained / "make-a-video-image", tmp_path / "own")
+    card = json.loads((own / "card.json").read_text())
+    card["config"]["sample"]["prior"] = str(own)
+    (own / "card.json").write_text(json.dumps(card))
+    one_line(invoke("models", "sample", own, "--out", tmp_path / "s", "--device", "cpu"), "a prior of its own")
