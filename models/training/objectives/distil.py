@@ -25,6 +25,7 @@ from clipmill.models.core.samplers.two_steps import two_steps
 from clipmill.models.core.schedules import step_of_time
 from clipmill.models.core.timesteps import Uniform
 from clipmill.models.generate.loading import load
+from clipmill.models.generate.watching import Watching
 from clipmill.models.layers.plan import Grid
 from clipmill.models.network import Network
 from clipmill.models.settings.distil import TOLD
@@ -153,6 +154,7 @@ class DistilObjective(DiffusionObjective):
         loaded = load(Path(chosen.teacher))
         # In a tuple: its weights are no part of this module's.
         self._teacher = (loaded.network.to(device).eval().requires_grad_(False),)
+        self._asked = Watching(self._teacher[0])  # its prediction, also where it says variances beside it
         weights = step_files.step_folder(loaded.root, loaded.step) / step_files.WEIGHTS
         named = {"checkpoint": chosen.teacher, "step": loaded.step, "average": loaded.average}
         self._facts = {"teacher": named | {"weights_sha256": sha256(weights)}}
@@ -194,7 +196,7 @@ class DistilObjective(DiffusionObjective):
         return super().flops(grid) + _CALLS * self._teacher[0].flops(latents, tokens)
 
     def _guided(self, z: torch.Tensor, part: Noisy) -> Estimate:
-        (teacher,), micro = self._teacher, self.config.conditioning.micro
+        teacher, micro = self._asked, self.config.conditioning.micro
         weight: Weight = self.config.distil.guidance[0]
         conditions = part.conditions
         if TOLD in micro.columns:
@@ -211,7 +213,7 @@ class DistilObjective(DiffusionObjective):
         schedule = self.diffusion.schedule((z.shape[1], z.shape[3], z.shape[4]))
         step = step_of_time(schedule.time_of(part.level), steps)
         middle, then = (schedule.level((step + share) / steps) for share in (0.5, 0.0))
-        denoise = denoiser(self._teacher[0], self.diffusion.parametrisation, part.conditions)
+        denoise = denoiser(self._asked, self.diffusion.parametrisation, part.conditions)
         return two_steps(denoise, z, part.level, middle, then)
 
     def _check_ends(self, parametrisation: str) -> None:

@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from helpers.commands import models
 from helpers.denoising_oracles import gaussian, normal, one_thread  # noqa: F401
+from helpers.trainings import losses
 from torch.distributions import Normal, kl_divergence
 
 from clipmill.models.autoencoder_for import autoencoder_of
@@ -148,6 +151,16 @@ def system(steps: int = 1000):
     video = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batch = VideoBatch(0, 2, (0, 1), ("a", "b"), video, None, ("", ""), {}, (None, None))
     return network, DiffusionObjective(config, network, autoencoder, torch.device("cpu")), batch
+
+
+def test_a_teacher_is_asked_for_its_prediction(tiny_run: Path, tmp_path: Path):
+    """A student of two steps of a model that says variances learns, and says them too."""
+    latte = ("train", tiny_run, "--config", "latte-nano", "--device", "cpu", "--steps", 2)
+    straight = ("--set", "sample.sampler=ddim", "--set", "train.validate_every=0")
+    models(*latte, *straight, "--out", tmp_path / "teacher")
+    learns = ("--set", "objective=distil", "--set", f"distil.teacher={tmp_path / 'teacher'}")
+    models(*latte, *straight, *learns, "--out", tmp_path / "student")
+    assert all(math.isfinite(loss) for loss in losses(tmp_path / "student"))
 
 
 def test_the_prediction_learns_as_it_would_without():
