@@ -9,14 +9,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clipmill.curate.errors import UserError
 from clipmill.models.adapt.branches import branches_of, put_branches
+from clipmill.models.autoencoder_for import autoencoder_of
 from clipmill.models.backbones.contract import Conditioning
 from clipmill.models.backbones.dit import DiT, DiTConfig
 from clipmill.models.backbones.joint import JointDiT
 from clipmill.models.backbones.sequence import Part
 from clipmill.models.config import load
 from clipmill.models.layers.plan import FULL, SPATIAL
-from clipmill.models.network import Network
+from clipmill.models.network import Network, seeded_network
 from clipmill.models.settings.learn import learn_of
+from clipmill.models.training.objectives.diffusion import DiffusionObjective
 
 JOINT = DiTConfig(
     3, 3, width=24, depth=3, head_dim=8, patch=(1, 2, 2), plans=(FULL,), text="joint", token_dim=5, vector_dim=7
@@ -130,3 +132,7 @@ def test_joint_text_needs_full_attention_and_takes_no_packed_steps():
         replace(JOINT, plans=(SPATIAL,))
     with pytest.raises(UserError, match=r"data\.packed=false"):
         build(JOINT).forward_packed([Part(normal(2, 1, 3, 4, 4), LEVEL, told(JOINT))])
+    config, cpu = load("mm-dit-nano", ["data.packed=true", "data.tokens=512"]), torch.device("cpu")
+    autoencoder = autoencoder_of(config.autoencoder, cpu)
+    with pytest.raises(UserError, match=r"data\.packed=false"):
+        DiffusionObjective(config, seeded_network(config, autoencoder), autoencoder, cpu)

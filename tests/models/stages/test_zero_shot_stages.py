@@ -57,6 +57,22 @@ def test_from_noise_only_the_structure_of_a_video_is_kept():
     assert int((made(inverted, 255 - video) - made(inverted, video)).abs().max()) > 20
 
 
+@pytest.mark.parametrize("forward", ["ddpm", "ddim"])
+def test_a_control_takes_motion_too(forward: str):
+    """The first picture is made of the first frame's structure, and moved; the others keep their own."""
+    video = torch.full((5, 3, 32, 32), 60, dtype=torch.uint8)
+    video[:, :, 8:20, 8:20] = 200
+    moving = ("sample.zero_shot.motion=[4, 0]", f"sample.zero_shot.motion_forward={forward}", "sample.steps=6")
+    moving += ("sample.zero_shot.smooth=0.0",)
+    changed = video.clone()
+    changed[3] = video[3].roll(9, 2)
+    found, other = (
+        made(controlled(*moving, "sample.zero_shot.attention=first", "sample.zero_shot.clip=0"), v)
+        for v in (video, changed)
+    )
+    assert [t for t in range(5) if int((found[t] - other[t]).abs().max()) > 2] == [3]
+
+
 def test_an_edit_that_would_keep_nothing_or_begin_twice_is_a_line():
     request = Request(edit=Path("v.mp4"), captions=("a",))
     check_edit(controlled(), request)
