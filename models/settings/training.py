@@ -14,7 +14,9 @@ class DataConfig:
 
     where, validation_where: SQL conditions on the manifest, "" for all clips (see `clipmill.curate.common.sql`); only
     kept and exported clips are read. frames: window lengths; a clip goes to the longest it can fill.
-    stride: clip frames from one frame of a window to the next. sizes: "HEIGHTxWIDTH", px; a clip goes to the one
+    stride: clip frames from one frame of a window to the next. max_stride: where set, each window has a stride of its
+    own, from `stride` to this as far as its clip goes, and so a rate, which `conditioning.micro` can tell
+    (Make-A-Video). sizes: "HEIGHTxWIDTH", px; a clip goes to the one
     nearest to its shape, is shrunk to cover it and cropped in the middle. crop: "HEIGHTxWIDTH" of a part of each
     window that training sees in place of the whole, anywhere in it, the same every time (Imagen Video's last model);
     videos are sampled whole. batch: samples of an optimiser step over all
@@ -35,6 +37,7 @@ class DataConfig:
     validation_where: str = "split = 'val'"
     frames: tuple[int, ...] = (16,)
     stride: int = 1
+    max_stride: int | None = None
     sizes: tuple[str, ...] = ("256x256",)
     crop: str | None = None
     batch: int = 8
@@ -55,6 +58,11 @@ class DataConfig:
             (
                 self.stride < 1 or self.batch < 1 or self.batch_multiple < 1,
                 "stride, batch and batch_multiple are at least 1",
+            ),
+            (self.max_stride is not None and self.max_stride < self.stride, "max_stride is at least stride, or none"),
+            (
+                self.max_stride is not None and self.cache == "latents",
+                "of cached windows the rate is not kept: set data.cache=none, or leave data.max_stride out",
             ),
             (not self.sizes, "sizes need at least one HEIGHTxWIDTH"),
             (

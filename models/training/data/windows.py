@@ -58,6 +58,7 @@ class Windows(Dataset[Window]):
         self.clips = ClipDataset(run, table=table, seed=seed, verify=verify)
         self.places = [{row: place for place, row in enumerate(bucket.rows)} for bucket in self.buckets]
         self._whole = _WholeClips()
+        self._lengths = [] if config.max_stride is None else [int(n) for n in table["export_n_frames"]]
         if len(self.clips) != len(table):
             raise UserError("the manifest has clips without a shard: run `curate export`")
 
@@ -105,7 +106,7 @@ class Windows(Dataset[Window]):
         """uint8 [T, 3, H, W] and its frames per second. Where a clip has several windows it is decoded once for all of
         them.
         """
-        stride = 1 if bucket.images else self.config.stride
+        stride = 1 if bucket.images else self._stride(row, bucket, rng)
         if self.config.windows is None:
             video, fps, _ = decode_window(self.clips.read(row), bucket.frames, stride, rng)
             return covered(video, bucket.height_px, bucket.width_px), fps
@@ -115,6 +116,14 @@ class Windows(Dataset[Window]):
             raise DecodeError(f"a clip of {len(pictures)} frames has no window of {span}")
         start = int(rng.integers(len(pictures) - span + 1))
         return pictures[start : start + span : stride], fps / stride
+
+    def _stride(self, row: int, bucket: Bucket, rng: np.random.Generator) -> int:
+        """Nothing is drawn where all windows have the same."""
+        least, most = self.config.stride, self.config.max_stride
+        if most is None or bucket.frames == 1:
+            return least
+        fits = (self._lengths[row] - 1) // (bucket.frames - 1)
+        return int(rng.integers(least, max(least, min(most, fits)) + 1))
 
     def caption(self, row: int, epoch: int) -> str:
         """One of the clip's captions, by weight; "" where it has none."""

@@ -6,10 +6,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.commands import invoke, models, one_line
 
+from clipmill.curate.dataset import decode_window
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_exported
+from clipmill.curate.video.resize_to_cover import covered
 from clipmill.models.adapt.bringing import Side, bring
 from clipmill.models.autoencoder_for import autoencoder_of
 from clipmill.models.conditioning.given_frames import given_frames
@@ -26,6 +31,9 @@ from clipmill.models.network import Diffusion, Network, seeded_network
 from clipmill.models.pixels import restored
 from clipmill.models.stages.following import made_of
 from clipmill.models.stages.taking import Taking, cut, meeting
+from clipmill.models.training.data.batch_plan import Draw
+from clipmill.models.training.data.buckets import make_buckets
+from clipmill.models.training.data.windows import Windows
 
 CPU = torch.device("cpu")
 QUICK = ("--device", "cpu", "--steps", "2", "--set", "train.validate_every=0")
@@ -73,6 +81,25 @@ def test_the_rate_is_told():
     assert slow.micro.tolist() == [[pytest.approx(math.log(6))]]
     level = torch.tensor([0.5])
     assert not torch.allclose(video(z, level, slow), video(z, level, fast), atol=1e-4)
+
+
+def test_every_window_has_a_rate_of_its_own(tiny_run: Path):
+    """The same every time, as far as the clip goes; its frames lie so far from one another as the rate says."""
+    table, several = read_exported(RunDir(tiny_run)).to_pandas(), load_config("make-a-video-nano").data
+    for windows_each in (None, 3):  # decoded one by one, and whole
+        data = replace(several, stride=2, max_stride=40, frames=(3,), sizes=("16x16",), windows=windows_each)
+        buckets = make_buckets(table, "", data, lambda grid: 1)
+        windows = Windows(tiny_run, buckets.table, buckets.buckets, data, seed=0)
+        row = buckets.buckets[0].rows[0]
+        found = [windows[Draw(0, row, epoch, 0)] for epoch in range(3)]
+        assert [one.fps for one in found] == [windows[Draw(0, row, epoch, 0)].fps for epoch in range(3)]
+        strides = [round(24 / one.fps) for one in found]
+        assert len(set(strides)) > 1
+        assert set(strides) <= set(range(2, 24)), "clips of 48 frames, 24 a second"
+        whole = covered(decode_window(windows.clips.read(row), None, 1, np.random.default_rng(0))[0], 16, 16)
+        for one, stride in zip(found, strides, strict=True):
+            places = [k for k in range(len(whole) - 2 * stride) if torch.equal(one.video, whole[k::stride][:3])]
+            assert len(places) == 1
 
 
 def test_sixteen_frames_become_seventy_six():
