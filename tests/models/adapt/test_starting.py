@@ -59,7 +59,7 @@ def test_an_image_model_becomes_a_video_model_of_which_the_layers_along_time_lea
     ("options", "says"),
     [
         (sets("train.learn=temporal"), ("freezes weights that nothing has trained", "train.init")),
-        (sets("train.learn=lora:0", "train.init=IMAGE"), ("learn is all, temporal, query+temporal, lora:8",)),
+        (sets("train.learn=lora:0", "train.init=IMAGE"), ("learn is all, temporal, query+temporal, control, lora:8",)),
         (sets("train.init=nothing"), ("nothing is no checkpoint",)),
         (sets(*IMAGE, "train.init=IMAGE", "train.learn=temporal"), ("no layers along time", "train.learn=all")),
         (sets(*IMAGE, "train.init=IMAGE", "train.learn=lora:8:temporal"), ("no attention along time",)),

@@ -25,7 +25,7 @@ from clipmill.models.stages.sample_folder import frames_of
 RHO = 0.8
 LEADS = (
     "diffusion.parametrisation=v",
-    *(f"conditioning.frames.{each}" for each in ("given=masks", "backward=0.3", "context_frames=2")),
+    *(f"conditioning.frames.{each}" for each in ("given=masks", "backward=0.2", "context_frames=2")),
 )
 QUICK = ("--set", "sample.steps=2", "--device", "cpu")
 WINDOW = (4, 2, 2)
