@@ -2,7 +2,6 @@
 Khachatryan et al. 2023, 2303.13439).
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,7 @@ from clipmill.models.config import SampleConfig
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.given import Given
 from clipmill.models.layers.plan import Grid
+from clipmill.models.zero_shot.attending import of_frames
 from clipmill.models.zero_shot.background import salient, with_background
 from clipmill.models.zero_shot.motion import moved, noised_further, station_at
 
@@ -34,7 +34,7 @@ def moving_latents(
         raise UserError("sample.zero_shot.motion makes all frames of the first: leave given frames out")
     chosen, steps = generator.config.zero_shot, generator.config.steps
     down, early = (station_at(share, steps) for share in chosen.motion_times)
-    first = (1, *grid[1:]), _of(conditions, slice(0, 1)), noise, _given(given, slice(0, 1))
+    first = (1, *grid[1:]), of_frames(conditions, slice(0, 1)), noise, _given(given, slice(0, 1))
     picture = generator.latents(*first, between=(0, early))
     step = _in_latents(generator)
     later = moved(generator.latents(*first, picture, (early, down)), grid[0], step)[:, 1:]
@@ -82,7 +82,7 @@ def _forward(
     """All frames but the first, back to the noisier of the two stations."""
     if generator.config.zero_shot.motion_forward == "ddim":
         later = slice(1, None)
-        return generator.inverted(z, _of(conditions, later), noise, _given(given, later), between)
+        return generator.inverted(z, of_frames(conditions, later), noise, _given(given, later), between)
     levels = generator.levels((z.shape[1] + 1, z.shape[3], z.shape[4]))
     early, down = between
     return noised_further(z, levels[down], levels[early], noise.normal(z.shape[1:], "motion"))
@@ -95,13 +95,5 @@ def _in_latents(generator: "Generator") -> tuple[float, float]:
     return motion[0] / factor, motion[1] / factor
 
 
-def _of(conditions: Conditions, frames: slice) -> Conditions:
-    return replace(conditions, frames=_cut(conditions.frames, frames), independent=_cut(conditions.independent, frames))
-
-
 def _given(given: Given | None, frames: slice) -> Given | None:
     return None if given is None else Given(given.latents[:, frames], None)
-
-
-def _cut(tensor: torch.Tensor | None, frames: slice) -> torch.Tensor | None:
-    return None if tensor is None else tensor[:, frames]

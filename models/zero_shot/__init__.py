@@ -1,5 +1,5 @@
 """What sampling changes of a trained network: FreeU, attention to other frames, clips of a long video, moved latents,
 smoothing.
 
-May import: core, layers, backbones, settings. Imported by: generate.
+May import: core, layers, backbones, what conditions are, settings. Imported by: generate.
 """

@@ -4,15 +4,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from clipmill.curate.errors import UserError
 from clipmill.models.backbones.contract import Conditioning
+from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.layers.attention import Attention
 from clipmill.models.layers.plan import FULL, SPATIAL, AttentionPlan
 
+Told = TypeVar("Told", Conditions, Conditioning)
 ENDS = AttentionPlan("frames", key_frames=(0, -1))
 
 
@@ -78,21 +81,19 @@ class InClips(nn.Module):
         plan: AttentionPlan,
     ) -> torch.Tensor:
         chosen = list(places)
-        told = replace(conditioning, **{name: _at(getattr(conditioning, name), chosen) for name in _PER_FRAME})
         with attending(self.backbone, plan):
-            return self.backbone(z[:, chosen], noise_level, told)
+            return self.backbone(z[:, chosen], noise_level, of_frames(conditioning, chosen))
 
 
-_PER_FRAME = ("frames", "independent")
+def of_frames(told: Told, frames: list[int] | slice) -> Told:
+    """The same conditions of some of the frames."""
+    known = {name: getattr(told, name) for name in ("frames", "independent")}
+    return replace(told, **{name: tensor[:, frames] for name, tensor in known.items() if tensor is not None})
 
 
 def key_places(frames: int, clip: int) -> list[int]:
     """Every (clip - 1)-th of so many frames from the first, and the last."""
     return sorted({*range(0, frames, clip - 1), frames - 1})
-
-
-def _at(tensor: torch.Tensor | None, places: list[int]) -> torch.Tensor | None:
-    return None if tensor is None else tensor[:, places]
 
 
 def _within_frames(backbone: nn.Module) -> list[Attention]:
