@@ -6,21 +6,24 @@ from typing import Any
 
 import torch
 
+from clipmill.curate.common.settings import build
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.by_name import new_autoencoder
 from clipmill.models.autoencoders.frame import FrameAutoencoder
 from clipmill.models.autoencoders.saving import load_autoencoder
+from clipmill.models.autoencoders.volume import VolumeAutoencoder, VolumeConfig
 from clipmill.models.config import AutoencoderConfig, ModelConfig
 
 FILE = "autoencoder.safetensors"
+_PRESETS = {"causal": "causal-autoencoder", "volume": "lvdm-autoencoder"}
 
 
 def autoencoder_of(config: AutoencoderConfig, device: torch.device) -> VideoAutoencoder:
     """Raises UserError where the config names none that can be used, saying how to get one."""
     if config.weights is None:
         if config.kind not in ("pixels", "embedding"):
-            name = {"frame": "frame-autoencoder", "causal": "causal-autoencoder"}.get(config.kind, "frame-autoencoder")
+            name = _PRESETS.get(config.kind, "frame-autoencoder")
             raise UserError(
                 f"this preset works on the latents of a trained autoencoder ({config.kind}): train one with `models"
                 f" train RUN --config {name} --out AE`, then add --set autoencoder.weights=AE"
@@ -28,7 +31,11 @@ def autoencoder_of(config: AutoencoderConfig, device: torch.device) -> VideoAuto
         return frozen(autoencoder_named(config.kind, config.options), device)
     path = weights_file(config)
     assert path is not None
-    return frozen(load_autoencoder(path), device)
+    found = load_autoencoder(path)
+    if isinstance(found, VolumeAutoencoder):  # whatever it was trained or used for
+        chosen = {name: value for name, value in config.options.items() if name == "every"}
+        found = found.with_every(build(VolumeConfig, chosen, "autoencoder.options").every)
+    return frozen(found, device)
 
 
 def weights_file(config: AutoencoderConfig) -> Path | None:
@@ -50,9 +57,9 @@ def frozen(autoencoder: VideoAutoencoder, device: torch.device) -> VideoAutoenco
 
 
 def autoencoder_named(kind: str, options: Mapping[str, Any], weights: Path | None = None) -> VideoAutoencoder:
-    """pixels, frame or causal, with `options` as in its config class and weights as they are initialised from torch's
-    random numbers; or the one that the file `weights` holds, options and all. Raises UserError for anything unknown,
-    and for a file of another kind.
+    """pixels, frame, causal or volume, with `options` as in its config class and weights as they are initialised from
+    torch's random numbers; or the one that the file `weights` holds, options and all. Raises UserError for anything
+    unknown, and for a file of another kind.
     """
     if weights is None:
         return new_autoencoder(kind, options)

@@ -31,9 +31,9 @@ _SHORT = {"levels": "level_options"}
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """kind: pixels, frame or causal. weights: a file or a checkpoint of `models train` on an autoencoder preset; none:
-    as initialised, which only `pixels` can be used as. options: of that kind, see its config class. Ignored where
-    weights say them.
+    """kind: pixels, frame, causal or volume. weights: a file or a checkpoint of `models train` on an autoencoder
+    preset; none: as initialised, which only `pixels` can be used as. options: of that kind, see its config class.
+    Ignored where weights say them, but for `every` of volume.
     """
 
     kind: str = "pixels"

@@ -69,6 +69,11 @@ class VideoAutoencoder(nn.Module):
         return True
 
     @property
+    def given_as_latents(self) -> bool:
+        """See `Autoencoder.given_as_latents`."""
+        return False
+
+    @property
     def decodes_in_chunks(self) -> bool:
         """See `Autoencoder.decodes_in_chunks`."""
         return True

@@ -11,6 +11,7 @@ from clipmill.models.autoencoders.causal import CausalAutoencoder, CausalConfig
 from clipmill.models.autoencoders.embedding import EmbeddingConfig, PictureEmbedding
 from clipmill.models.autoencoders.frame import FrameAutoencoder, FrameConfig
 from clipmill.models.autoencoders.pixels import Pixels, PixelsConfig
+from clipmill.models.autoencoders.volume import VolumeAutoencoder, VolumeConfig
 
 
 def new_autoencoder(kind: str, options: Mapping[str, Any], where: str = "autoencoder.options") -> VideoAutoencoder:
@@ -23,7 +24,10 @@ def new_autoencoder(kind: str, options: Mapping[str, Any], where: str = "autoenc
         return CausalAutoencoder(build(CausalConfig, options, where))
     if kind == PictureEmbedding.kind:
         return PictureEmbedding(build(EmbeddingConfig, options, where))
-    kinds = [Pixels.kind, FrameAutoencoder.kind, CausalAutoencoder.kind, PictureEmbedding.kind]
+    if kind == VolumeAutoencoder.kind:
+        return VolumeAutoencoder(build(VolumeConfig, options, where))
+    learned = [FrameAutoencoder.kind, CausalAutoencoder.kind, VolumeAutoencoder.kind]
+    kinds = [Pixels.kind, *learned, PictureEmbedding.kind]
     raise UserError(f"there is no autoencoder {kind!r}; there are {', '.join(kinds)}")
 
 

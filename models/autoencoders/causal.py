@@ -47,7 +47,7 @@ class CausalConfig:
                 "sizes are at least 1",
             ),
             (
-                not _is_power_of_two(self.time_factor) or not _is_power_of_two(self.space_factor),
+                not is_power_of_two(self.time_factor) or not is_power_of_two(self.space_factor),
                 "factors are 1, 2, 4, 8 and so on",
             ),
             (
@@ -163,5 +163,6 @@ class _CausalParts:
         return 1 + (level < self._space_halvings), 1 + (level >= self._levels - self._time_halvings)
 
 
-def _is_power_of_two(number: int) -> bool:
+def is_power_of_two(number: int) -> bool:
+    """1, 2, 4, 8 and so on."""
     return number > 0 and number & (number - 1) == 0

@@ -42,6 +42,11 @@ class Autoencoder(Protocol):
         ...
 
     @property
+    def given_as_latents(self) -> bool:
+        """Whether a model can be given latents of several frames each, wherever in a video they are."""
+        ...
+
+    @property
     def decodes_in_chunks(self) -> bool:
         """Whether `decode_chunks` gives what `decode` does."""
         ...

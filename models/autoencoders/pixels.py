@@ -12,8 +12,8 @@ from torch import nn
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.base import LATER, MEASURED, VideoAutoencoder, certain
-from clipmill.models.autoencoders.components import leading_components
 from clipmill.models.autoencoders.contract import Posterior
+from clipmill.models.autoencoders.moments import leading_components
 from clipmill.models.autoencoders.trunk import COLOURS
 from clipmill.models.layers.plan import Grid
 

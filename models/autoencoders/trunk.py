@@ -24,7 +24,7 @@ class Parts(Protocol):
         ...
 
     def norm(self, channels: int) -> nn.Module:
-        """Keeps the shape [B, T, channels, H, W]; lets no frame change another."""
+        """Keeps the shape [B, T, channels, H, W]; lets no frame change another, but in a `VolumeAutoencoder`."""
         ...
 
     def block(self, channels: int, out_channels: int) -> nn.Module:

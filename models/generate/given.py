@@ -5,17 +5,19 @@ from dataclasses import dataclass
 
 import torch
 
-from clipmill.models.generate.guided import Known
+from clipmill.models.generate.guided import Known, Small
 
 
 @dataclass(frozen=True)
 class Given:
     """latents: float [B, n, C, h, w], standardised. places: the latent frame of each, -1 is the last; None: they are of
-    a whole video that is observed, at fewer pixels or by its structure.
+    a whole video that is observed, at fewer pixels or by its structure. small: the whole at fewer pixels, for a model
+    that was trained to be given nothing.
     """
 
     latents: torch.Tensor
     places: Sequence[int] | None
+    small: Small | None = None
 
     def known(self, frames: int) -> Known:
         """In latents of so many frames; of places only."""
@@ -25,4 +27,4 @@ class Given:
         latents[:, chosen] = self.latents
         mask = torch.zeros(frames, dtype=torch.bool)
         mask[chosen] = True
-        return Known(latents, mask)
+        return Known(latents, mask, self.small)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoders.contract import Autoencoder
@@ -27,19 +28,62 @@ from clipmill.models.core.reconstruction import reconstruction_guidance, replace
 from clipmill.models.generate.told import is_told, told_guidance
 from clipmill.models.generate.watching import Watching
 from clipmill.models.network import Diffusion, Network
-from clipmill.models.pixels import restored, standardised
+from clipmill.models.pixels import as_floats, restored, standardised
 
 
 @dataclass(frozen=True)
 class Known:
-    """latents: float [B, t, C, h, w], standardised, anything where unknown. mask: bool [t], which frames are known."""
+    """latents: float [B, t, C, h, w], standardised, anything where unknown. mask: bool [t], which frames are known.
+    small: what is known of all of it, besides.
+    """
 
     latents: torch.Tensor
     mask: torch.Tensor
+    small: "Small | None" = None
+
+    def observed(self) -> torch.Tensor:
+        """float [B, n]: all that is known."""
+        of_all = [] if self.small is None else [self.small.video]
+        return torch.cat([part.flatten(1) for part in [self.latents[:, self._where()], *of_all]], dim=1)
+
+    def observe(self, x0: torch.Tensor) -> torch.Tensor:
+        """The same of an estimate [B, t, C, h, w], differentiable."""
+        of_all = [] if self.small is None else [self.small.of(x0)]
+        return torch.cat([part.flatten(1) for part in [x0[:, self._where()], *of_all]], dim=1)
+
+    def _where(self) -> torch.Tensor:
+        return self.mask.to(self.latents.device)
 
     def put_into(self, z: torch.Tensor) -> torch.Tensor:
         """z float [B, t, C, h, w] with the known frames in the place of its own, bit by bit."""
         return torch.where(self.mask[:, None, None, None].to(z.device), self.latents.to(z), z)
+
+
+@dataclass(frozen=True)
+class Small:
+    """What a video is to be at `space` times fewer px per side (Ho et al. 2022, Video Diffusion Models, section 3.1).
+    video: float [B, T, 3, h, w], in standard deviations of the latents from their middle, so that an error counts here
+    what it counts in them.
+    """
+
+    video: torch.Tensor
+    space: int
+    autoencoder: Autoencoder
+
+    @classmethod
+    def of_bytes(cls, video: torch.Tensor, space: int, autoencoder: Autoencoder) -> "Small":
+        """video: uint8 [B, T, 3, h, w]."""
+        return cls(as_floats(video) / _spread(autoencoder), space, autoencoder)
+
+    def of(self, x0: torch.Tensor) -> torch.Tensor:
+        """The same of an estimate, float [B, t, C, h, w]: means of squares, as training videos are shrunk."""
+        video = self.autoencoder.decode(restored(x0, self.autoencoder)) / _spread(self.autoencoder)
+        return F.avg_pool2d(video.flatten(0, 1), self.space).unflatten(0, video.shape[:2])
+
+
+def _spread(autoencoder: Autoencoder) -> torch.Tensor:
+    """float []: of the latents, and so of pixels, whose sums of squares their blocks and components keep."""
+    return autoencoder.latent_std.square().mean().sqrt()
 
 
 def guided(
@@ -86,8 +130,7 @@ def told_what_is_known(
     """
     mask = known.mask.to(known.latents.device)
     if config.known == "guidance":
-        observed = known.latents[:, mask]
-        denoise = reconstruction_guidance(denoise, observed, lambda x0: x0[:, mask], config.reconstruction)
+        denoise = reconstruction_guidance(denoise, known.observed(), known.observe, config.reconstruction)
     return replacement(denoise, known.latents, mask[:, None, None, None], noise, levels)
 
 

@@ -47,7 +47,7 @@ def extension_of(loaded: Loaded, frames: int | None, window: Grid, before: int |
         raise UserError(
             f"--extend makes videos longer than a window of {window[0]} frames, not {frames}: take more, or --frames"
         )
-    context = _context(loaded, latents)
+    context = context_of(loaded, latents)
     overlap = _frames_of(loaded.autoencoder, context, window)
     shared = window[0] - _frames_of(loaded.autoencoder, latents - context, window)
     back = None if before is None else Back(before, window, context, shared)
@@ -67,8 +67,8 @@ def extended(plan: Extension) -> Make:
         for number in count(1):
             if there >= plan.frames:
                 break
-            # Where every frame has a latent of its own, that is what the next window is given, bit by bit.
-            alike = latent_grid[0] == plan.window[0]
+            # Where latents are the same wherever a window begins, they are what the next is given, bit by bit.
+            alike = latent_grid[0] == plan.window[0] or generator.autoencoder.given_as_latents
             shown = z[:, -plan.context :] if alike else generator.encoded(tail[:, -plan.overlap :])
             given = Given(shown, range(plan.context))
             if generator.network.conditioner.config.reference.frame == "first":
@@ -83,7 +83,7 @@ def extended(plan: Extension) -> Make:
     return make
 
 
-def _context(loaded: Loaded, latents: int) -> int:
+def context_of(loaded: Loaded, latents: int) -> int:
     """Latent frames: as asked for, else as many as were trained, else half a window."""
     chosen, frames = loaded.config.sample, loaded.config.conditioning.frames
     trained = chosen.known == "trained"

@@ -34,8 +34,8 @@ class Back:
         for number in count(1):
             if there >= self.frames:
                 break
-            # Where every frame has a latent of its own, that is what the next window is given, bit by bit.
-            alike = latent_grid[0] == self.window[0]
+            # Where latents are the same wherever a window begins, they are what the next is given, bit by bit.
+            alike = latent_grid[0] == self.window[0] or generator.autoencoder.given_as_latents
             shown = z[:, : self.context] if alike else self._ending(generator, head)
             given = Given(shown, range(-self.context, 0))
             z = generator.latents(latent_grid, conditions, noise.of_part(f"window -{number}"), given)

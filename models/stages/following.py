@@ -1,7 +1,7 @@
 """A stage that makes its videos of those of the stage before it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.conditions import beginning_with, conditions_of, given_of
 from clipmill.models.generate.given import Given
+from clipmill.models.generate.guided import Small
 from clipmill.models.generate.loading import Loaded
 from clipmill.models.generate.prompts import Prompt, Wishes, draw_prompts
 from clipmill.models.generate.sampling import Generator
@@ -59,19 +60,31 @@ def _prompts(before: Work, loaded: Loaded) -> Callable[[int], list[Prompt]]:
     return prompts
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a window is made of. grid: its own. before: uint8 [B, T', 3, h, w], of the stage before. made: uint8 [B, n,
+    3, H, W], its first frames, which the window before it has made, or None.
+    """
+
+    grid: Grid
+    before: torch.Tensor
+    made: torch.Tensor | None
+
+
 def made_of(taking: Taking, folder: Path) -> Make:
     """folder: of the videos of the stage before."""
 
     def make(generator: Generator, some: Sequence[Prompt], noise: SampleNoise) -> torch.Tensor:
         before = torch.stack([frames_of(folder / name_of(prompt)) for prompt in some])
-        parts, there = [], 0
+        parts, there = list[torch.Tensor](), 0
         for number, window in enumerate(taking.windows):
-            seen = before[:, window.source : window.source + window.sources]
+            grid, again = (window.frames, *taking.grid[1:]), there - window.begin
+            made = torch.cat(parts, dim=1)[:, -again:] if again else None
+            seen = _Seen(grid, before[:, window.source : window.source + window.sources], made)
             # Where all frames have the same noise, so have those of all windows.
             alike = generator.diffusion.noise_of(noise).alike
             own = noise.of_part(f"window {number}") if number and not alike else noise
-            video = _window(generator, some, own, taking, (window.frames, *taking.grid[1:]), seen)
-            parts.append(video[:, there - window.begin :])
+            parts.append(_window(generator, some, own, taking, seen)[:, again:])
             there = window.begin + window.frames
         return torch.cat(parts, dim=1)
 
@@ -79,19 +92,37 @@ def made_of(taking: Taking, folder: Path) -> Make:
 
 
 def _window(
-    generator: Generator, some: Sequence[Prompt], noise: SampleNoise, taking: Taking, grid: Grid, seen: torch.Tensor
+    generator: Generator, some: Sequence[Prompt], noise: SampleNoise, taking: Taking, seen: _Seen
 ) -> torch.Tensor:
-    """uint8 [B, T, 3, H, W] of `grid`, with the frames of the stage before that are kept, as they were."""
-    latent_grid, given = generator.autoencoder.latent_grid(grid), _given(generator, taking, grid, seen)
-    conditions = conditions_of(generator, beginning_with(some, seen[:, 0]), latent_grid)
+    """uint8 [B, T, 3, H, W], with the frames of the stage before that are kept, as they were."""
+    latent_grid, given = generator.autoencoder.latent_grid(seen.grid), _given(generator, taking, seen)
+    conditions = conditions_of(generator, beginning_with(some, seen.before[:, 0]), latent_grid)
     video = generator.videos(latent_grid, conditions, noise, given)
     if taking.kept:
-        video[:, :: taking.kept] = seen
+        video[:, :: taking.kept] = seen.before
     return video
 
 
-def _given(generator: Generator, taking: Taking, grid: Grid, seen: torch.Tensor) -> Given | None:
+def _given(generator: Generator, taking: Taking, seen: _Seen) -> Given | None:
+    before, config = seen.before, generator.network.conditioner.config.frames
     if taking.kept:
-        return given_of(generator, {taking.kept * place: seen[:, place] for place in range(seen.shape[1])})
-    config = generator.network.conditioner.config.frames
-    return generator.observed(seen) if config.given == "structure" else generator.enlarged(seen, grid)
+        return given_of(generator, {taking.kept * place: before[:, place] for place in range(before.shape[1])})
+    if taking.latents:
+        keys = generator.encoded(before)[:, :: taking.latents]
+        return Given(keys, [taking.latents * place for place in range(keys.shape[1])])
+    if config.given == "none":
+        return _guiding(generator, seen)
+    return generator.observed(before) if config.given == "structure" else generator.enlarged(before, seen.grid)
+
+
+def _guiding(generator: Generator, seen: _Seen) -> Given:
+    """All of the window at fewer pixels, and its first frames, as far as they are whole latents."""
+    small = Small.of_bytes(
+        seen.before.to(generator.device), seen.grid[1] // seen.before.shape[3], generator.autoencoder
+    )
+    frames = seen.grid[0] // generator.autoencoder.latent_grid(seen.grid)[0]
+    whole = 0 if seen.made is None else seen.made.shape[1] // frames * frames
+    if seen.made is None or not whole:
+        return Given(small.video.new_zeros(len(small.video), 0, 1, 1, 1), (), small)
+    latents = generator.encoded(seen.made[:, :whole])
+    return Given(latents, range(latents.shape[1]), small)

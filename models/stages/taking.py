@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipmill.curate.errors import UserError
+from clipmill.models.autoencoders.pixels import Pixels
 from clipmill.models.conditioning.config import FramesConfig
 from clipmill.models.conditioning.observation import check_observed
 from clipmill.models.generate.loading import Loaded
 from clipmill.models.layers.plan import Grid
 from clipmill.models.settings.training import size_px
+from clipmill.models.stages.extension import context_of
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Window:
 class Taking:
     """gets: what the stage is given, in words. grid: (frames, height px, width px) of its videos. kept: every so
     many-th frame of a window is a frame of the stage before, 0 for none. rate: how many times as many frames a second.
+    latents: every so many-th latent of a window is one of the stage before, 0 for none.
     """
 
     gets: str
@@ -32,11 +35,14 @@ class Taking:
     windows: Sequence[Window]
     kept: int
     rate: int
+    latents: int = 0
 
 
 def taking_of(loaded: Loaded, before: Grid) -> Taking:
     """before: of the videos before. Raises UserError for a checkpoint that does not fit behind them."""
     frames = loaded.config.conditioning.frames
+    if frames.given == "none" and loaded.config.sample.known == "guidance":
+        return _guided(loaded, before)
     if frames.given == "low":
         return _low(loaded, frames, before)
     _check_size(loaded, before, 1)
@@ -49,13 +55,15 @@ def taking_of(loaded: Loaded, before: Grid) -> Taking:
         windows = cut(before[0], before[0] if at_once else max(loaded.config.data.frames), 1)
         return Taking(f"the {frames.structure} of every frame", before, windows, 0, 1)
     every = _every(loaded, frames)
+    if every and loaded.autoencoder.given_as_latents:
+        return _latents(loaded, every, before)
     if every:
         return _interpolation(loaded, every, before)
     if frames.given == "first" or (frames.given == "masks" and frames.prediction + frames.random + frames.past_future):
         return _first(loaded, before)
     raise UserError(
         f"{loaded.root} takes nothing of the videos before it: train it with conditioning.frames.given=low, structure,"
-        " first or masks, or leave --then out"
+        " first or masks, or, where it makes larger videos, guide it, --then-set K:sample.known=guidance"
     )
 
 
@@ -69,12 +77,47 @@ def _low(loaded: Loaded, frames: FramesConfig, before: Grid) -> Taking:
     return Taking(f"every frame, {frames.space}x the px and {frames.time}x the frames", grid, windows, 0, frames.time)
 
 
+def _guided(loaded: Loaded, before: Grid) -> Taking:
+    """By reconstruction guidance: a model that was given nothing in training makes the video larger. A window is given
+    the last frames of the one before it as well.
+    """
+    space = max(max(height for height, _ in map(size_px, loaded.config.data.sizes)) // before[1], 1)
+    _check_size(loaded, before, space)
+    if space < 2 or not isinstance(loaded.autoencoder, Pixels):
+        raise UserError(
+            f"{loaded.root} is guided by smaller videos, in pixels: behind videos of {before[1]}x{before[2]} px choose"
+            " a model of larger ones with autoencoder.kind=pixels, or one that was trained with conditioning.frames"
+        )
+    grid, longest = (before[0], before[1] * space, before[2] * space), max(loaded.config.data.frames)
+    shared = context_of(loaded, longest // loaded.autoencoder.time_factor) * loaded.autoencoder.time_factor
+    windows = cut(before[0], longest, 1, shared if before[0] > longest else 0)
+    return Taking(f"every frame, guided by it at {space}x the px", grid, windows, 0, 1)
+
+
 def _interpolation(loaded: Loaded, every: int, before: Grid) -> Taking:
     if before[0] < 2:
         raise UserError(f"{loaded.root} makes frames between frames, and the videos before it have one")
     most = (max(loaded.config.data.frames) - 1) // every + 1
     windows = meeting(before[0], most, every)
     return Taking(f"one frame in {every}", ((before[0] - 1) * every + 1, *before[1:]), windows, every, every)
+
+
+def _latents(loaded: Loaded, every: int, before: Grid) -> Taking:
+    """A latent is of several frames, and of as many a second as those of the stage before: they stay where they are."""
+    longest = max(loaded.config.data.frames)
+    latents, window = (loaded.autoencoder.latent_grid((n, *before[1:]))[0] for n in (before[0], longest))
+    per, keys = before[0] // latents, (latents - 1) // every + 1
+    if (latents - 1) % every or keys < 2:
+        fits = per * (max(keys, 1) * every + 1)
+        raise UserError(
+            f"{loaded.root} keeps one latent in {every} of {per} frames, both ends among them: it takes no videos of"
+            f" {before[0]} frames, the next is {fits}; choose --extend or --frames of the first stage so"
+        )
+    windows = [
+        Window(*(per * number for number in (w.begin, w.frames, w.begin, w.frames)))
+        for w in meeting(keys, (window - 1) // every + 1, every)
+    ]
+    return Taking(f"one latent of {per} frames in {every}", before, windows, 0, 1, every)
 
 
 def _first(loaded: Loaded, before: Grid) -> Taking:
@@ -89,9 +132,10 @@ def _every(loaded: Loaded, frames: FramesConfig) -> int:
     longest = max(loaded.config.data.frames)
     if frames.given != "masks" or not frames.every + frames.interpolation:
         return 0
-    if loaded.autoencoder.latent_grid((longest, *size_px(loaded.config.data.sizes[0])))[0] != longest:
+    latents = loaded.autoencoder.latent_grid((longest, *size_px(loaded.config.data.sizes[0])))[0]
+    if latents != longest and not loaded.autoencoder.given_as_latents:
         raise UserError(f"{loaded.root} has no latents of single frames: it cannot be given those of the stage before")
-    return frames.every_nth if frames.every else longest - 1
+    return frames.every_nth if frames.every else latents - 1
 
 
 def meeting(given: int, most: int, every: int) -> list[Window]:
@@ -103,11 +147,13 @@ def meeting(given: int, most: int, every: int) -> list[Window]:
     return [Window(begin * every, steps * every + 1, begin, steps + 1) for begin in begins]
 
 
-def cut(frames: int, longest: int, step: int) -> list[Window]:
-    """One behind the other; the last begins earlier, to be as long as the others. step: frames per frame before."""
+def cut(frames: int, longest: int, step: int, shared: int = 0) -> list[Window]:
+    """One behind the other, but for `shared` frames; the last begins earlier, to be as long as the others. step: frames
+    per frame before.
+    """
     if frames <= longest:
         return [Window(0, frames, 0, frames // step)]
-    begins = [*range(0, frames - longest, longest), frames - longest]
+    begins = [*range(0, frames - longest, longest - shared), frames - longest]
     return [Window(begin, longest, begin // step, longest // step) for begin in begins]
 
 

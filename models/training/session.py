@@ -265,7 +265,9 @@ def _check_shapes(
         if config.data.images_per_clip:
             objective.tokens((1, *bucket.grid[1:]))
         check_observed(frames, bucket.grid)
-    if autoencoder is not None and not autoencoder.first_frame_alone and frames.given in ("first", "masks"):
+    if autoencoder is None or autoencoder.first_frame_alone:
+        return
+    if frames.given == "first" or (frames.given == "masks" and not autoencoder.given_as_latents):
         raise UserError(
             f"a latent of this autoencoder is a block of {autoencoder.time_factor} frames, so single frames cannot be"
             " given: set conditioning.frames.given=none, or autoencoder.options.time_factor=1"
