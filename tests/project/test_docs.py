@@ -24,7 +24,8 @@ _ENTRY = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?(curate|evaluate|models) |-m clip
 
 def command_lines(page: Path) -> Iterator[tuple[str, list[str]]]:
     """(command, words) of every call of one of ours in the page's indented blocks."""
-    for line in page.read_text(encoding="utf-8").splitlines():
+    # A line that ends with a backslash goes on in the next.
+    for line in re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8")).splitlines():
         for part in _BETWEEN.split(line[4:]) if line.startswith("    ") else ():
             found = _ENTRY.search(part)
             if found:
