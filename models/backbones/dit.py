@@ -120,6 +120,11 @@ class DiTConfig:
         """Whether text and patches are one row of positions."""
         return self.text in ("in_context", "joint")
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether frames may be images of their own."""
+        return self.patch[0] == 1 and not self.in_row and self.told != "tokens"
+
 
 class DiTBlock(nn.Module):
     """Attention under a plan and an MLP, both modulated and gated by the sample's embedding; starts as the identity."""
@@ -271,8 +276,7 @@ class DiT(nn.Module):
     def _check(self, z: torch.Tensor, conditioning: Conditioning) -> None:
         config = self.config
         check_inputs(z, conditioning, config.in_channels, config.vector_dim, config.token_dim, config.frame_channels)
-        in_row = config.in_row or config.told == "tokens"
-        if conditioning.independent is not None and (config.patch[0] > 1 or in_row):
+        if conditioning.independent is not None and not config.takes_images:
             raise UserError("independent frames need patches of a single frame, and no text in context")
 
     def _packed(self, parts: Sequence[Part]) -> list[torch.Tensor]:

@@ -34,7 +34,9 @@ class DiffusionObjective(Objective):
     """The network's parameters are this module's; the autoencoder is frozen and no part of it."""
 
     def __init__(self, config: ModelConfig, network: Network, autoencoder: Autoencoder, device: torch.device) -> None:
-        """Raises UserError for packed steps without a budget, or with a network that has no place for them."""
+        """Raises UserError for packed steps without a budget, and for those and images where the network has no place
+        for them.
+        """
         super().__init__()
         if config.data.packed and not (isinstance(network.backbone, DiT) and network.backbone.packs):
             raise UserError(
@@ -42,6 +44,12 @@ class DiffusionObjective(Objective):
             )
         if config.data.packed and config.data.tokens is None:
             raise UserError("packed steps are filled up to a budget of tokens: set data.tokens")
+        images = network.knows_images or config.conditioning.motion_drop
+        if images and isinstance(network.backbone, DiT) and not network.backbone.config.takes_images:
+            raise UserError(
+                "frames that are images of their own need patches of a single frame, and no text in the sequence: set"
+                " data.image_share=0, data.images_per_clip=0 and conditioning.motion_drop=0"
+            )
         self.config, self.network, self.device = config, network, device
         self.diffusion = Diffusion(config)
         network.conditioner.encoders_to(device)

@@ -111,6 +111,10 @@ def test_a_training_step_sees_what_is_dropped():
 def test_mistakes_are_one_line():
     with pytest.raises(UserError, match=r"train it with conditioning\.motion_drop"):
         latents(system("gentron-nano", "conditioning.motion_drop=0.0"))
+    for settings in (["data.image_share=0.5"], ["data.images_per_clip=1"], ["conditioning.motion_drop=0.1"]):
+        config, network, autoencoder = system("uvit-nano", *settings)
+        with pytest.raises(UserError, match=r"no text in the sequence: set data\.image_share=0"):
+            DiffusionObjective(config, network, autoencoder, CPU)
     with pytest.raises(UserError, match="are shown no given frame"):
         ConditioningConfig(frames=FramesConfig(given="first"), motion_drop=0.1)
     with pytest.raises(ValueError, match="set motion_guidance=1, or rescale=0"):
