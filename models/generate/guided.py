@@ -109,10 +109,22 @@ def guided(
     if config.motion_guidance != 1:
         three = joined(conditions, unconditional, network.conditioner.still(unconditional, frames))
         branches = branches_in_one_call(network, parametrisation, three, 3)
-        return motion_free(branches, _weight(config, levels, frames), config.motion_guidance)
+        combined = motion_free(branches, _weight(config, levels, frames), config.motion_guidance)
+        return _with_given(combined, network, conditions)
     both = joined(conditions, unconditional)
     branches = branches_in_one_call(network, parametrisation, both, 2)
-    return classifier_free(branches, _weight(config, levels, frames), config.rescale)
+    combined = classifier_free(branches, _weight(config, levels, frames), config.rescale)
+    return _with_given(combined, network, conditions)
+
+
+def _with_given(denoise: Denoiser, network: Network | Watching, conditions: Conditions) -> Denoiser:
+    """Of given frames that are not predicted, the estimate is what was given: a branch that is not given them sees them
+    in z, at its level of noise.
+    """
+    conditioner = network.conditioner
+    if conditioner.frame_weights(conditions) is None:
+        return denoise
+    return lambda z, level: estimate_of_x0(conditioner.seen(denoise(z, level).x0, conditions), z, level)
 
 
 def _weight(config: SampleConfig, levels: NoiseLevel, frames: int) -> Weight | WeightAt:

@@ -97,7 +97,10 @@ def _window(
     """uint8 [B, T, 3, H, W], with the frames of the stage before that are kept, as they were."""
     latent_grid, given = generator.autoencoder.latent_grid(seen.grid), _given(generator, taking, seen)
     conditions = conditions_of(generator, beginning_with(some, seen.before[:, 0]), latent_grid)
-    video = generator.videos(latent_grid, conditions, noise, given)
+    z = generator.latents(latent_grid, conditions, noise, given)
+    # The model may have been shown them with noise.
+    z = given.known(latent_grid[0]).put_into(z) if given and taking.latents else z
+    video = generator.decoded(z)
     if taking.kept:
         video[:, :: taking.kept] = seen.before
     return video

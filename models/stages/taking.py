@@ -41,7 +41,7 @@ class Taking:
 def taking_of(loaded: Loaded, before: Grid) -> Taking:
     """before: of the videos before. Raises UserError for a checkpoint that does not fit behind them."""
     frames = loaded.config.conditioning.frames
-    if frames.given == "none" and loaded.config.sample.known == "guidance":
+    if frames.given == "none":
         return _guided(loaded, before)
     if frames.given == "low":
         return _low(loaded, frames, before)
@@ -61,7 +61,11 @@ def taking_of(loaded: Loaded, before: Grid) -> Taking:
         return _interpolation(loaded, every, before)
     if frames.given == "first" or (frames.given == "masks" and frames.prediction + frames.random + frames.past_future):
         return _first(loaded, before)
-    raise UserError(
+    raise _takes_nothing(loaded)
+
+
+def _takes_nothing(loaded: Loaded) -> UserError:
+    return UserError(
         f"{loaded.root} takes nothing of the videos before it: train it with conditioning.frames.given=low, structure,"
         " first or masks, or, where it makes larger videos, guide it, --then-set K:sample.known=guidance"
     )
@@ -81,6 +85,8 @@ def _guided(loaded: Loaded, before: Grid) -> Taking:
     """By reconstruction guidance: a model that was given nothing in training makes the video larger. A window is given
     the last frames of the one before it as well.
     """
+    if loaded.config.sample.known != "guidance":
+        raise _takes_nothing(loaded)
     space = max(max(height for height, _ in map(size_px, loaded.config.data.sizes)) // before[1], 1)
     _check_size(loaded, before, space)
     if space < 2 or not isinstance(loaded.autoencoder, Pixels):
