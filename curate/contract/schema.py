@@ -75,8 +75,9 @@ VIDEO_COLUMNS: dict[str, Column] = {
     "n_decode_errors": Column(pa.int64(), "packets that could not be decoded"),
     "n_corrupt_frames": Column(
         pa.int64(),
-        "frames that the decoder marks as corrupt (parts were lost and are made up); null where the decoder does not"
-        " tell, and in rows made before",
+        "frames that the decoder marks as corrupt or complains of, or whose packet the container marks: parts were"
+        " lost and are made up; null where that cannot be known (none found, and VP8 or VP9, whose decoders check"
+        " nothing; another decoder than PyAV) and in rows made before",
     ),
     "n_discontinuities": Column(
         pa.int64(),
@@ -134,13 +135,12 @@ CLIP_COLUMNS: dict[str, Column] = {
     "width": Column(pa.int32(), "display px of the crop box"),
     "height": Column(pa.int32(), "display px of the crop box"),
     "cut_residual": Column(pa.float32(), "0 to 1, the highest cut score left inside the clip: a missed cut shows here"),
-    "n_corrupt_frames": Column(
-        pa.int64(), "frames that the decoder marks as corrupt; null where it does not tell, and in rows made before"
-    ),
+    "n_corrupt_frames": Column(pa.int64(), "frames marked as corrupt, null as in `videos`"),
     "n_frames_after_corrupt": Column(
         pa.int64(),
         "further frames that may show what is left of a corrupt frame, or of a packet that could not be decoded: those"
-        " from it on to the next key frame, in this clip or before it; null as above",
+        " from it on to the next key frame, in this clip or before it; null with another decoder than PyAV, and in rows"
+        " made before",
     ),
 }
 CLIPS = _schema(CLIP_COLUMNS)

@@ -145,8 +145,10 @@ def clip_row(video_id: str, index: int, span: Span, result: DecodePass, longest_
 
 def _corrupt_counts(result: DecodePass, span: Span) -> dict[str, int | None]:
     marks = None if result.corrupt is None else result.corrupt[span.start : span.end]
-    counts = (None, None) if marks is None else (int(np.sum(marks == 1)), int(np.sum(marks == 2)))
-    return dict(zip(("n_corrupt_frames", "n_frames_after_corrupt"), counts, strict=True))
+    return {
+        "n_corrupt_frames": int(np.sum(marks == 1)) if marks is not None and result.tells else None,
+        "n_frames_after_corrupt": None if marks is None else int(np.sum(marks == 2)),
+    }
 
 
 def _pts_at(result: DecodePass, index: int | None) -> int:

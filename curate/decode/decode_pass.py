@@ -43,18 +43,22 @@ class DecodePass:
 
     @cached_property
     def corrupt(self) -> np.ndarray | None:
-        """int8 [N]: 1 where the decoder marks the frame as corrupt, 2 where it may show what is left of such a frame or
-        of a packet that could not be decoded (up to the next key frame), 0 elsewhere; None where the decoder does not
-        tell.
+        """int8 [N]: 1 where the frame is marked as corrupt, 2 where it may show what is left of such a frame or of a
+        packet that could not be decoded (up to the next key frame), 0 elsewhere; None where nobody looked.
         """
         if self.log.corrupt is None:
             return None
         lost = np.searchsorted(self.pts, self.log.lost_pts)
-        causes = [*self.log.corrupt, *lost[lost < len(self.pts)].tolist()]
-        touched = after_corrupt(len(self.pts), causes, self.log.keys, self.log.bidirectional)
+        log, lost = self.log, lost[lost < len(self.pts)].tolist()
+        touched = after_corrupt(len(self.pts), self.log.corrupt, log.keys, log.bidirectional, lost)
         found = np.where(touched, 2, 0).astype(np.int8)
         found[self.log.corrupt] = 1
         return found
+
+    @property
+    def tells(self) -> bool:
+        """Whether no mark means that the frames are whole."""
+        return self.log.corrupt is not None and (self.log.tells or bool(self.log.corrupt))
 
     @property
     def end_pts(self) -> int:
@@ -165,7 +169,7 @@ def video_facts(result: DecodePass) -> dict[str, Any]:
         "gop_max_s": float(max(gaps) * info.time_base),
         "n_frames_decoded": len(pts),
         "n_decode_errors": log.n_decode_errors,
-        "n_corrupt_frames": None if log.corrupt is None else len(log.corrupt),
+        "n_corrupt_frames": len(log.corrupt) if result.tells and log.corrupt is not None else None,
         "n_discontinuities": log.n_jumps,
         "has_audio": info.has_audio,
         **_status(result),

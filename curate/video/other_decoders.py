@@ -85,7 +85,7 @@ def open_frames(path: Path, decoder: str = "pyav") -> Iterator[FrameSource]:
     Raises DecodeError where the video cannot be read, UserError where the decoder is unknown or not installed.
     """
     with open_video(path) as (container, stream):
-        source = VideoDecoder(container, stream)
+        source = VideoDecoder(container, stream, watched=decoder == "pyav")
         if decoder == "pyav":
             yield source
             return

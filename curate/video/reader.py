@@ -20,6 +20,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from clipmill.curate.errors import DecodeError, one_line
+from clipmill.curate.video.doubts import TELL_NOTHING, Doubts
 from clipmill.curate.video.open_av import open_av
 from clipmill.curate.video.orientation import orientation_of
 from clipmill.curate.video.picture import converted, small_pictures, to_planes, upright
@@ -61,10 +62,10 @@ class DecodeLog:
 
     keyframe_pts: PTS of keyframe packets, in the order of the file. n_decode_errors: packets that could not be decoded.
     error_message: the error that ended the decode early, None at a clean end of file. n_jumps: of the time stamps.
-    corrupt, keys, bidirectional: indices of the frames that the decoder marks as corrupt (None where it does not tell),
-    of key frames, and of B-frames. lost_pts: PTS of packets that could not be decoded. first_pts: PTS of the first
-    packet; starts_with_key: whether it is a key frame. has_second_recording: behind the last packet of an FLV, joined
-    byte by byte; libav does not read it.
+    corrupt, keys, bidirectional: indices of the frames that are marked as corrupt (None where nobody looks), of key
+    frames, and of B-frames. tells: whether the codec's decoder would notice. lost_pts: PTS of packets that could not be
+    decoded. first_pts: PTS of the first packet; starts_with_key: whether it is a key frame. has_second_recording:
+    behind the last packet of an FLV, joined byte by byte; libav does not read it.
     """
 
     keyframe_pts: list[int] = field(default_factory=list)
@@ -74,6 +75,7 @@ class DecodeLog:
     error_message: str | None = None
     n_jumps: int = 0
     corrupt: list[int] | None = field(default_factory=list)
+    tells: bool = True
     keys: list[int] = field(default_factory=list)
     bidirectional: list[int] = field(default_factory=list)
     lost_pts: list[int] = field(default_factory=list)
@@ -182,8 +184,16 @@ class VideoDecoder:
     and is left in `log.error_message`; a packet that cannot be decoded is counted and skipped.
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        self.log = DecodeLog()
+    def __init__(self, container: InputContainer, stream: VideoStream, watched: bool = False) -> None:
+        """watched: libav's complaints count as marks of corrupt frames, too (`clipmill.curate.video.doubts`). They are
+        those of the whole process: one decode at a time.
+        """
+        codec = stream.codec_context.codec.canonical_name
+        # AVI stores no presentation times: libav guesses them from the packet order, wrongly beside B-frames; the dts
+        # counts frames.
+        self._stamps_lie = "avi" in container.format.name.split(",")
+        self._doubts = Doubts(codec, self._stamps_lie) if watched else None
+        self.log = DecodeLog(tells=codec not in TELL_NOTHING)
         self._frames = self._decode(container, stream)
         first = next(self._frames, None)
         if first is None:
@@ -196,29 +206,35 @@ class VideoDecoder:
         scaler = VideoReformatter()
         step = max(1, round(1 / (self.info.declared_fps * self.info.time_base)))
         last: int | None = None
-        # AVI stores no presentation times: libav guesses them from the packet order, wrongly beside B-frames; the dts
-        # counts frames.
-        stamps_lie = "avi" in self.info.container.split(",")
         for raw in self._with_first():
-            pts = raw.dts if raw.pts is None or (stamps_lie and raw.dts is not None) else raw.pts
+            pts = raw.dts if raw.pts is None or (self._stamps_lie and raw.dts is not None) else raw.pts
             if pts is None or (last is not None and pts <= last):
                 pts = 0 if last is None else last + (step if pts is None else 1)
             last = pts
-            self._note(raw)
+            self._note(raw, pts)
             self.log.n_frames += 1
             frame = Frame(raw, pts, self.info, scaler)
             self.log.n_interlaced += frame.interlaced
             yield frame
+        if not self.log.error_message:
+            self._note_left_out(None)
 
-    def _note(self, raw: VideoFrame) -> None:
+    def _note(self, raw: VideoFrame, pts: int) -> None:
         """Whether the next frame can be trusted, and what it takes to tell it of its neighbours."""
         log, index = self.log, self.log.n_frames
         if raw.key_frame:
             log.keys.append(index)
         if raw.pict_type == _B_FRAME:
             log.bidirectional.append(index)
-        if raw.is_corrupt and log.corrupt is not None:
+        doubted = self._doubts is not None and self._doubts.doubted(pts)
+        if (raw.is_corrupt or doubted) and log.corrupt is not None:
             log.corrupt.append(index)
+        self._note_left_out(pts)
+
+    def _note_left_out(self, pts: int | None) -> None:
+        lost = [] if self._doubts is None else self._doubts.left_out(pts)
+        self.log.n_decode_errors += len(lost)
+        self.log.lost_pts += lost
 
     def _with_first(self) -> Iterator[VideoFrame]:
         yield self._first
@@ -247,7 +263,7 @@ class VideoDecoder:
             if packet.is_keyframe and packet.pts is not None and not packet.is_discard:
                 self.log.keyframe_pts.append(packet.pts)
             try:
-                yield from packet.decode()
+                yield from packet.decode() if self._doubts is None else self._doubts.decode(packet)
                 errors_in_a_row = 0
             except av.error.EOFError:
                 return

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,50 @@ from pathlib import Path
 from clipmill.curate.common.content import Digests, Span
 from clipmill.curate.common.files import parse_json
 from clipmill.curate.common.log import say
-from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.errors import DecodeError, UserError, one_line
 from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
 from clipmill.evaluate.sets.files import FileFrames, bytes_frames
 
 _MOST_JSON_BYTES = 1 << 20
+# What precedes a member: its long name, its attributes.
+_HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+_MOST_HEADER_BYTES = 1 << 17
+_MANY_DIGITS = re.compile(rb"\d{256}")  # the parser's time grows with their square
+_MOST_FOR_ALL = 64  # attributes of all members; each member holds its own list of them
+_BAD = (tarfile.TarError, OSError, MemoryError, OverflowError, ValueError, IndexError, RecursionError)
 VIDEOS = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"})
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose headers are bounded: some bytes may claim a name of gigabytes, lie before themselves, or keep the
+    parser busy for hours.
+    """
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        """What `tarfile` calls for each header, and calls it so that it can be overridden."""
+        assert tar.fileobj is not None
+        if self.size < 0 or (self.type in _HEADERS and self.size > _MOST_HEADER_BYTES):
+            raise tarfile.ReadError(f"a header claims {self.size:,} bytes, up to {_MOST_HEADER_BYTES:,} are read")
+        if self.type in _HEADERS:
+            place = tar.fileobj.tell()
+            if _MANY_DIGITS.search(tar.fileobj.read(self.size)):
+                raise tarfile.ReadError("a header holds a number of hundreds of digits")
+            tar.fileobj.seek(place)
+        start = tar.offset
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        if member.size < 0 or tar.offset <= start:
+            raise tarfile.ReadError(f"{member.name[:80]!r} claims {member.size:,} bytes")
+        if len(tar.pax_headers) > _MOST_FOR_ALL:
+            raise tarfile.ReadError(
+                f"{len(tar.pax_headers):,} attributes of all members, up to {_MOST_FOR_ALL} are read"
+            )
+        return member
 
 
 def tar_set(pattern: str, index: Path | None = None) -> VideoSet:
@@ -35,14 +74,16 @@ def tar_set(pattern: str, index: Path | None = None) -> VideoSet:
             found, out = _members(Path(path), digests)
             videos += found
             skipped += out
-        except (tarfile.TarError, OSError, MemoryError, OverflowError, ValueError) as error:
-            skipped.append(Skip(path, f"not a readable tar: {error}"))
+        except _BAD as error:
+            skipped.append(Skip(path, f"not a readable tar: {one_line(error)}"))
     digests.save()
     return VideoSet(pattern, "tars", videos, tuple(skipped))
 
 
 def _members(path: Path, digests: Digests) -> tuple[list[Video], list[Skip]]:
-    with tarfile.open(path, "r:") as tar:  # one that is compressed has no places to read from, and no limit
+    with tarfile.open(
+        path, "r:", tarinfo=_Member
+    ) as tar:  # one that is compressed has no places to read from, and no limit
         size_bytes = path.stat().st_size
         every = list(tar)
         files = [m for m in every if m.isfile() and not m.issparse() and 0 <= m.size <= size_bytes - m.offset_data]
@@ -56,7 +97,7 @@ def _members(path: Path, digests: Digests) -> tuple[list[Video], list[Skip]]:
         name = f"{path.stem}/{Path(member.name).stem}"
         found.append(Video(name, sha256[:32], open_, group=sources.get(member.name[: -len(suffix)], "")))
     lost = [m.name for m in every if m not in files and Path(m.name).suffix.lower() in VIDEOS and not m.isdir()]
-    reason = "a link, or not whole: only files that lie in the tar are read"
+    reason = "a link, sparse, or not whole: only files that lie in the tar are read"
     return found, [Skip(f"{path.stem}/{Path(name).stem}", reason) for name in lost]
 
 

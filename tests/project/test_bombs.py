@@ -3,6 +3,7 @@
 import io
 import resource
 import struct
+import tarfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -64,6 +65,60 @@ def test_a_video_of_any_size_is_no_video(tmp_path: Path):
         open_video(tmp_path / "a.gif") as opened,
     ):
         VideoDecoder(*opened)
+
+
+def header(kind: bytes, size: int, name: str = "a") -> bytes:
+    """512 bytes before a member; a negative or large size as GNU tar writes it."""
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def pax(kind: bytes, text: bytes) -> bytes:
+    return header(kind, len(text)) + text.ljust(-(-len(text) // 512) * 512, b"\0")
+
+
+def record(key: str, value: str) -> bytes:
+    """`LENGTH key=value`, the length with its own digits."""
+    rest = f" {key}={value}\n"
+    n = len(rest) + 1
+    while n != len(rest) + len(str(n)):
+        n = len(rest) + len(str(n))
+    return f"{n}{rest}".encode()
+
+
+CLIP = header(tarfile.REGTYPE, 4, "x.mp4") + b"mpeg".ljust(512, b"\0")
+TARS = {
+    "a long name of 4 GB": header(tarfile.GNUTYPE_LONGNAME, 4 << 30) + bytes(512),
+    "attributes of 4 GB": header(tarfile.XHDTYPE, 4 << 30) + bytes(512),
+    "attributes of all of 4 GB": header(tarfile.XGLTYPE, 4 << 30) + bytes(512),
+    "a member of -1024 bytes": header(tarfile.REGTYPE, -1024, "x.mp4"),
+    "a size among the attributes of -512 bytes": pax(tarfile.XHDTYPE, record("size", "-512")) + CLIP,
+    "digits": pax(tarfile.XHDTYPE, b"1" * 100_000) + CLIP,
+    "headers of headers": pax(tarfile.XHDTYPE, record("a", "b")) * 3000 + CLIP,
+    "attributes of all in each": pax(tarfile.XGLTYPE, b"".join(record(f"k{i}", "") for i in range(9000))) + 999 * CLIP,
+    "a sparse map without an end": header(tarfile.GNUTYPE_SPARSE, 512, "x.mp4")[:482] + b"\1" + bytes(29),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TARS)
+@pytest.mark.parametrize("before", [b"", CLIP], ids=["first", "later"])
+def test_a_tar_s_headers_are_bounded(kind: str, before: bytes, tmp_path: Path):
+    data = bytearray(before + TARS[kind])
+    if "sparse" in kind:  # what was put in changes the sum of the header
+        head = data[len(before) : len(before) + 512]
+        head[148:156] = b" " * 8
+        data[len(before) + 148 : len(before) + 156] = b"%06o\0 " % sum(head)
+    with (tmp_path / "a.tar").open("wb") as file:
+        file.write(data)
+        file.truncate(2 << 30 if "GB" in kind else len(data))  # holes: what is claimed is there to be read
+    with pytest.raises(UserError, match="not a readable tar") as told:
+        open_set(str(tmp_path / "a.tar"))
+    assert "\n" not in str(told.value)
+    (tmp_path / "b.tar").write_bytes(CLIP + bytes(1024))
+    found = open_set(str(tmp_path / "[ab].tar"))
+    assert [v.video_id for v in found.videos] == ["b/x"]
+    assert [Path(s.video_id).name for s in found.skipped] == ["a.tar"]
 
 
 def npy(shape: tuple[int, ...], data: bytes) -> bytes:
