@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from clipmill.curate.common.files import fingerprint, parse_json, write_atomic
 from clipmill.curate.common.lock import in_turn
+from clipmill.curate.common.memory import check_unpacked
 from clipmill.curate.errors import UserError, one_line
 
 SCHEMA = pa.schema(
@@ -105,6 +106,7 @@ def _record(row: ScoreRow) -> dict[str, Any]:
 
 
 def _table(path: Path) -> pa.Table:
+    check_unpacked(path)
     try:
         table = pq.read_table(path)
         for name, nothing in (

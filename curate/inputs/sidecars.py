@@ -22,6 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from clipmill.curate.common.files import parse_json
+from clipmill.curate.common.memory import check_unpacked
+from clipmill.curate.errors import UserError
 from clipmill.curate.inputs.files import NOT_VIDEOS, printable
 from clipmill.curate.inputs.walk import walk
 
@@ -246,6 +248,8 @@ class _Matches:
                 self._read_row(row)
         except OSError as error:
             warning = f"cannot be read: {error.strerror or str(error).splitlines()[0]}"
+        except UserError as error:
+            warning = f"ignored: {error}"
         except (ValueError, csv.Error) as error:  # Arrow's errors are ValueErrors
             warning = f"cannot be read to its end as a table ({str(error).splitlines()[0]})"
         self._decide()
@@ -351,6 +355,7 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
     wanted = [f.name for f in file.schema_arrow if f.name.strip().lower() in known and is_text(f.type)]
+    check_unpacked(path, wanted)
     for batch in file.iter_batches(columns=wanted):
         yield from batch.to_pylist()
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipmill.curate.common.files import is_bare, read_json, readable, write_atomic, write_json
+from clipmill.curate.common.memory import check_unpacked
 from clipmill.curate.common.publish import settle
 from clipmill.curate.common.shapes import described
 from clipmill.curate.contract import schema
@@ -183,6 +184,7 @@ def read_scores(manifest: Path) -> pd.DataFrame:
     """manifest.parquet for `freeze` and `outcomes`, in `to_frame`'s types: no Python object per clip, so it reads
     fast.
     """
+    check_unpacked(manifest)
     with readable(manifest):
         return to_frame(pq.read_table(manifest))
 

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from clipmill.curate.common.files import read_json, read_table
+from clipmill.curate.common.memory import check_unpacked
 from clipmill.curate.common.publish import newest, settle
 from clipmill.curate.common.shapes import described
 from clipmill.curate.config import Config, load_tree
@@ -53,6 +54,7 @@ def read_manifest(run: RunDir, columns: Sequence[str] | None = None) -> pa.Table
             f"{run.root} is no finished run: there is no manifest.parquet; start with `curate run VIDEOS --out"
             f" {run.root}`"
         )
+    check_unpacked(run.manifest, columns)
     return checked(run.manifest, read_table(run.manifest, columns=columns))
 
 
@@ -76,6 +78,7 @@ def read_videos(run: RunDir) -> pa.Table:
     path = newest(run.root, run.videos.name)
     if not path.exists():
         raise UserError(f"{run.root} is no finished run: there is no videos.parquet")
+    check_unpacked(path)
     return read_table(path, schema.VIDEOS)
 
 

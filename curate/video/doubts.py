@@ -6,6 +6,7 @@ picture that another one is made from and that is not there. Files that are whol
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
@@ -20,6 +21,7 @@ TELL_NOTHING = frozenset({"vp8", "vp9"})
 _LEAVES_OUT = frozenset({"hevc"})
 # Complaints about what stands beside the pictures. Where a picture suffers, too, the last word is about that.
 _BESIDE = re.compile(r"\b(SEI|VPS|SPS|VUI|HRD|APP|ICC|Exif|captions?|timecode|aspect ratio)\b", re.IGNORECASE)
+_AHEAD = 3  # the mark of a gap stands up to two packets before it
 _ANY_TIME = -(1 << 62)
 
 
@@ -35,14 +37,16 @@ class Doubts:
         self._waiting: list[int] = []
         self._began = False
 
-    def decode(self, packet: Packet) -> list[VideoFrame]:
-        """The packet's frames. Raises what PyAV raises; such a packet is in no doubt, it is lost."""
+    def decode(self, packet: Packet, broken: bool) -> list[VideoFrame]:
+        """The packet's frames. broken: see `with_breaks`. Raises what PyAV raises; such a packet is lost, not in
+        doubt.
+        """
         before, _ = av.logging.get_last_error()
         with _counting():
             frames = packet.decode()
         said, last = av.logging.get_last_error()
         pts = _ANY_TIME if packet.pts is None else packet.pts
-        if packet.is_corrupt or (said > before and not _BESIDE.search(last[2])):
+        if broken or (said > before and not _BESIDE.search(last[2])):
             heappush(self._doubted, pts)
         if self._waits and packet.size and packet.pts is not None and not packet.is_discard:
             heappush(self._waiting, pts)
@@ -59,6 +63,32 @@ class Doubts:
         gone = [p for p in _up_to(self._waiting, pts) if p != pts]
         began, self._began = self._began, True
         return gone if began else []
+
+
+def with_breaks(packets: Iterator[Packet]) -> Iterator[tuple[Packet, bool]]:
+    """Each packet, and whether the container marks it, because something is missing there or right behind it.
+
+    Recordings joined byte by byte are marked before the joint, too. There one of the next packets is a key frame.
+    """
+    ahead = deque[Packet]()
+    error: Exception | None = None
+    while True:
+        packet = ahead.popleft() if ahead else None
+        if packet is None and error is not None:
+            raise error
+        if packet is None:
+            packet = next(packets, None)
+        if packet is None:
+            return
+        while packet.is_corrupt and error is None and len(ahead) < _AHEAD:
+            try:
+                ahead.append(next(packets))
+            except StopIteration:
+                break
+            except (av.error.FFmpegError, OSError) as raised:
+                error = raised
+        following = [p for p in ahead if p.size]
+        yield packet, packet.is_corrupt and len(following) == _AHEAD and not any(p.is_keyframe for p in following)
 
 
 def _up_to(heap: list[int], pts: int | None) -> list[int]:

@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from clipmill.curate.errors import DecodeError, one_line
-from clipmill.curate.video.doubts import TELL_NOTHING, Doubts
+from clipmill.curate.video.doubts import TELL_NOTHING, Doubts, with_breaks
 from clipmill.curate.video.open_av import open_av
 from clipmill.curate.video.orientation import orientation_of
 from clipmill.curate.video.picture import converted, small_pictures, to_planes, upright
@@ -243,11 +243,11 @@ class VideoDecoder:
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         errors_in_a_row = 0
         line = Timeline(container, stream)
-        packets = placed(container, stream, line)
+        packets = with_breaks(placed(container, stream, line))
         is_flv, last_byte = container.format.name == "flv", 0
         while True:
             try:
-                packet = next(packets, None)
+                packet, broken = next(packets, (None, False))
             except (av.error.FFmpegError, OSError) as error:
                 self.log.error_message = one_line(error)
                 return
@@ -263,7 +263,7 @@ class VideoDecoder:
             if packet.is_keyframe and packet.pts is not None and not packet.is_discard:
                 self.log.keyframe_pts.append(packet.pts)
             try:
-                yield from packet.decode() if self._doubts is None else self._doubts.decode(packet)
+                yield from packet.decode() if self._doubts is None else self._doubts.decode(packet, broken)
                 errors_in_a_row = 0
             except av.error.EOFError:
                 return

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from clipmill.curate.common.content import Digests, Span
 from clipmill.curate.common.files import is_bare, is_below, readable
 from clipmill.curate.common.log import say
+from clipmill.curate.common.memory import check_unpacked
 from clipmill.curate.common.sql import frame_where
 from clipmill.curate.contract.crop import crop_box
 from clipmill.curate.contract.schema import clip_id as id_of_clip
@@ -36,6 +37,7 @@ def manifest_set(path: Path, where: str | None, index: Path | None = None) -> Vi
     tell, not the manifest: where the two disagree it is skipped. index: remembers what was read. Raises UserError where
     the file is no manifest or nothing matches.
     """
+    check_unpacked(path)
     with readable(path, "copy or make it again"):
         whole = pq.read_table(path)
     n_all = len(whole)
@@ -178,7 +180,9 @@ def _sizes(root: Path) -> dict[str, tuple[int, int]]:
     path = root / "videos.parquet"
     if not path.is_file():
         return {}
-    rows = pq.read_table(path, columns=["video_id", "width", "height"]).to_pylist()
+    columns = ["video_id", "width", "height"]
+    check_unpacked(path, columns)
+    rows = pq.read_table(path, columns=columns).to_pylist()
     return {r["video_id"]: (r["width"], r["height"]) for r in rows if r["video_id"] and r["width"]}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+from clipmill.curate.common.memory import check_unpacked
 from clipmill.curate.errors import UserError
 from clipmill.models.checkpoints.conditions import TRAINED_ON
 from clipmill.models.core.keyed import keyed_rng
@@ -72,4 +73,7 @@ def _prompt(index: int, trained: list[dict[str, Any]], seed: int, wishes: Wishes
 
 def _trained_on(root: Path) -> list[dict[str, Any]]:
     path = root / TRAINED_ON
-    return pq.read_table(path).to_pylist() if path.is_file() else []
+    if not path.is_file():
+        return []
+    check_unpacked(path)
+    return pq.read_table(path).to_pylist()

@@ -9,13 +9,19 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clipmill.curate.common.files import read_json
+from clipmill.curate.common.memory import check_unpacked
 from clipmill.curate.errors import DecodeError, UserError
 from clipmill.curate.inputs.sidecars import find_sidecar_tables
+from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import read_manifest
 from clipmill.curate.video.picture import decode_picture
 from clipmill.curate.video.reader import VideoDecoder, open_video
+from clipmill.evaluate import score_rows
 from clipmill.evaluate.extraction.reference_stats import load
 from clipmill.evaluate.sets import open_set
 
@@ -171,3 +177,59 @@ def test_json_of_any_size_is_one_line(tmp_path: Path):
         file.truncate(8 << 30)
     with pytest.raises(UserError, match="larger than 256 MB"):
         read_json(tmp_path / "a.json")
+
+
+def many(text: str, n: int) -> pa.Array:
+    """One text n times, stored once."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([text]))
+
+
+def captions(text: str, n: int) -> pa.Array:
+    records = pa.StructArray.from_arrays([many(text, n)], ["text"])
+    return pa.ListArray.from_arrays(pa.array(np.arange(n + 1, dtype=np.int32)), records)
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of 2 GB in some kilobytes."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    n, long = 100_000, "a" * 20_000
+    for name, texts in (("a text, many times", many(long, n)), ("texts in lists", captions(long, n))):
+        table = pa.table({"file": many("x.mp4", n), "caption": texts})
+        pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+    zeros = pa.table({"file": many("x.mp4", 1 << 20), "caption": many("a", 1 << 20), "n": np.zeros(1 << 20)})
+    with pq.ParquetWriter(folder / "many rows.parquet", zeros.schema, compression="zstd") as writer:
+        for _ in range(40):
+            writer.write_table(zeros)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["a text, many times", "texts in lists", "many rows"])
+def test_a_table_is_not_unpacked_where_it_does_not_fit(kind: str, unpacked: Path, tmp_path: Path):
+    data = (unpacked / f"{kind}.parquet").read_bytes()
+    assert len(data) < 500_000
+    for name in ("manifest", "scores"):
+        (tmp_path / f"{name}.parquet").write_bytes(data)
+    for read in (
+        lambda: read_manifest(RunDir(tmp_path)),
+        lambda: open_set(str(tmp_path)),
+        lambda: score_rows.read(tmp_path / "scores.parquet"),
+    ):
+        with pytest.raises(UserError, match="bytes and takes more than 268,435,456 when it is read"):
+            read()
+
+
+def test_a_table_of_captions_is_not_unpacked_where_it_does_not_fit(unpacked: Path, tmp_path: Path):
+    (tmp_path / "x.mp4").write_bytes(b"")
+    (tmp_path / "captions.parquet").write_bytes((unpacked / "a text, many times.parquet").read_bytes())
+    (warning,) = find_sidecar_tables([tmp_path]).warnings
+    assert "takes more than 268,435,456 when it is read" in warning
+
+
+def test_honest_tables_are_read(tmp_path: Path):
+    """Texts that repeat, in lists and not, and many rows: more than the file's bytes, and no bomb."""
+    n = 40_000
+    rows = {"clip_id": [f"{i:08x}" for i in range(n)], "uri": many("file:///a/b/c.mp4", n), "c": captions("a dog", n)}
+    pq.write_table(pa.table(rows | {"keep": [True] * n}), tmp_path / "a.parquet", compression="zstd")
+    check_unpacked(tmp_path / "a.parquet")
+    check_unpacked(tmp_path / "a.parquet", ["uri"])
