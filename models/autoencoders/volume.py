@@ -134,8 +134,9 @@ class VolumeGrow(nn.ConvTranspose3d):
 
     def __init__(self, channels: int, stride: int, time_stride: int) -> None:
         strides = (time_stride, stride, stride)
-        kernels = _kernels(strides)
-        super().__init__(channels, channels, kernels, strides, padding=tuple(kernel - 1 for kernel in kernels))
+        super().__init__(
+            channels, channels, _kernels(strides), strides, padding=(time_stride + 1, stride + 1, stride + 1)
+        )
 
     def forward(self, x: torch.Tensor, past: Past | None = None) -> torch.Tensor:  # type: ignore[override]
         return super().forward(F.pad(x.transpose(1, 2), (1,) * 6, mode="replicate")).transpose(1, 2)
@@ -174,6 +175,7 @@ class _VolumeParts:
         return space, time
 
 
-def _kernels(strides: tuple[int, ...]) -> tuple[int, ...]:
+def _kernels(strides: tuple[int, int, int]) -> tuple[int, int, int]:
     """4 where a side is halved or doubled, so that every pixel counts as often, else 3."""
-    return tuple(stride + 2 for stride in strides)
+    time, height, width = strides
+    return time + 2, height + 2, width + 2
