@@ -160,7 +160,7 @@ def export(
             write_json(run.run_json, facts, synced=True)
         return done
     away = {task.unit for task in unread if not _is_here(task)}
-    packed = PackedClips(run, manifest)
+    packed = PackedClips(run, manifest, options.tell)
     todo = _with_states(run, [t for t in tasks if t.unit not in away and not _unit_is_done(run, t, packed, options)])
     _check_sources(todo)
     run.shards.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipmill.curate.common.files import beside, is_bare
+from clipmill.curate.common.log import Progress, Tell, silent
 from clipmill.curate.tables.run_dir import RunDir
 
 _PLACE = ("clip_id", "shard", "offset", "size", "sha256")
@@ -18,11 +19,15 @@ _PLACE = ("clip_id", "shard", "offset", "size", "sha256")
 class PackedClips:
     """The clips of the shards that the manifest names, by their content."""
 
-    def __init__(self, run: RunDir, manifest: pa.Table) -> None:
-        """manifest: of before this export; without shards it holds none."""
+    def __init__(self, run: RunDir, manifest: pa.Table, tell: Tell = silent) -> None:
+        """manifest: of before this export; without shards it holds none. tell: gets a line when the first of them is
+        copied, and then how far it is.
+        """
         there = set(_PLACE) <= set(manifest.column_names)
         rows = manifest.select(_PLACE).filter(pc.is_valid(manifest["shard"])).to_pylist() if there else []
         self._shards, self._places = run.shards, {row["clip_id"]: row for row in rows}
+        self._tell = tell
+        self._progress: Progress | None = None
 
     def unpack(self, row: Mapping[str, Any], folder: Path) -> bool:
         """Write a clip as folder / file, whole or not at all; False where no shard holds exactly it. row: of the list
@@ -44,4 +49,8 @@ class PackedClips:
         folder.mkdir(parents=True, exist_ok=True)
         with beside(folder / row["file"]) as temporary:
             temporary.write_bytes(data)
+        if self._progress is None:
+            self._progress = Progress("unpacking from the shards", len(self._places), "clips", self._tell)
+            self._progress.reach(0, len(self._places))
+        self._progress.advance()
         return True

@@ -46,7 +46,7 @@ class Doubts:
             frames = packet.decode()
         said, last = av.logging.get_last_error()
         pts = _ANY_TIME if packet.pts is None else packet.pts
-        if broken or (said > before and not _BESIDE.search(last[2])):
+        if broken or (said > before and last is not None and not _BESIDE.search(last[2])):
             heappush(self._doubted, pts)
         if self._waits and packet.size and packet.pts is not None and not packet.is_discard:
             heappush(self._waiting, pts)

@@ -3,6 +3,7 @@ bounded.
 """
 
 import hashlib
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,9 @@ from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
 
 __all__ = ["Clip", "Measured", "Measurement", "Settings", "candidates", "measure", "measure_together", "read_clip"]
 
+# What a kill may lose: so many clips, and the work of so long.
 _STORE_EVERY = 256
+_STORE_EVERY_S = 20.0
 # Under this name several processes tell each other what concerns every clip.
 _OF_ALL = ""
 
@@ -86,7 +89,8 @@ class Measured:
 @dataclass
 class _Going:
     """One measurement under way. at: how many of the candidates it has asked for. fresh: measured in this round;
-    unwritten: those of them that the store does not have yet. problem: what concerns every clip.
+    unwritten: those of them that the store does not have yet; written_s: when it last got some. problem: what concerns
+    every clip.
     """
 
     what: Measurement
@@ -98,6 +102,7 @@ class _Going:
     failures: dict[str, str] = field(default_factory=dict)
     at: int = 0
     problem: UserError | None = None
+    written_s: float = field(default_factory=time.monotonic)
 
     def next_clips(self, clips: Sequence[Clip], wanted: int) -> Sequence[Clip]:
         """Those to try next: as many as are still missing (wanted 0: all)."""
@@ -115,13 +120,13 @@ class _Going:
             self.failures[clip.stored_as] = result
         else:
             self.fresh[clip.stored_as] = self.unwritten[clip.stored_as] = result
-            if len(self.unwritten) >= _STORE_EVERY:
+            if len(self.unwritten) >= _STORE_EVERY or time.monotonic() - self.written_s > _STORE_EVERY_S:
                 self.write()
 
     def write(self) -> None:
         """To the store, so that an interrupted measurement goes on from here."""
         self.store.write(self.unwritten)
-        self.unwritten = {}
+        self.unwritten, self.written_s = {}, time.monotonic()
 
     def finish(self, group: Sequence[Clip], known: Mapping[str, Stored]) -> None:
         """Bring together what all processes found of a group of clips."""

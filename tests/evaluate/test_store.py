@@ -11,10 +11,12 @@ import pytest
 
 from clipmill.curate.errors import UserError
 from clipmill.evaluate import score
+from clipmill.evaluate.extraction import measure as measuring
 from clipmill.evaluate.extraction import reference_stats
 from clipmill.evaluate.extraction.clips import ClipFacts
-from clipmill.evaluate.extraction.measure import Measured
+from clipmill.evaluate.extraction.measure import Measured, Measurement, Settings, measure
 from clipmill.evaluate.extraction.store import FeatureStore, Stored
+from clipmill.evaluate.frames.protocol import Protocol
 from clipmill.evaluate.score_rows import ScoreRow, append, read
 from clipmill.evaluate.sets import open_set
 
@@ -137,3 +139,33 @@ def outcome(path: Path) -> Measured | None:
         return reference_stats.load(path)[0]
     except UserError:
         return None
+
+
+def test_a_kill_loses_the_work_of_some_seconds_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """However slow a network is: here each clip takes longer than may be lost."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8))
+    monkeypatch.setattr(measuring, "_STORE_EVERY_S", 0.0)
+    protocol, settings = (
+        Protocol("a", 1, clip_frames=4, n_real=0, n_fake=0),
+        Settings("cpu", batch=1, workers=1, cache=tmp_path / "cache"),
+    )
+
+    def run(dies_at: int) -> int:
+        n_measured = 0
+
+        def combine(items: list[np.ndarray]) -> np.ndarray:
+            nonlocal n_measured
+            n_measured += 1
+            if n_measured == dies_at:
+                os._exit(9)  # as a kill: nothing is caught, nothing is put away
+            return np.stack(items).mean(axis=(1, 2, 3))
+
+        what = Measurement(lambda pixels, fps, video: pixels, combine, "f")
+        assert len(measure(open_set(str(tmp_path / "a.npy")), 0, protocol, what, settings).clip_ids) == 6
+        return n_measured
+
+    child = multiprocessing.get_context("fork").Process(target=run, args=(5,))
+    child.start()
+    child.join()
+    assert child.exitcode == 9
+    assert run(0) == 2, "four of six are there"

@@ -77,7 +77,9 @@ def test_a_list_that_claims_a_huge_clip_or_a_strange_place_takes_nothing(tiny_ru
     ):
         assert not PackedClips(run, table).unpack(claimed, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert PackedClips(run, place).unpack(row, tmp_path)
+    said: list[str] = []
+    assert PackedClips(run, place, said.append).unpack(row, tmp_path)
+    assert said == ["unpacking from the shards: 0 of 1 clips"], "what takes long says so"
 
 
 def test_clips_in_shards_need_no_source(tiny_run: Path, tmp_path: Path):
