@@ -1,5 +1,6 @@
 """Damage that a decoder conceals: frames that differ from the whole file's are marked, whatever the codec."""
 
+import struct
 from pathlib import Path
 
 import av
@@ -124,3 +125,34 @@ def test_a_lost_picture_before_a_key_frame_touches_none():
     assert not after_corrupt(8, [], [0, 4], lost=[4]).any()
     assert after_corrupt(8, [], [0, 4], lost=[2]).tolist() == [False] * 2 + [True] * 2 + [False] * 4
     assert after_corrupt(8, [4], [0, 4], lost=[4])[4:].all()
+
+
+def element(name: str, body: bytes) -> bytes:
+    """Of Matroska: an id, the length in eight bytes, the body."""
+    return bytes.fromhex(name) + struct.pack(">Q", (1 << 56) | len(body)) + body
+
+
+def chapter(start_ns: int, end_ns: int, of_segment: bytes = b"") -> bytes:
+    times = element("91", struct.pack(">Q", start_ns)) + element("92", struct.pack(">Q", end_ns))
+    return element("b6", element("73c4", b"\1") + times + (element("6e67", of_segment) if of_segment else b""))
+
+
+def test_linked_segments_and_ordered_chapters_change_no_frame(tmp_path: Path):
+    """Matroska may say that chapters are played in another order, that some lie in another file (its segment's UID),
+    and which file comes next. The frames of a file are those in it, in their order; no other file is read.
+    """
+    path = written(tmp_path / "a.mkv", *CODECS["mpeg4"])
+    uid = b"U" * 16
+    links = element("1549a966", element("73a4", uid) + element("3eb923", uid) + element("3cb923", uid))
+    chapters = chapter(10**9, 15 * 10**8) + chapter(0, 5 * 10**8) + chapter(0, 10**9, uid)
+    ordered = element("1043a770", element("45b9", element("45dd", b"\1") + chapters))
+    data = path.read_bytes()
+    segment, cluster = data.index(bytes.fromhex("18538067")) + 4, data.index(bytes.fromhex("1f43b675"))
+    unknown = b"\x01" + b"\xff" * 7
+    linked = data[:segment] + unknown + data[segment + 8 : cluster] + ordered + links + data[cluster:]
+    (tmp_path / "b.mkv").write_bytes(linked)
+    one, other = decoded(path), decoded(tmp_path / "b.mkv")
+    assert other.pts.tolist() == one.pts.tolist()
+    assert video_facts(other)["status"] == "ok"
+    clean = lumas(path)
+    assert all(np.array_equal(luma, clean[pts]) for pts, luma in lumas(tmp_path / "b.mkv").items())
