@@ -24,10 +24,13 @@ class TrainKeywords(TypedDict, total=False):
     """The options of `train`: how, not what.
 
     device: auto, cpu or cuda. cache: folder of cached latents; None: within the checkpoint. tell: a function of one
-    line of text that gets words and progress, None for silence; default: the terminal.
+    line of text that gets words and progress, None for silence; default: the terminal. one: a video file, all of it one
+    clip, in place of the run, which is None then; caption: what it shows.
     """
 
     device: str
+    one: Place | None
+    caption: str | None
     cache: Place | None
     tell: Tell | None
 
@@ -66,14 +69,16 @@ class SampleKeywords(TypedDict, total=False):
     tell: Tell | None
 
 
-def train(run: Place, out: Place, config: str, settings: Settings = (), **options: Unpack[TrainKeywords]) -> Path:
+def train(
+    run: Place | None, out: Place, config: str, settings: Settings = (), **options: Unpack[TrainKeywords]
+) -> Path:
     """Train a model on the exported clips of a run, or go on with it, as `models train` does.
 
     SIGTERM, SIGUSR1 and Ctrl-C (interrupting the kernel of a notebook) finish the step, save and return; the same call
     goes on.
 
     Args:
-        run: A curate run with exported clips: a `Run`, or its folder.
+        run: A curate run with exported clips: a `Run`, or its folder. None with the option `one`.
         out: The checkpoint folder; one that is there goes on.
         config: A preset (`models list`), its small size `NAME-nano`, or a `.toml` file.
         settings: Changes, for example `{"train.steps": 700, "data.batch": 16}`, or `key=value` texts.
@@ -94,18 +99,36 @@ def train(run: Place, out: Place, config: str, settings: Settings = (), **option
     from clipmill.models.stop_signals import StopAsked
 
     sets = setting_texts(settings)
-    words = ["models", "train", os.fspath(run), "--config", config, "--out", os.fspath(out)]
+    told = {"--one": options.get("one"), "--caption": options.get("caption")}
+    named = [word for flag, value in told.items() if value is not None for word in (flag, os.fspath(value))]
+    words = [
+        "models",
+        "train",
+        *([] if run is None else [os.fspath(run)]),
+        *named,
+        "--config",
+        config,
+        "--out",
+        os.fspath(out),
+    ]
     command = shlex.join([*words, *(word for text in sets for word in ("--set", text))])
     cache = options.get("cache")
     with StopAsked() as asked:
         from clipmill.models.config import load
         from clipmill.models.processes import start
+        from clipmill.models.settings.source import source
         from clipmill.models.training.run import train as train_on
         from clipmill.models.training.session import Surroundings
 
         resolved, place = load(config, sets), None if cache is None else Path(cache)
         processes, tell = start(options.get("device", "auto")), _tell(options.get("tell", say))
-        train_on(Path(run), resolved, Path(out), Surroundings(processes, asked, place, tell), command)
+        train_on(
+            source(_path(run), _path(options.get("one")), options.get("caption")),
+            resolved,
+            Path(out),
+            Surroundings(processes, asked, place, tell),
+            command,
+        )
     return Path(out)
 
 

@@ -24,11 +24,15 @@ Average = Annotated[
     )
 )
 def train(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A curate run with exported clips.")],
     config: Annotated[
         str, typer.Option(metavar="NAME|FILE.toml", help="Preset (`models list`), its size NAME-nano, or a file.")
     ],
     out: Annotated[Path, typer.Option(metavar="CKPT", help="Where the checkpoint goes; one that is there goes on.")],
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A curate run with exported clips.")] = None,
+    one: Annotated[
+        Path | None, typer.Option(metavar="VIDEO", help="In place of RUN: a video file, all of it one clip.")
+    ] = None,
+    caption: Annotated[str | None, typer.Option(metavar="TEXT", help="What the video of --one shows.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all, instead of the preset's.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -43,9 +47,10 @@ def train(
     exit 0.
     """
     from clipmill.models import commands
+    from clipmill.models.settings.source import source
 
     settings = [*(set_ or []), *([f"train.steps={steps}"] if steps is not None else [])]
-    commands.train(run, config, out, settings, device, cache)
+    commands.train(source(run, one, caption), config, out, settings, device, cache)
 
 
 @app.command(epilog='Example: models sample CKPT --n 64 --out samples --caption "a red ball bounces"')

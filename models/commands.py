@@ -9,13 +9,19 @@ from clipmill.curate.common.console import command_line
 from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError
 from clipmill.models.config import load, preset_names
+from clipmill.models.settings.source import Source
 
 if TYPE_CHECKING:
     from clipmill.models.stages.request import Then
 
 
 def train(
-    run: Path, name: str, out: Path, overrides: Sequence[str], device: str = "auto", cache: Path | None = None
+    run: Source,
+    name: str,
+    out: Path,
+    overrides: Sequence[str],
+    device: str = "auto",
+    cache: Path | None = None,
 ) -> None:
     """Raises UserError, one line, for everything that a user can mend."""
     from clipmill.models.stop_signals import StopAsked

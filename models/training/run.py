@@ -13,23 +13,35 @@ from clipmill.models.checkpoints.conditions import MOST_ROWS, TRAINED_ON, write_
 from clipmill.models.checkpoints.step_files import saved_steps, write_json
 from clipmill.models.config import ModelConfig
 from clipmill.models.processes import sole, stop
+from clipmill.models.settings.source import OneVideo, Source
 from clipmill.models.stop_signals import StoppedEarly
+from clipmill.models.training.data.one_video import run_of
 from clipmill.models.training.data.windows import Window
 from clipmill.models.training.deterministic import deterministic
 from clipmill.models.training.fit_pixels import first_windows
 from clipmill.models.training.kept import WINDOWS, Keeping, keeping_of
 from clipmill.models.training.loop import Diverged, Hooks
 from clipmill.models.training.preview import preview_of
-from clipmill.models.training.session import Session, Surroundings, kept_before, open_session, start_folder
+from clipmill.models.training.session import (
+    Session,
+    Surroundings,
+    check_folder,
+    kept_before,
+    open_session,
+    start_folder,
+)
 from clipmill.models.training.validation import Validation, validation_of
 
 
-def train(run: Path, config: ModelConfig, out: Path, around: Surroundings, command: str) -> None:
-    """Train a model on a run's clips, or go on with it, and leave the group of processes. command: a line that does the
+def train(run: Source, config: ModelConfig, out: Path, around: Surroundings, command: str) -> None:
+    """Train a model on clips, or go on with it, and leave the group of processes. command: a line that does the
     same, for the run card. A signal that asks to stop is no failure. Raises UserError, one line.
     """
     try:
         with sole(out, around.processes):
+            if isinstance(run, OneVideo):
+                check_folder(out)
+                run = run_of(run, out, around.processes, around.tell)
             session = open_session(run, config, out, around)
             session.card["command"] = command
             with deterministic(config.train.deterministic):

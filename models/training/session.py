@@ -168,7 +168,7 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
     """Everything is checked before anything is written. Raises UserError, one line, and StoppedEarly where a signal
     asked meanwhile.
     """
-    _check_folder(out)
+    check_folder(out)
     manifest, processes, asked = read_exported(RunDir(run)), around.processes, around.asked
     config = with_latents_of_init(with_teacher(config), out)
     autoencoder, objective, config = _objective(config, manifest, out, processes)
@@ -289,12 +289,12 @@ def _source(
     return latents
 
 
-def _check_folder(out: Path) -> None:
+def check_folder(out: Path) -> None:
     """Raises UserError where there is something that is no training."""
     if (out / "card.json").is_file():
         if "merged" in step_files.read_card(out):
             raise UserError(f"{out} was merged and not trained: set train.init={out}, and choose another --out")
-    elif out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {"latents"}):
+    elif out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {"latents", "one"}):
         raise UserError(f"{out} exists and is no checkpoint of `models train`: choose another --out")
 
 
