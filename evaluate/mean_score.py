@@ -31,7 +31,7 @@ def mean_score(measured: Measured, higher_is_better: bool | None = None, unit: s
         mean,
         None,
         {f"{kind}_clips": float(count), **others},
-        (f"{count} of {len(values)} clips are {kind} (an infinite value){said}",),
+        (f"{count} of {len(values)} fake clips are {kind} (an infinite value){said}",),
     )
 
 

@@ -8,6 +8,7 @@ May import: score_rows, curate's common and errors.
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from clipmill.curate.common.files import write_text
 from clipmill.curate.common.package_files import read_file
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.report.lineage import as_typed, read_story
-from clipmill.evaluate.score_rows import measured_once
+from clipmill.evaluate.score_rows import ScoreRow, measured_once
 from clipmill.evaluate.set_warnings import distinct
 
 
@@ -36,12 +37,23 @@ def write_report(scores: Path, out: Path) -> Path:
         as_typed=as_typed,
         relative=lambda path: _address(path, out.resolve().parent),
         number=lambda value: "infinite" if math.isinf(value) else f"{value:.5g}",
-        warnings=lambda rows: distinct([line for row in rows for line in row.warnings]),
+        warnings=_warnings,
     )
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out is the page to write, such as page.html, in a folder that is there; not {out}")
     write_text(out, html)
     return out
+
+
+def _warnings(rows: Sequence[ScoreRow]) -> list[str]:
+    """Each line once; where the scores are of several pairs of sets, with the names of those that it is about."""
+    reals, fakes = ({getattr(row, role) for row in rows} for role in ("real", "fake"))
+
+    def about(row: ScoreRow) -> str:
+        named = [f"FAKE {row.fake}"] * (len(fakes) > 1) + [f"REAL {row.real}"] * (len(reals) > 1)
+        return f"{', '.join(named)}: " if named else ""
+
+    return distinct([about(row) + line for row in rows for line in row.warnings])
 
 
 def _address(path: Path, folder: Path) -> str:

@@ -60,7 +60,7 @@ def test_a_perfect_clip_is_perfect_and_counted(tmp_path, equal):
     assert row.standard_error is None
     assert row.n_fake == 12
     assert row.details["perfect_clips"] == equal
-    assert f"{equal} of 12 clips are perfect" in done
+    assert f"{equal} of 12 fake clips are perfect" in done
     if equal < 12:
         assert row.details["mean_of_others"] == pytest.approx(mean_psnr(real, fake), rel=1e-5)
     page = tmp_path / "page.html"
@@ -68,7 +68,7 @@ def test_a_perfect_clip_is_perfect_and_counted(tmp_path, equal):
     assert "infinite" in page.read_text(encoding="utf-8")
     # Stored values are read back as what they were.
     again = evaluate_here("run", *sets, "--metrics", "psnr", "--cache", tmp_path / "c")
-    assert f"{equal} of 12 clips are perfect" in again
+    assert f"{equal} of 12 fake clips are perfect" in again
 
 
 def evaluate_here(*arguments) -> str:

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from clipmill.evaluate.extraction.clips import ClipFacts
 from clipmill.evaluate.extraction.measure import Measured, Measurement, Settings, measure
 from clipmill.evaluate.extraction.store import FeatureStore, Stored
 from clipmill.evaluate.frames.protocol import Protocol
+from clipmill.evaluate.report import write_report
 from clipmill.evaluate.score_rows import ScoreRow, append, read
 from clipmill.evaluate.sets import open_set
 
@@ -169,3 +171,13 @@ def test_a_kill_loses_the_work_of_some_seconds_at_most(tmp_path: Path, monkeypat
     child.join()
     assert child.exitcode == 9
     assert run(0) == 2, "four of six are there"
+
+
+def test_a_page_of_several_sets_says_of_which_a_warning_is(tmp_path: Path):
+    few = "43 real clips are few"
+    append(tmp_path / "one.parquet", [replace(row("a"), warnings=(few,))])
+    append(tmp_path / "two.parquet", [replace(row(name), warnings=(few,)) for name in ("a", "b")])
+    one, two = (write_report(tmp_path / f"{n}.parquet", tmp_path / f"{n}.html").read_text() for n in ("one", "two"))
+    assert f">{few}<" in one
+    assert f">FAKE a: {few}<" in two
+    assert f">FAKE b: {few}<" in two
