@@ -55,7 +55,7 @@ def write_pools(path: Path, work: Path | None, minutes: float, per_clip: int) ->
     with TemporaryDirectory() as folder:
         work = work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        found = pools(work, SOURCE_SEED, minutes, True)
+        found = pools(work, SOURCE_SEED, minutes, ("A", "B", "C", "R"))
         ids, windows = _windows(found["A"][0], config, per_clip)
         members = {name: _windows_of(folder, ids) for name, (folder, _) in found.items()}
         real = [_windows(held_out(work, *which), config, per_clip)[1] for which in HELD_OUT]

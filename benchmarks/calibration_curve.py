@@ -1,8 +1,8 @@
 """SVD's ablation in small: drop growing shares of one axis alone, train the same model on what is left, and see where
 it helps.
 
-    python benchmarks/calibration_curve.py --work DIR [--axis motion] [--drop 12.5,25,50] [--steps 1000] [--seeds 0,1,2]
-    [--results FILE]
+    python benchmarks/calibration_curve.py --work DIR [--axis motion] [--drop 12.5,25,50] [--steps N] [--seeds 0,1,2]
+                                           [--at-once N] [--results FILE]
 
 Uses the videos and the held-out clips of `curation_gain.py --work DIR`; clips without a score on the axis are in no
 pool. Prints a Markdown table, and writes the figures of each training to FILE (DIR/calibration_curve.json).
@@ -13,7 +13,19 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from curation_gain import HELD_OUT, SIZES, SOURCE_SEED, command, held_out, row, sampled, source, train_all
+from curation_gain import (
+    HELD_OUT,
+    SIZES,
+    SOURCE_SEED,
+    command,
+    held_out,
+    ledger,
+    row,
+    sampled,
+    source,
+    steps_of,
+    train_all,
+)
 from demo_training import features, motion, samples, windows
 
 from clipmill.models.config import load
@@ -31,10 +43,11 @@ def main():
     parser.add_argument("--axis", default="motion")
     parser.add_argument("--drop", default="12.5,25,50")
     parser.add_argument("--minutes", type=float, default=12)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--size", choices=SIZES, default="cpu")
+    parser.add_argument("--at-once", type=int)
     parser.add_argument("--results", type=Path)
     options = parser.parse_args()
     work, size = options.work, SIZES[options.size]
@@ -49,7 +62,8 @@ def main():
     names = {percent: f"{options.axis}-{percent:g}-" for percent in folders}
     seeds = [int(seed) for seed in options.seeds.split(",")]
     chosen = [(folder, names[percent], seed) for seed in seeds for percent, folder in folders.items()]
-    train_all(work, chosen, size, options.steps, options.samples)
+    with ledger(work):
+        train_all(work, chosen, options)
     results = []
     print(
         f"| {options.axis}: dropped | clips | Fréchet distance (mini) | motion, of real | found defective"
@@ -70,7 +84,7 @@ def main():
         )
     told = {
         "axis": options.axis,
-        "steps": options.steps,
+        "steps": steps_of(options),
         "samples": options.samples,
         "size": options.size,
         "rows": results,

@@ -1,71 +1,67 @@
 """Is the same model, trained with the same compute, better on curated data? The claim of the SVD paper, on the demo
 videos.
 
-    python benchmarks/curation_gain.py [--work DIR] [--minutes 12] [--steps 1000] [--seeds 0,1,2] [--samples 256]
-    [--size cpu|gpu]
-                                         [--control] [--results FILE]
+    python benchmarks/curation_gain.py [--work DIR] [--minutes 12] [--steps N] [--seeds 0,1,2] [--samples 256]
+                                       [--pools A,B,C,R] [--size cpu|gpu] [--at-once N] [--results FILE]
 
 Pools of one run, one export: A, every clip (about half carry a planted defect); B, A after the default policy; C, the
-clips that the demo's truth calls clean. Each trains the preset `demo` for the same steps with the same seeds. Samples
-are compared with held-out clean clips of other demo seeds by a Fréchet distance on the features of `mini` (no FVD), by
-mean motion, by the share that curate's own annotators find defective, and by how far they are from the nearest window
-they were trained on; training windows that went through the latents and back are the floor. --control adds pool R, as
-many clips of A as B has, drawn at random: is it cleanliness, or only fewer clips for the same steps? With --work
-everything is kept there, and what is there is not made again. Prints a Markdown table, its minutes to stderr, and
-writes the figures of each set and training to FILE (DIR/curation_gain.json).
+clips that the demo's truth calls clean; R, as many clips of A as B has, drawn at random: is it cleanliness, or only
+fewer clips for the same steps? Each trains the same network for the same steps with the same seeds, on latents that
+were found once for all of them, in every clip of another seed. Samples are compared with held-out clean clips of other
+demo seeds by a Fréchet distance on the features of `mini` (no FVD), by mean motion, by the share that curate's own
+annotators find defective, and by how far they are from the nearest window they were trained on; training windows that
+went through the latents and back are the floor. With --work everything is kept there, and what is there is not made
+again. --at-once: trainings side by side. Prints Markdown tables, and writes the figures of each set and training to
+FILE (DIR/curation_gain.json); minutes and CPU minutes, of all calls with one DIR, are among them.
 """
 
 import argparse
 import json
-import sys
+import resource
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from _networks import CANDIDATES, CHOSEN
 from _pools import clean_clips, everything_policy, write_pool
 from demo_training import baselines, command, features, floor, motion, nearest_to, samples, windows
 
 from clipmill.evaluate.distances.error_bar import leave_groups_out
 from clipmill.evaluate.distances.frechet import frechet_distance
+from clipmill.models.autoencoder_for import autoencoder_named
+from clipmill.models.autoencoders.saving import save_autoencoder
+from clipmill.models.autoencoders.statistics import fill_latent_statistics
 from clipmill.models.config import load
 from clipmill.models.generate.files import write_mp4
+from clipmill.models.pixels import as_floats
 
 # Of demo videos; (seed, minutes). None of them was seen by gain_settings.py, which chose the network.
 SOURCE_SEED, HELD_OUT = 20, ((21, 6), (22, 6))
 # What can be judged on 32 px and one second: the picture stands still, is black, flickers, or repeats frames.
 JUDGED = ("motion", "near_black", "flicker", "dup_frame_share")
 _JUDGED_VIDEOS = 96
-# What the preset was before its latents were whole windows: a token is a frame, of 96 components.
-FRAMES = (
-    "autoencoder.options.time_factor=1",
-    "autoencoder.options.components=96",
-    "autoencoder.options.scale=1.0",
-    "backbone.options.depth=6",
-    "backbone.options.plans=['temporal']",
-    "backbone.options.time_positions='unit'",
-    "diffusion.shift=8.0",
-    "train.learning_rate=1e-3",
+# Of the latents: (seed, minutes).
+LATENTS, _FITTED_TO = (30, 6), 1024
+_GPU = (
+    "data.sizes=['64x64']",
+    "data.frames=[16]",
+    "backbone.options.width=512",
+    "backbone.options.depth=12",
+    "train.steps=1000",
 )
-# What gain_settings.py found best for A and B together, among latents of frames: the tables are of it. The preset has
-# not been through that choice yet.
-_CPU = (
-    *FRAMES,
-    "backbone.options.depth=4",
-    "backbone.options.patch=[8,1,1]",
-    "autoencoder.options.components=64",
-    "train.learning_rate=3e-3",
-)
-_GPU = ("data.sizes=['64x64']", "data.frames=[16]", "backbone.options.width=512", "backbone.options.depth=12")
 
 
 @dataclass(frozen=True)
 class Size:
-    """settings: of the preset demo. at_once: trainings side by side. threads: of each, None for one per core."""
+    """settings: over those of the preset demo. at_once: trainings side by side. threads: of each, None for one per
+    core.
+    """
 
     settings: tuple[str, ...]
     device: str
@@ -75,9 +71,14 @@ class Size:
 
 SIZES = {
     # Of networks so small, two trainings with a thread each are done before one with two threads after the other.
-    "cpu": Size(_CPU, "cpu", 2, 1),
+    "cpu": Size(CANDIDATES[CHOSEN], "cpu", 2, 1),
     "gpu": Size((*_GPU, "backbone.options.plans=['spatial','temporal']"), "cuda", 1, None),
 }
+REAL, THROUGH = "real, other clips", "through the latents"
+# What is asked of the samples of B, of what real clips have: they move, and are not the training windows again.
+MOTION, NEAREST = 0.7, 0.6
+# The distance of A when tokens were frames of 64 components.
+BEFORE = 19.5
 TITLES = {
     "A": "A, every clip",
     "B": "B, A after the default policy",
@@ -105,29 +106,43 @@ def source(work, seed, minutes):
     return videos, run
 
 
-def pools(work, seed, minutes, control=False):
+def exported(run):
+    """Ids of the clips that are in the run's shards."""
+    manifest = pd.read_parquet(run / "manifest.parquet")
+    return set(manifest.loc[manifest["shard"].notna(), "clip_id"])
+
+
+def pools(work, seed, minutes, names=("A", "B")):
     """Pool -> (folder, facts)."""
     videos, run = source(work, seed, minutes)
-    manifest = pd.read_parquet(run / "manifest.parquet")
-    exported = set(manifest.loc[manifest["shard"].notna(), "clip_id"])
+    every, clean = exported(run), clean_clips(videos, run)
     decided = pd.read_parquet(run / "decisions" / "default.parquet")
-    chosen = {
-        "A": exported,
-        "B": set(decided.loc[decided["keep"].fillna(False).astype(bool), "clip_id"]),
-        "C": clean_clips(videos, run),
-    }
-    if control:
-        order = np.random.default_rng(seed).permutation(sorted(exported))
-        chosen["R"] = set(order[: len(chosen["B"] & exported)])
-    clean = chosen["C"]
+    kept = set(decided.loc[decided["keep"].fillna(False).astype(bool), "clip_id"]) & every
+    order = np.random.default_rng(seed).permutation(sorted(every))
+    chosen = {"A": every, "B": kept, "C": clean & every, "R": set(order[: len(kept)])}
     found = {}
-    for name, clips in chosen.items():
-        facts = write_pool(work / f"pool-{name}", run, clips & exported)
-        found[name] = (
-            work / f"pool-{name}",
-            facts | {"clean_share": len(clips & exported & clean) / len(clips & exported)},
-        )
+    for name in names:
+        facts = write_pool(work / f"pool-{name}", run, chosen[name])
+        facts["clean_share"] = len(chosen[name] & clean) / len(chosen[name])
+        found[name] = (work / f"pool-{name}", facts)
     return found
+
+
+def latents(work, settings, name="latents"):
+    """The file of the components that all pools share, and of their scale: found in windows of every clip of a seed of
+    its own, defective ones as well.
+    """
+    path = work / f"{name}.safetensors"
+    if not path.is_file():
+        config, (_, run) = load("demo", settings), source(work, *LATENTS)
+        write_pool(work / "latents-clips", run, exported(run))
+        found, _ = windows([work / "latents-clips"], config, _FITTED_TO)
+        videos = list(as_floats(torch.from_numpy(found).permute(0, 1, 4, 2, 3)).split(64))
+        autoencoder = autoencoder_named(config.autoencoder.kind, config.autoencoder.options)
+        autoencoder.measure(videos)
+        fill_latent_statistics(autoencoder, videos)
+        save_autoencoder(path, autoencoder)
+    return path
 
 
 def held_out(work, seed, minutes):
@@ -163,14 +178,22 @@ def judged(work, name, videos, fps=8.0):
     return float((failed > 0).sum() / min(len(videos), _JUDGED_VIDEOS))
 
 
-def train_all(work, chosen, size, steps, count):
-    """Train, sample (`count` each) and judge (folder, name, seed) each, as many at once as the machine does best."""
+def steps_of(options):
+    """Of each training."""
+    return options.steps or load("demo", SIZES[options.size].settings).train.steps
+
+
+def train_all(work, chosen, options):
+    """Train, sample and judge (folder, name, seed) each, as many at once as the machine does best."""
+    size = SIZES[options.size]
+    shared = f"autoencoder.weights={latents(work, size.settings)}"
+    settings = (*size.settings, shared, f"train.steps={steps_of(options)}")
 
     def one(pool, name, seed):
-        train(work, pool, name, seed, size, (*size.settings, f"train.steps={steps}"), count)
+        train(work, pool, name, seed, size, settings, options.samples)
         judged(work, f"samples {name} {seed}", samples(sampled(work, name, seed)))
 
-    with ThreadPoolExecutor(size.at_once) as trainers:
+    with ThreadPoolExecutor(options.at_once or size.at_once) as trainers:
         list(trainers.map(lambda which: one(*which), chosen))
 
 
@@ -222,14 +245,16 @@ def row(work, name, videos, real, real_motion):
 
 def measured(work, options):
     """All results: facts of the pools and a row per set and seed."""
-    size, config = SIZES[options.size], load("demo", SIZES[options.size].settings)
-    with ThreadPoolExecutor(2) as renderers:  # each renders on one core
-        list(renderers.map(lambda which: rendered(work, *which), ((SOURCE_SEED, options.minutes), *HELD_OUT)))
-    found = pools(work, SOURCE_SEED, options.minutes, options.control)
+    config = load("demo", SIZES[options.size].settings)
+    with ThreadPoolExecutor(options.at_once or 2) as renderers:  # each renders on one core
+        list(renderers.map(lambda which: rendered(work, *which), ((SOURCE_SEED, options.minutes), LATENTS, *HELD_OUT)))
+    found = pools(work, SOURCE_SEED, options.minutes, options.pools.split(","))
     seeds = [int(seed) for seed in options.seeds.split(",")]
     chosen = [(folder, name, seed) for seed in seeds for name, (folder, _) in found.items()]
     with ThreadPoolExecutor(1) as beside:
-        trainings = beside.submit(train_all, work, chosen, size, options.steps, options.samples)
+        trainings = beside.submit(train_all, work, chosen, options)
+        if options.at_once == 1:
+            trainings.result()
         first, second = (held_out(work, *which) for which in HELD_OUT)
         reference, _ = windows([first], config, options.samples)
         other, _ = windows([second], config, options.samples)
@@ -244,7 +269,7 @@ def measured(work, options):
         trainings.result()
     for name in found:
         again, known = floor(work / f"checkpoint-{name}{seeds[0]}", work / f"floor-{name}", options.samples)
-        through = f"training windows {name} through the latents"
+        through = f"training windows {name} {THROUGH}"
         rows.append(row(work, through, again, real, real_motion) | {"nearest": nearest_to(known, again)})
         found[name][1]["held_out_nearest"] = nearest_to(known, other)
         for seed in seeds:
@@ -252,7 +277,7 @@ def measured(work, options):
             facts = {"pool": name, "seed": seed, "nearest": nearest_to(known, made)}
             rows.append(row(work, f"samples {name} {seed}", made, real, real_motion) | facts)
     facts = {name: facts for name, (_, facts) in found.items()}
-    return {"steps": options.steps, "samples": options.samples, "size": options.size, "pools": facts, "rows": rows}
+    return {"steps": steps_of(options), "samples": options.samples, "size": options.size, "pools": facts, "rows": rows}
 
 
 def table(results):
@@ -267,16 +292,21 @@ def table(results):
         spread = one["distance"].std(ddof=1) if len(one) > 1 else float("nan")
         clips = f"{facts['clips']} ({100 * facts['clean_share']:.0f} % clean)"
         distance = f"{one['distance'].mean():.1f} ± {spread:.1f} | {each}"
-        judged_as = f"{one['motion'].mean():.2f} | {100 * one['defective'].mean():.0f} % | {_near(one, facts)}"
+        judged_as = f"{one['motion'].mean():.2f} | {100 * one['defective'].mean():.0f} % | {_near(one, facts):.2f}"
         lines.append(f"| **{TITLES[name]}** | {clips} | {distance} | {judged_as} |")
     for one in rows[rows["pool"].isna()].itertuples():
-        lines.append(f"| {one.set} | | {one.distance:.1f} | | {one.motion:.2f} | {100 * one.defective:.0f} % | |")
-    return "\n".join([*lines, "", *differences(rows)])
+        near = ""
+        if one.set.endswith(THROUGH):
+            near = f"{one.nearest / results['pools'][one.set.split()[2]]['held_out_nearest']:.2f}"
+        lines.append(
+            f"| {one.set} | | {one.distance:.1f} | | {one.motion:.2f} | {100 * one.defective:.0f} % | {near} |"
+        )
+    return "\n".join([*lines, "", *differences(rows), "", *bars(results, rows)])
 
 
 def _near(rows, facts):
-    """How far samples are from the nearest training window, over how far held-out clips are; empty in old results."""
-    return f"{rows['nearest'].mean() / facts['held_out_nearest']:.2f}" if "held_out_nearest" in facts else ""
+    """How far samples are from the nearest training window, over how far held-out clips are."""
+    return rows["nearest"].mean() / facts["held_out_nearest"]
 
 
 def differences(rows):
@@ -290,23 +320,66 @@ def differences(rows):
     return [f"Pooled spread over seeds {spread:.2f}; {told}."]
 
 
+def bars(results, rows):
+    """A table: what is asked of an instrument with which A and B are judged, and what was found."""
+    mean = rows.dropna(subset="pool").groupby("pool")[["distance", "motion"]].mean()
+    sets = rows.set_index("set")["distance"]
+    gap, lost = mean["distance"]["A"] - mean["distance"]["B"], sets[f"training windows B {THROUGH}"] - sets[REAL]
+    near = _near(rows[rows["pool"] == "B"], results["pools"]["B"])
+    asked = (
+        ("motion of B, of real", mean["motion"]["B"], ">=", MOTION),
+        ("nearest training window of B, of held-out clips", near, ">=", NEAREST),
+        ("floor of B - real against real, of A - B", lost / gap if gap > 0 else float("inf"), "<=", 0.25),
+        ("distance of A, not worse than on latents of single frames", mean["distance"]["A"], "<=", BEFORE),
+    )
+    lines = ["| asked | bar | found | holds |", "|---|---|---|---|"]
+    for what, found, side, bar in asked:
+        holds = found >= bar if side == ">=" else found <= bar
+        lines.append(f"| {what} | {side} {bar:g} | {found:.2f} | {'yes' if holds else 'no'} |")
+    spent = results.get("spent", {})
+    took = ", ".join(f"{value:.0f} {name}" for name, value in spent.items())
+    return [*lines, "", f"Rendering, curation, training and judging took {took}."] if spent else lines
+
+
+@contextmanager
+def ledger(work):
+    """Adds what a call takes to what earlier ones with this folder took, however it ends. DIR/spent.json: minutes."""
+    path, began = work / "spent.json", time.monotonic()
+    before = json.loads(path.read_text()) if path.is_file() else {"minutes": 0.0, "CPU minutes": 0.0}
+    spent = dict(before)
+    try:
+        yield lambda: _add(spent, before, began)
+    finally:
+        path.write_text(json.dumps(_add(spent, before, began)) + "\n")
+
+
+def _add(spent, before, began):
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu_s = sum(one.ru_utime + one.ru_stime for one in used)
+    spent["minutes"] = before["minutes"] + (time.monotonic() - began) / 60
+    spent["CPU minutes"] = before["CPU minutes"] + cpu_s / 60
+    return spent
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--minutes", type=float, default=12)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--pools", default="A,B,C,R")
     parser.add_argument("--size", choices=SIZES, default="cpu")
-    parser.add_argument("--control", action="store_true")
+    parser.add_argument("--at-once", type=int)
     parser.add_argument("--results", type=Path)
-    options, began = parser.parse_args(), time.monotonic()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        results = measured(work, options)
+        with ledger(work) as spent:
+            results = measured(work, options)
+            results["spent"] = dict(spent())
         (options.results or work / "curation_gain.json").write_text(json.dumps(results, indent=1) + "\n")
-        print(f"{(time.monotonic() - began) / 60:.0f} minutes, without what was there before", file=sys.stderr)
         print(f"{results['steps']} steps each, {results['samples']} samples\n\n{table(results)}")
 
 

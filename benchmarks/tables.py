@@ -34,7 +34,7 @@ def scripts(videos):
         "frechet": ["frechet_speed.py"],
         "training": ["demo_training.py"],
         "given": ["given.py"],
-        "beside": ["beside_others.py", "--steps", "400", "--minutes", "3"],
+        "beside": ["beside_others.py"],
         "settings": [
             "gain_settings.py",
             "--work",
@@ -44,7 +44,6 @@ def scripts(videos):
         ],
         "gain": [
             "curation_gain.py",
-            "--control",
             "--work",
             str(WORK),
             "--results",

@@ -20,7 +20,7 @@
 # another seed changes, is that only because B is smaller, how far is B from the oracle C, in what the samples differ,
 # how the network was chosen, and what happens when the motion filter alone is drawn tighter.
 #
-# It reads the results of `benchmarks/curation_gain.py --control`, `benchmarks/gain_settings.py` and
+# It reads the results of `benchmarks/curation_gain.py`, `benchmarks/gain_settings.py` and
 # `benchmarks/calibration_curve.py` (`CLIPMILL_RESULTS`, or those of `benchmarks/results`). The distance is a Fréchet
 # distance on the features of `mini`, **not FVD**.
 
