@@ -88,9 +88,13 @@ def edited(source_caption: str) -> Make:
 def check_edit(loaded: Loaded, request: Request) -> None:
     """Raises UserError where nothing is said to be changed, or what cannot be turned back is asked for."""
     sampling, reads_text = loaded.config.sample, loaded.reads_text
-    for name in ("first", "last", "extend", "extend_before", "reference"):
+    for name in ("first", "last", "extend", "extend_before"):
         if getattr(request, name) is not None:
             raise UserError(f"--edit changes a video that is there: leave --{name.replace('_', '-')} out")
+    if request.reference is not None and sampling.inversion:
+        raise UserError(
+            "--edit turns the video back without a picture of its own: leave --reference out, or set sample.inversion=0"
+        )
     if not sampling.inversion:
         if not loaded.config.conditioning.frames.needs_pixels:
             raise UserError("sample.inversion=0 leaves nothing of the video to a model that is not given its structure")

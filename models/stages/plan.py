@@ -51,7 +51,8 @@ def _edit(loaded: Loaded, request: Request, window: Grid) -> Work:
     edits = Edits(lru_cache(maxsize=1)(lambda most: windows_at(path, window, fps, most)), request)
     few = replace(request, count=edits.count)
     facts = {"edit": edits.key, "edit_path": str(path.resolve()), "source_caption": request.source_caption}
-    told = Told(edits.prompts(prompts_of(loaded, request)), facts, edits.notes(path, window))
+    seen = with_pictures(prompts_of(loaded, request), request, window)
+    told = Told(edits.prompts(seen.prompts), facts | seen.facts, [*edits.notes(path, window), *seen.notes])
     return _work(loaded, few, window, told, edited(request.source_caption or ""))
 
 
