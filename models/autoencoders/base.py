@@ -14,8 +14,6 @@ from clipmill.models.layers.plan import Grid
 # Of an option that is younger than the files that lack it: it is written only where it is not at its default, so that
 # the names and hashes of before hold.
 LATER = {"later": True}
-# Training windows that statistics are measured on.
-MEASURED = 256
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 # Standard deviation 0.05, where means start at order one: from 1 the first hundred steps would go into outgrowing the
 # noise.
@@ -98,8 +96,8 @@ class VideoAutoencoder(nn.Module):
         """
 
     def windows_to_measure(self, grid: Grid) -> int:
-        """How many training windows of (frames, height px, width px) `measure` wants to see."""
-        return MEASURED
+        """How many training windows of (frames, height px, width px) `measure` needs at least."""
+        return 1
 
     def latent_grid(self, grid: Grid) -> Grid:
         """(frames, height px, width px) -> of the latents. Raises UserError for sizes that it cannot take, naming the

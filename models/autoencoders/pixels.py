@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from clipmill.curate.errors import UserError
-from clipmill.models.autoencoders.base import LATER, MEASURED, VideoAutoencoder, certain
+from clipmill.models.autoencoders.base import LATER, VideoAutoencoder, certain
 from clipmill.models.autoencoders.contract import Posterior
 from clipmill.models.autoencoders.moments import leading_components
 from clipmill.models.autoencoders.trunk import COLOURS
@@ -104,8 +104,8 @@ class Pixels(VideoAutoencoder):
     def windows_to_measure(self, grid: Grid) -> int:
         """So many that there are four blocks for a component, where few blocks make a window."""
         if self.config.components is None or self.time_factor == 1:
-            return MEASURED
-        return max(MEASURED, -(-4 * self.config.components // math.prod(self.latent_grid(grid))))
+            return 1
+        return -(-4 * self.config.components // math.prod(self.latent_grid(grid)))
 
     def measure(self, videos: Iterable[torch.Tensor]) -> None:
         """The components, where there are any."""

@@ -114,7 +114,9 @@ class TrainConfig:
     snapshots: of the averages, for other widths afterwards; every so many steps, 0 for none. validation_clips: clips
     that validation reads, at most, one window each, from all buckets by turns. validation_bins: noise levels, spread
     evenly over what `diffusion.levels` draws, at which each clip's loss is taken; an autoencoder has one loss for all.
-    preview_clips: videos in a preview. minutes: stop after so much training time, checkpoint and say so.
+    preview_clips: videos in a preview. measured: windows, at least 1, on which what pixels have in place of training is
+    found before the first step, more where components are many, and the mean and spread of latents. minutes: stop after
+    so much training time, checkpoint and say so.
     """
 
     steps: int = 100_000
@@ -146,6 +148,7 @@ class TrainConfig:
     validation_bins: int = 8
     preview_every: int = 0
     preview_clips: int = 4
+    measured: int = 256
     minutes: float | None = None
 
     def __post_init__(self) -> None:
@@ -160,7 +163,7 @@ class TrainConfig:
                 any(not 0 < std < 0.28 for std in self.ema_std) or not self.ema_std,
                 "ema_std are widths over 0 and below 0.28, at least one",
             ),
-            (self.keep < 1 or self.log_every < 1, "keep and log_every are at least 1"),
+            (min(self.keep, self.log_every, self.measured) < 1, "keep, log_every and measured are at least 1"),
             (
                 min(self.warm_up, self.checkpoint_every, self.validate_every, self.preview_every, self.snapshots) < 0,
                 "steps are 0 or more",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from clipmill.models.autoencoders.base import MEASURED, VideoAutoencoder
+from clipmill.models.autoencoders.base import VideoAutoencoder
 from clipmill.models.autoencoders.statistics import fill_latent_statistics
 from clipmill.models.pixels import as_floats
 from clipmill.models.training.data.batch_plan import Draw
@@ -15,14 +15,17 @@ from clipmill.models.training.data.windows import Windows
 _MEASURED_BYTES = 256 * 2**20
 
 
-def fit_to(autoencoder: VideoAutoencoder, windows: Windows) -> None:
-    """Principal components, where there are any, and the scale of latents: what pixels have in place of training."""
-    videos = list(first_windows(windows, autoencoder.windows_to_measure(windows.buckets[0].grid)))
+def fit_to(autoencoder: VideoAutoencoder, windows: Windows, least: int) -> None:
+    """Principal components, where there are any, and the scale of latents: what pixels have in place of training.
+
+    least: windows to measure; more where components are many.
+    """
+    videos = list(first_windows(windows, max(least, autoencoder.windows_to_measure(windows.buckets[0].grid))))
     autoencoder.measure(videos)
     fill_latent_statistics(autoencoder, videos)
 
 
-def first_windows(windows: Windows, count: int = MEASURED) -> Iterator[torch.Tensor]:
+def first_windows(windows: Windows, count: int) -> Iterator[torch.Tensor]:
     """About `count` windows, or as many as fit into 256 MiB, float [1, T, 3, H, W] in [-1, 1], evenly from all
     clips.
     """

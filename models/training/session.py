@@ -107,7 +107,7 @@ class Session:
             step_files.write_step(self.out, step, tensors, seen, state, config.train.keep)
             if config.trains == "autoencoder":
                 averaged = tensors[step_files.average_file(trainer.averages[0].std)]
-                videos = first_windows(self.windows)
+                videos = first_windows(self.windows, config.train.measured)
                 export_autoencoder(self.out / FILE, config, averaged, tensors[step_files.WEIGHTS], step, videos)
         self.processes.barrier()
 
@@ -184,7 +184,7 @@ def open_session(run: Path, config: ModelConfig, out: Path, around: Surroundings
     windows = Windows(run, buckets.table, buckets.buckets, config.data, config.train.seed)
     asked.leave_early(processes)
     if autoencoder is not None and config.autoencoder.weights is None:
-        fit_to(autoencoder, windows)
+        fit_to(autoencoder, windows, config.train.measured)
         asked.leave_early(processes)
     sha256 = weights_sha256(autoencoder) if autoencoder is not None else ""
     card = run_card(config, run, buckets, sha256, objective.perceptual_name) | dict(objective.facts)
