@@ -119,7 +119,9 @@ class SampleConfig:
 
     given_noise: sigma / alpha of the noise on what is given, in place of conditioning.frames.sampling_noise, 0 for
     none; the model is told it. prior: a checkpoint that makes an embedding of each caption, for models of
-    conditioning.reference, where no --reference is given (`make-a-video-prior`).
+    conditioning.reference, where no --reference is given (`make-a-video-prior`). joined: latent frames of the windows
+    in which the network sees a longer video at every step, each half over the one before, their predictions joined by
+    their mean; 0 for none (MultiDiffusion; Lumiere's super-resolution).
     """
 
     sampler: str = "ddim"
@@ -137,6 +139,7 @@ class SampleConfig:
     reconstruction: float = field(default=2.0, metadata=_LATER)
     given_noise: float | None = field(default=None, metadata=_LATER)
     prior: str | None = field(default=None, metadata=_LATER)
+    joined: int = field(default=0, metadata=_LATER)
     context: int | None = field(default=None, metadata=_LATER)
     inversion: int = field(default=1, metadata=_LATER)
     free_u: FreeUConfig = field(default_factory=FreeUConfig)
@@ -162,6 +165,7 @@ class SampleConfig:
                 "rescale is for guidance by conditions alone: set motion_guidance=1, or rescale=0",
             ),
             (self.reconstruction < 0, "reconstruction is at least 0"),
+            (self.joined and not 2 <= self.joined <= _MOST, f"joined is 2 to {_MOST:,} latent frames, or 0 for none"),
             (not 0 <= (self.given_noise or 0.0) <= _MOST, f"given_noise is 0 to {_MOST:,}, or none"),
             (
                 self.guidance_low is not None and self.guidance_last is not None,

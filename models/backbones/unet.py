@@ -19,7 +19,7 @@ from clipmill.models.layers.embeddings import TimePositions
 from clipmill.models.layers.norms import FrameGroupNorm
 from clipmill.models.layers.plan import SPATIAL, TEMPORAL, AttentionPlan, Grid
 from clipmill.models.layers.recompute import run_block
-from clipmill.models.layers.resampling import SpaceDownsample, SpaceUpsample
+from clipmill.models.layers.resampling import SpaceDownsample, SpaceUpsample, TimeDownsample, TimeUpsample
 from clipmill.models.layers.temporal import (
     LayerInputs,
     MixerKind,
@@ -39,7 +39,8 @@ class UNetConfig:
     residual block after each image one (Video LDM, Stable Video Diffusion). feed_forward: MLPs after attention;
     temporal_feed_forward_first: one more before attention along time (Stable Video Diffusion). frame_channels: channels
     of `Conditioning.frames`. control: a copy of the way down reads them, and steers the rest (`ControlledUNet`).
-    noise_scale: see NoiseLevelEmbedding.
+    noise_scale: see NoiseLevelEmbedding. time_factors: 1 or 2 for each level but the first, how many times fewer frames
+    than the level before it has; () for all frames everywhere (2: Lumiere, 2401.12945).
     """
 
     in_channels: int = 4
@@ -63,12 +64,17 @@ class UNetConfig:
     groups: int = 32
     noise_scale: float = 1000.0
     max_frames: int = 64
+    time_factors: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.plans) != len(self.multipliers):
             raise UserError(
                 f"a U-Net of {len(self.multipliers)} levels needs as many attention plans, there are {len(self.plans)}"
             )
+        if self.time_factors and (len(self.time_factors) != len(self.plans) - 1 or {*self.time_factors} - {1, 2}):
+            raise UserError("a U-Net's time_factors are 1 or 2, one for each level but the first")
+        if self.control and 2 in self.time_factors:
+            raise UserError("a U-Net's control steers frame by frame: leave time_factors out, or control")
         if self.control and not self.frame_channels:
             raise UserError(
                 "a U-Net's control reads what is given of the video: set conditioning.frames.given=structure"
@@ -146,6 +152,10 @@ class UNet(nn.Module):
         self.middle = nn.ModuleList(UNetLayer(config, channels, channels, plans) for plans in (config.middle_plans, ()))
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         self._add_way_up(config, skips, channels)
+        self.time_down, self.time_up = nn.ModuleDict(), nn.ModuleDict()
+        for level in (level for level, factor in enumerate(config.time_factors) if factor == 2):
+            self.time_down[str(level)] = TimeDownsample(widths[level])
+            self.time_up[str(level)] = TimeUpsample(widths[level + 1])
 
     def _add_way_up(self, config: UNetConfig, skips: list[int], channels: int) -> None:
         """skips: channels of each; channels: of the middle."""
@@ -168,6 +178,8 @@ class UNet(nn.Module):
         """
         config = self.config
         check_inputs(z, conditioning, config.in_channels, config.vector_dim, config.token_dim, config.frame_channels)
+        if conditioning.independent is not None and 2 in config.time_factors and z.shape[1] > 1:
+            raise UserError("a U-Net of time_factors joins frames, and takes no images beside or among them")
         return self.decoded(*self.encoded(z, noise_level, conditioning))
 
     def encoded(
@@ -193,6 +205,11 @@ class UNet(nn.Module):
         grids, depth = self._grids(grid), self.config.depth
         total = self.encoded_flops(grid, tokens) + self.convolution_out.flops(grid)
         total += sum(_flops(layer, grids[-1 - index // (depth + 1)], tokens) for index, layer in enumerate(self.up))
+        time: Any = [*self.time_down.items(), *self.time_up.items()]
+        # Convolutions along time see all frames; those on the way up at the size of the level below.
+        total += sum(
+            layer.convolution.flops((grids[int(level)][0], *grids[int(level) + 1][1:])) for level, layer in time
+        )
         up: Any = self.upsample
         return total + sum(layer.flops(grids[-2 - step]) for step, layer in enumerate(up))
 
@@ -207,8 +224,10 @@ class UNet(nn.Module):
 
     def _grids(self, grid: Grid) -> list[Grid]:
         """Of each level."""
-        levels = range(len(self.config.multipliers))
-        return [(grid[0], -(-grid[1] // 2**level), -(-grid[2] // 2**level)) for level in levels]
+        levels, frames = range(len(self.config.multipliers)), [grid[0]]
+        for factor in self.config.time_factors or (1,) * len(levels):
+            frames.append(-(-frames[-1] // factor))
+        return [(frames[level], -(-grid[1] // 2**level), -(-grid[2] // 2**level)) for level in levels]
 
     def repeated_blocks(self) -> list[nn.Module]:
         """Layers on the way down, in the middle and on the way up; see `Backbone.repeated_blocks`."""
@@ -218,7 +237,9 @@ class UNet(nn.Module):
         skips, depth = [x], self.config.depth
         for index, layer in enumerate(self.down):
             if index and index % depth == 0:
-                x = self.downsample[index // depth - 1](x)
+                level = str(index // depth - 1)
+                x = self.downsample[int(level)](x)
+                x = self.time_down[level](x) if level in self.time_down else x
                 skips.append(x)
             x = run_block(layer, index, self.recompute_every, x, inputs)
             skips.append(x)
@@ -229,7 +250,10 @@ class UNet(nn.Module):
         for index, layer in enumerate(self.up):
             skip = skips[-1 - index]
             if index and index % per_level == 0:
-                x = self.upsample[index // per_level - 1](x, skip.shape[3], skip.shape[4])
+                step = index // per_level - 1
+                level = str(len(self.upsample) - 1 - step)
+                x = self.time_up[level](x, skip.shape[1]) if level in self.time_up else x
+                x = self.upsample[step](x, skip.shape[3], skip.shape[4])
             x = run_block(layer, before + index, self.recompute_every, beside(x, skip), inputs)
         return x
 

@@ -12,6 +12,7 @@ from clipmill.models.layers.embeddings import TimePositions, rotary_table, time_
 from clipmill.models.layers.feed_forward import FeedForward
 from clipmill.models.layers.norms import NORM_EPS, FrameGroupNorm
 from clipmill.models.layers.plan import AttentionPlan, Grid
+from clipmill.models.layers.resampling import TimeDownsample, TimeUpsample
 
 MixerKind = Literal["zero", "dirac", "alpha", "alpha_images"]
 
@@ -168,6 +169,7 @@ def temporal_parameter_names(model: nn.Module) -> set[str]:
     convolutions along time of pseudo-3D ones. The others are the image model's, to load and to freeze.
     """
     owners = [name for name, module in model.named_modules() if isinstance(module, TemporalBlock)]
+    owners += [name for name, module in model.named_modules() if isinstance(module, TimeDownsample | TimeUpsample)]
     owners += [f"{name}.time" for name, module in model.named_modules() if isinstance(module, PseudoConvolution)]
     return {name for name, _ in model.named_parameters() if name.startswith(tuple(f"{owner}." for owner in owners))}
 

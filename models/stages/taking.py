@@ -77,7 +77,7 @@ def _low(loaded: Loaded, frames: FramesConfig, before: Grid) -> Taking:
     longest = max(loaded.config.data.frames) // frames.time * frames.time
     if not longest:
         raise UserError(f"{loaded.root} makes fewer frames than frames.time={frames.time}: train with more data.frames")
-    windows = cut(grid[0], longest, frames.time)
+    windows = cut(grid[0], grid[0] if loaded.config.sample.joined else longest, frames.time)
     return Taking(f"every frame, {frames.space}x the px and {frames.time}x the frames", grid, windows, 0, frames.time)
 
 

@@ -9,13 +9,14 @@ from clipmill.models.backbones.by_name import plan_named
 from clipmill.models.config import SampleConfig
 from clipmill.models.zero_shot.attending import InClips, attending, check_attention
 from clipmill.models.zero_shot.free_u import check_free_u, with_free_u
+from clipmill.models.zero_shot.windows import InWindows
 
 
 @contextmanager
 def changed_network(network: nn.Module, config: SampleConfig, frames: int) -> Iterator[None]:
     """While it lasts, the network's backbone is changed so, for videos of so many latent frames; with the neutral
     settings, and for single frames, it is as it was. FreeU acts within layers, attention between frames, clips around
-    both.
+    both, windows around all.
     """
     chosen, backbone = config.zero_shot, network.get_submodule("backbone") if _asked(config) else None
     with ExitStack() as stack:
@@ -27,6 +28,9 @@ def changed_network(network: nn.Module, config: SampleConfig, frames: int) -> It
                 network.backbone = InClips(backbone, chosen.clip)
             else:
                 stack.enter_context(attending(backbone, plan_named(chosen.attention)))
+        if backbone is not None and 0 < config.joined < frames:
+            stack.callback(setattr, network, "backbone", backbone)
+            network.backbone = InWindows(network.get_submodule("backbone"), config.joined)
         yield
 
 
@@ -39,4 +43,6 @@ def check_changes(network: nn.Module, config: SampleConfig) -> None:
 
 
 def _asked(config: SampleConfig) -> bool:
-    return config.zero_shot.attention != "trained" or bool(config.free_u.backbone or config.free_u.skips)
+    return config.zero_shot.attention != "trained" or bool(
+        config.free_u.backbone or config.free_u.skips or config.joined
+    )
