@@ -20,12 +20,14 @@ from clipmill.models.training.loop import Hooks, Trainer, compiled_graphs
 from clipmill.models.training.telemetry import Telemetry
 
 OFFLINE = ("conditioning.text.encoder=hash", "conditioning.text.dim=1024")
-NANO = ("backbone.options.width=64", "backbone.options.depth=2", "backbone.options.head_dim=16")
+# As the peer beside it: no learned variances.
+PLAIN = ("diffusion.variance_steps=0",)
+NANO = (*PLAIN, "backbone.options.width=64", "backbone.options.depth=2", "backbone.options.head_dim=16")
 # Positions of a step, over all of its videos, that are tried first: halved while memory does not suffice.
 STEP_TOKENS = 32_768
 FULL = {
-    "Latte-XL/2": Shape("latte", (), 4, (16, 32, 32)),
-    "DiT-XL/2": Shape("latte", ("backbone.options.plans=['spatial']",), 4, (1, 32, 32)),
+    "Latte-XL/2": Shape("latte", PLAIN, 4, (16, 32, 32)),
+    "DiT-XL/2": Shape("latte", (*PLAIN, "backbone.options.plans=['spatial']"), 4, (1, 32, 32)),
 }
 SMALL = {
     "Latte-XL/2": Shape("latte", NANO, 4, (4, 8, 8)),

@@ -6,6 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from clipmill.curate.video.x264 import steady_x264
+
 _OFF = ("text_area", "near_black", "sharpness", "blockiness", "flicker", "dup_frame_share", "dup_rank")
 _SETTINGS = (
     "annotators=['borders','motion','phash']",
@@ -32,7 +34,9 @@ def write_tiny(
     path.parent.mkdir(parents=True, exist_ok=True)
     rng, (width, height) = np.random.default_rng(seed), size
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
+        # The same bytes each time: which clips are held out depends on them.
+        stream = container.add_stream("libx264", rate=25, options=steady_x264())
+        stream.codec_context.thread_count = 1
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for step in steps:
             low, high = (0, 255) if len(steps) == 1 else (rng.integers(0, 155, 3), 100)
