@@ -25,6 +25,8 @@ from clipmill.models.training.data.batch import VideoBatch
 from clipmill.models.training.objectives.diffusion import DiffusionObjective
 
 CPU = torch.device("cpu")
+# A second and more.
+LONG = ("imagen-video-s2", "imagen-video-s3", "imagen-video-t2", "imagen-video-t3", "vdm-large")
 DIFFUSION = [name for name in preset_names() if load(name).trains == "diffusion"]
 
 
@@ -52,7 +54,7 @@ def batch_for(config, count: int = 2) -> VideoBatch:
     )
 
 
-@pytest.mark.parametrize("name", DIFFUSION)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in DIFFUSION])
 def test_every_preset_trains_a_step_and_samples_at_its_small_size(name: str):
     config = load(f"{name}-nano")
     torch.manual_seed(0)

@@ -31,6 +31,7 @@ def written(folder: Path, videos: torch.Tensor) -> torch.Tensor:
     return videos
 
 
+@pytest.mark.slow
 def test_two_gaussians_make_the_long_one_together(tmp_path: Path):
     """Key frames by one model, two windows of what is between by another: jointly as one video of five frames."""
     noise = SampleNoise(0, range(150))

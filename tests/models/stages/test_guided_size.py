@@ -20,6 +20,8 @@ from clipmill.models.stages.following import made_of
 from clipmill.models.stages.sample_folder import frames_of
 from clipmill.models.stages.taking import Taking, cut
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--set", "sample.steps=2", "--device", "cpu")
 TIME, SPACE, COUNT = 0.9, 0.6, 120  # correlations from frame to frame and within squares of 2x2 px; videos
 

@@ -104,7 +104,7 @@ def test_a_video_of_one_clip_is_full_attention(name: str):
     assert not torch.allclose(predicted(InClips(model, 3), z), predicted(model, z, FULL), atol=1e-4)
 
 
-@pytest.mark.parametrize(("frames", "clip"), [(5, 3), (9, 4), (10, 4), (23, 3), (40, 5)])
+@pytest.mark.parametrize(("frames", "clip"), [(5, 3), (9, 4), (10, 4), (17, 3)])
 def test_no_more_frames_than_a_clip_are_seen_at_once_and_each_is_made(frames: int, clip: int):
     counted, z = Counted(network("dit")), normal(1, frames, 3, 4, 4)
     found = predicted(InClips(counted, clip), z)
