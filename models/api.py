@@ -101,16 +101,8 @@ def train(
     sets = setting_texts(settings)
     told = {"--one": options.get("one"), "--caption": options.get("caption")}
     named = [word for flag, value in told.items() if value is not None for word in (flag, os.fspath(value))]
-    words = [
-        "models",
-        "train",
-        *([] if run is None else [os.fspath(run)]),
-        *named,
-        "--config",
-        config,
-        "--out",
-        os.fspath(out),
-    ]
+    given = [] if run is None else [os.fspath(run)]
+    words = ["models", "train", *given, *named, "--config", config, "--out", os.fspath(out)]
     command = shlex.join([*words, *(word for text in sets for word in ("--set", text))])
     cache = options.get("cache")
     with StopAsked() as asked:
@@ -122,13 +114,8 @@ def train(
 
         resolved, place = load(config, sets), None if cache is None else Path(cache)
         processes, tell = start(options.get("device", "auto")), _tell(options.get("tell", say))
-        train_on(
-            source(_path(run), _path(options.get("one")), options.get("caption")),
-            resolved,
-            Path(out),
-            Surroundings(processes, asked, place, tell),
-            command,
-        )
+        clips = source(_path(run), _path(options.get("one")), options.get("caption"))
+        train_on(clips, resolved, Path(out), Surroundings(processes, asked, place, tell), command)
     return Path(out)
 
 

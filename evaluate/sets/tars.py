@@ -81,9 +81,8 @@ def tar_set(pattern: str, index: Path | None = None) -> VideoSet:
 
 
 def _members(path: Path, digests: Digests) -> tuple[list[Video], list[Skip]]:
-    with tarfile.open(
-        path, "r:", tarinfo=_Member
-    ) as tar:  # one that is compressed has no places to read from, and no limit
+    # One that is compressed has no places to read from, and no limit.
+    with tarfile.open(path, "r:", tarinfo=_Member) as tar:
         size_bytes = path.stat().st_size
         every = list(tar)
         files = [m for m in every if m.isfile() and not m.issparse() and 0 <= m.size <= size_bytes - m.offset_data]

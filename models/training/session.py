@@ -32,6 +32,7 @@ from clipmill.models.training.data.buckets import Buckets, make_buckets
 from clipmill.models.training.data.encoding import Encoding
 from clipmill.models.training.data.latents import LatentCache, cache_key
 from clipmill.models.training.data.loader import Facts, Loader, WindowSource, check_shares
+from clipmill.models.training.data.one_video import FOLDER, is_here
 from clipmill.models.training.data.windows import Windows
 from clipmill.models.training.export_autoencoder import export_autoencoder
 from clipmill.models.training.fit_pixels import first_windows, fit_to
@@ -294,7 +295,9 @@ def check_folder(out: Path) -> None:
     if (out / "card.json").is_file():
         if "merged" in step_files.read_card(out):
             raise UserError(f"{out} was merged and not trained: set train.init={out}, and choose another --out")
-    elif out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {"latents", "one"}):
+        return
+    began = {"latents", FOLDER} if is_here(out) else {"latents"}
+    if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= began):
         raise UserError(f"{out} exists and is no checkpoint of `models train`: choose another --out")
 
 

@@ -13,6 +13,8 @@ from clipmill.models.processes import Processes
 from clipmill.models.settings.source import OneVideo
 
 FOLDER = "one"
+# Tells this folder from one of the same name that is the user's, of which nothing may be removed.
+_MARK = ".made-for-training"
 _NEVER = 1e9
 _WHOLE: dict[str, Any] = {
     "annotators": [],
@@ -43,6 +45,11 @@ def run_of(video: OneVideo, out: Path, processes: Processes, tell: Tell) -> Path
     return out / FOLDER / "run"
 
 
+def is_here(out: Path) -> bool:
+    """Whether a training of one video began in the checkpoint folder `out`."""
+    return (out / FOLDER / _MARK).is_file()
+
+
 def _make(video: OneVideo, out: Path, tell: Tell) -> None:
     if not video.path.is_file():
         raise UserError(f"--one takes a video file: there is none at {video.path}")
@@ -53,11 +60,15 @@ def _make(video: OneVideo, out: Path, tell: Tell) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     own.parent.mkdir(parents=True)
+    (folder / _MARK).touch()
     shutil.copyfile(video.path, own)
     text.write_text(video.caption, encoding="utf-8")
     settings = _WHOLE | {f"policy.{column}": "off" for column in load_config().policy}
-    made = curate(own.parent, folder / "run", settings=settings, engine="inline", tell=None)
-    if not made.counts["kept"]:
+    try:
+        kept = curate(own.parent, folder / "run", settings=settings, engine="inline", tell=None).counts["kept"]
+    except UserError:  # about our copy, under a name that is no video's
+        kept = 0
+    if not kept:
         shutil.rmtree(folder)
         raise UserError(f"--one: {video.path} does not decode as a video")
     tell(f"one video, {video.path}: its run is {folder / 'run'}")

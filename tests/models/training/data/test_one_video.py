@@ -49,22 +49,26 @@ def test_a_training_that_goes_on_takes_the_video_that_it_began_with_and_no_other
         (("run", "--caption", "a ball"), "--caption says what the video of --one shows"),
         (("--one", "nowhere.mp4"), "there is none at nowhere.mp4"),
         (("--one", "text.mp4"), "text.mp4 does not decode as a video"),
+        (("--one", "table.parquet"), "table.parquet does not decode as a video"),
     ],
 )
 def test_what_cannot_be_trained_on_is_one_line(words, says, tmp_path):
-    (tmp_path / "text.mp4").write_text("no video")
+    for name in ("text.mp4", "table.parquet"):
+        (tmp_path / name).write_text("no video")
     done = invoke("models", "train", *words, "--config", "tune-a-video-nano", "--out", "out", cwd=tmp_path)
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_a_folder_of_something_else_is_left_as_it_is(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "letter.txt").write_text("dear")
+@pytest.mark.parametrize("letter", ["letter.txt", "one/letter.txt", "one/in/letter.txt"])
+def test_a_folder_of_something_else_is_left_as_it_is(letter, tmp_path):
+    """Also where it has the name of ours."""
+    (tmp_path / "out" / letter).parent.mkdir(parents=True)
+    (tmp_path / "out" / letter).write_text("dear")
     write_tiny(tmp_path / "video.mp4", 3, 8)
     words = ("--one", "video.mp4", "--config", "tune-a-video-nano", "--out", "out", "--device", "cpu")
     done = invoke("models", "train", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert "is no checkpoint" in done.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["letter.txt"]
+    assert [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*")] == [Path(letter)]
