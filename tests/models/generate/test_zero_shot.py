@@ -11,13 +11,17 @@ from helpers.gaussian_system import gaussian_generator
 
 from clipmill.curate.errors import UserError
 from clipmill.models.autoencoder_for import autoencoder_of
+from clipmill.models.backbones.by_name import plan_named
 from clipmill.models.conditioning.contract import Conditions
 from clipmill.models.config import SampleConfig, load
 from clipmill.models.core.noise import SampleNoise
 from clipmill.models.generate.given import Given
 from clipmill.models.generate.sampling import Generator
+from clipmill.models.layers.attention import Attention
+from clipmill.models.layers.plan import SPATIAL
 from clipmill.models.network import Diffusion, seeded_network
 from clipmill.models.settings.zero_shot import FreeUConfig, ZeroShotConfig
+from clipmill.models.zero_shot.network_changes import changed_network
 
 CPU = torch.device("cpu")
 NO_WAY_BACK = (0.5, 0.5)
@@ -99,6 +103,18 @@ def test_neutral_changes_together_are_the_identity():
     torch.testing.assert_close(made(stacked, 7), plain, rtol=0, atol=1e-3)
     assert stacked.network.backbone is before
     assert torch.equal(made(image_generator(zero_shot=same), 7), plain)
+
+
+@pytest.mark.parametrize("attention", ["first", "previous", "full"])
+def test_the_attention_that_is_asked_for_is_what_the_network_has(attention: str):
+    """In its layers within frames, while videos are made and not afterwards."""
+    generator = image_generator(zero_shot=ZeroShotConfig(attention))
+    layers = [part for part in generator.network.modules() if isinstance(part, Attention)]
+    within = [layer for layer in layers if layer.plan == SPATIAL]
+    with changed_network(generator.network, generator.config, 4):
+        assert {layer.plan for layer in within} == {plan_named(attention)}
+        assert not any(layer.plan == plan_named(attention) for layer in layers if layer not in within)
+    assert {layer.plan for layer in within} == {SPATIAL}
 
 
 @pytest.mark.parametrize(
