@@ -42,6 +42,17 @@ Cache = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where features are kept; default: the user's cache folder.")
 ]
 
+Clips = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.parquet", help="Write a value of each clip: of a mean its part, of a distance its share."
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Also by caption, category, source, length, or a column of the manifest."),
+]
+
 
 def _one_metric(metric: str) -> Callable[..., None]:
     """The command that computes one metric; fvd and kvd differ in nothing else."""
@@ -61,9 +72,12 @@ def _one_metric(metric: str) -> Callable[..., None]:
         batch: Batch = 8,
         workers: Workers = 2,
         cache: Cache = None,
+        clips: Clips = None,
+        by: By = None,
     ) -> None:
         own = (real_set, fake_set)
-        run(real, fake, metric, protocol, features, set_, *own, weights, where, out, device, batch, workers, cache)
+        means = (device, batch, workers, cache, clips, by)
+        run(real, fake, metric, protocol, features, set_, *own, weights, where, out, *means)
 
     return command
 
@@ -85,6 +99,8 @@ def run(
     batch: Batch = 8,
     workers: Workers = 2,
     cache: Cache = None,
+    clips: Clips = None,
+    by: By = None,
 ) -> None:
     """Several metrics from one decode."""
     from clipmill.evaluate import commands
@@ -102,6 +118,8 @@ def run(
         cache,
         real_set or [],
         fake_set or [],
+        clips,
+        by,
     )
     commands.score([m.strip() for m in metrics.split(",") if m.strip()], real, fake, options)
 

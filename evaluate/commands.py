@@ -13,7 +13,7 @@ from clipmill.curate.common.log import say
 from clipmill.curate.errors import UserError
 from clipmill.evaluate import comparison
 from clipmill.evaluate.changes import changes_of
-from clipmill.evaluate.evaluation import Evaluation, IncompleteScores
+from clipmill.evaluate.evaluation import Evaluation, Gathered, IncompleteScores
 from clipmill.evaluate.extraction.measure import Settings
 from clipmill.evaluate.extraction.processes import is_first
 from clipmill.evaluate.frames.protocol import Protocol, load
@@ -48,6 +48,8 @@ class Options:
     cache: Path | None
     real_sets: Sequence[str] = ()
     fake_sets: Sequence[str] = ()
+    clips: Path | None = None
+    by: str | None = None
 
     def evaluation(self, real: Spec | None, fake: Spec, needs_network: bool = True) -> Evaluation:
         """Raises UserError for unknown names and settings; missing weights are named before any video is opened."""
@@ -81,18 +83,42 @@ def score(metrics: Sequence[str], real: str, fake: str, options: Options) -> Non
         raise UserError("--metrics names none; `evaluate metrics` lists them")
     if options.out is not None:
         _check_addable(options.out)
+    if options.clips is not None:
+        check_file(options.clips, "clips.parquet")
     # Missing weights end the command at once where nothing could be computed without them.
     uses_protocol = all(issubclass(kind, FeatureMetric) and kind.features is None for kind in kinds)
     evaluation = options.evaluation(real, fake, uses_protocol)
+    if options.by is not None:
+        evaluation.check_column(options.by)
+    found, reasons = evaluation.gathered(metrics)
     problem = None
     try:
-        rows = evaluation.scores(metrics)
+        rows = evaluation.rows(found, reasons)
     except IncompleteScores as error:
         rows, problem = error.rows, error
     if is_first() and rows:
         _tell(rows, options)
+        _tell_of_clips(
+            [one for one in found if one.name in {row.metric for row in rows}], options, evaluation.protocol.seed
+        )
     if problem is not None:
         raise problem
+
+
+def _tell_of_clips(gathered: Sequence[Gathered], options: Options, seed: int) -> None:
+    """What --by and --clips ask for."""
+    from clipmill.evaluate.perclip.groups import by_column, group_lines, words
+    from clipmill.evaluate.perclip.table import write_clips
+
+    for found in gathered if options.by is not None else ():
+        scores = by_column(found, str(options.by), seed)
+        say(words(found, scores))
+        for line in group_lines(scores, found.metric.unit):
+            say(line)
+    if options.clips is not None:
+        count, without = write_clips(options.clips, gathered)
+        said = f"; no value of single clips: {', '.join(without)}" if without else ""
+        say(f"{count} values of clips: {options.clips}{said}")
 
 
 def _tell(rows: Sequence[ScoreRow], options: Options) -> None:

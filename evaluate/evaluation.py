@@ -1,32 +1,21 @@
 """One evaluation: two sets, one protocol, any metrics; what is decoded and computed once serves all of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from clipmill.curate.common.device import check_device, own_device
 from clipmill.curate.common.files import fingerprint
-from clipmill.curate.common.log import progress
 from clipmill.curate.common.settings import build
-from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.errors import UserError
 from clipmill.evaluate import measurements, set_warnings
 from clipmill.evaluate.distances.grouped import group_codes
-from clipmill.evaluate.extraction import reference_stats
-from clipmill.evaluate.extraction.measure import (
-    Measured,
-    Measurement,
-    Settings,
-    candidates,
-    measure_together,
-    read_clip,
-)
-from clipmill.evaluate.features import FeatureNetwork, network_class
-from clipmill.evaluate.frames.protocol import Protocol, changed
+from clipmill.evaluate.extraction.measure import Measured
+from clipmill.evaluate.features import FeatureNetwork
 from clipmill.evaluate.mean_score import mean_score
+from clipmill.evaluate.measured_sets import Job, MeasuredSets
 from clipmill.evaluate.metrics import (
     FeatureMetric,
     Groups,
@@ -37,15 +26,10 @@ from clipmill.evaluate.metrics import (
     VideoMetric,
     metric_class,
 )
-from clipmill.evaluate.pairs import Pairs, paired
 from clipmill.evaluate.score_rows import ScoreRow
-from clipmill.evaluate.sets import VideoSet, open_set
-from clipmill.evaluate.sets.manifests import is_samples, takes_condition
-from clipmill.evaluate.sets.specs import Spec, named, plain
+from clipmill.evaluate.sets.specs import named
 
 _NOT_OF_CLIPS = ("name", "version", "summary", "source", "stored_fps")
-# Which set is measured, how it is read.
-_Source = tuple[str, Protocol]
 
 
 class IncompleteScores(UserError):
@@ -62,42 +46,8 @@ class IncompleteScores(UserError):
 
 
 @dataclass
-class Evaluation:
-    """real, fake: see `clipmill.evaluate.sets.open_set`, or a file that `evaluate stats` wrote. weights: of the feature
-    network. where: SQL condition for those of the two sets that have columns to name
-    (`clipmill.evaluate.sets.manifests.takes_condition`): both where both are runs, never samples. parameters: metric
-    name -> its fields. real_changes, fake_changes: fields of the protocol that differ for one set
-    (`clipmill.evaluate.frames.protocol.OF_ONE_SET`).
-    """
-
-    real: Spec | None
-    fake: Spec
-    protocol: Protocol
-    settings: Settings
-    weights: Path | None = None
-    where: str | None = None
-    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    real_changes: Mapping[str, Any] = field(default_factory=dict)
-    fake_changes: Mapping[str, Any] = field(default_factory=dict)
-    _sets: dict[str, VideoSet] = field(default_factory=dict)
-    _networks: dict[str, FeatureNetwork] = field(default_factory=dict)
-    _measured: dict[tuple[str, str], Measured | UserError] = field(default_factory=dict)
-    _pairs: Pairs | None = None
-
-    def __post_init__(self) -> None:
-        """Raises UserError, before any work, for a device that is not here, for a condition that neither set can be
-        filtered by, and for what no single set can have.
-        """
-        check_device(self.settings.device)
-        self.real, self.fake = None if self.real is None else plain(self.real), plain(self.fake)
-        self._protocols = {
-            "real": changed(self.protocol, self.real_changes, "--real-set"),
-            "fake": changed(self.protocol, self.fake_changes, "--fake-set"),
-        }
-        specs = [s for s in (self.real, self.fake) if s is not None]
-        if self.where is not None and not any(map(takes_condition, specs)):
-            kinds = dict.fromkeys(f"{named(s)} {'holds samples' if is_samples(s) else 'has none'}" for s in specs)
-            raise UserError(f"--where names columns of a curate run or of a manifest.parquet, and {', '.join(kinds)}")
+class Evaluation(MeasuredSets):
+    """The sets and their metrics, as rows."""
 
     def score(self, name: str) -> ScoreRow:
         """The metric called `name`. Raises UserError where it cannot be computed."""
@@ -108,65 +58,48 @@ class Evaluation:
         once more, because those begin at the first frame). Raises UserError for what concerns all of them, and
         IncompleteScores, with the rows of the others, where some cannot be computed.
         """
+        return self.rows(*self.gathered(names))
+
+    def rows(self, gathered: "Sequence[Gathered]", problems: Mapping[str, str]) -> list[ScoreRow]:
+        """The scores of what was gathered. problems: metric -> why nothing was. Raises IncompleteScores, see
+        `scores`.
+        """
+        found, reasons = [], dict(problems)
+        for one in gathered:
+            with _noting(reasons, one.name):
+                found.append(self.row(one))
+        if reasons:
+            raise IncompleteScores(found, reasons)
+        return found
+
+    def gathered(self, names: Sequence[str]) -> "tuple[list[Gathered], dict[str, str]]":
+        """What was measured for the metrics of these names, and, for those of which nothing was, the reason. Raises
+        UserError for what concerns all of them.
+        """
         metrics = {name: self._metric(name) for name in names}
         of_one = all(isinstance(metric, TextMetric) for metric in metrics.values())
         for role, spec in (("fake", self.fake), ("real", None if of_one else self.real)):
             if self._opened(spec):
                 self._set(role)
         problems: dict[str, str] = {}
-        jobs: dict[str, list[tuple[_Source, Measurement]]] = {}
+        jobs: dict[str, list[Job]] = {}
         for name, metric in metrics.items():
             with _noting(problems, name):
                 jobs[name] = self._jobs(name, metric)
         self._measure_all([job for several in jobs.values() for job in several])
-        rows = []
+        found = []
         for name, several in jobs.items():
             with _noting(problems, name):
-                rows.append(self._scored(name, metrics[name], [self._found(*job) for job in several]))
-        if problems:
-            raise IncompleteScores(rows, problems)
-        return rows
+                found.append(self._gathered(name, metrics[name], [self._found(*job) for job in several]))
+        return found, problems
 
-    def features(self, role: str, network_name: str | None = None) -> Measured:
-        """Features of the real or fake set by a network (the protocol's), float32 [N, D] or [N, T, D]."""
-        name = network_name or self.protocol.features
-        spec = self.real if role == "real" else self.fake
-        if reference_stats.is_stats(spec):
-            path = Path(str(spec))
-            measured, stored = reference_stats.load(path)
-            reference_stats.check_same(path, stored, self.feature_facts(name, role))
-            asked = self.protocol.n_real if role == "real" else self.protocol.n_fake
-            return reference_stats.taken(measured, self._protocols[role], asked)
-        job = (role, self._protocols[role]), measurements.of_features(name, self.network(name), self._protocols[role])
-        self._measure_all([job])
-        return self._found(*job)
-
-    def pixels(self, clips: int) -> list[np.ndarray]:
-        """The first `clips` clips that the protocol takes of the fake set, uint8 [T, H, W, 3] each; those that fail are
-        passed over.
-        """
-        found, protocol = [], self._protocols["fake"]
-        for clip in candidates(self._set("fake").videos, protocol):
-            with suppress(DecodeError):
-                found.append(read_clip(clip, protocol)[0])
-            if len(found) == clips:
-                break
-        if not found:
-            raise UserError(f"no clip of {named(self.fake)} could be used")
-        return found
-
-    def network(self, name: str) -> FeatureNetwork:
-        """A network, loaded once."""
-        if name not in self._networks:
-            weights, kind = self.weights if name == self.protocol.features else None, network_class(name)
-            kind.check(weights)
-            options = self.protocol.network_options if name == self.protocol.features else {}
-            self._networks[name] = kind(device=own_device(self.settings.device), weights=weights, **options)
-        return self._networks[name]
-
-    def feature_facts(self, network_name: str, role: str = "real") -> dict[str, Any]:
-        """Everything that decides the features of one clip of a set."""
-        return measurements.feature_facts(network_name, self.network(network_name), self._protocols[role])
+    def _gathered(self, name: str, metric: Metric, measured: Sequence[Measured]) -> "Gathered":
+        """measured: in the order of `_jobs`."""
+        if isinstance(metric, FeatureMetric):
+            used = metric.features or self.protocol.features
+            return Gathered(name, metric, self.features("fake", used), self.features("real", used), self.network(used))
+        beside = measured[1] if isinstance(metric, VideoMetric) and len(measured) > 1 else None
+        return Gathered(name, metric, measured[0], beside)
 
     def _metric(self, name: str) -> Metric:
         kind = metric_class(name)
@@ -178,99 +111,23 @@ class Evaluation:
             return {}
         return {f.name: getattr(self.protocol, f.name) for f in fields(kind) if f.name in ("ddof", "dtype")}
 
-    def _opened(self, spec: Spec | None) -> bool:
-        return spec is not None and not reference_stats.is_stats(spec)
-
-    def _set(self, role: str) -> VideoSet:
-        if role == "pairs":
-            return self._paired().fake
-        if role == "captions":
-            return measurements.captioned(self._set("fake"))
-        if role not in self._sets:
-            spec = self.real if role == "real" else self.fake
-            if spec is None:
-                raise UserError("this metric compares two sets: name the real one too")
-            index = (
-                self.settings.cache / "index" / f"{fingerprint({'of': named(spec)})}.parquet"
-                if self.settings.cache
-                else None
-            )
-            self._sets[role] = open_set(spec, self.where if takes_condition(spec) else None, index)
-        return self._sets[role]
-
-    def _paired(self) -> Pairs:
-        if self._pairs is None:
-            self._pairs = paired(self._set("real"), self._set("fake"))
-        return self._pairs
-
-    def _jobs(self, name: str, metric: Metric) -> list[tuple[_Source, Measurement]]:
-        """What a metric needs to have measured, of which set: the fake one first."""
-        fake, real = ("fake", self._protocols["fake"]), ("real", self._protocols["real"])
-        device = self.settings.device
-        specs = (fake, self.fake), (real, self.real)
-        roles = [source for source, spec in specs if self._opened(spec)]
+    def row(self, found: "Gathered") -> ScoreRow:
+        """The score of a metric, with everything that made it. Raises UserError where there is none."""
+        metric = found.metric
         if isinstance(metric, FeatureMetric):
-            network = metric.features or self.protocol.features
-            if self.real is None:
-                raise UserError("this metric compares two sets: name the real one too")
-            for (role, _), spec in specs:
-                if not self._opened(spec):
-                    self.features(role, network)  # the statistics are refused before the other set is measured
-            return [(role, measurements.of_features(network, self.network(network), role[1])) for role in roles]
-        if isinstance(metric, VideoMetric):
-            return [(role, measurements.of_videos(name, metric, role[1], device)) for role in roles]
-        if isinstance(metric, PairMetric):
-            protocols = [measurements.pair_protocol(p) for _, p in (real, fake)]
-            pairs = measurements.of_pairs(name, metric, self._paired().originals, *protocols)
-            return [(("pairs", protocols[1]), pairs)]
-        assert isinstance(metric, TextMetric)
-        return [(("captions", fake[1]), measurements.of_texts(name, metric, fake[1], device))]
-
-    def _measure_all(self, jobs: Sequence[tuple[_Source, Measurement]]) -> None:
-        """Each set is decoded once for all that is measured of it in the same frames."""
-        waiting: dict[tuple[str, Protocol], dict[str, Measurement]] = {}
-        for (role, protocol), what in jobs:
-            if (role, what.fingerprint) not in self._measured:
-                waiting.setdefault((role, protocol), {})[what.fingerprint] = what
-        for (role, protocol), whats in waiting.items():
-            found = self._measure(role, protocol, list(whats.values()))
-            self._measured |= {(role, name): one for name, one in zip(whats, found, strict=True)}
-
-    def _measure(self, role: str, protocol: Protocol, whats: Sequence[Measurement]) -> list[Measured | UserError]:
-        videos = self._set(role)
-        asked = protocol.n_real if role == "real" else protocol.n_fake
-        total = min(asked or len(videos.videos), len(videos.videos) * protocol.clips_per_video) * len(whats)
-        title = f"{role} set" + (f", {len(whats)} measurements" if len(whats) > 1 else "")
-        with progress(title, total, "clips", self.settings.tell) as bar:
-            return measure_together(videos, asked, protocol, whats, self.settings, lambda _: bar.advance())
-
-    def _found(self, source: _Source, what: Measurement) -> Measured:
-        """What was measured. Raises UserError where nothing was."""
-        found = self._measured[source[0], what.fingerprint]
-        if isinstance(found, UserError):
-            raise found
-        if not found.clip_ids:
-            name = self._set(source[0]).name
-            raise UserError(f"no clip of {name} could be used; {set_warnings.first_reasons(found)}")
-        return found
-
-    def _scored(self, name: str, metric: Metric, measured: Sequence[Measured]) -> ScoreRow:
-        """The row of a metric from what was measured for it, in the order of `_jobs`."""
-        if isinstance(metric, FeatureMetric):
-            return self._by_features(name, metric, metric.features or self.protocol.features)
-        fake, real, facts = measured[0], None, {}
-        score = mean_score(fake, metric.higher_is_better, metric.unit)
-        if isinstance(metric, VideoMetric) and len(measured) > 1:
-            real = measured[1]
-            of_real = mean_score(real, metric.higher_is_better, metric.unit)
+            return self._row(found, found.distance(self.protocol.seed), {"network": found.identity})
+        facts = {}
+        score = mean_score(found.fake, metric.higher_is_better, metric.unit)
+        if found.real is not None:
+            of_real = mean_score(found.real, metric.higher_is_better, metric.unit)
             score = replace(score, details={**score.details, "real": of_real.value})
         if isinstance(metric, PairMetric):
             facts = {"pairs_with": fingerprint({"keys": sorted(v.key for v in self._set("real").videos)})}
-            equal = float(fake.values[:, 1].sum())
-            counts = {"equal_frames": equal, "frames": float(self.protocol.clip_frames * len(fake.clip_ids))}
+            equal = float(found.fake.values[:, 1].sum())
+            counts = {"equal_frames": equal, "frames": float(self.protocol.clip_frames * len(found.fake.clip_ids))}
             said = self._of_pairs(equal, counts["frames"])
             score = replace(score, details={**score.details, **counts}, warnings=score.warnings + said)
-        return self._row(name, metric, score, real, fake, facts)
+        return self._row(found, score, facts)
 
     def _of_pairs(self, equal: float, frames: float) -> tuple[str, ...]:
         found = [f"{equal:.0f} of {frames:.0f} frames are equal to their originals"] if equal else []
@@ -278,28 +135,13 @@ class Evaluation:
             found.append(f"{unused} real videos have no reconstruction")
         return tuple(found)
 
-    def _by_features(self, name: str, metric: FeatureMetric, network_name: str) -> ScoreRow:
-        real, fake = self.features("real", network_name), self.features("fake", network_name)
-        arrays = [m.values.reshape(-1, m.values.shape[-1]) for m in (real, fake)]
-        score = metric(arrays[0], arrays[1], seed=self.protocol.seed, groups=_groups(real, fake))
-        network = self.network(network_name)
-        return self._row(name, metric, score, real, fake, {"network": network.identity}, network)
-
-    def _row(
-        self,
-        name: str,
-        metric: Metric,
-        score: Score,
-        real: Measured | None,
-        fake: Measured,
-        facts: dict[str, Any],
-        network: FeatureNetwork | None = None,
-    ) -> ScoreRow:
+    def _row(self, found: "Gathered", score: Score, facts: dict[str, Any]) -> ScoreRow:
         if np.isnan(score.value):
             raise UserError("the result is not a number (NaN)")
+        name, metric, real, fake = found.name, found.metric, found.real, found.fake
         return ScoreRow(
             metric=name,
-            title=titled(metric, network),
+            title=titled(metric, found.network),
             value=score.value,
             standard_error=score.standard_error,
             unit=metric.unit,
@@ -361,6 +203,29 @@ def _noting(problems: dict[str, str], name: str) -> Iterator[None]:
         yield
     except UserError as error:
         problems[name] = str(error)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What one metric looks at. real: None for a metric of one set, and for pairs. network: of a metric on features."""
+
+    name: str
+    metric: Metric
+    fake: Measured
+    real: Measured | None = None
+    network: FeatureNetwork | None = None
+
+    @property
+    def identity(self) -> str:
+        """Of the network; empty without one."""
+        return "" if self.network is None else self.network.identity
+
+    def distance(self, seed: int) -> Score:
+        """Of a metric on features. Raises UserError for sets too small."""
+        assert isinstance(self.metric, FeatureMetric)
+        assert self.real is not None
+        arrays = [m.values.reshape(-1, m.values.shape[-1]) for m in (self.real, self.fake)]
+        return self.metric(arrays[0], arrays[1], seed=seed, groups=_groups(self.real, self.fake))
 
 
 def _groups(real: Measured, fake: Measured) -> Groups:

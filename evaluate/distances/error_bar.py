@@ -102,9 +102,7 @@ def leave_groups_out(
     """
     rng = np.random.default_rng(seed)
     fewest = min(len(x), len(y)) if groups is None else min(len(np.unique(codes)) for codes in groups)
-    if splits is None:
-        more = int(np.clip(_FEW_ROWS // min(len(x), len(y)), 1, _MOST_SPLITS))
-        splits = {parts: count * more for parts, count in SPLITS.items() if parts <= fewest}
+    splits = splits_of(min(len(x), len(y)), fewest) if splits is None else splits
     left = _left_out_distance(x, y, ddof)
     with one_thread():
         by_groups = {
@@ -112,6 +110,12 @@ def leave_groups_out(
             for parts, count in sorted(splits.items())
         }
     return LeftOut(frechet_distance(x, y, ddof), by_groups, fewest)
+
+
+def splits_of(rows: int, groups: int) -> dict[int, int]:
+    """Parts -> how many splits into them, for sets of so many rows in so many groups: more where there are few rows."""
+    more = int(np.clip(_FEW_ROWS // rows, 1, _MOST_SPLITS))
+    return {parts: count * more for parts, count in SPLITS.items() if parts <= groups}
 
 
 def one_thread() -> AbstractContextManager[Any]:

@@ -31,15 +31,15 @@ def frechet_distance(
     _check(x, y, ddof)
     if dtype == "float32":
         return _single_precision_distance(x.astype(np.float32), y.astype(np.float32), ddof)
-    (mean_x, factor_x), (mean_y, factor_y) = (_mean_and_factor(rows, ddof) for rows in (x, y))
-    return _distance(mean_x, factor_x, mean_y, factor_y)
+    (mean_x, factor_x), (mean_y, factor_y) = (mean_and_factor(rows, ddof) for rows in (x, y))
+    return distance_of_factors(mean_x, factor_x, mean_y, factor_y)
 
 
 def frechet_from_moments(mean_x: np.ndarray, cov_x: np.ndarray, mean_y: np.ndarray, cov_y: np.ndarray) -> float:
     """The same from means, float64 [D], and covariances, float64 [D, D]. Where N < D it is less accurate than from
     rows: rounding of the covariances' empty directions enters as its square root, about 1e-8 of their largest one.
     """
-    return _distance(mean_x, _factor_of_covariance(cov_x), mean_y, _factor_of_covariance(cov_y))
+    return distance_of_factors(mean_x, _factor_of_covariance(cov_x), mean_y, _factor_of_covariance(cov_y))
 
 
 def nuclear_norm(a: np.ndarray, b: np.ndarray, tolerance: float) -> float:
@@ -61,7 +61,7 @@ def nuclear_norm(a: np.ndarray, b: np.ndarray, tolerance: float) -> float:
     return float(svdvals(product, check_finite=False).sum())
 
 
-def _distance(mean_x: np.ndarray, factor_x: np.ndarray, mean_y: np.ndarray, factor_y: np.ndarray) -> float:
+def distance_of_factors(mean_x: np.ndarray, factor_x: np.ndarray, mean_y: np.ndarray, factor_y: np.ndarray) -> float:
     """factor_x, factor_y: F of each set, see `frechet_distance`."""
     traces = float(np.vdot(factor_x, factor_x) + np.vdot(factor_y, factor_y))
     cross = nuclear_norm(factor_x, factor_y, _RELATIVE_TOLERANCE * traces)
@@ -81,7 +81,7 @@ def _check(x: np.ndarray, y: np.ndarray, ddof: int) -> None:
             raise UserError("features hold numbers that are not finite")
 
 
-def _mean_and_factor(rows: np.ndarray, ddof: int) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_factor(rows: np.ndarray, ddof: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean, and F with FᵀF = covariance and as few rows as may be."""
     centred = rows.astype(np.float64)
     mean = centred.mean(axis=0)

@@ -8,8 +8,13 @@ _BLOCK_ROWS = 2048
 
 
 def covered_share(reference: np.ndarray, points: np.ndarray, k: int = 3) -> float:
-    """Share of `points`, 0 to 1, inside at least one ball around a row of `reference` that reaches to its k-th nearest
-    neighbour.
+    """Share of `points`, 0 to 1, that are `covered`. Raises UserError where N <= k."""
+    return float(covered(reference, points, k).mean())
+
+
+def covered(reference: np.ndarray, points: np.ndarray, k: int = 3) -> np.ndarray:
+    """bool [M]: which of `points` lie inside at least one ball around a row of `reference` that reaches to its k-th
+    nearest neighbour.
 
     reference: float [N, D]; points: float [M, D]. Kynkäänniemi et al., "Improved Precision and Recall Metric for
     Assessing Generative Models", 2019 (arXiv 1904.06991), equations 1 and 2. Memory does not grow with N M. Raises
@@ -20,15 +25,15 @@ def covered_share(reference: np.ndarray, points: np.ndarray, k: int = 3) -> floa
     centre = reference.mean(axis=0, dtype=np.float64)
     reference, points = reference - centre, points - centre
     radius = _squared_reach(reference, k)
-    inside = 0
+    inside = []
     for at in range(0, len(points), _BLOCK_ROWS):
         block = points[at : at + _BLOCK_ROWS]
         found = np.zeros(len(block), bool)
         for start in range(0, len(reference), _BLOCK_ROWS):
             balls = slice(start, start + _BLOCK_ROWS)
             found |= (_squared_distances(block, reference[balls]) <= radius[balls]).any(axis=1)
-        inside += int(found.sum())
-    return inside / len(points)
+        inside.append(found)
+    return np.concatenate(inside)
 
 
 def _squared_reach(points: np.ndarray, k: int) -> np.ndarray:

@@ -69,7 +69,7 @@ class Measured:
     """values: float32 [N, ...] of the clips, in natural order of their names. sizes_px: (height, width) -> number of
     clips. facts: of the frames of each clip, in the order of `clip_ids`; empty where they are not known. groups: for
     each clip, what it shares with those it is not independent of: its source video, its content. skipped: what gave
-    nothing.
+    nothing. videos: of each clip; empty where they come from statistics.
     """
 
     clip_ids: list[str] = field(default_factory=list)
@@ -79,6 +79,7 @@ class Measured:
     skipped: list[Skip] = field(default_factory=list)
     facts: list[ClipFacts] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    videos: list[Video] = field(default_factory=list)
 
     @property
     def ids_hash(self) -> str:
@@ -312,7 +313,7 @@ def _in_order(found: dict[Clip, Stored], skipped: list[Skip], repeat_to: int) ->
     out = Measured([c.clip_id for c in clips], [c.key for c in clips], skipped=skipped)
     if clips:
         out.values = np.stack([found[c].values for c in clips])
-    out.facts, out.groups = [found[c].facts for c in clips], _groups(clips)
+    out.facts, out.groups, out.videos = [found[c].facts for c in clips], _groups(clips), [c.video for c in clips]
     for stored in found.values():
         size = stored.facts.height_px, stored.facts.width_px
         out.sizes_px[size] = out.sizes_px.get(size, 0) + 1

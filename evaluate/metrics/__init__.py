@@ -61,6 +61,12 @@ class FeatureMetric(Metric, ABC):
         that are not independent, for the error bar. Raises UserError for sets too small.
         """
 
+    def per_clip(self, real: np.ndarray, fake: np.ndarray) -> np.ndarray | None:
+        """A value of each fake clip, float64 [M]: of a distance its share, about M times how much the distance would
+        fall without it. None where the metric has no such value, or sees single frames.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class VideoMetric(Metric, ABC):

@@ -8,6 +8,7 @@ import numpy as np
 from clipmill.evaluate.distances.checks import check_features, few_groups, frechet_warnings
 from clipmill.evaluate.distances.error_bar import MIN_ROWS, leave_groups_out
 from clipmill.evaluate.distances.frechet import frechet_distance
+from clipmill.evaluate.distances.shares import frechet_shares
 from clipmill.evaluate.metrics import FeatureMetric, Groups, Score
 
 
@@ -45,3 +46,7 @@ class FVD(FeatureMetric):
                 details |= {"fvd_infinity": found.infinity, "fvd_infinity_se": found.infinity_error}
         said = few_groups(groups, error) if self.error_bar else ()
         return Score(value, error, details, frechet_warnings(real, fake) + said)
+
+    def per_clip(self, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+        """See `FeatureMetric`."""
+        return frechet_shares(real, fake, self.ddof)

@@ -8,6 +8,7 @@ import numpy as np
 from clipmill.evaluate.distances.checks import check_features, copy_warnings, few_groups
 from clipmill.evaluate.distances.grouped_mmd import grouped_mmd
 from clipmill.evaluate.distances.mmd import PolynomialKernel, block_mmd, mmd_with_error, subset_mmd
+from clipmill.evaluate.distances.shares import mmd_shares
 from clipmill.evaluate.metrics import FeatureMetric, Groups, Score
 
 
@@ -56,3 +57,7 @@ class KVD(FeatureMetric):
         known = found.standard_error is not None and (self.method == "full" or groups is None)
         error = self.scale * (found.standard_error or 0.0) if known else None
         return Score(self.scale * found.value, error, counts, warnings + few_groups(groups, error))
+
+    def per_clip(self, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+        """See `FeatureMetric`."""
+        return self.scale * mmd_shares(real, fake, PolynomialKernel(self.degree, self.gamma, self.coef))

@@ -25,9 +25,13 @@ class Nearest(FeatureMetric):
     def __call__(self, real: np.ndarray, fake: np.ndarray, seed: int = 0, groups: Groups = None) -> Score:
         """float [N, D], float [M, D] -> Score. Raises UserError for clips of different lengths."""
         check_features(real, fake, 1)
-        found = np.concatenate([nearest(real, fake[at : at + _BLOCK_ROWS]) for at in range(0, len(fake), _BLOCK_ROWS)])
+        found = self.per_clip(real, fake)
         low, middle, high = np.quantile(found, [0.25, 0.5, 0.75])
         return Score(float(middle), None, {"quarter": float(low), "three_quarters": float(high)})
+
+    def per_clip(self, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+        """See `FeatureMetric`: its difference to the nearest real clip."""
+        return np.concatenate([nearest(real, fake[at : at + _BLOCK_ROWS]) for at in range(0, len(fake), _BLOCK_ROWS)])
 
 
 def nearest(real: np.ndarray, fake: np.ndarray) -> np.ndarray:

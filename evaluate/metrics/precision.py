@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from clipmill.evaluate.distances.checks import check_features
-from clipmill.evaluate.distances.precision_recall import covered_share
+from clipmill.evaluate.distances.precision_recall import covered, covered_share
 from clipmill.evaluate.metrics import FeatureMetric, Groups, Score
 
 
@@ -27,3 +27,7 @@ class Precision(FeatureMetric):
         """float [N, D], float [M, D] -> Score. Raises UserError for N <= k."""
         check_features(real, fake, 1)
         return Score(covered_share(real, fake, self.k), None, {"n_real": float(len(real)), "n_fake": float(len(fake))})
+
+    def per_clip(self, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+        """See `FeatureMetric`: 1 inside, 0 outside."""
+        return covered(real, fake, self.k).astype(np.float64)

@@ -31,7 +31,8 @@ class Frames(Protocol):
 class Video:
     """One video of a set. video_id: unique in the set. key: of its content; equal videos have equal keys. caption: may
     be empty. group: its source video, where several videos of the set come from one; else empty. beside: of what else
-    a measurement looks at (its original, its caption); part of the measurement's key, not of the video's.
+    a measurement looks at (its original, its caption); part of the measurement's key, not of the video's. columns: what
+    its manifest says of it; empty without one.
     """
 
     video_id: str
@@ -40,6 +41,7 @@ class Video:
     caption: str = ""
     group: str = ""
     beside: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

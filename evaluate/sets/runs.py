@@ -153,7 +153,7 @@ class _Clips:
 
 
 def _made(row: Mapping[Any, Any], key: str, opened: Opened) -> Video:
-    return Video(str(row["clip_id"]), key, opened, _caption(row), _group(row))
+    return Video(str(row["clip_id"]), key, opened, _caption(row), _group(row), columns=row)
 
 
 def _stated(row: Mapping[Any, Any]) -> str | None:
