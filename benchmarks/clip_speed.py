@@ -48,9 +48,9 @@ def write_network(folder, model):
 
 def stage_seconds(run, network, batch, workers):
     """Wall seconds of the pass alone over all clips of the run, its table made anew."""
+    from clipmill.curate.driver.listing import listing_of
     from clipmill.curate.driver.preflight import preflight
     from clipmill.curate.driver.stored_passes import run_passes
-    from clipmill.curate.driver.videos import listing_of
     from clipmill.curate.engines.options import RunOptions
     from clipmill.curate.tables.run_dir import RunDir
     from clipmill.curate.tables.run_json import config_of, read_run_json

@@ -61,16 +61,52 @@ def run(
             "--drop-missing", help="Take videos of earlier commands out of the run that are not among VIDEOS now."
         ),
     ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Only this part of the videos, 0/N to N-1/N, or slurm: that of the array; `curate finish` joins them.",
+        ),
+    ] = None,
 ) -> None:
     """Videos in, a curated data set and a report out. Safe to interrupt; the same command goes on where it stopped."""
     from clipmill.curate import commands
     from clipmill.curate.engines.options import RunOptions
 
     options = RunOptions(workers, device, timeout, retry_errors, lazy, engine, drop_missing=drop_missing)
-    if dry_run:
+    if part is not None:
+        commands.run_part(videos, out, preset, set_ or [], options, part, dry_run)
+    elif dry_run:
         commands.dry_run(videos, preset, set_ or [], options)
     else:
         commands.run(videos, out, preset, set_ or [], options, export)
+
+
+@app.command(epilog="Example: curate finish RUN, once `curate status RUN` says that all parts are done")
+def finish(
+    run_dir: Run,
+    engine: EngineName = "local",
+    workers: Workers = 0,
+    device: Device = "auto",
+    timeout: Timeout = None,
+    retry_errors: RetryErrors = False,
+    export: Annotated[bool, typer.Option("--export/--no-export", help="Write the kept clips to shards.")] = True,
+) -> None:
+    """Join what `curate run --part` made: tables, decisions, shards, report."""
+    from clipmill.curate import commands
+    from clipmill.curate.engines.options import RunOptions
+
+    commands.finish(run_dir, RunOptions(workers, device, timeout, retry_errors, engine=engine), export)
+
+
+@app.command()
+def status(
+    run_dir: Run, json_: Annotated[bool, typer.Option("--json", help="One JSON object per part, for programs.")] = False
+) -> None:
+    """What is done of a run that is being made, who is at work, how fast, and when it will end."""
+    from clipmill.curate import commands
+
+    commands.status(run_dir, json_)
 
 
 @app.command()

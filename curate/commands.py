@@ -2,6 +2,7 @@
 through `RunOptions.tell`.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,43 @@ def run(
 ) -> None:
     """`curate run`."""
     operations.run(videos, out, load(preset, sets), options, export_, Request(command_line("curate")))
+
+
+def run_part(
+    videos: Sequence[Path],
+    out: Path,
+    preset: str,
+    sets: Sequence[str],
+    options: RunOptions,
+    part: str,
+    dry_run_: bool = False,
+) -> None:
+    """`curate run --part`."""
+    from clipmill.curate.driver import part_run
+    from clipmill.curate.parts.part import part_of
+
+    if dry_run_:
+        raise UserError("--dry-run estimates the whole: leave out --part")
+    part_run.run_part(videos, out, load(preset, sets), options, part_of(part), Request(command_line("curate")))
+
+
+def finish(root: Path, options: RunOptions, export_: bool) -> None:
+    """`curate finish`."""
+    from clipmill.curate.driver import part_run
+
+    part_run.finish(root, options, export_, Request(command_line("curate")))
+
+
+def status(root: Path, as_json: bool) -> None:
+    """`curate status`."""
+    from clipmill.curate.parts import status as found
+
+    if as_json:
+        for row in found.as_json(found.part_statuses(root)):
+            say(json.dumps(row))
+    else:
+        for line in found.status_lines(root):
+            say(line)
 
 
 def annotate(root: Path, only: str, sets: Sequence[str], options: RunOptions) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MAGIC = b"PAR1"
+_MOST_OF_HOST = 32
 _MOST_JSON_BYTES = 256 << 20
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+([^/].*)")
 
@@ -130,15 +132,23 @@ def is_whole(path: Path) -> bool:
         return False
 
 
+def own_name() -> str:
+    """`node7-4711`: what names of this process's temporary files hold; no other process that shares the folder has
+    it.
+    """
+    host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:_MOST_OF_HOST]
+    return f"{host or 'localhost'}-{os.getpid()}"
+
+
 @contextmanager
 def beside(path: Path, synced: bool = False) -> Iterator[Path]:
     """A path to write a file or a folder at: it becomes `path` where the block ends well, and is gone where it does
     not, so that `path` is whole or what it was. synced: it is on the disk, not just in its cache, before it gets its
     name, and so is the name when the block is left: for what is believed because it is there.
 
-    The name holds the process, because two may write the same file at the same moment.
+    The name holds machine and process, because two may write the same file at the same moment.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{own_name()}.tmp")
     try:
         yield temporary
         if synced:

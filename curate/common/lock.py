@@ -12,9 +12,9 @@ _MOST_CHARACTERS = 120
 
 
 @contextmanager
-def alone(root: Path) -> Iterator[None]:
+def alone(root: Path, shared: bool = False) -> Iterator[None]:
     """While it lasts no other command can be `alone` with the folder; the end of the process, however it comes, ends
-    it, too.
+    it, too. shared: with others that share it, but with none that does not.
 
     Raises UserError where another is, and names its process where the system tells. On file systems that know no such
     lock nothing is checked.
@@ -22,7 +22,7 @@ def alone(root: Path) -> Iterator[None]:
     folder = os.open(root, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"another command is at work on {root}{_who(folder)}: wait until it has ended, then run this one again"

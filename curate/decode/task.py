@@ -14,7 +14,7 @@ BASE = "base"
 class VideoTask:
     """One unit of work. stale: which tables to make, `base` or names of annotators. sidecar: text columns of
     `videos`. state: of the file when it had this sha256; None: not known. keeps_rows: a failure leaves the rows that
-    are there, whatever made them, as they are.
+    are there, whatever made them, as they are. scratch: folder for temporary files, "" for one of the worker's own.
     """
 
     path: str
@@ -30,6 +30,7 @@ class VideoTask:
     device: str = "cpu"
     state: State | None = None
     keeps_rows: bool = False
+    scratch: str = ""
 
     @property
     def annotators(self) -> tuple[str, ...]:

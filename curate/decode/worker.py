@@ -44,15 +44,15 @@ def process_video(task: VideoTask, ready: Ready | None = None) -> dict[str, Any]
 
 def _process(task: VideoTask, ready: Ready) -> dict[str, Any]:
     run, prints = RunDir(Path(task.run)), task.config.fingerprints
-    base_is_stale = BASE in task.stale
+    base_is_stale, scratch = BASE in task.stale, Path(task.scratch) if task.scratch else run.scratch
     annotators = {name: ready.annotator(task.config, name, task.device) for name in task.annotators}
     source = unchanged(Path(task.path), task.sha256, task.state) if task.reads_video else nullcontext()
     with ExitStack() as files:
         with source:
             if base_is_stale:
-                base, collector = make_base(task, annotators, ready, run.scratch)
+                base, collector = make_base(task, annotators, ready, scratch)
             else:
-                base, collector = load_base(task, annotators, run, prints, run.scratch)
+                base, collector = load_base(task, annotators, run, prints, scratch)
             files.enter_context(closing(collector))
             tables = {name: _table(task, base, name, loaded) for name, loaded in annotators.items()}
         for name, table in tables.items():

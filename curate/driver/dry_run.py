@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from clipmill.curate.common.device import check_device
 from clipmill.curate.config import Config
+from clipmill.curate.driver.listing import Listing, list_inputs
 from clipmill.curate.driver.pipeline import Work, curate, write_shards
 from clipmill.curate.driver.preflight import preflight
-from clipmill.curate.driver.videos import Listing, list_inputs, prepare_out
+from clipmill.curate.driver.videos import prepare_out
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.tables.run_json import read_manifest
 

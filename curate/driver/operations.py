@@ -5,7 +5,7 @@ Every mistake of the user is a UserError, one line, before any work. Who is told
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from clipmill.curate.contract.annotator_order import in_order
 from clipmill.curate.driver import calibrate as calibration
 from clipmill.curate.driver.finish import redecide
 from clipmill.curate.driver.kept_export import asked_before, changed_by_export, kept_export
+from clipmill.curate.driver.listing import Listing, list_inputs, listing_of
 from clipmill.curate.driver.pipeline import Work, curate, write_shards
 from clipmill.curate.driver.policy_of_run import filtered_policy, kept_policy, policy_of, policy_stays, with_settings
 from clipmill.curate.driver.preflight import preflight
@@ -28,8 +29,6 @@ from clipmill.curate.driver.videos import (
     check_lost,
     check_sources,
     check_unchanged,
-    list_inputs,
-    listing_of,
     now,
     prepare_out,
     tasks_of,
@@ -72,25 +71,32 @@ def run(
     work = Work(RunDir(out), preflight(config, tell=options.tell), options)
     assert work.engine is not None  # an unknown one is told before anything is written
     prepare_out(out)
-    with changing(work.run):
-        config, message = kept_export(work.run, work.config)
-        work = Work(work.run, config, options)
-        if message:
-            work.tell(message)
-        listing = list_inputs(videos, work.run, options)
-        check_lost(listing, work.run, work.config, options)
-        policy, message = kept_policy(work.run, work.config)
-        if message:
-            work.tell(message)
-        curate(work, listing, policy, partial(_told, work, listing.inputs, request))
-        try:
-            if export_:
-                _export(work)
-                _write_times(work.run, request)
-        except UserError:
-            _report(work)  # what was found out is worth its report, shards or not
-            raise
-        _report(work)
+    with changing(work.run, options.tell) as lease:
+        complete(replace(work, lease=lease), lambda w: list_inputs(videos, w.run, options), export_, request)
+
+
+def complete(work: Work, list_: Callable[[Work], Listing], export_: bool, request: Request) -> None:
+    """All that makes a run whole, for whoever has it to himself: what is stale, tables, decisions, shards (export_),
+    report.
+    """
+    config, message = kept_export(work.run, work.config)
+    work = replace(work, config=config)
+    if message:
+        work.tell(message)
+    listing = list_(work)
+    check_lost(listing, work.run, work.config, work.options)
+    policy, message = kept_policy(work.run, work.config)
+    if message:
+        work.tell(message)
+    curate(work, listing, policy, partial(_told, work, listing.inputs, request))
+    try:
+        if export_:
+            _export(work)
+            _write_times(work.run, request)
+    except UserError:
+        _report(work)  # what was found out is worth its report, shards or not
+        raise
+    _report(work)
 
 
 def annotate(root: Path, names: Sequence[str], sets: Sequence[str], options: RunOptions, request: Request) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 from clipmill.curate.config import Config
 from clipmill.curate.decode.unread import forget_others
 from clipmill.curate.driver.finish import finish
+from clipmill.curate.driver.listing import Listing
 from clipmill.curate.driver.run_facts import run_facts
 from clipmill.curate.driver.stored_passes import run_passes
 from clipmill.curate.driver.videos import (
-    Listing,
     process,
     refresh_videos,
     remove_damaged,
@@ -24,10 +24,12 @@ from clipmill.curate.driver.videos import (
 )
 from clipmill.curate.engines import Engine
 from clipmill.curate.engines.by_name import engine_of
+from clipmill.curate.engines.guarded import GuardedEngine
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import Damaged
 from clipmill.curate.export.driver import export
 from clipmill.curate.export.record import Exported
+from clipmill.curate.leases.lease import Lease
 from clipmill.curate.policy.decisions import Outcomes
 from clipmill.curate.policy.policy import Policy, asked, policy_id
 from clipmill.curate.settings.fingerprints import BASE_TABLES
@@ -37,16 +39,20 @@ from clipmill.curate.tables.run_dir import RunDir
 
 @dataclass(frozen=True)
 class Work:
-    """What all steps of one operation share: where, what, how."""
+    """What all steps of one operation share: where, what, how. lease: under which the run is changed; work ends where
+    it is lost.
+    """
 
     run: RunDir
     config: Config
     options: RunOptions
+    lease: Lease | None = None
 
     @cached_property
     def engine(self) -> Engine:
         """Where the workers run. Raises UserError for an unknown one."""
-        return engine_of(self.options)
+        found = engine_of(self.options)
+        return found if self.lease is None else GuardedEngine(found, self.lease.check)
 
     def tell(self, text: str) -> None:
         """A line for people."""
@@ -79,13 +85,39 @@ def curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> C
     return _curate(work, listing, policy, told)
 
 
+def make_part(work: Work, listing: Listing) -> Counter[str]:
+    """Everything that is stale of these videos, and nothing of others: tables are joined when all parts are there. With
+    `lazy` what follows the decoding is left out: what a policy drops is known when all are there. Returns counts and
+    seconds by stage. Raises UserError as `curate` does.
+    """
+    remove_damaged(work.run, work.config, work.options, listing.names)
+    try:
+        return _make_part(work, listing)
+    except Damaged:
+        if not remove_unreadable(listing, work.run, work.config, work.options):
+            raise
+    return _make_part(work, listing)
+
+
+def _make_part(work: Work, listing: Listing) -> Counter[str]:
+    totals = _process(work, listing)
+    if not work.options.lazy:
+        totals += run_passes(work.run, work.config, listing.names, work.options)
+    _remove_others(work.run, work.config, list(listing.names))
+    return totals
+
+
+def _process(work: Work, listing: Listing) -> Counter[str]:
+    tasks = tasks_of(listing, work.run, work.config, work.options)
+    if len(tasks) < len(listing.units):
+        work.tell(f"{len(listing.units) - len(tasks)} of {len(listing.units)} videos are up to date")
+    return process(tasks, work.engine, work.run, work.options)
+
+
 def _curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> Curated:
     run, config, options = work.run, work.config, work.options
     forget_others(run, listing.names)
-    tasks = tasks_of(listing, run, config, options)
-    if len(tasks) < len(listing.units):
-        work.tell(f"{len(listing.units) - len(tasks)} of {len(listing.units)} videos are up to date")
-    totals = process(tasks, work.engine, run, options)
+    totals = _process(work, listing)
     write_unprocessed(listing, run)
     for warning in refresh_videos(listing, run, config):
         work.tell(f"warning: {warning}")

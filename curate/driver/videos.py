@@ -5,16 +5,15 @@ import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from clipmill.curate.common.content import Digests, unchanged
+from clipmill.curate.common.content import unchanged
 from clipmill.curate.common.files import check_no_address, is_readable, read_table, write_atomic
 from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
@@ -22,21 +21,13 @@ from clipmill.curate.contract import schema
 from clipmill.curate.decode.failures import record_failure
 from clipmill.curate.decode.task import BASE, VideoTask
 from clipmill.curate.decode.unread import unread
-from clipmill.curate.driver.earlier import earlier_sources, with_earlier, with_earlier_inputs
+from clipmill.curate.driver.listing import Listing
 from clipmill.curate.driver.made_before import doubtful
 from clipmill.curate.engines import Engine, Outcome
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError, one_line
-from clipmill.curate.inputs.files import (
-    Source,
-    find_sources,
-    index_sources,
-    known_state,
-    memory_of,
-    passed_over,
-    printable,
-)
-from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables, sidecar_text
+from clipmill.curate.inputs.files import printable
+from clipmill.curate.inputs.sidecars import sidecar_text
 from clipmill.curate.settings.fingerprints import BASE_TABLES
 from clipmill.curate.tables.join import UNPROCESSED
 from clipmill.curate.tables.run_dir import RunDir
@@ -46,35 +37,12 @@ MIN_FREE_BYTES = 64 << 20
 _NEEDED = tuple(table for table in BASE_TABLES if table != "frames")
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The input of a run: every file found, in order, and the text beside them. skipped: files that were not tried as
-    videos, by suffix.
-    """
-
-    sources: list[Source]
-    skipped: Mapping[str, int]
-    inputs: tuple[str, ...]  # absolute, for later commands from other folders
-    sidecars: SidecarTables
-
-    @property
-    def units(self) -> list[Source]:
-        """The files to process: readable, the first of each content."""
-        return [s for s in self.sources if s.sha256 is not None and s.duplicate_of is None]
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Id of each file to process -> its name for people."""
-        return {source.video_id or "": source.relpath for source in self.units}
-
-
 def prepare_out(out: Path) -> RunDir:
     """Make the run directory. Raises UserError, one line, where it cannot be written or the disk is full."""
     check_no_address(out)
     run = RunDir(out)
     try:
-        shutil.rmtree(run.scratch, ignore_errors=True)
-        run.scratch.mkdir(parents=True)
+        run.scratch.mkdir(parents=True, exist_ok=True)
         probe = run.scratch / "probe"
         probe.write_bytes(b"x")
         probe.unlink()
@@ -88,47 +56,14 @@ def prepare_out(out: Path) -> RunDir:
     return run
 
 
-def list_inputs(inputs: Sequence[Path], run: RunDir, options: RunOptions) -> Listing:
-    """Find and hash the input files; videos of earlier commands that are not among them stay (options.drop_missing:
-    leave). Raises UserError where there is nothing to do.
-    """
-    sources, skipped = find_sources(inputs)
-    inside = f"{os.path.realpath(run.root)}{os.sep}"
-    outside = [s for s in sources if not os.path.realpath(s.path).startswith(inside)]
-    if not outside:
-        raise UserError(f"all files found lie in the run directory {run.root}: give the folder of the source videos")
-    # Not in the run: what a system tells of a file is no part of what was made of it.
-    digests = Digests(memory_of([str(i.absolute()) for i in inputs]), options.tell)
-    index = run.root / "index.parquet"
-    with options.progress("indexing", len(outside), "files") as bar:
-        sources = index_sources(outside, index, options.n_workers, lambda _: bar.advance(), digests)
-    if words := passed_over(skipped):
-        options.tell(words)
-    given = [str(i.absolute()) for i in inputs]
-    sources, messages = with_earlier(sources, given, run, options.drop_missing)
-    for message in messages:
-        options.tell(message)
-    return _listing(sources, skipped, with_earlier_inputs(given, sources, run))
-
-
-def _listing(sources: list[Source], skipped: Mapping[str, int], inputs: Sequence[str]) -> Listing:
-    return Listing(sources, skipped, tuple(inputs), find_sidecar_tables([Path(i) for i in inputs if os.path.isdir(i)]))
-
-
-def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
-    """The listing that the run's videos.parquet holds; the files need not be there."""
-    digests = Digests(memory_of(inputs))
-    sources = [replace(s, state=known_state(digests, s.path, s.sha256)) for s in earlier_sources(run)]
-    return _listing(sources, {}, inputs)
-
-
-def remove_damaged(run: RunDir, config: Config, options: RunOptions) -> None:
-    """Parts that lost their content count as missing, and are told."""
+def remove_damaged(run: RunDir, config: Config, options: RunOptions, units: Collection[str] | None = None) -> None:
+    """Parts that lost their content count as missing, and are told. units: only theirs; None: of all."""
     prints = config.fingerprints
     tables = dict.fromkeys(_NEEDED, prints.base)
     tables |= {prints.tables[name]: prints.annotations[name] for name in config.annotators}
     for table, made_by in tables.items():
-        _remove(run, table, made_by, run.damaged(table, made_by), options)
+        damaged = run.damaged(table, made_by)
+        _remove(run, table, made_by, damaged if units is None else damaged.intersection(units), options)
 
 
 def remove_unreadable(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> bool:
@@ -200,6 +135,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
                 device=options.device,
                 state=source.state,
                 keeps_rows=options.keeps_rows,
+                scratch=str(run.scratch),
             )
             tasks.append(task)
     return sorted(tasks, key=lambda t: (-t.size_bytes, t.relpath))
@@ -295,6 +231,7 @@ def process(tasks: Sequence[VideoTask], engine: Engine, run: RunDir, options: Ru
             bar.advance(note=f"{totals['clips']} clips, {totals['error']} errors")
     with suppress(OSError):
         shutil.rmtree(run.scratch)
+        run.scratch.parent.rmdir()
     return totals
 
 

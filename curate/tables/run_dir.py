@@ -6,27 +6,33 @@ written as `.tmp`, synced and renamed, so it is there whole or not at all; what 
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from clipmill.curate.common.files import is_bare, is_whole, read_table, write_atomic_streamed
+from clipmill.curate.common.files import is_bare, is_whole, own_name, read_table, write_atomic_streamed
 from clipmill.curate.common.lock import alone
+from clipmill.curate.common.log import Tell, silent
 from clipmill.curate.common.publish import settle
 from clipmill.curate.errors import UserError
+from clipmill.curate.leases.lease import Lease, held, leases
 
-_UNFINISHED = re.compile(r".*\.\d+\.tmp")
+_UNFINISHED = re.compile(r".*\.([A-Za-z0-9-]+-)?\d+\.tmp")
+_WHOLE = "run"  # the lease of what changes all of a run
+_SCRATCH = ".scratch"
 _TABLE_DEPTH = 2  # annotations/motion.v1
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """Paths of a run directory."""
+    """Paths of a run directory. events_name: where events go, below `root`."""
 
     root: Path
+    events_name: str = "run.jsonl"
 
     @property
     def manifest(self) -> Path:
@@ -46,7 +52,7 @@ class RunDir:
     @property
     def events(self) -> Path:
         """One JSON object per line, appended whenever a unit of work has ended."""
-        return self.root / "run.jsonl"
+        return self.root / self.events_name
 
     @property
     def shards(self) -> Path:
@@ -55,8 +61,8 @@ class RunDir:
 
     @property
     def scratch(self) -> Path:
-        """Temporary files of workers; emptied when a run starts and ends."""
-        return self.root / ".scratch"
+        """Temporary files of this process and its workers: no other process may take them away."""
+        return self.root / _SCRATCH / own_name()
 
     def part(self, table: str, unit: str, fingerprint: str) -> Path:
         """The file of a unit's rows in `table` as `fingerprint` makes them, whether it is there or not. Raises
@@ -113,14 +119,43 @@ class RunDir:
 
 
 @contextmanager
-def changing(run: RunDir) -> Iterator[None]:
-    """While it lasts no other command changes the run. It begins where a command that was killed left off: what that
-    one decided is in its place, what it had not finished is gone. Raises UserError where another command is at work.
+def changing(run: RunDir, tell: Tell = silent) -> Iterator[Lease]:
+    """While it lasts no other command changes the run, on this machine or another. It begins where a command that was
+    killed left off: what that one decided is in its place, what it had not finished is gone. tell: hears of a command
+    that died. Raises UserError where another command is at work.
     """
-    with alone(run.root):
+    with alone(run.root), held(run.root, _WHOLE, tell) as lease:
+        for other in leases(run.root):
+            if other.name != _WHOLE and other.alive:
+                raise UserError(
+                    f"a part of {run.root} is being made by {other.holder}: wait until it has ended"
+                    f" (`curate status {run.root}`), then run this one again"
+                )
         settle(run.root)
         _remove_unfinished(run.root, _TABLE_DEPTH)
-        yield
+        _remove_scratch(run)
+        yield lease
+
+
+@contextmanager
+def changing_part(run: RunDir, name: str, tell: Tell = silent) -> Iterator[Lease]:
+    """While it lasts no other process makes the part of that name, and no command changes the run; other parts may be
+    made. Nothing of others is removed. tell: as in `changing`. Raises UserError where another is at work.
+    """
+    with alone(run.root, shared=True), held(run.root, name, tell) as lease:
+        for other in leases(run.root):
+            if other.name == _WHOLE and other.alive:
+                raise UserError(f"{run.root} is being changed by {other.holder}: wait until it has ended")
+        settle(run.root)
+        yield lease
+
+
+def _remove_scratch(run: RunDir) -> None:
+    """What others left, who are dead: this process is alone."""
+    with suppress(FileNotFoundError):
+        for path in (run.root / _SCRATCH).iterdir():
+            if path != run.scratch:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_unfinished(folder: Path, depth: int) -> None:

@@ -11,7 +11,8 @@ from helpers.tiny_videos import quick, write_tiny
 
 from clipmill.curate.decode.unread import unread
 from clipmill.curate.decode.worker import process_video
-from clipmill.curate.driver.videos import list_inputs, listing_of, tasks_of
+from clipmill.curate.driver.listing import list_inputs, listing_of
+from clipmill.curate.driver.videos import tasks_of
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.export.record import RECORD
 from clipmill.curate.tables.run_dir import RunDir
