@@ -102,12 +102,21 @@ def _prior(config: ModelConfig) -> Loaded | None:
 
 def _config(card: dict[str, Any], overrides: tuple[str, ...]) -> ModelConfig:
     tree = table_of(card.get("config"), "card.json: config")
+    asked = False
     for text in overrides:
         change = parse_override(text)
         if set(change) != {"sample"}:
             raise UserError(f"a checkpoint's settings are fixed but for sample.*; got --set {text}")
+        asked = asked or "prior" in table_of(change["sample"], "sample")
         tree = merged(tree, change)
-    return from_dict(tree)
+    config = from_dict(tree)
+    if config.sample.prior is not None and not asked:
+        # A stranger's card must not say what else of this machine is read.
+        raise UserError(
+            f"card.json names another checkpoint, {config.sample.prior}, as its prior; it is read where you ask for it:"
+            f" --set sample.prior={config.sample.prior}"
+        )
+    return config
 
 
 def _with_given_noise(root: Path, config: ModelConfig) -> ModelConfig:

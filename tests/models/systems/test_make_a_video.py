@@ -189,9 +189,11 @@ def test_what_does_not_fit_is_one_line(words: tuple[str, ...], says: str, traine
         one_line(invoke("models", "floor", trained / places["PRIOR"], "--out", tmp_path / "f"), "makes embeddings")
 
 
-def test_a_prior_that_names_itself_is_one_line(trained: Path, tmp_path: Path):
+def test_a_prior_that_a_card_names_is_read_only_where_it_is_asked_for(trained: Path, tmp_path: Path):
     own = shutil.copytree(trained / "make-a-video-image", tmp_path / "own")
     card = json.loads((own / "card.json").read_text())
     card["config"]["sample"]["prior"] = str(own)
     (own / "card.json").write_text(json.dumps(card))
-    one_line(invoke("models", "sample", own, "--out", tmp_path / "s", "--device", "cpu"), "a prior of its own")
+    sample = ("models", "sample", own, "--out", tmp_path / "s", "--device", "cpu")
+    one_line(invoke(*sample), "it is read where you ask for it")
+    one_line(invoke(*sample, "--set", f"sample.prior={own}"), "a prior of its own")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted((ROOT / "docs" / "systems").glob("*.md"))
 SMALL = {
     "train": ("--steps", "2", "--device", "cpu", "--set", "train.validate_every=0", "--set", "train.measured=8"),
-    "sample": ("--n", "2", "--device", "cpu"),
+    "sample": ("--n", "2", "--device", "cpu", "--set", "sample.steps=2"),
 }
 OURS = ("curate", "evaluate", "models")
 
@@ -26,7 +26,7 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def small(words: list[str]) -> list[str]:
-    """The same command, quick: presets at their smallest size, few steps and videos."""
+    """The same command, quick: presets at their smallest size, few steps and videos, two steps of sampling a stage."""
     out: list[str] = []
     for word in words:
         before = out[-1] if out else ""
@@ -34,7 +34,9 @@ def small(words: list[str]) -> list[str]:
             out.pop()
         else:
             out.append(f"{word}-nano" if before == "--config" and word in preset_names() else word)
-    return [*out, *SMALL.get(out[1] if out[0] == "models" else "", ())]
+    stages = [f"{number}:sample.steps=2" for number in range(1, out.count("--then") + 1)]
+    then = [word for text in stages for word in ("--then-set", text)]
+    return [*out, *then, *SMALL.get(out[1] if out[0] == "models" else "", ())]
 
 
 @pytest.mark.slow
