@@ -12,7 +12,7 @@ from clipmill.models.config import preset_names
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted((ROOT / "docs" / "systems").glob("*.md"))
 SMALL = {
-    "train": ("--steps", "2", "--device", "cpu", "--set", "train.validate_every=0", "--set", "train.measured=8"),
+    "train": ("--steps", "2", "--device", "cpu", "--set", "train.validate_every=0"),
     "sample": ("--n", "2", "--device", "cpu", "--set", "sample.steps=2"),
 }
 OURS = ("curate", "evaluate", "models")
