@@ -36,8 +36,8 @@ from clipmill.models.config import load
 FOLDER = Path(__file__).resolve().parent / "systems"
 TRAIN, HELD_OUT = (0, 12), ((2, 6), (3, 6))  # (seed, minutes) of demo videos
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
-# The budget ends a training, not its own number of steps, and nothing is done beside it. Latents are measured on as many
-# windows as of full sizes: some of these are made of nano presets.
+# The budget ends a training, not its own number of steps, and nothing is done beside it. Latents are measured on as
+# many windows as of full sizes: some of these are made of nano presets.
 QUIET = ("train.log_every=1", "train.validate_every=0", "train.checkpoint_every=0", "train.preview_every=0")
 QUIET += ("train.measured=256",)
 SHAPE = (8, 32, 32, 3)
