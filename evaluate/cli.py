@@ -7,51 +7,28 @@ from typing import Annotated
 import typer
 
 from clipmill.curate.common.console import new_app, run_app
+from clipmill.evaluate.cli_options import (
+    SET,
+    Batch,
+    By,
+    Cache,
+    Clips,
+    Device,
+    Fake,
+    FakeSet,
+    Features,
+    Out,
+    ProtocolName,
+    Real,
+    RealSet,
+    Set,
+    Weights,
+    Where,
+    Workers,
+)
+from clipmill.evaluate.questions import compare, power
 
 app = new_app("evaluate", "Score videos: FVD, KVD and others, each number with its protocol and its error bar.")
-
-_SET = (
-    "a folder of videos or of frame folders, a curate run, a manifest, a glob of videos or tars, a .txt with a path a"
-    " line, an .npy or .npz, or statistics"
-)
-Real = Annotated[str, typer.Argument(metavar="REAL", help=f"Reference set: {_SET}.")]
-Fake = Annotated[str, typer.Argument(metavar="FAKE", help="Set to score, of the same kinds.")]
-ProtocolName = Annotated[str, typer.Option("--protocol", metavar="NAME", help="`evaluate protocols` lists them.")]
-Features = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Feature network instead of the protocol's: mini, i3d-random, ...")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the protocol, or METRIC.FIELD."),
-]
-RealSet = Annotated[
-    list[str] | None,
-    typer.Option("--real-set", metavar="KEY=VALUE", help="stride, fps or stored_fps (declared rate) of REAL alone."),
-]
-FakeSet = Annotated[list[str] | None, typer.Option("--fake-set", metavar="KEY=VALUE", help="The same of FAKE alone.")]
-Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of the feature network.")]
-Where = Annotated[
-    str | None,
-    typer.Option(metavar="CONDITION", help='SQL, on the clips of a run: "motion > 0.1 AND width >= 512".'),
-]
-Out = Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Add the scores to this file.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Batch = Annotated[int, typer.Option(min=1, help="Clips per forward pass.")]
-Workers = Annotated[int, typer.Option(min=1, help="Decoding threads.")]
-Cache = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where features are kept; default: the user's cache folder.")
-]
-
-Clips = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE.parquet", help="Write a value of each clip: of a mean its part, of a distance its share."
-    ),
-]
-By = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMN", help="Also by caption, category, source, length, or a column of the manifest."),
-]
 
 
 def _one_metric(metric: str) -> Callable[..., None]:
@@ -75,9 +52,8 @@ def _one_metric(metric: str) -> Callable[..., None]:
         clips: Clips = None,
         by: By = None,
     ) -> None:
-        own = (real_set, fake_set)
-        means = (device, batch, workers, cache, clips, by)
-        run(real, fake, metric, protocol, features, set_, *own, weights, where, out, *means)
+        own, means = (real_set, fake_set), (device, batch, workers, cache)
+        run(real, fake, metric, protocol, features, set_, *own, weights, where, out, *means, clips, by)
 
     return command
 
@@ -138,7 +114,7 @@ app.command("kvd", help="Kernel Video Distance: unbiased MMD^2 with the cubic ke
 
 @app.command()
 def stats(
-    videos: Annotated[str, typer.Argument(metavar="SET", help=f"Reference set: {_SET}.")],
+    videos: Annotated[str, typer.Argument(metavar="SET", help=f"Reference set: {SET}.")],
     out: Annotated[Path, typer.Option(metavar="FILE.npz", help="Where the statistics go.")],
     protocol: ProtocolName = "clipmill",
     features: Features = None,
@@ -160,15 +136,8 @@ def stats(
     )
 
 
-@app.command()
-def compare(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="File written with --out.")],
-    force: Annotated[bool, typer.Option("--force", help="Put numbers side by side whose fingerprints differ.")] = False,
-) -> None:
-    """Tables of numbers that may be compared; says which fields differ where they may not."""
-    from clipmill.evaluate import commands
-
-    commands.compare(scores, force)
+app.command("compare", epilog="Example: evaluate compare model_a/ model_b/ --real RUN --features mini")(compare.command)
+app.command("power", epilog="Example: evaluate power model_a/ model_b/ --real RUN --difference 20")(power.command)
 
 
 @app.command(epilog="Example: evaluate report scores.parquet")
@@ -186,7 +155,7 @@ def report(
 
 @app.command()
 def degrade(
-    videos: Annotated[str, typer.Argument(metavar="SET", help=f"Clean videos: {_SET}.")],
+    videos: Annotated[str, typer.Argument(metavar="SET", help=f"Clean videos: {SET}.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the table and the plot go.")] = Path("degrade"),
     clips: Annotated[int, typer.Option(min=8, help="Clips to use.")] = 64,
     protocol: ProtocolName = "clipmill",

@@ -51,6 +51,11 @@ class Options:
     clips: Path | None = None
     by: str | None = None
 
+    @property
+    def seed(self) -> int:
+        """Of the protocol."""
+        return self._resolved()[0].seed
+
     def evaluation(self, real: Spec | None, fake: Spec, needs_network: bool = True) -> Evaluation:
         """Raises UserError for unknown names and settings; missing weights are named before any video is opened."""
         protocol, parameters = self._resolved()
