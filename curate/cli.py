@@ -41,10 +41,14 @@ EngineName = Annotated[
 
 @app.command(epilog="Example: curate run ~/videos --out run --set policy.motion.min=0.02")
 def run(
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEOS...", help="Folders or files of source videos.")],
+    videos: Annotated[
+        list[Path], typer.Argument(metavar="VIDEOS...", help="Folders or files of videos, lists of them, addresses.")
+    ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run directory; run again with the same one to resume.")],
     preset: Preset = "default",
     set_: Set = None,
+    url_col: Annotated[str, typer.Option(metavar="COLUMN", help="Of a list: the path or address of the video.")] = "",
+    caption_col: Annotated[str, typer.Option(metavar="COLUMN", help="Of a list: the caption.")] = "",
     engine: EngineName = "local",
     workers: Workers = 0,
     device: Device = "auto",
@@ -74,12 +78,14 @@ def run(
     from clipmill.curate.engines.options import RunOptions
 
     options = RunOptions(workers, device, timeout, retry_errors, lazy, engine, drop_missing=drop_missing)
+    columns = {"url_col": url_col, "caption_col": caption_col}
+    sets = [*(f"inputs.{name}={column}" for name, column in columns.items() if column), *(set_ or [])]
     if part is not None:
-        commands.run_part(videos, out, preset, set_ or [], options, part, dry_run)
+        commands.run_part(videos, out, preset, sets, options, part, dry_run)
     elif dry_run:
-        commands.dry_run(videos, preset, set_ or [], options)
+        commands.dry_run(videos, preset, sets, options)
     else:
-        commands.run(videos, out, preset, set_ or [], options, export)
+        commands.run(videos, out, preset, sets, options, export)
 
 
 @app.command(epilog="Example: curate finish RUN, once `curate status RUN` says that all parts are done")

@@ -2,7 +2,7 @@
 names the closest one.
 
 annotators = ["borders", "motion"]   # which annotators run
-[decode] [frames] [scenes] [dedup] [export]   # the sections below
+[inputs] [decode] [frames] [scenes] [dedup] [export]   # the sections below
 [motion]                             # parameters of an annotator: the fields of its class
 [weights]                            # name of weights = a file or folder of this machine, instead of the published ones
 [policy.motion]                      # a filter: the column's name, then min, max, drop_lowest, drop_highest
@@ -23,9 +23,11 @@ from clipmill.curate.settings.decode import DecodeConfig, FramesConfig
 from clipmill.curate.settings.dedup import DedupConfig
 from clipmill.curate.settings.export import ExportConfig
 from clipmill.curate.settings.fingerprints import Fingerprints, fingerprints
+from clipmill.curate.settings.inputs import InputsConfig
 from clipmill.curate.settings.scenes import ScenesConfig
 
 SECTIONS: dict[str, type] = {
+    "inputs": InputsConfig,
     "decode": DecodeConfig,
     "frames": FramesConfig,
     "scenes": ScenesConfig,
@@ -54,6 +56,7 @@ class Config:
     policy: Mapping[str, Mapping[str, Any]]
     weights: Mapping[str, str] = field(default_factory=dict)
     found_weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    inputs: InputsConfig = field(default_factory=InputsConfig)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for run.json; of the annotators the names, because `parameters` holds what was set."""

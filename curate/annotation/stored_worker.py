@@ -25,7 +25,7 @@ from clipmill.curate.contract.annotator import ClipFrames
 from clipmill.curate.contract.annotator_order import inputs_of
 from clipmill.curate.engines.signs import got_on
 from clipmill.curate.errors import AnnotatorError, Damaged, UserError, one_line
-from clipmill.curate.inputs.files import path_of
+from clipmill.curate.inputs.files import source_at
 from clipmill.curate.tables.run_dir import RunDir
 
 # How a row begins that was left out, not tried: another pass may fill it.
@@ -163,7 +163,7 @@ class _Pass:
         try:
             return video.source.view(self.annotator, position, inputs=video.inputs, sidecar=video.stored.caption)
         except Damaged as error:
-            if path_of(video.stored.video["uri"]).exists():  # else nothing could make the part again
+            if source_at(video.stored.video["uri"]).is_here:  # else nothing could make the part again
                 raise
             return error
         except Exception as error:

@@ -29,8 +29,8 @@ def check_no_address(path: Path) -> None:
     address = _ADDRESS.match(str(path))
     if address is not None:
         raise UserError(
-            f"{address[1]}://{address[2]} is an address, and only files and folders of this machine are read and"
-            " written: copy them, or mount that place as a folder"
+            f"{address[1]}://{address[2]} is an address: input videos are read from those of http(s):// and"
+            " s3://, everything else is a file or folder of this machine; copy it, or mount that place as a folder"
         )
 
 

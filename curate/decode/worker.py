@@ -22,6 +22,8 @@ from clipmill.curate.decode.task import BASE, VideoTask
 from clipmill.curate.decode.unread import made
 from clipmill.curate.errors import DecodeError, is_full_disk, one_line
 from clipmill.curate.settings.fingerprints import BASE_TABLES
+from clipmill.curate.storage.address import is_address
+from clipmill.curate.storage.staging import at_hand
 from clipmill.curate.tables.run_dir import RunDir
 
 
@@ -48,6 +50,8 @@ def _process(task: VideoTask, ready: Ready) -> dict[str, Any]:
     annotators = {name: ready.annotator(task.config, name, task.device) for name in task.annotators}
     source = unchanged(Path(task.path), task.sha256, task.state) if task.reads_video else nullcontext()
     with ExitStack() as files:
+        if task.reads_video and is_address(task.uri):
+            files.enter_context(at_hand(task.uri))
         with source:
             if base_is_stale:
                 base, collector = make_base(task, annotators, ready, scratch)

@@ -36,7 +36,7 @@ def estimate(videos: Sequence[Path], config: Config, options: RunOptions) -> lis
     folder = Path(tempfile.mkdtemp(prefix="curate-dry-run-"))
     try:
         work = Work(prepare_out(folder), config, options)
-        listing = list_inputs(videos, work.run, options)
+        listing = list_inputs(videos, work.run, options, config.inputs)
         sample = sorted(listing.units, key=lambda s: s.sha256 or "")[:SAMPLE_VIDEOS]
         return _report(work, listing, Listing(sample, {}, listing.inputs, listing.sidecars))
     finally:

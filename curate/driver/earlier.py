@@ -10,7 +10,8 @@ from pathlib import Path
 
 from clipmill.curate.common.publish import newest
 from clipmill.curate.errors import UserError
-from clipmill.curate.inputs.files import Source, by_name, mark_copies, path_of
+from clipmill.curate.inputs.files import Source, by_name, mark_copies, source_at
+from clipmill.curate.inputs.lists import is_list
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_run_json, read_videos
 
@@ -20,8 +21,8 @@ def earlier_sources(run: RunDir) -> list[Source]:
     none, or it is damaged.
     """
     return [
-        Source(
-            path=path_of(row["uri"]),
+        source_at(
+            row["uri"],
             relpath=row["relpath"],
             size_bytes=row["size_bytes"],
             sha256=row["sha256"],
@@ -47,7 +48,7 @@ def with_earlier(
     again = {source.uri for source in stay}
     sources = [*(s for s in listed if s.uri not in again), *stay]
     # The one of several copies that is there is the one to be decoded.
-    sources = mark_copies(sorted(sources, key=lambda s: (not os.path.exists(s.path), by_name(s))))
+    sources = mark_copies(sorted(sources, key=lambda s: (not s.is_here, by_name(s))))
     return sorted(sources, key=by_name), sorted_out.messages(drop_missing)
 
 
@@ -59,7 +60,8 @@ def with_earlier_inputs(inputs: Sequence[str], sources: Sequence[Source], run: R
         earlier = [str(text) for text in read_run_json(run).get("inputs", ())]
     except UserError:  # the first run, or one that was not finished
         earlier = []
-    held = [text for text in earlier if any(_is_below(source.path, text) for source in sources)]
+    # A list says where its videos lie, not that they lie below it.
+    held = [text for text in earlier if is_list(Path(text)) or any(_is_below(source.path, text) for source in sources)]
     return list(dict.fromkeys([*held, *inputs]))
 
 

@@ -12,16 +12,19 @@ from clipmill.curate.errors import UserError
 from clipmill.curate.inputs.files import (
     Source,
     by_name,
-    find_sources,
     index_sources,
     known_state,
     mark_copies,
     memory_of,
     passed_over,
 )
+from clipmill.curate.inputs.given import find_given, given_text, with_texts
 from clipmill.curate.inputs.sidecars import SidecarTables, find_sidecar_tables
 from clipmill.curate.parts.part import Part
+from clipmill.curate.settings.inputs import InputsConfig
 from clipmill.curate.tables.run_dir import RunDir
+
+_DEFAULT = InputsConfig()
 
 
 @dataclass(frozen=True)
@@ -46,52 +49,50 @@ class Listing:
         return {source.video_id or "": source.relpath for source in self.units}
 
 
-def list_inputs(inputs: Sequence[Path], run: RunDir, options: RunOptions) -> Listing:
-    """Find and hash the input files; videos of earlier commands that are not among them stay (options.drop_missing:
-    leave). Raises UserError where there is nothing to do.
+def list_inputs(inputs: Sequence[Path], run: RunDir, options: RunOptions, how: InputsConfig = _DEFAULT) -> Listing:
+    """Find and hash the sources; videos of earlier commands that are not among them stay (options.drop_missing: leave).
+    how: lists are read. Raises UserError where there is nothing to do.
     """
-    given = _absolute(inputs)
-    sources, skipped = _outside(inputs, run)
+    given = [given_text(i) for i in inputs]
+    sources, skipped = _outside(inputs, run, how)
     sources = _indexed(sources, given, run.root / "index.parquet", options)
     if words := passed_over(skipped):
         options.tell(words)
-    return _with_earlier(sources, skipped, given, run, options)
+    return replace(_with_earlier(sources, given, run, options, how), skipped=skipped)
 
 
-def list_part(inputs: Sequence[Path], run: RunDir, part: Part, options: RunOptions) -> Listing:
-    """The files of one part, hashed; those of other parts and of earlier commands are left alone. Raises UserError
+def list_part(inputs: Sequence[Path], run: RunDir, part: Part, options: RunOptions, how: InputsConfig) -> Listing:
+    """The sources of one part, hashed; those of other parts and of earlier commands are left alone. Raises UserError
     where there is nothing in any part.
     """
-    given = _absolute(inputs)
-    sources, skipped = _outside(inputs, run)
+    given = [given_text(i) for i in inputs]
+    sources, _ = _outside(inputs, run, how)
     own = [source for source in sources if part.holds(source.relpath)]
     index = run.events.with_suffix(".index.parquet")
-    return _listing(_indexed(own, given, index, options) if own else [], skipped, given)
+    return _listing(_indexed(own, given, index, options) if own else [], given, how)
 
 
-def join_parts(sources: Sequence[Source], inputs: Sequence[str], run: RunDir, options: RunOptions) -> Listing:
-    """The files of all parts as one listing, the first of each content marked by name; earlier ones as in
+def join_parts(
+    sources: Sequence[Source], inputs: Sequence[str], run: RunDir, options: RunOptions, how: InputsConfig
+) -> Listing:
+    """The sources of all parts as one listing, the first of each content marked by name; earlier ones as in
     `list_inputs`.
     """
     digests = Digests(memory_of(inputs))
     states = [replace(s, state=known_state(digests, s.path, s.sha256)) for s in sorted(sources, key=by_name)]
-    return _with_earlier(mark_copies(states), {}, inputs, run, options)
+    return _with_earlier(mark_copies(states), inputs, run, options, how)
 
 
-def listing_of(run: RunDir, inputs: Sequence[str]) -> Listing:
+def listing_of(run: RunDir, inputs: Sequence[str], how: InputsConfig = _DEFAULT) -> Listing:
     """The listing that the run's videos.parquet holds; the files need not be there."""
     digests = Digests(memory_of(inputs))
     sources = [replace(s, state=known_state(digests, s.path, s.sha256)) for s in earlier_sources(run)]
-    return _listing(sources, {}, inputs)
+    return _listing(sources, inputs, how)
 
 
-def _absolute(inputs: Sequence[Path]) -> list[str]:
-    return [str(i.absolute()) for i in inputs]
-
-
-def _outside(inputs: Sequence[Path], run: RunDir) -> tuple[list[Source], Mapping[str, int]]:
-    """The files found, without those of the run itself, and those passed over by suffix."""
-    sources, skipped = find_sources(inputs)
+def _outside(inputs: Sequence[Path], run: RunDir, how: InputsConfig) -> tuple[list[Source], Mapping[str, int]]:
+    """The sources found, without those of the run itself, and files passed over by suffix."""
+    sources, skipped = find_given(inputs, how)
     inside = f"{os.path.realpath(run.root)}{os.sep}"
     outside = [s for s in sources if not os.path.realpath(s.path).startswith(inside)]
     if not outside:
@@ -107,14 +108,14 @@ def _indexed(sources: Sequence[Source], given: Sequence[str], index: Path, optio
 
 
 def _with_earlier(
-    sources: Sequence[Source], skipped: Mapping[str, int], given: Sequence[str], run: RunDir, options: RunOptions
+    sources: Sequence[Source], given: Sequence[str], run: RunDir, options: RunOptions, how: InputsConfig
 ) -> Listing:
     sources, messages = with_earlier(sources, given, run, options.drop_missing)
     for message in messages:
         options.tell(message)
-    return _listing(sources, skipped, with_earlier_inputs(given, sources, run))
+    return _listing(sources, with_earlier_inputs(given, sources, run), how)
 
 
-def _listing(sources: Sequence[Source], skipped: Mapping[str, int], inputs: Sequence[str]) -> Listing:
+def _listing(sources: Sequence[Source], inputs: Sequence[str], how: InputsConfig) -> Listing:
     tables = find_sidecar_tables([Path(i) for i in inputs if os.path.isdir(i)])
-    return Listing(list(sources), skipped, tuple(inputs), tables)
+    return Listing(list(sources), {}, tuple(inputs), with_texts(tables, inputs, how))

@@ -72,7 +72,9 @@ def run(
     assert work.engine is not None  # an unknown one is told before anything is written
     prepare_out(out)
     with changing(work.run, options.tell) as lease:
-        complete(replace(work, lease=lease), lambda w: list_inputs(videos, w.run, options), export_, request)
+        complete(
+            replace(work, lease=lease), lambda w: list_inputs(videos, w.run, options, w.config.inputs), export_, request
+        )
 
 
 def complete(work: Work, list_: Callable[[Work], Listing], export_: bool, request: Request) -> None:
@@ -110,7 +112,7 @@ def annotate(root: Path, names: Sequence[str], sets: Sequence[str], options: Run
     if policy is not None:
         policy = with_settings(policy, sets, config)
     work = Work(run_dir, preflight(config, in_order(names, config.annotators.__getitem__), options.tell), options)
-    listing = listing_of(run_dir, facts["inputs"])
+    listing = listing_of(run_dir, facts["inputs"], work.config.inputs)
     tasks = tasks_of(listing, run_dir, work.config, options)
     check_sources(tasks, run_dir)
     check_unchanged(tasks, run_dir)

@@ -17,6 +17,7 @@ from clipmill.curate.driver.preflight import preflight
 from clipmill.curate.driver.videos import now, prepare_out
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError, one_line
+from clipmill.curate.inputs.given import given_text
 from clipmill.curate.leases.lease import leases, this_process
 from clipmill.curate.parts.part import Part
 from clipmill.curate.parts.record import PartFiles, Record, check_number, gather_events, parts_of
@@ -42,7 +43,7 @@ def run_part(
         files.write(record)
         append_event(work.run.events, {"part": str(part), "host": record.host, "began_at": record.began_at})
         try:
-            listing = list_part(videos, work.run, part, options)
+            listing = list_part(videos, work.run, part, options, work.config.inputs)
             files.write_sources(listing.sources)
             totals = make_part(replace(work, lease=lease), listing)
         except (UserError, OSError) as error:
@@ -71,7 +72,10 @@ def finish(root: Path, options: RunOptions, export_: bool, request: Request) -> 
     with changing(work.run, options.tell) as lease:
         sources = [source for one in files for source in one.sources() or ()]
         complete(
-            replace(work, lease=lease), lambda w: join_parts(sources, first.inputs, w.run, options), export_, request
+            replace(work, lease=lease),
+            lambda w: join_parts(sources, first.inputs, w.run, options, w.config.inputs),
+            export_,
+            request,
         )
         gather_events(root)
 
@@ -80,7 +84,7 @@ def _begun(work: Work, videos: Sequence[Path], request: Request) -> Record:
     holder, config = this_process(), work.config
     return Record(
         command=request.command,
-        inputs=tuple(str(path.absolute()) for path in videos),
+        inputs=tuple(map(given_text, videos)),
         config=json.loads(json.dumps(config.as_dict(), default=list)),
         fingerprints=_fingerprints(config),
         host=holder.host,

@@ -29,6 +29,7 @@ from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.inputs.files import printable
 from clipmill.curate.inputs.sidecars import sidecar_text
 from clipmill.curate.settings.fingerprints import BASE_TABLES
+from clipmill.curate.storage.address import is_address
 from clipmill.curate.tables.join import UNPROCESSED
 from clipmill.curate.tables.run_dir import RunDir
 
@@ -71,7 +72,7 @@ def remove_unreadable(listing: Listing, run: RunDir, config: Config, options: Ru
     the video can make again stays where that is away.
     """
     prints = config.fingerprints
-    here = {source.video_id or "" for source in listing.units if os.path.exists(source.path)}
+    here = {source.video_id or "" for source in listing.units if source.is_here}
     tables = dict.fromkeys(BASE_TABLES, (prints.base, here))
     for name, annotator in config.annotators.items():
         units = here if annotator.needs_video else set(listing.names)
@@ -111,7 +112,7 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
     tasks = []
     for source in listing.units:
         unit = source.video_id or ""
-        is_here = os.path.exists(source.path)
+        is_here = source.is_here
         again = not_read.get(unit, set()) if is_here else set()
         if unit not in base_done or BASE in again or (unit in failed | changed and is_here):
             stale: tuple[str, ...] = (BASE,)
@@ -148,7 +149,7 @@ def _with_errors(run: RunDir, table: str, fingerprint: str, units: set[str]) -> 
 
 def check_lost(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> None:
     """As `check_sources`, for a listing with videos of earlier commands that may be away."""
-    if not all(os.path.exists(source.path) for source in listing.units):
+    if not all(source.is_here for source in listing.units):
         check_sources(tasks_of(listing, run, config, options), run)
 
 
@@ -156,7 +157,7 @@ def check_sources(tasks: Sequence[VideoTask], run: RunDir) -> None:
     """Raise UserError, one line, where a task must decode a video that is not where it was. For commands that are not
     told where videos are: their error rows would take the place of good ones.
     """
-    lost = {task.path: names for task in tasks if (names := _decoders(task)) and not os.path.exists(task.path)}
+    lost = {task.path: names for task in tasks if (names := _decoders(task)) and not _is_here(task)}
     if lost:
         who = ", ".join(dict.fromkeys(name for names in lost.values() for name in names))
         raise UserError(
@@ -188,7 +189,13 @@ def check_unchanged(tasks: Sequence[VideoTask], run: RunDir) -> None:
         )
 
 
+def _is_here(task: VideoTask) -> bool:
+    return is_address(task.uri) or os.path.exists(task.path)
+
+
 def _is_unchanged(task: VideoTask) -> bool:
+    if is_address(task.uri):  # known when it is fetched
+        return True
     try:
         with unchanged(Path(task.path), task.sha256, task.state):
             return True
@@ -272,7 +279,9 @@ def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
     fingerprint, warnings = config.fingerprints.base, list(listing.sidecars.warnings)
     for source in listing.units:
         path = run.part("videos", source.video_id or "", fingerprint)
-        if not path.exists() or not os.path.exists(source.path):
+        # What a list says of an object is known; nobody can see what lies beside it.
+        seen = str(source.path) in listing.sidecars.texts if source.address else os.path.exists(source.path)
+        if not path.exists() or not seen:
             continue
         text, found = sidecar_text(source.path, source.relpath, listing.sidecars)
         warnings.extend(found)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,8 @@ from clipmill.curate.export.record import RECORD, Exported, failures_text, read_
 from clipmill.curate.inputs.files import known_state, memory_of, path_of, printable
 from clipmill.curate.settings.export import SPLITS, ExportConfig
 from clipmill.curate.settings.fingerprints import library_version
+from clipmill.curate.storage.address import is_address
+from clipmill.curate.storage.staging import at_hand
 from clipmill.curate.tables.join import INDEX_TABLE, append_shards
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_manifest
@@ -82,7 +85,7 @@ def export_video(task: ExportTask) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     try:
-        with unchanged(path_of(task.video["uri"]), task.video["sha256"], task.state):
+        with _source(task) as path, unchanged(path, task.video["sha256"], task.state):
             for result in _write_clips(task, folder):
                 rows.append(result)
     except Changed as error:
@@ -100,6 +103,12 @@ def export_video(task: ExportTask) -> dict[str, Any]:
         "exported": sum(r["status"] == "ok" for r in rows),
         "failed": sum(r["status"] != "ok" for r in rows),
     }
+
+
+def _source(task: ExportTask) -> AbstractContextManager[Path]:
+    """The source as a file, fetched where it lies elsewhere. Raises OSError."""
+    uri = task.video["uri"]
+    return at_hand(uri) if is_address(uri) else nullcontext(path_of(uri))
 
 
 def _write_clips(task: ExportTask, folder: Path) -> Any:
@@ -273,7 +282,7 @@ def _is_unread(run: RunDir, task: ExportTask) -> bool:
 
 
 def _is_here(task: ExportTask) -> bool:
-    return os.path.isfile(path_of(task.video["uri"]))
+    return is_address(task.video["uri"]) or os.path.isfile(path_of(task.video["uri"]))
 
 
 def _holds(path: Path, row: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
 """Source videos: finding files, their identity by content, and the text that lies beside them.
 
-May import: video, contract, common.
+May import: storage, settings, video, contract, common.
 """

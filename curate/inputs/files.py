@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow as pa
@@ -18,6 +19,8 @@ from clipmill.curate.common.log import say
 from clipmill.curate.contract.schema import video_id
 from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.inputs.walk import walk
+from clipmill.curate.storage import staging
+from clipmill.curate.storage.address import is_address, relpath_of
 from clipmill.curate.video.refusals import indirection
 
 # Files that lie beside videos and are never videos. Everything else is tried, whatever its name: names lie.
@@ -81,7 +84,8 @@ INDEX = pa.schema([("uri", pa.string()), ("size_bytes", pa.int64()), ("mtime_ns"
 @dataclass(frozen=True)
 class Source:
     """One input file. sha256 is None where the file cannot be read; `problem` says why. duplicate_of: relpath of an
-    earlier copy. state: of the file when it had this sha256; None where it was not looked at.
+    earlier copy. state: of the file when it had this sha256; None where it was not looked at. address: of an object
+    that lies elsewhere, "" for a file; path: where it is staged then.
     """
 
     path: Path
@@ -91,11 +95,19 @@ class Source:
     problem: str | None = None
     duplicate_of: str | None = None
     state: State | None = None
+    address: str = ""
 
     @property
     def uri(self) -> str:
-        """`file:` URI of the path; `path_of` turns it back. Raises ValueError for a relative path."""
-        return self.path.as_uri()
+        """The address, or the `file:` URI of the path; `path_of` turns it back. Raises ValueError for a relative
+        path.
+        """
+        return self.address or self.path.as_uri()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be read: a file that is there, or an object that can be fetched when it is needed."""
+        return self.address != "" or os.path.exists(self.path)
 
     @property
     def video_id(self) -> str | None:
@@ -164,8 +176,16 @@ def _is_folder(given: Path) -> bool:
     return stat.S_ISDIR(mode)
 
 
+def source_at(uri: str, relpath: str = "", **facts: Any) -> Source:
+    """The source of a `file:` URI or an address. relpath: "": as the address has it. facts: fields of `Source`."""
+    address = uri if is_address(uri) else ""
+    return Source(path_of(uri), relpath or printable(relpath_of(uri)), address=address, **facts)
+
+
 def path_of(uri: str) -> Path:
-    """The file of a `file:` URI, whatever bytes its name holds."""
+    """The file of a `file:` URI, whatever bytes its name holds; of an address, the file that it is when staged."""
+    if is_address(uri):
+        return staging.place_of(uri)
     return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
 
 
@@ -230,12 +250,32 @@ def mark_copies(sources: Sequence[Source]) -> list[Source]:
 def _hash(source: Source, digests: Digests) -> Source:
     if source.problem is not None:
         return source
+    if source.address:
+        return _hash_object(source, digests)
     try:
         content = digests.of(source.path)
         if (names_others := indirection(source.path)) is not None:
             return replace(source, size_bytes=content.state.size_bytes, problem=names_others)
     except OSError as error:
         return replace(source, problem=_why(source.path, error))
+    return replace(source, size_bytes=content.state.size_bytes, sha256=content.sha256, state=content.state)
+
+
+def _hash_object(source: Source, digests: Digests) -> Source:
+    """Fetched only where its content is not known by address, size and label."""
+    try:
+        facts = staging.facts_of(source.address)
+        known = staging.known_sha256(source.address, facts)
+        if known is not None:
+            state = known_state(digests, source.path, known)
+            return replace(source, size_bytes=facts.size_bytes, sha256=known, state=state)
+        with staging.newest(source.address, facts) as path:
+            content = digests.of(path)
+            if (names_others := indirection(path)) is not None:
+                return replace(source, size_bytes=content.state.size_bytes, problem=names_others)
+            staging.remember(source.address, facts, content.sha256)
+    except (OSError, UserError) as error:
+        return replace(source, problem=f"it cannot be fetched: {one_line(error)}")
     return replace(source, size_bytes=content.state.size_bytes, sha256=content.sha256, state=content.state)
 
 

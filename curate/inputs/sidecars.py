@@ -113,14 +113,14 @@ def _read_file(path: Path) -> tuple[Text, str | None]:
             return {}, f"ignored, larger than {MAX_TEXT_BYTES >> 20} MB"
         text = _decode(path.read_bytes())
         if path.suffix == ".txt":
-            return _fields({"caption": text}), None
+            return fields_of({"caption": text}), None
         value = parse_json(text)
     except OSError as error:
         return {}, f"cannot be read: {error.strerror}"
     except ValueError as error:
         return {}, f"ignored, not valid JSON ({str(error).splitlines()[0]})"
     value = value[0] if isinstance(value, list) and len(value) == 1 else value
-    return (_fields(value), None) if isinstance(value, dict) else ({}, "ignored, it holds no JSON object")
+    return (fields_of(value), None) if isinstance(value, dict) else ({}, "ignored, it holds no JSON object")
 
 
 def _decode(data: bytes) -> str:
@@ -133,8 +133,8 @@ def _encoding(data: bytes) -> str:
     return "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
-def _fields(values: Mapping[Any, Any]) -> Text:
-    """The known fields with something in them."""
+def fields_of(values: Mapping[Any, Any]) -> Text:
+    """The known fields of a row with something in them, by whichever of their names it uses."""
     lowered = {str(k).strip().lower(): v for k, v in values.items() if k is not None}
     found: Text = {}
     for name, aliases in FIELDS.items():
@@ -243,21 +243,20 @@ class _Matches:
                 return "ignored, no regular file"
             if path.stat().st_size > MAX_TABLE_BYTES:
                 return f"ignored, larger than {MAX_TABLE_BYTES >> 20} MB"
-            rows = {".parquet": _parquet_rows, ".jsonl": _jsonl_rows}.get(path.suffix.lower(), _csv_rows)
-            for row in rows(path):
+            for row in rows_of(path):
                 self._read_row(row)
         except OSError as error:
             warning = f"cannot be read: {error.strerror or str(error).splitlines()[0]}"
         except UserError as error:
             warning = f"ignored: {error}"
-        except (ValueError, csv.Error) as error:  # Arrow's errors are ValueErrors
+        except ValueError as error:  # Arrow's errors are such
             warning = f"cannot be read to its end as a table ({str(error).splitlines()[0]})"
         self._decide()
         return warning
 
     def _read_row(self, row: Mapping[Any, Any]) -> None:
         lowered = {str(k).strip().lower(): v for k, v in row.items() if k is not None}
-        text = _fields(lowered)
+        text = fields_of(lowered)
         key = next((str(lowered[k]).strip() for k in KEYS if lowered.get(k) is not None), "")
         if text and key:
             self._add(key, text)
@@ -309,6 +308,20 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
+def rows_of(path: Path, also: Sequence[str] = ()) -> Iterator[Mapping[Any, Any]]:
+    """The rows of a table; of a Parquet file only the columns that may say something of a video, and those of `also`.
+    Raises ValueError (Arrow's errors are such) where it is none.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet_rows(path, also)
+        return
+    try:
+        yield from _jsonl_rows(path) if suffix == ".jsonl" else _csv_rows(path)
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     with _open(path) as file:
         header = next(_lines(file), "")
@@ -338,13 +351,13 @@ def _open(path: Path) -> io.TextIOWrapper:
     return open(path, encoding=encoding, errors="replace", newline="")
 
 
-def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+def _parquet_rows(path: Path, also: Sequence[str] = ()) -> Iterator[Mapping[str, Any]]:
     """Rows of the text columns: a boolean column called `text` is no caption."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path)
-    known = {alias for aliases in FIELDS.values() for alias in aliases} | set(KEYS)
+    known = {alias for aliases in FIELDS.values() for alias in aliases} | {*KEYS, *(name.lower() for name in also)}
 
     def is_text(kind: pa.DataType) -> bool:
         kind = (

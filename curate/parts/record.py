@@ -19,7 +19,7 @@ import pyarrow as pa
 from clipmill.curate.common.files import parse_json, read_json, read_table, write_atomic, write_json
 from clipmill.curate.common.shapes import described
 from clipmill.curate.errors import UserError, is_full_disk
-from clipmill.curate.inputs.files import Source, path_of
+from clipmill.curate.inputs.files import Source, source_at
 from clipmill.curate.parts.part import Part
 
 FOLDER = ".parts"
@@ -126,7 +126,7 @@ class PartFiles:
         if not path.is_file():
             return None
         rows = read_table(path, LISTING).to_pylist()
-        return [Source(path=path_of(row.pop("uri")), **row) for row in rows]
+        return [source_at(row.pop("uri"), **row) for row in rows]
 
     def events(self) -> Events:
         """What was told of its videos. A line that is cut short, as a killed process leaves it, is left out."""

@@ -19,8 +19,20 @@ _CHUNK_BYTES = 1 << 18
 _FRUITLESS_TRIES = 4
 
 
-def download(url: str, part: Path, report: Report | None = None, pause_s: float = 0.5) -> None:
-    """Complete the file `part` from `url`. report: called with (bytes so far, bytes in all or None).
+Open = Callable[..., Any]
+
+
+def download(
+    url: str,
+    part: Path,
+    report: Report | None = None,
+    pause_s: float = 0.5,
+    open_: Open | None = None,
+    tries: int = _FRUITLESS_TRIES,
+) -> None:
+    """Complete the file `part` from `url`. report: called with (bytes so far, bytes in all or None). pause_s: before
+    the second of several tries that bring nothing more, longer before each further one. open_: opens a request, None:
+    as urllib does. tries: that may bring nothing more, in a row.
 
     A part of an earlier run is kept only where the server says that the file is still the same (`If-Range`).
     Raises UserError where the server refuses, or breaks off again and again without sending anything more.
@@ -29,7 +41,7 @@ def download(url: str, part: Path, report: Report | None = None, pause_s: float 
     while True:
         before = _size(part)
         try:
-            if _complete(url, part, report):
+            if _complete(url, part, report, open_ or urllib.request.urlopen):
                 return
             problem = "the connection was cut"
         except urllib.error.HTTPError as error:
@@ -41,13 +53,13 @@ def download(url: str, part: Path, report: Report | None = None, pause_s: float 
                 raise
             problem = str(getattr(error, "reason", None) or error or type(error).__name__)
         fruitless = 0 if _size(part) > before else fruitless + 1
-        if fruitless == _FRUITLESS_TRIES:
+        if fruitless == tries:
             why = " ".join(problem.split())[:120]
             raise UserError(f"{url} broke off after {_size(part)} bytes, the same command goes on from there: {why}")
         time.sleep(pause_s * fruitless)
 
 
-def _complete(url: str, part: Path, report: Report | None) -> bool:
+def _complete(url: str, part: Path, report: Report | None, open_: Open) -> bool:
     """One request for what is missing. False where the answer ended early."""
     label = _label_file(part)
     start = _size(part) if label.is_file() else 0
@@ -55,7 +67,7 @@ def _complete(url: str, part: Path, report: Report | None) -> bool:
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": label.read_text(encoding="ascii")}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=WAIT_S) as answer:
+        with open_(urllib.request.Request(url, headers=headers), timeout=WAIT_S) as answer:
             start = start if _continues(answer, start) else 0
             return _store(answer, part, start, report)
     except urllib.error.HTTPError as error:

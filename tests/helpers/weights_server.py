@@ -11,6 +11,7 @@ from urllib.parse import unquote
 class WeightsServer(ThreadingHTTPServer):
     """files: path -> bytes. cuts: how many bytes the next answers send before the connection drops, None for all of
     them.
+    statuses: of the next answers to GET, instead of what was asked for.
     ranges: whether `Range` is honoured. log: (method, path, Range or None). sent_bytes: of bodies, in all.
     """
 
@@ -19,6 +20,7 @@ class WeightsServer(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.cuts, self.ranges, self.log, self.sent_bytes = {}, [], True, [], 0
+        self.statuses = []
 
     @property
     def url(self):
@@ -44,6 +46,10 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, body):
         path, wanted = unquote(self.path.partition("?")[0]), self.headers.get("Range")
         self.server.log.append((self.command, path, wanted))
+        if body and self.server.statuses:
+            self.send_response(self.server.statuses.pop(0))
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         if path.startswith("/api/models/"):
             return self._json(self._listing(path), body)
         data = self.server.files.get(path)
