@@ -221,6 +221,18 @@ def report(run_dir: Run) -> None:
     commands.report(run_dir)
 
 
+@app.command(epilog="Example: curate browse RUN --open")
+def browse(
+    run_dir: Run,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: a free one.")] = 0,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
+) -> None:
+    """A page on this machine to look at the clips, play, search and sort them, and decide by hand."""
+    from clipmill.curate.browse import browse as serve
+
+    serve(run_dir, port, open_)
+
+
 @app.command()
 def cuts(run_dir: Run, set_: Set = None) -> None:
     """How many cuts other thresholds would find, from the stored curves; decodes nothing, changes nothing."""

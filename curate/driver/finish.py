@@ -16,6 +16,7 @@ from clipmill.curate.driver.run_facts import outcome_counts
 from clipmill.curate.duplicates.split_changes import changed_sides, without_kept
 from clipmill.curate.errors import UserError
 from clipmill.curate.policy import decisions, waterfall
+from clipmill.curate.policy.by_hand import with_hand
 from clipmill.curate.policy.policy import Policy
 from clipmill.curate.tables.join import Joined, join, makers, with_decisions
 from clipmill.curate.tables.run_dir import RunDir
@@ -49,7 +50,7 @@ def decide(joined: pa.Table, config: Config, policy: Policy) -> decisions.Outcom
 def finish(run: RunDir, config: Config, units: Sequence[str], policy: Policy | None = None) -> Finished:
     """Join the units' tables and decide. policy: None: the configuration's."""
     joined = join(run, config, units)
-    return Finished(joined, decide(joined.clips, config, policy or policy_of(config)))
+    return Finished(joined, with_hand(decide(joined.clips, config, policy or policy_of(config)), run.root))
 
 
 def _publish(run: RunDir, clips: pa.Table, found: decisions.Outcomes, files: Mapping[str, Any]) -> None:
@@ -80,7 +81,7 @@ def redecide(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:
     """
     manifest = read_manifest(run)
     undecided = manifest.drop_columns([c for c in DECISION_COLUMNS if c in manifest.column_names])
-    found = decide(undecided, config, policy)
+    found = with_hand(decide(undecided, config, policy), run.root)
     facts = read_run_json(run)
     facts["policy"] = policy.name
     facts["counts"] |= outcome_counts(found)

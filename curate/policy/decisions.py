@@ -35,6 +35,8 @@ FILTER_OUTCOMES = ("pass", "fail", "error", "not_run")
 NOTE_SHAPE: dict[str, Any] = {"name": str, "policy_id": str, "filters": [dict], "counts": {str: int}}
 CLIP_OUTCOMES = ("kept", "dropped", "error", "not_run")
 CONFIDENCE = 0.95
+BY_HAND = "by_hand"  # as the last of failed_filters
+KEPT_BY_HAND, DROPPED_BY_HAND = 1, 2  # in Outcomes.by_hand; 0: undecided
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,15 @@ class Outcomes:
 
     clip_ids: [N] str. codes: int8 [N, F], indices into FILTER_OUTCOMES, filters in the policy's order. margins: float64
     [N, F], the signed distance to the nearest limit in the column's unit, negative where the filter fails, NaN where
-    there is no score or the filter has no numeric limit.
+    there is no score or the filter has no numeric limit. by_hand: int8 [N] of `policy.by_hand` (0 undecided, 1 keep,
+    2 drop), which stands above the filters; None where nobody decided anything.
     """
 
     policy: Policy
     clip_ids: np.ndarray
     codes: np.ndarray
     margins: np.ndarray
+    by_hand: np.ndarray | None = None
 
     @cached_property
     def effective(self) -> np.ndarray:
@@ -65,7 +69,10 @@ class Outcomes:
         """int8 [N], indices into CLIP_OUTCOMES."""
         codes = self.effective
         conditions = [(codes == code).any(axis=1) for code in (FAIL, ERROR, NOT_RUN)]
-        return np.select(conditions, [1, 2, 3], 0).astype(np.int8)
+        by_rule = np.select(conditions, [1, 2, 3], 0).astype(np.int8)
+        return (
+            by_rule if self.by_hand is None else np.where(self.by_hand > 0, self.by_hand - 1, by_rule).astype(np.int8)
+        )
 
 
 def freeze(policy: Policy, table: pd.DataFrame, makers: Mapping[str, str] | None = None) -> Policy:
@@ -105,11 +112,13 @@ def to_arrow(found: Outcomes) -> pa.Table:
     """The decisions as an Arrow table of `schema.DECISIONS`.
 
     `failed_filters` holds the filters that drop the clip, a failed score under `on_error = "drop"` among them (it alone
-    has no margin); `margins` has no entry where there is no distance.
+    has no margin), and `by_hand` at its end where a person did; `margins` has no entry where there is no distance.
     """
     codes, outcome = found.effective, found.clips
     failed, measured = codes == FAIL, ~np.isnan(found.margins)
-    names = pa.array(found.policy.columns, pa.string())
+    if found.by_hand is not None:
+        failed = np.column_stack([failed, found.by_hand == DROPPED_BY_HAND])
+    names = pa.array([*found.policy.columns, BY_HAND], pa.string())
     margins = pa.MapArray.from_arrays(
         _offsets(measured), names.take(_columns_of(measured)), pa.array(found.margins[measured])
     )

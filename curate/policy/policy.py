@@ -32,6 +32,7 @@ from clipmill.curate.errors import UserError, closest
 
 Value = str | bool | int | float
 KEYS = ("min", "max", "drop_lowest", "drop_highest", "equals", "one_of", "on_error")
+BY_HAND = "hand"  # the one name in decisions/ that is no policy's
 ON_ERROR = ("error", "drop", "keep")
 # Two ways to limit the same side: giving one by `--set` takes the other away, giving both in a file is a contradiction.
 RIVALS = {
@@ -126,6 +127,10 @@ def parse(name: str, mapping: Mapping[str, Any], columns: Collection[str] | None
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"policy name {name!r}: use letters, digits, '.', '_' and '-', it becomes a file name")
+    if name == BY_HAND:
+        raise UserError(
+            f"policy name {name!r}: decisions/{name}.parquet holds what a person decided; take another name"
+        )
     policy = Policy(name, tuple(_parse_filter(c, s) for c, s in mapping.items() if not _is_off(s)))
     if columns is not None:
         check_columns(policy, columns)

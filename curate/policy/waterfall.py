@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from clipmill.curate.policy.decisions import CLIP_OUTCOMES, ERROR, FAIL, NOT_RUN, PASS, Outcomes, counts
+from clipmill.curate.policy.decisions import (
+    BY_HAND,
+    CLIP_OUTCOMES,
+    DROPPED_BY_HAND,
+    ERROR,
+    FAIL,
+    KEPT_BY_HAND,
+    NOT_RUN,
+    PASS,
+    Outcomes,
+    counts,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,22 +68,26 @@ def waterfall(found: Outcomes) -> pd.DataFrame:
     In order: of the `entering` clips, `dropped` fail here first, `error` and `not_run` end the clip undecided here
     first, the rest are `remaining`; a clip that fails anywhere leaves at its first failing filter, so the columns add
     up to the decisions. Regardless of order: `fails` over all clips, `unique` fail this filter and no other, `marginal`
-    would be kept if this filter were taken out of the policy.
+    would be kept if this filter were taken out of the policy. Where a person decided, the last row is `by_hand`: the
+    clips that a person drops and no filter does; those that a person keeps leave at no filter.
     """
-    codes, leaves = found.effective, _first_reason(found)
+    codes, leaves = _with_hand(found), _first_reason(found)
     n_bad = (codes != PASS).sum(axis=1)
     n_fails = (codes == FAIL).sum(axis=1)
+    by_rule = found.by_hand is None or found.by_hand != KEPT_BY_HAND
+    texts = [(f.column, f.text) for f in found.policy.filters]
+    texts += [] if found.by_hand is None else [(BY_HAND, f"by hand {(found.by_hand == KEPT_BY_HAND).sum():,} kept")]
     rows, entering = [], len(codes)
-    for i, filter_ in enumerate(found.policy.filters):
+    for i, text in enumerate(texts):
         fails = codes[:, i] == FAIL
         gone = [int(np.sum((leaves == i) & (found.clips == kind))) for kind in (1, 2, 3)]
         remaining = entering - sum(gone)
         over_all = [
             int(fails.sum()),
             int((fails & (n_fails == 1)).sum()),
-            int(((codes[:, i] != PASS) & (n_bad == 1)).sum()),
+            int(((codes[:, i] != PASS) & (n_bad == 1) & by_rule).sum()),
         ]
-        rows.append([filter_.column, filter_.text, entering, *gone, remaining, *over_all])
+        rows.append([*text, entering, *gone, remaining, *over_all])
         entering = remaining
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -131,11 +146,19 @@ def render_comparison(found: Comparison, limit: int = 10) -> "Table":
 
 def _first_reason(found: Outcomes) -> np.ndarray:
     """int64 [N]: the filter at which a clip leaves, -1 for kept ones."""
-    codes, clips = found.effective, found.clips
+    codes, clips = _with_hand(found), found.clips
     if not codes.shape[1]:
         return np.full(len(codes), -1)
     reason = np.asarray([PASS, FAIL, ERROR, NOT_RUN])[clips]
     return np.where(clips == CLIP_OUTCOMES.index("kept"), -1, (codes == reason[:, None]).argmax(axis=1))
+
+
+def _with_hand(found: Outcomes) -> np.ndarray:
+    """int8 [N, F or F + 1]: the effective codes, and a last column for what a person dropped."""
+    if found.by_hand is None:
+        return found.effective
+    hand = np.where(found.by_hand == DROPPED_BY_HAND, FAIL, PASS).astype(np.int8)
+    return np.column_stack([found.effective, hand])
 
 
 def _table(rows: pd.DataFrame, caption: str) -> "Table":

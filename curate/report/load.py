@@ -15,6 +15,7 @@ from clipmill.curate.common.files import read_json, read_table, readable
 from clipmill.curate.common.publish import settle
 from clipmill.curate.common.shapes import described
 from clipmill.curate.contract import schema
+from clipmill.curate.policy.by_hand import path_of_hand
 from clipmill.curate.policy.decisions import CLIP_OUTCOMES as OUTCOMES
 from clipmill.curate.policy.decisions import NOTE_SHAPE, to_frame
 from clipmill.curate.policy.policy import Policy, from_json
@@ -171,7 +172,8 @@ def _clip_errors(folder: Path, in_use: set[str], known: set[str]) -> pd.DataFram
 
 def _policies(folder: Path, clips: pd.DataFrame, primary: str) -> list[Decided]:
     """Every decisions/*.parquet; without any, the decisions that the manifest carries."""
-    parts = sorted(part_files(folder / "decisions"), key=lambda p: (p.stem != primary, p.stem))
+    parts = [path for path in part_files(folder / "decisions") if path != path_of_hand(folder)]
+    parts.sort(key=lambda p: (p.stem != primary, p.stem))
     tables = [(p.stem, to_frame(read_file(p, schema.DECISIONS)), _note(p.with_suffix(".json"))) for p in parts]
     if not tables and {"outcome", "failed_filters"} <= set(clips.columns) and len(clips):
         tables = [(primary or "policy", clips, {})]

@@ -1,0 +1,85 @@
+"""The manifest as a mapped file: any clip at once, any column without the others, and no table in memory.
+
+Parquet gives rows in groups of up to a million; a page wants sixty from anywhere. So the columns that people look at
+are copied once, in a stream, into a file without a name in the user's cache folder, as Arrow lies in memory. The file
+is gone when the process ends, however it ends.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from clipmill.curate.common.content import cache_home
+from clipmill.curate.common.files import readable
+
+ROW, TEXT = "_row", "_text"  # number of the clip in the manifest; what a search looks into, lower case
+_BATCH = 32_768
+_BUFFER_BYTES = 1 << 20
+_SEARCHED = ("relpath", "title", "screen_text")
+_NESTED = ("captions", "score_status", "failed_filters", "tags")
+
+
+def shown_columns(schema: pa.Schema) -> list[str]:
+    """Names of the columns that are copied: numbers, truth values, texts, and the few lists that a page shows."""
+    return [field.name for field in schema if field.name in _NESTED or is_plain(field.type)]
+
+
+def is_plain(kind: pa.DataType) -> bool:
+    """A number that DuckDB knows, a truth value, a text or a time."""
+    wide = pa.types.is_floating(kind) and not pa.types.is_float16(kind)
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return wide or text or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_timestamp(kind)
+
+
+def mapped_copy(manifest: Path, tick: Callable[[int], None]) -> pa.Table:
+    """The columns of a Parquet file that people look at, with ROW and TEXT, mapped. tick: is told how many rows are
+    there. Raises Damaged where the file cannot be read, OSError where the cache folder has no room.
+    """
+    folder = cache_home()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="browse-") as file, readable(manifest):
+        batches = read_batches(manifest, _BATCH)
+        first = with_search(next(batches), 0)
+        with pa.OSFile(file.name, "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+            writer.write_batch(first)
+            done = first.num_rows
+            for batch in batches:
+                writer.write_batch(with_search(batch, done))
+                done += batch.num_rows
+                tick(done)
+        return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
+
+
+def read_batches(manifest: Path, rows: int) -> Iterator[pa.RecordBatch]:
+    """The shown columns of the file in parts, at least one, however large its row groups are."""
+    file = pq.ParquetFile(manifest, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    columns = shown_columns(file.schema_arrow)
+    found = False
+    for batch in file.iter_batches(rows, columns=columns, use_threads=False):
+        found = True
+        yield batch
+    if not found:
+        empty = pa.schema([file.schema_arrow.field(name) for name in columns]).empty_table()
+        yield pa.RecordBatch.from_arrays([c.combine_chunks() for c in empty.columns], schema=empty.schema)
+
+
+def with_search(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    """The batch with ROW, counted from `first`, and TEXT."""
+    n = batch.num_rows
+    texts = [batch.column(name) for name in _SEARCHED if name in batch.schema.names]
+    texts += [_joined(batch.column(name)) for name in ("captions", "tags") if name in batch.schema.names]
+    words = pc.binary_join_element_wise(*texts, " ", null_handling="skip") if texts else pa.array([""] * n)
+    found = batch.append_column(ROW, pa.array(range(first, first + n), pa.int32()))
+    return found.append_column(TEXT, pc.utf8_lower(words.cast(pa.string())))
+
+
+def _joined(lists: pa.ListArray) -> pa.Array:
+    """The texts of each row's list, by spaces: of a list of texts, or of captions."""
+    values = lists.values
+    words = values.field("text") if pa.types.is_struct(values.type) else values
+    filled = pc.fill_null(words.cast(pa.string()), "")
+    return pc.binary_join(pa.ListArray.from_arrays(lists.offsets, filled, mask=lists.is_null()), " ")
