@@ -54,8 +54,8 @@ class Evaluation(MeasuredSets):
         return self.scores([name])[0]
 
     def scores(self, names: Sequence[str]) -> list[ScoreRow]:
-        """The metrics of these names; every clip is decoded once for all of them (a reconstruction beside its original
-        once more, because those begin at the first frame). Raises UserError for what concerns all of them, and
+        """The metrics of these names; every clip is decoded once for all of them (an original once more, beside
+        its reconstruction). Raises UserError for what concerns all of them, and
         IncompleteScores, with the rows of the others, where some cannot be computed.
         """
         return self.rows(*self.gathered(names))

@@ -15,6 +15,7 @@ from clipmill.curate.errors import DecodeError, UserError
 from clipmill.evaluate import measurements, set_warnings
 from clipmill.evaluate.extraction import reference_stats
 from clipmill.evaluate.extraction.measure import (
+    Asked,
     Measured,
     Measurement,
     Settings,
@@ -58,6 +59,7 @@ class MeasuredSets:
     _networks: dict[str, FeatureNetwork] = field(default_factory=dict)
     _measured: dict[tuple[str, str], Measured | UserError] = field(default_factory=dict)
     _pairs: Pairs | None = None
+    _read_originals: measurements.Originals | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError, before any work, for a device that is not here, for a condition that neither set can be
@@ -78,7 +80,7 @@ class MeasuredSets:
         """The same real set, with what was opened, loaded and measured of it, and another fake one."""
         of_real = {key: found for key, found in self._measured.items() if key[0] == "real"}
         opened = {role: videos for role, videos in self._sets.items() if role == "real"}
-        return replace(self, fake=fake, _sets=opened, _measured=of_real, _pairs=None)
+        return replace(self, fake=fake, _sets=opened, _measured=of_real, _pairs=None, _read_originals=None)
 
     def check_column(self, name: str) -> None:
         """Raises UserError, before any work, where the clips of the fake set have no such column."""
@@ -150,6 +152,11 @@ class MeasuredSets:
             self._pairs = paired(self._set("real"), self._set("fake"))
         return self._pairs
 
+    def _originals(self, protocol: Protocol) -> measurements.Originals:
+        if self._read_originals is None:
+            self._read_originals = measurements.Originals(self._paired().originals, protocol)
+        return self._read_originals
+
     def _jobs(self, name: str, metric: Metric) -> list[Job]:
         """What a metric needs to have measured, of which set: the fake one first."""
         fake, real = ("fake", self._protocols["fake"]), ("real", self._protocols["real"])
@@ -168,28 +175,34 @@ class MeasuredSets:
             return [(role, measurements.of_videos(name, metric, role[1], device)) for role in roles]
         if isinstance(metric, PairMetric):
             protocols = [measurements.pair_protocol(p) for _, p in (real, fake)]
-            pairs = measurements.of_pairs(name, metric, self._paired().originals, *protocols)
+            pairs = measurements.of_pairs(name, metric, self._originals(protocols[0]), protocols[1])
             return [(("pairs", protocols[1]), pairs)]
         assert isinstance(metric, TextMetric)
         return [(("captions", fake[1]), measurements.of_texts(name, metric, fake[1], device))]
 
     def _measure_all(self, jobs: Sequence[Job]) -> None:
-        """Each set is decoded once for all that is measured of it in the same frames."""
-        waiting: dict[tuple[str, Protocol], dict[str, Measurement]] = {}
-        for (role, protocol), what in jobs:
-            if (role, what.fingerprint) not in self._measured:
-                waiting.setdefault((role, protocol), {})[what.fingerprint] = what
-        for (role, protocol), whats in waiting.items():
-            found = self._measure(role, protocol, list(whats.values()))
-            self._measured |= {(role, name): one for name, one in zip(whats, found, strict=True)}
+        """Each set is decoded once for all that is measured of it."""
+        waiting: dict[bool, dict[tuple[str, str], tuple[Source, Measurement]]] = {}
+        for source, what in jobs:
+            if (source[0], what.fingerprint) not in self._measured:
+                waiting.setdefault(source[0] == "real", {})[source[0], what.fingerprint] = source, what
+        for of_real, several in waiting.items():
+            asked = [self._asked(*job) for job in several.values()]
+            found = self._measure("real" if of_real else "fake", asked)
+            self._measured |= dict(zip(several, found, strict=True))
 
-    def _measure(self, role: str, protocol: Protocol, whats: Sequence[Measurement]) -> list[Measured | UserError]:
-        videos = self._set(role)
-        asked = protocol.n_real if role == "real" else protocol.n_fake
-        total = min(asked or len(videos.videos), len(videos.videos) * protocol.clips_per_video) * len(whats)
-        title = f"{role} set" + (f", {len(whats)} measurements" if len(whats) > 1 else "")
+    def _asked(self, source: Source, what: Measurement) -> Asked:
+        role, protocol = source
+        return Asked(self._set(role), protocol.n_real if role == "real" else protocol.n_fake, protocol, what)
+
+    def _measure(self, role: str, asked: Sequence[Asked]) -> list[Measured | UserError]:
+        total = sum(
+            min(one.wanted or len(one.videos.videos), len(one.videos.videos) * one.protocol.clips_per_video)
+            for one in asked
+        )
+        title = f"{role} set" + (f", {len(asked)} measurements" if len(asked) > 1 else "")
         with progress(title, total, "clips", self.settings.tell) as bar:
-            return measure_together(videos, asked, protocol, whats, self.settings, lambda _: bar.advance())
+            return measure_together(asked, self.settings, lambda _: bar.advance())
 
     def _found(self, source: Source, what: Measurement) -> Measured:
         """What was measured. Raises UserError where nothing was."""

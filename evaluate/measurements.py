@@ -1,5 +1,6 @@
 """What is measured of the clips of a set, for each kind of metric, and everything that decides it."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -84,22 +85,35 @@ def of_texts(name: str, metric: TextMetric, protocol: Protocol, device: str) -> 
     return Measurement(value, list, fingerprint(facts), infinite=True)
 
 
-def of_pairs(
-    name: str, metric: PairMetric, originals: Mapping[str, Video], real: Protocol, fake: Protocol
-) -> Measurement:
-    """One number of each reconstruction beside its original, and how many frames are equal: [value, frames].
-    originals: by the name of the reconstruction.
+class Originals:
+    """The originals of reconstructions, by the name of the reconstruction. What several metrics ask of a pair, one
+    after another in one thread, is decoded once.
     """
 
+    def __init__(self, videos: Mapping[str, Video], protocol: Protocol) -> None:
+        self._videos, self.protocol, self._last = videos, protocol, threading.local()
+
+    def read(self, name: str) -> np.ndarray:
+        """uint8 [T, H, W, 3]. Raises DecodeError."""
+        if getattr(self._last, "name", None) != name:
+            self._last.pixels, _ = read_clip(Clip(self._videos[name], 0), self.protocol)
+            self._last.name = name
+        pixels: np.ndarray = self._last.pixels
+        return pixels
+
+
+def of_pairs(name: str, metric: PairMetric, originals: Originals, fake: Protocol) -> Measurement:
+    """One number of each reconstruction beside its original, and how many frames are equal: [value, frames]."""
+
     def value(pixels: np.ndarray, fps: float, video: Video) -> np.ndarray:
-        original, _ = read_clip(Clip(originals[video.video_id], 0), real)
+        original = originals.read(video.video_id)
         if original.shape != pixels.shape:
             raise DecodeError(f"{_shape(pixels)} here, {_shape(original)} in the real set")
         equal = sum(bool(np.array_equal(a, b)) for a, b in zip(original, pixels, strict=True))
         return np.append(_vector(metric(original, pixels), "the metric gives no number for it"), np.float32(equal))
 
     facts = value_facts(name, metric, fake) | {"key": "content and original"}
-    facts |= {} if real == fake else {"real": value_facts(name, metric, real)}
+    facts |= {} if originals.protocol == fake else {"real": value_facts(name, metric, originals.protocol)}
     return Measurement(value, list, fingerprint(facts), infinite=True)
 
 

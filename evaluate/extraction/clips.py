@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
+from clipmill.curate.errors import DecodeError, UserError
 from clipmill.evaluate.frames.protocol import Protocol
 from clipmill.evaluate.frames.window import choose_frames, stored_times
 from clipmill.evaluate.sets import Video
@@ -63,13 +65,54 @@ def place(protocol: Protocol, key: str) -> str:
     return hashlib.sha256(f"{protocol.seed}:{key}".encode()).hexdigest()
 
 
-def decoded(clip: Clip, protocol: Protocol) -> tuple[np.ndarray, ClipFacts]:
-    """uint8 [T, H, W, 3] of a clip, and what it is. Raises DecodeError where it is too short or does not decode."""
+Pictures = tuple[np.ndarray, ClipFacts]
+"""uint8 [T, H, W, 3] of a clip, and what it is."""
+
+
+def decoded(clip: Clip, protocol: Protocol) -> Pictures:
+    """Raises DecodeError where the clip is too short or does not decode."""
     with clip.video.open() as frames:
         times_s = stored_times(frames.times_s(), protocol)
         index = choose_frames(times_s, protocol, clip.video.key, clip.number)
-        pixels = frames.read(index)
+        return _pictures(frames.read(index), times_s, index, protocol, bool(getattr(frames, "has_alpha", False)))
+
+
+def decoded_together(parts: Sequence[tuple[Clip, Protocol]]) -> dict[Protocol, Pictures | Exception]:
+    """One clip, with the frames that each of several protocols takes of it, from one reading of its video; where one of
+    them cannot be had, each from its own. DecodeError, UserError and OSError are found, not raised.
+    """
+    protocols = {protocol: clip for clip, protocol in parts}
+    if len(protocols) > 1:
+        with suppress(DecodeError, UserError, OSError):
+            return dict(_from_one_reading(next(iter(protocols.values())), list(protocols)))
+    return {protocol: _or_problem(clip, protocol) for protocol, clip in protocols.items()}
+
+
+def _or_problem(clip: Clip, protocol: Protocol) -> Pictures | Exception:
+    try:
+        return decoded(clip, protocol)
+    except (DecodeError, UserError, OSError) as error:
+        return error
+
+
+def _from_one_reading(clip: Clip, protocols: Sequence[Protocol]) -> list[tuple[Protocol, Pictures]]:
+    with clip.video.open() as frames:
+        stored = frames.times_s()
+        times = [stored_times(stored, protocol) for protocol in protocols]
+        indices = [
+            choose_frames(own, protocol, clip.video.key, clip.number)
+            for own, protocol in zip(times, protocols, strict=True)
+        ]
+        union = np.unique(np.concatenate(indices))
+        pixels = frames.read(union)
         alpha = bool(getattr(frames, "has_alpha", False))
+    return [
+        (protocol, _pictures(pixels[np.searchsorted(union, index)], own, index, protocol, alpha))
+        for protocol, own, index in zip(protocols, times, indices, strict=True)
+    ]
+
+
+def _pictures(pixels: np.ndarray, times_s: np.ndarray, index: np.ndarray, protocol: Protocol, alpha: bool) -> Pictures:
     length_s = float(times_s[-1] - times_s[0] + np.median(np.diff(times_s))) if len(times_s) > 1 else float("nan")
     facts = ClipFacts(
         pixels.shape[1],

@@ -14,13 +14,23 @@ import numpy as np
 
 from clipmill.curate.common.log import Tell, say
 from clipmill.curate.errors import DecodeError, UserError, one_line
-from clipmill.evaluate.extraction.clips import Clip, ClipFacts, candidates, decoded, read_clip
+from clipmill.evaluate.extraction.clips import Clip, ClipFacts, candidates, decoded_together, read_clip
 from clipmill.evaluate.extraction.processes import gathered_skips, my_share
 from clipmill.evaluate.extraction.store import FeatureStore, Stored
 from clipmill.evaluate.frames.protocol import Protocol
 from clipmill.evaluate.sets import Skip, Video, VideoSet, natural_key
 
-__all__ = ["Clip", "Measured", "Measurement", "Settings", "candidates", "measure", "measure_together", "read_clip"]
+__all__ = [
+    "Asked",
+    "Clip",
+    "Measured",
+    "Measurement",
+    "Settings",
+    "candidates",
+    "measure",
+    "measure_together",
+    "read_clip",
+]
 
 # What a kill may lose: so many clips, and the work of so long.
 _STORE_EVERY = 256
@@ -87,15 +97,26 @@ class Measured:
         return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()[:12]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One thing to measure of `wanted` clips of a set (0: all), as a protocol takes them."""
+
+    videos: VideoSet
+    wanted: int
+    protocol: Protocol
+    what: Measurement
+
+
 @dataclass
 class _Going:
-    """One measurement under way. at: how many of the candidates it has asked for. fresh: measured in this round;
-    unwritten: those of them that the store does not have yet; written_s: when it last got some. problem: what concerns
-    every clip.
+    """One measurement under way. clips: all candidates, in the protocol's order. at: how many of them it has asked for.
+    fresh: measured in this round; unwritten: those of them that the store does not have yet; written_s: when it last
+    got some. problem: what concerns every clip.
     """
 
-    what: Measurement
+    asked: Asked
     store: FeatureStore
+    clips: Sequence[Clip]
     skipped: list[Skip]
     found: dict[Clip, Stored] = field(default_factory=dict)
     fresh: dict[str, Stored] = field(default_factory=dict)
@@ -105,11 +126,17 @@ class _Going:
     problem: UserError | None = None
     written_s: float = field(default_factory=time.monotonic)
 
-    def next_clips(self, clips: Sequence[Clip], wanted: int) -> Sequence[Clip]:
-        """Those to try next: as many as are still missing (wanted 0: all)."""
+    @property
+    def what(self) -> Measurement:
+        """What is measured."""
+        return self.asked.what
+
+    def next_clips(self) -> Sequence[Clip]:
+        """Those to try next: as many as are still missing."""
+        wanted = self.asked.wanted
         if self.problem is not None or (wanted and len(self.found) >= wanted):
             return ()
-        taken = clips[self.at : self.at + wanted - len(self.found)] if wanted else clips[self.at :]
+        taken = self.clips[self.at : self.at + wanted - len(self.found)] if wanted else self.clips[self.at :]
         self.at += len(taken)
         return taken
 
@@ -159,53 +186,50 @@ def measure(
 
     tick is told of every clip. Raises UserError for mistakes that concern every clip.
     """
-    found = measure_together(videos, wanted, protocol, [what], settings, tick)[0]
+    found = measure_together([Asked(videos, wanted, protocol, what)], settings, tick)[0]
     if isinstance(found, UserError):
         raise found
     return found
 
 
 def measure_together(
-    videos: VideoSet,
-    wanted: int,
-    protocol: Protocol,
-    whats: Sequence[Measurement],
-    settings: Settings,
-    tick: Callable[[str], None] = lambda _: None,
+    asked: Sequence[Asked], settings: Settings, tick: Callable[[str], None] = lambda _: None
 ) -> list[Measured | UserError]:
-    """As `measure`, several things of the same clips: each clip is decoded once for all that still lack it. A
-    measurement whose mistake concerns every clip gives its UserError, and the others go on.
+    """As `measure`, several things, of one set or of sets that share videos: each clip is decoded once for all that
+    still lack it, also where their protocols take other frames of it. A measurement whose mistake concerns every clip
+    gives its UserError, and the others go on.
 
     tick is told of every clip, once for each measurement.
     """
-    clips = candidates(videos.videos, protocol)
-    all_going = [
-        _Going(w, FeatureStore(settings.cache, w.fingerprint, settings.tell), list(videos.skipped)) for w in whats
-    ]
-    while any(asked := [going.next_clips(clips, wanted) for going in all_going]):
-        _measure_round(list(zip(all_going, asked, strict=True)), protocol, settings, tick)
-    repeat_to = wanted if protocol.missing == "repeat" else 0
-    return [going.problem or _in_order(going.found, going.skipped, repeat_to) for going in all_going]
+    all_going = [_going(one, settings) for one in asked]
+    while any(groups := [going.next_clips() for going in all_going]):
+        _measure_round(list(zip(all_going, groups, strict=True)), settings, tick)
+    return [going.problem or _in_order(going) for going in all_going]
+
+
+def _going(asked: Asked, settings: Settings) -> _Going:
+    store = FeatureStore(settings.cache, asked.what.fingerprint, settings.tell)
+    return _Going(asked, store, candidates(asked.videos.videos, asked.protocol), list(asked.videos.skipped))
 
 
 def _measure_round(
-    asked: Sequence[tuple[_Going, Sequence[Clip]]], protocol: Protocol, settings: Settings, tick: Callable[[str], None]
+    asked: Sequence[tuple[_Going, Sequence[Clip]]], settings: Settings, tick: Callable[[str], None]
 ) -> None:
     """What each measurement asks for, from its store where that knows it, else from one decode."""
     known: list[dict[str, Stored]] = []
-    work: dict[str, tuple[Clip, list[_Going]]] = {}
+    work: dict[str, list[tuple[Clip, _Going]]] = {}
     for going, group in asked:
         stored = going.store.read(c.stored_as for c in group)
         for clip in {c.stored_as: c for c in reversed(group) if c.stored_as not in stored}.values():
-            work.setdefault(clip.stored_as, (clip, []))[1].append(going)
+            work.setdefault(clip.key, []).append((clip, going))
         for clip in group:
             if clip.stored_as in stored:
                 tick(clip.clip_id)
         known.append(stored)
-    order = {c.stored_as: k for k, c in enumerate(c for _, group in asked for c in group)}
-    mine = my_share(sorted(work.values(), key=lambda pair: order[pair[0].stored_as]), lambda pair: pair[0].stored_as)
+    order = {c.key: k for k, c in enumerate(c for _, group in asked for c in group)}
+    mine = my_share(sorted(work.values(), key=lambda parts: order[parts[0][0].key]), lambda parts: parts[0][0].key)
     try:
-        for going, clip, result in _computed(mine, protocol, settings):
+        for going, clip, result in _computed(mine, settings):
             tick(clip.clip_id)
             going.take(clip, result)
     finally:
@@ -216,27 +240,28 @@ def _measure_round(
             going.finish(group, stored)
 
 
-Work = tuple[Clip, Sequence[_Going]]
+Part = tuple[Clip, _Going]
+Work = Sequence[Part]
+"""The measurements that lack one clip, each with the clip as its set names it."""
 Result = Stored | str | UserError
 
 
-def _computed(work: Sequence[Work], protocol: Protocol, settings: Settings) -> Iterator[tuple[_Going, Clip, Result]]:
+def _computed(work: Sequence[Work], settings: Settings) -> Iterator[tuple[_Going, Clip, Result]]:
     """Every clip with its vector, for each measurement that lacks it, or with the reason why there is none."""
     batches: dict[int, list[tuple[Clip, Loaded]]] = defaultdict(list)
-    everyone: dict[int, _Going] = {id(going): going for _, several in work for going in several}
-    for clip, results in _loaded(work, protocol, settings):
-        for going, loaded in results:
-            if not isinstance(loaded, Loaded):
-                yield going, clip, loaded
-                continue
-            batch = batches[id(going)]
-            batch.append((clip, loaded))
-            # Items of one shape only: clips of networks without a fixed size may differ.
-            same = batch[0][1].item.shape == loaded.item.shape
-            if len(batch) == settings.batch or not same:
-                ready = batch if same else batch[:-1]
-                yield from _combined(going, ready)
-                batches[id(going)] = batch[len(ready) :]
+    everyone: dict[int, _Going] = {id(going): going for parts in work for _, going in parts}
+    for clip, going, loaded in _loaded(work, settings):
+        if not isinstance(loaded, Loaded):
+            yield going, clip, loaded
+            continue
+        batch = batches[id(going)]
+        batch.append((clip, loaded))
+        # Items of one shape only: clips of networks without a fixed size may differ.
+        same = batch[0][1].item.shape == loaded.item.shape
+        if len(batch) == settings.batch or not same:
+            ready = batch if same else batch[:-1]
+            yield from _combined(going, ready)
+            batches[id(going)] = batch[len(ready) :]
     for key, batch in batches.items():
         yield from _combined(everyone[key], batch)
 
@@ -262,42 +287,38 @@ def _not_a_value(values: np.ndarray, infinite: bool) -> str:
     return "" if infinite or np.isfinite(values).all() else "the result is not a finite number: infinite"
 
 
-def _loaded(
-    work: Sequence[Work], protocol: Protocol, settings: Settings
-) -> Iterator[tuple[Clip, list[tuple[_Going, Loaded | str | UserError]]]]:
+def _loaded(work: Sequence[Work], settings: Settings) -> Iterator[tuple[Clip, _Going, Loaded | str | UserError]]:
     """Clips in order, loaded by threads that stay two batches ahead and no more."""
     ahead = 2 * settings.batch + settings.workers
     waiting = iter(work)
-    running: deque[tuple[Clip, Future[list[tuple[_Going, Loaded | str | UserError]]]]] = deque()
+    running: deque[Future[list[tuple[Clip, _Going, Loaded | str | UserError]]]] = deque()
     with ThreadPoolExecutor(settings.workers) as pool:
         try:
             while True:
                 while len(running) < ahead and (one := next(waiting, None)) is not None:
-                    running.append((one[0], pool.submit(_load, *one, protocol)))
+                    running.append(pool.submit(_load, one))
                 if not running:
                     return
-                clip, future = running.popleft()
-                yield clip, future.result()
+                yield from running.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _load(clip: Clip, several: Sequence[_Going], protocol: Protocol) -> list[tuple[_Going, Loaded | str | UserError]]:
+def _load(parts: Work) -> list[tuple[Clip, _Going, Loaded | str | UserError]]:
     """One decode, and what each measurement makes of it."""
-    asking = [going for going in several if going.problem is None]
-    if not asking:
-        return []
-    try:
-        pixels, facts = decoded(clip, protocol)
-    except (DecodeError, UserError, OSError) as error:
-        reason = _reason(error)
-        return [(going, reason) for going in asking]
-    found: list[tuple[_Going, Loaded | str | UserError]] = []
-    for going in asking:
+    asking = [(clip, going) for clip, going in parts if going.problem is None]
+    pictures = decoded_together([(clip, going.asked.protocol) for clip, going in asking])
+    found: list[tuple[Clip, _Going, Loaded | str | UserError]] = []
+    for clip, going in asking:
+        seen = pictures[going.asked.protocol]
+        if isinstance(seen, Exception):
+            found.append((clip, going, _reason(seen)))
+            continue
         try:
-            found.append((going, Loaded(going.what.load(pixels, facts.fps, clip.video), facts)))
+            item = going.what.load(seen[0], seen[1].fps, clip.video)
+            found.append((clip, going, Loaded(item, seen[1])))
         except (DecodeError, UserError, OSError) as error:
-            found.append((going, _reason(error)))
+            found.append((clip, going, _reason(error)))
     return found
 
 
@@ -306,11 +327,12 @@ def _reason(error: DecodeError | UserError | OSError) -> str | UserError:
     return error if isinstance(error, UserError) else one_line(error) if isinstance(error, OSError) else str(error)
 
 
-def _in_order(found: dict[Clip, Stored], skipped: list[Skip], repeat_to: int) -> Measured:
+def _in_order(going: _Going) -> Measured:
+    found, repeat_to = going.found, going.asked.wanted if going.asked.protocol.missing == "repeat" else 0
     clips = sorted(found, key=lambda c: (natural_key(c.video.video_id), c.number))
     if clips and len(clips) < repeat_to:
         clips = (clips * -(-repeat_to // len(clips)))[:repeat_to]
-    out = Measured([c.clip_id for c in clips], [c.key for c in clips], skipped=skipped)
+    out = Measured([c.clip_id for c in clips], [c.key for c in clips], skipped=going.skipped)
     if clips:
         out.values = np.stack([found[c].values for c in clips])
     out.facts, out.groups, out.videos = [found[c].facts for c in clips], _groups(clips), [c.video for c in clips]

@@ -1,5 +1,8 @@
 """What is extreme is a value, what is missing has a reason, and neither takes other numbers with it."""
 
+import tracemalloc
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +13,10 @@ from helpers.textures import moving, noisy, write_files
 import clipmill.evaluate as api
 from clipmill.curate.errors import UserError
 from clipmill.evaluate.evaluation import Evaluation
-from clipmill.evaluate.extraction.measure import Settings
+from clipmill.evaluate.extraction.measure import Measurement, Settings, measure
 from clipmill.evaluate.frames.protocol import load
 from clipmill.evaluate.score_rows import read
-from clipmill.evaluate.sets import VideoSet, open_set
+from clipmill.evaluate.sets import Video, VideoSet, open_set
 
 ALL = {"n_real": 0, "n_fake": 0}
 
@@ -148,6 +151,56 @@ def test_each_clip_is_decoded_once_for_all_metrics():
     alone = [Evaluation(real, fake, protocol, Settings()).score(name) for name in names]
     assert [row.value for row in alone] == [row.value for row in rows]
     assert [row.fingerprint for row in alone] == [row.fingerprint for row in rows]
+
+
+@pytest.mark.slow
+def test_each_clip_is_decoded_once_for_all_kinds_of_metrics(tmp_path):
+    """Of videos, of features, of captions' and of pairs' frames, which begin elsewhere: one reading of each fake video,
+    and of each real one for itself and beside its reconstruction.
+    """
+    opened = []
+
+    def counted(videos: VideoSet) -> VideoSet:
+        def reading(video):
+            return replace(video, open=lambda: opened.append(video.key) or video.open())
+
+        return replace(videos, videos=[reading(v) for v in videos.videos])
+
+    names = ["kvd", "flicker", "psnr", "ssim"]
+    real = open_set(moving(6, 1, frames=24))
+    fake = open_set(noisy(moving(6, 1, frames=24), 6))
+    protocol = load("clipmill", ALL | {"features": "mini"})
+
+    def evaluation() -> Evaluation:
+        return Evaluation("real", "fake", protocol, Settings(), _sets={"real": counted(real), "fake": counted(fake)})
+
+    rows = evaluation().scores(names)
+    assert Counter(opened) == {v.key: 2 for v in real.videos} | {v.key: 1 for v in fake.videos}
+    assert [evaluation().score(name).value for name in names] == [row.value for row in rows]
+
+
+def test_memory_does_not_grow_with_the_set():
+    """Of videos that are made when they are opened: ten times as many take a few bytes more, not a clip."""
+
+    class Made:
+        def times_s(self):
+            return np.full(16, np.nan)
+
+        def read(self, index):
+            return np.full((len(index), 64, 64, 3), 9, np.uint8)
+
+    def peak(count: int) -> int:
+        videos = VideoSet("", "", [Video(str(k), str(k), lambda: nullcontext(Made())) for k in range(count)])
+        what = Measurement(lambda pixels, fps, video: pixels, lambda items: [np.ones(1)] * len(items), "f")
+        tracemalloc.start()
+        measure(videos, 0, load("clipmill", ALL), what, Settings(batch=2))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    clip = 16 * 64 * 64 * 3
+    assert 2 * clip < peak(20) < 12 * clip
+    assert peak(200) - peak(20) < 3 * clip
 
 
 def test_reconstructions_that_are_copies_have_originals_of_their_own(tmp_path):
