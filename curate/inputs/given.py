@@ -39,12 +39,13 @@ def find_given(inputs: Sequence[Path], how: InputsConfig) -> tuple[list[Source],
 
 
 def _of_address(address: str, skipped: Counter[str]) -> list[Source]:
-    """The object, or all below an `s3://BUCKET/PREFIX/` with a slash at its end."""
-    if address.partition("://")[0] not in OBJECTS or not address.endswith("/"):
+    """The object, or all below `s3://BUCKET/PREFIX` where there are some."""
+    below = objects.listed(address) if address.partition("://")[0] in OBJECTS else []
+    if not below:
         check_address(address)
         return [source_at(address)]
     found = []
-    for one, size in objects.listed(address):
+    for one, size in below:
         suffix = PurePosixPath(one).suffix.lower()
         if suffix in NOT_VIDEOS:
             skipped[suffix] += 1

@@ -60,11 +60,15 @@ def _rest(store: Any, key: str, part: Path, done: int, size: int) -> int:
 
 
 def listed(address: str) -> list[tuple[str, int]]:
-    """Address and size of every object below a prefix that ends with a slash. Raises UserError."""
+    """Address and size of every object below a prefix, whole names of folders. Raises UserError where it cannot be
+    listed.
+    """
     parts = urlsplit(address)
     store, prefix = _opened(address)
     try:
-        found = [(row["path"], row["size"]) for rows in _library().list(store, prefix) for row in rows]
+        found = [
+            (row["path"], row["size"]) for rows in _library().list(store, prefix.rstrip("/") or None) for row in rows
+        ]
     except Exception as error:
         raise UserError(f"{address} cannot be listed: {_reason(error).strerror}") from None
     return [(f"{parts.scheme}://{parts.netloc}/{path}", size) for path, size in found]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,15 +60,15 @@ def serving(folder: Path) -> Iterator[dict[str, str]]:
             server.wait()
 
 
-def wait_until_up(store: object, limit_s: float = 60) -> None:
-    """Until the bucket takes an object."""
-    import obstore
+def opened(limit_s: float = 90) -> Any:
+    """The bucket, by what the environment holds, once it takes objects."""
+    from obstore.store import S3Store
 
-    until = time.monotonic() + limit_s
+    store, until = S3Store(BUCKET, client_options={"allow_http": True}), time.monotonic() + limit_s
     while True:
         try:
-            obstore.put(store, "ready", b"x")
-            return
+            store.put("ready", b"x")
+            return store
         except Exception:
             if time.monotonic() > until:
                 raise

@@ -1,4 +1,6 @@
-"""Videos over HTTP and in lists: fetched once, resumed, refused where they must be, and then as any other file."""
+"""Videos over HTTP, in object storage and in lists: fetched once, resumed, refused where they must be, and then as any
+other file.
+"""
 
 import json
 from pathlib import Path
@@ -6,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from helpers import object_store
 from helpers.commands import contents, curate, invoke, one_line
 from helpers.tiny_videos import quick, write_tiny
 from helpers.weights_server import WeightsServer, serving
@@ -148,6 +151,33 @@ def test_what_a_list_must_not_name_is_a_row_and_no_request(server, videos: Path,
     assert hidden.encode() not in everything
     curate("run", listed, "--out", run, *quick(f"inputs.root={tmp_path}"), "--no-export")
     assert "outside.mp4" in " ".join(pq.read_table(run / "videos.parquet")["relpath"].to_pylist())
+
+
+@pytest.mark.slow
+def test_objects_of_a_store_give_the_bytes_of_files(videos: Path, plain: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("CLIPMILL_STAGED", str(tmp_path / "staged"))
+    run, place = tmp_path / "run", f"s3://{object_store.BUCKET}/in/"
+    with object_store.serving(tmp_path / "server") as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        store = object_store.opened()
+        for path in sorted(videos.glob("*.mp4")):
+            store.put(f"in/{path.name}", path.read_bytes())
+        store.put("in/readme.txt", b"no video")
+        store.put("inside.mp4", b"not below the prefix")
+        said = curate("run", place, "--out", run, *quick(), "--no-export").stdout
+        table = videos_table(run)
+        assert list(table["uri"]) == [f"{place}{n}.mp4" for n in range(3)]
+        found, expected = data(run), data(plain)
+        assert found == {n: c for n, c in expected.items() if not n.endswith(".tar")}
+        assert "3 of 3 videos are up to date" in curate("run", place, "--out", run, *quick(), "--no-export").stdout
+        store.put("in/1.mp4", write_tiny(tmp_path / "other.mp4", 9).read_bytes())
+        assert "other content than before" in curate("run", place, "--out", run, *quick(), "--no-export").stdout
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        said += one_line(invoke("curate", "run", place, "--out", tmp_path / "new"), f"{place[:-1]} cannot be listed")
+    everything = b"".join(contents(run).values()) + said.encode()
+    assert environment["AWS_SECRET_ACCESS_KEY"].encode() not in everything
+    assert environment["AWS_ACCESS_KEY_ID"].encode() not in everything
 
 
 def test_a_redirect_leads_to_no_private_host(server, tmp_path: Path, monkeypatch):
