@@ -82,6 +82,11 @@ class MeasuredSets:
         opened = {role: videos for role, videos in self._sets.items() if role == "real"}
         return replace(self, fake=fake, _sets=opened, _measured=of_real, _pairs=None, _read_originals=None)
 
+    def windows(self, count: int) -> None:
+        """Take `count` clips of each fake video, one after another, in place of the protocol's choice."""
+        fields = {"clip_choice": "windows", "clips_per_video": count, "n_fake": 0, "choose": "first"}
+        self._protocols["fake"] = replace(self._protocols["fake"], **fields)  # type: ignore[arg-type]
+
     def check_column(self, name: str) -> None:
         """Raises UserError, before any work, where the clips of the fake set have no such column."""
         check_column([] if not self._opened(self.fake) else self._set("fake").videos, name)

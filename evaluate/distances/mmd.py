@@ -70,12 +70,6 @@ def polynomial_mmd(
     return _value(within[0], within[1], _sums(x, y, kernel), unbiased)
 
 
-def mean_kernel(x: np.ndarray, kernel: PolynomialKernel) -> float:
-    """Mean kernel of two different rows of float [N, D], N >= 2."""
-    sums = _sums(x, None, kernel)
-    return float((sums.rows.sum() - sums.diagonal.sum()) / (len(x) * (len(x) - 1)))
-
-
 def mmd_with_error(
     x: np.ndarray, y: np.ndarray, degree: int = 3, gamma: float | None = None, coef: float = 1.0, unbiased: bool = True
 ) -> MMD:

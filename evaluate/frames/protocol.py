@@ -23,10 +23,11 @@ class Protocol:
     Clips. clip_frames: frames per clip. stride: every stride-th frame. fps: frames are first resampled to this rate by
     their times; None: as they are stored. stored_fps: the rate at which the frames were stored, whatever a file says;
     None: a file's own times, and no rate of frame folders and arrays. clip_choice: where in a video the clip begins:
-    first, middle, or random (seeded by the video's content). clips_per_video: for `random`; more than 1 with another
-    choice would take the same clip again. n_real, n_fake: clips asked for, 0: all. choose: which videos where there are
-    more: first in natural order, or random (seeded). missing: what happens where there are fewer: as-is, or repeat
-    (duplicates rows, as cd-fvd does). seed: of every random choice.
+    first, middle, random (seeded by the video's content), or windows: one clip after another from the first frame on.
+    clips_per_video: for `random` and `windows`; more than 1 with another choice would take the same clip again. n_real,
+    n_fake: clips asked for, 0: all. choose: which videos where there are more: first in natural order, or random
+    (seeded). missing: what happens where there are fewer: as-is, or repeat (duplicates rows, as cd-fvd does). seed: of
+    every random choice.
 
     Pictures. loader_side_px: where a data loader scales first: short side to this size with antialiasing, centre crop,
     rounded to uint8; None: no such step. resize: algorithm to the network's size: tf1-bilinear (legacy, no half-pixel
@@ -50,7 +51,7 @@ class Protocol:
     stride: int = 1
     fps: float | None = None
     stored_fps: float | None = None
-    clip_choice: Literal["first", "middle", "random"] = "first"
+    clip_choice: Literal["first", "middle", "random", "windows"] = "first"
     clips_per_video: int = 1
     n_real: int = 2048
     n_fake: int = 2048
@@ -76,10 +77,10 @@ class Protocol:
             rate = getattr(self, name)
             if rate is not None and not 0 < rate < float("inf"):
                 raise ValueError(f"{name} is a number of frames per second above 0, not {rate}")
-        if self.clips_per_video > 1 and self.clip_choice != "random":
+        if self.clips_per_video > 1 and self.clip_choice not in ("random", "windows"):
             raise ValueError(
                 f"clips_per_video={self.clips_per_video} would take the same clip {self.clips_per_video} times with"
-                f" clip_choice={self.clip_choice}: set clip_choice=random"
+                f" clip_choice={self.clip_choice}: set clip_choice=random, or windows"
             )
 
     @property

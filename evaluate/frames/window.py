@@ -32,7 +32,7 @@ def choose_frames(times_s: np.ndarray, protocol: Protocol, key: str, clip: int =
     n, rng = len(times_s), rng_of(protocol, key, clip)
     if protocol.fps is None:
         span = (protocol.clip_frames - 1) * protocol.stride + 1
-        start = _start(n - span, protocol, rng, clip, f"{n} frames, the protocol takes {span}")
+        start = _start(n, span, protocol, rng, clip, f"{n} frames, the protocol takes {span}")
         return start + protocol.stride * np.arange(protocol.clip_frames)
     if n and np.isnan(times_s).any():
         raise UserError(
@@ -42,7 +42,7 @@ def choose_frames(times_s: np.ndarray, protocol: Protocol, key: str, clip: int =
     grid = _grid(times_s, protocol.fps)
     span = (protocol.clip_frames - 1) * protocol.stride + 1
     problem = f"{len(grid)} frames at {protocol.fps:g} fps, the protocol takes {span}"
-    start = _start(len(grid) - span, protocol, rng, clip, problem)
+    start = _start(len(grid), span, protocol, rng, clip, problem)
     return grid[start : start + span : protocol.stride]
 
 
@@ -55,10 +55,15 @@ def _grid(times_s: np.ndarray, fps: float) -> np.ndarray:
     return np.searchsorted(times_s, times_s[0] + np.arange(count) / fps + _TINY_S, side="right") - 1
 
 
-def _start(spare: int, protocol: Protocol, rng: np.random.Generator, clip: int, problem: str) -> int:
-    """spare: how many other places the clip could begin at."""
+def _start(n: int, span: int, protocol: Protocol, rng: np.random.Generator, clip: int, problem: str) -> int:
+    """Of a clip of `span` frames among `n`."""
+    spare = n - span  # how many other places the clip could begin at
     if spare < 0:
         raise DecodeError(f"too short: {problem}")
+    if protocol.clip_choice == "windows":
+        if clip * span > spare:
+            raise DecodeError(f"too short for {clip + 1} windows: {problem}")
+        return clip * span
     if clip > spare:
         raise DecodeError(f"too short for {clip + 1} clips that differ: {problem}")
     if protocol.clip_choice == "random":

@@ -28,8 +28,12 @@ class Several:
     warnings: Sequence[str]
 
 
-def gather(sets: Sequence[str], real: str | None, metrics: Sequence[str], options: Options) -> Several:
-    """Raises UserError where no metric can be computed of all sets."""
+def gather(
+    sets: Sequence[str], real: str | None, metrics: Sequence[str], options: Options, windows: int = 0
+) -> Several:
+    """windows: so many clips of each video, one after another; 0: as the protocol chooses. Raises UserError where no
+    metric can be computed of all sets.
+    """
     kinds = [metric_class(name) for name in metrics]
     if not kinds:
         raise UserError("--metrics names none; `evaluate metrics` lists them")
@@ -38,6 +42,8 @@ def gather(sets: Sequence[str], real: str | None, metrics: Sequence[str], option
         raise UserError(f"{', '.join(need_real)} compares with real videos: name them, --real REAL")
     uses_protocol = all(issubclass(kind, FeatureMetric) and kind.features is None for kind in kinds)
     first = options.evaluation(real, sets[0], uses_protocol)
+    if windows:
+        first.windows(windows)
     found, problems, warnings = [], {}, []
     names = _names(sets)
     for name, one in zip(names, sets, strict=True):
@@ -51,7 +57,9 @@ def gather(sets: Sequence[str], real: str | None, metrics: Sequence[str], option
     shared = [name for name in metrics if all(name in one for one in found)]
     if not shared:
         raise_problems(problems, len(metrics))
-    facts: dict[str, Any] = {"protocol": first.protocol.name, "clip_frames": first.protocol.clip_frames}
+    protocol = first.protocol
+    facts: dict[str, Any] = {"protocol": protocol.name, "clip_frames": protocol.clip_frames}
+    facts["span"] = (protocol.clip_frames - 1) * protocol.stride + 1
     networks = {g.identity for g in found[0].values() if g.network is not None}
     return Several(
         names, [[one[n] for n in shared] for one in found], problems, facts | {"networks": sorted(networks)}, warnings

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipmill.evaluate.distances.frechet import distance_of_factors, mean_and_factor
-from clipmill.evaluate.distances.mmd import PolynomialKernel, mean_kernel
+from clipmill.evaluate.distances.mmd import PolynomialKernel
 
 Rows = np.ndarray
 """int64, of the pool: the clips of the first set, then those of the second."""
@@ -25,8 +25,8 @@ class Difference(ABC):
         """Of these clips of the pool, as two sets; real: of these real clips alone."""
 
     @abstractmethod
-    def alone(self, rows: Rows) -> float:
-        """The number of these clips, of which the difference is."""
+    def alone(self, rows: Rows, real: Rows | None = None) -> float:
+        """The number of these clips, of which the difference is; real: of these real clips alone."""
 
 
 class MeanDifference(Difference):
@@ -47,10 +47,12 @@ class MeanDifference(Difference):
         aim = (self._real if real is None else self._real[real]).mean()
         return float(abs(means[0] - aim) - abs(means[1] - aim))
 
-    def alone(self, rows: Rows) -> float:
+    def alone(self, rows: Rows, real: Rows | None = None) -> float:
         """See `Difference`."""
         mean = self._pool[rows].mean()
-        return float(mean if self._real is None else abs(mean - self._real.mean()))
+        if self._real is None:
+            return float(mean)
+        return float(abs(mean - (self._real if real is None else self._real[real]).mean()))
 
     def added(self, first: Rows, second: Rows) -> tuple[np.ndarray, np.ndarray]:
         """What each clip adds to the difference, of sum zero: float64 [len(first)] and [len(second)], the second to be
@@ -87,41 +89,46 @@ class FrechetDifference(Difference):
 
     def between(self, first: Rows, second: Rows, real: Rows | None = None) -> float:
         """See `Difference`."""
-        to = self._whole if real is None else mean_and_factor(self._real[real], self._ddof)
-        found = [distance_of_factors(*mean_and_factor(self._pool[r], self._ddof), *to) for r in (first, second)]
-        return found[0] - found[1]
+        return self.alone(first, real) - self.alone(second, real)
 
-    def alone(self, rows: Rows) -> float:
+    def alone(self, rows: Rows, real: Rows | None = None) -> float:
         """See `Difference`."""
-        return distance_of_factors(*mean_and_factor(self._pool[rows], self._ddof), *self._whole)
+        to = self._whole if real is None else mean_and_factor(self._real[real], self._ddof)
+        return distance_of_factors(*mean_and_factor(self._pool[rows], self._ddof), *to)
 
 
 class KernelDifference(Difference):
     """Of unbiased squared MMDs to the real clips, from kernel matrices that are made once; the real clips' own part
-    cancels. pool: float [N + M, D]. real: float [R, D]. Memory grows with (N + M)².
+    cancels. pool: float [N + M, D]. real: float [R, D]. Memory grows with (N + M)² and R².
     """
 
     def __init__(self, pool: np.ndarray, real: np.ndarray, kernel: PolynomialKernel, scale: float = 1.0) -> None:
         self._own, self._cross, self._scale = kernel(pool, pool), kernel(pool, real), scale
         np.fill_diagonal(self._own, 0.0)
         self._to_all = self._cross.mean(axis=1)
-        self._real_part = mean_kernel(real, kernel)
+        self._of_real = kernel(real, real)
+        np.fill_diagonal(self._of_real, 0.0)
         self.n_real = len(real)
 
     def between(self, first: Rows, second: Rows, real: Rows | None = None) -> float:
         """See `Difference`."""
         to = self._to_all if real is None else self._cross[:, real].mean(axis=1)
-        a, b = (self._to_itself(rows) - 2 * float(to[rows].mean()) for rows in (first, second))
+        a, b = (_within(self._own, rows) - 2 * float(to[rows].mean()) for rows in (first, second))
         return self._scale * (a - b)
 
-    def alone(self, rows: Rows) -> float:
+    def alone(self, rows: Rows, real: Rows | None = None) -> float:
         """See `Difference`."""
-        return self._scale * (self._real_part + self._to_itself(rows) - 2 * float(self._to_all[rows].mean()))
+        every = np.arange(self.n_real) if real is None else real
+        to = self._to_all if real is None else self._cross[:, real].mean(axis=1)
+        own = _within(self._of_real, every) + _within(self._own, rows)
+        return self._scale * (own - 2 * float(to[rows].mean()))
 
-    def _to_itself(self, rows: Rows) -> float:
-        mask = np.zeros(len(self._own))
-        mask[rows] = 1
-        return float(mask @ (self._own @ mask)) / (len(rows) * (len(rows) - 1))
+
+def _within(kernel: np.ndarray, rows: Rows) -> float:
+    """Mean of a kernel matrix without its diagonal, over pairs of `rows`."""
+    mask = np.zeros(len(kernel))
+    mask[rows] = 1
+    return float(mask @ (kernel @ mask)) / (len(rows) * (len(rows) - 1))
 
 
 @dataclass(frozen=True)
@@ -141,9 +148,8 @@ class AnyDifference(Difference):
 
     def between(self, first: Rows, second: Rows, real: Rows | None = None) -> float:
         """See `Difference`."""
-        to = self.real if real is None else self.real[real]
-        return self.metric(to, self.pool[first]) - self.metric(to, self.pool[second])
+        return self.alone(first, real) - self.alone(second, real)
 
-    def alone(self, rows: Rows) -> float:
+    def alone(self, rows: Rows, real: Rows | None = None) -> float:
         """See `Difference`."""
-        return self.metric(self.real, self.pool[rows])
+        return self.metric(self.real if real is None else self.real[real], self.pool[rows])
