@@ -45,7 +45,13 @@ def run(
         list[Path], typer.Argument(metavar="VIDEOS...", help="Folders or files of videos, lists of them, addresses.")
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run directory; run again with the same one to resume.")],
-    preset: Preset = "default",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="A preset's name or a .toml file (`curate presets` lists them); without it RUN keeps its"
+            " settings, and a new one has those of default."
+        ),
+    ] = None,
     set_: Set = None,
     url_col: Annotated[str, typer.Option(metavar="COLUMN", help="Of a list: the path or address of the video.")] = "",
     caption_col: Annotated[str, typer.Option(metavar="COLUMN", help="Of a list: the caption.")] = "",
@@ -62,7 +68,9 @@ def run(
     drop_missing: Annotated[
         bool,
         typer.Option(
-            "--drop-missing", help="Take videos of earlier commands out of the run that are not among VIDEOS now."
+            "--remove-missing",
+            "--drop-missing",
+            help="Take videos of earlier commands out of the run that are not among VIDEOS now.",
         ),
     ] = False,
     part: Annotated[

@@ -11,7 +11,7 @@ from clipmill.curate.common.console import command_line
 from clipmill.curate.common.log import DownloadLines, say
 from clipmill.curate.common.package_files import read_file
 from clipmill.curate.common.settings import preset_names, title_of
-from clipmill.curate.config import load
+from clipmill.curate.config import Config, load
 from clipmill.curate.driver import operations
 from clipmill.curate.driver.finish import empty_splits, n_exported_not_kept
 from clipmill.curate.driver.operations import Request
@@ -23,16 +23,25 @@ from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_j
 
 
 def run(
-    videos: Sequence[Path], out: Path, preset: str, sets: Sequence[str], options: RunOptions, export_: bool
+    videos: Sequence[Path], out: Path, preset: str | None, sets: Sequence[str], options: RunOptions, export_: bool
 ) -> None:
     """`curate run`."""
-    operations.run(videos, out, load(preset, sets), options, export_, Request(command_line("curate")))
+    operations.run(videos, out, _asked(out, preset, sets), options, export_, Request(command_line("curate")))
+
+
+def _asked(out: Path, preset: str | None, sets: Sequence[str]) -> Config:
+    """The configuration of a command; where it says nothing of it, that of the run that is there."""
+    own = operations.own_config(RunDir(out)) if preset is None and not sets else None
+    if own is None:
+        return load(preset or "default", sets)
+    say(f"settings of {out} stay (preset {title_of(own.preset)}, with its changes): --preset or --set gives others")
+    return own
 
 
 def run_part(
     videos: Sequence[Path],
     out: Path,
-    preset: str,
+    preset: str | None,
     sets: Sequence[str],
     options: RunOptions,
     part: str,
@@ -44,7 +53,7 @@ def run_part(
 
     if dry_run_:
         raise UserError("--dry-run estimates the whole: leave out --part")
-    part_run.run_part(videos, out, load(preset, sets), options, part_of(part), Request(command_line("curate")))
+    part_run.run_part(videos, out, _asked(out, preset, sets), options, part_of(part), Request(command_line("curate")))
 
 
 def finish(root: Path, options: RunOptions, export_: bool) -> None:
@@ -206,9 +215,9 @@ def demo(folder: Path, minutes: float, seed: int) -> None:
     say(f"demo videos: {folder}; truth: {truth}")
 
 
-def dry_run(videos: Sequence[Path], preset: str, sets: Sequence[str], options: RunOptions) -> None:
+def dry_run(videos: Sequence[Path], preset: str | None, sets: Sequence[str], options: RunOptions) -> None:
     """`curate run --dry-run`."""
     from clipmill.curate.driver.dry_run import estimate
 
-    for line in estimate(videos, load(preset, sets), options):
+    for line in estimate(videos, load(preset or "default", sets), options):
         say(line)

@@ -3,6 +3,7 @@
 Every mistake of the user is a UserError, one line, before any work. Who is told what: `RunOptions.tell`.
 """
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,11 @@ from clipmill.curate.common.device import check_device
 from clipmill.curate.common.files import write_json
 from clipmill.curate.common.publish import settle
 from clipmill.curate.common.settings import preset_names, title_of
-from clipmill.curate.config import Config, load
+from clipmill.curate.config import Config, load, load_tree
 from clipmill.curate.contract.annotator_order import in_order
 from clipmill.curate.driver import calibrate as calibration
 from clipmill.curate.driver.finish import redecide
-from clipmill.curate.driver.kept_export import asked_before, changed_by_export, kept_export
+from clipmill.curate.driver.kept_export import BEFORE, asked_before, changed_by_export, kept_export
 from clipmill.curate.driver.listing import Listing, list_inputs, listing_of
 from clipmill.curate.driver.pipeline import Work, curate, write_shards
 from clipmill.curate.driver.policy_of_run import filtered_policy, kept_policy, policy_of, policy_stays, with_settings
@@ -99,6 +100,23 @@ def complete(work: Work, list_: Callable[[Work], Listing], export_: bool, reques
         _report(work)  # what was found out is worth its report, shards or not
         raise
     _report(work)
+
+
+def own_config(run: RunDir) -> Config | None:
+    """The configuration of a run that is there, where it is another one than a command without settings has; None
+    elsewhere.
+    """
+    try:
+        facts = read_run_json(run)
+        # What `curate export` set since is looked after by `kept_export`.
+        own = load_tree(facts["config"] | {"export": facts.get(BEFORE, facts["config"]["export"])})
+    except UserError:  # none there, or one that was damaged
+        return None
+    return None if _settings(own) == _settings(load()) else own
+
+
+def _settings(config: Config) -> str:
+    return json.dumps(replace(config, found_weights={}).as_dict(), sort_keys=True, default=list)
 
 
 def annotate(root: Path, names: Sequence[str], sets: Sequence[str], options: RunOptions, request: Request) -> None:

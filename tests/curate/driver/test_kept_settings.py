@@ -65,3 +65,21 @@ def test_a_policy_is_found_again_by_the_name_of_its_decisions(run: Path):
     assert state(run)[:2] == ("strict", 0)
     one_line(invoke("curate", "filter", run, "--policy", "strikt"), "there is no preset 'strikt'")
     curate("filter", run)
+
+
+def test_a_run_grows_by_a_folder_under_its_own_settings(run: Path, tmp_path: Path):
+    curate("export", run, "--size", 32)
+    before = json.loads((run / "run.json").read_text())
+    write_tiny(tmp_path / "more" / "new.mp4", 7)
+    said = curate("run", tmp_path / "more", "--out", run).stdout
+    assert f"settings of {run} stay (preset default, with its changes)" in said
+    assert "2 files (0.mp4, 1.mp4) of earlier commands: not found here, kept in the run" in said
+    assert "2 of 3 videos are up to date" in said
+    assert "export stays as `curate export` set it: short_side_px=32" in said
+    after = json.loads((run / "run.json").read_text())
+    assert after["config"] == before["config"]
+    assert after["counts"]["files"] == 3
+    said = curate("run", run.parent / "in", "--out", run, "--remove-missing", "--no-export").stdout
+    assert "1 file (new.mp4) of earlier commands: not found here, taken out of the run" in said
+    again(run)
+    assert "settings of" not in again(run)
