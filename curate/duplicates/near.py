@@ -2,13 +2,13 @@
 times.
 
 Clips gather around those that one would keep. Candidates have a role frame within a Hamming radius of the perceptual
-hashes (exact search, in blocks). Each is then verified on the 32 x 32 thumbs: an affine alignment (enhanced correlation
-coefficient, Evangelidis and Psarakis, PAMI 2008) absorbs crops, and the pixels that disagree in every role, an
-overlay's, are left out up to a share. A copy whose ends were cut on other frames is found without alignment, by its
+hashes (exact search, see `hash_search`). Each is then verified on the 32 x 32 thumbs: an affine alignment (enhanced
+correlation coefficient, Evangelidis and Psarakis, PAMI 2008) absorbs crops, and the pixels that disagree in every role,
+an overlay's, are left out up to a share. A copy whose ends were cut on other frames is found without alignment, by its
 frames around the same time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,12 @@ import numpy as np
 
 from clipmill.curate.contract.annotator import ROLES
 from clipmill.curate.duplicates.groups import gather, keep_order
+from clipmill.curate.duplicates.hash_search import Hashes, hashes_of
 from clipmill.curate.settings.dedup import DedupConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_BLOCK = 2048
 _SIDE_PX = 32
 _MIN_VALID = 0.6
 _FLAT_STD = 8.0
@@ -43,9 +43,8 @@ def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) ->
     config = config or DedupConfig()
     prints = _fingerprints(clips)
     ids = clips["clip_id"].tolist()
-    groups = gather(
-        keep_order(clips), partial(candidates, prints, config), lambda i, j: same_footage(prints, i, j, config)
-    )
+    near = partial(prints.hashes.near, config.radius_bits, config.duration_ratio)
+    groups = gather(keep_order(clips), near, lambda i, j: same_footage(prints, i, j, config))
     rows: list[dict[str, Any]] = [{"clip_id": c, "dup_group_id": None, "dup_rank": 0, "dup_of": None} for c in ids]
     for members in groups:
         name = min(ids[i] for i in members)
@@ -56,28 +55,20 @@ def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) ->
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Columns of N clips as arrays.
+    """What is known of N clips.
 
-    bits: float32 [3, N, 64] of -1 and 1 per role, 0 where there is no hash. thumbs: [3][N] uint8 [k, 32, 32] or None:
-    the role's own frame first, then its neighbours in time.
-    video: N video ids. duration_s: float64 [N], NaN where unknown.
+    hashes: of each role. thumbs: clip -> [3] uint8 [k, 32, 32] or None: the role's own frame first, then its neighbours
+    in time. video: N video ids.
     """
 
-    bits: np.ndarray
-    thumbs: list[list[np.ndarray | None]]
-    video: list[str]
-    duration_s: np.ndarray
-
-    def hamming(self, i: int, j: int) -> np.ndarray:
-        """float [R] of the roles that both clips have."""
-        both = [r for r in range(len(ROLES)) if self.bits[r, i, 0] != 0 and self.bits[r, j, 0] != 0]
-        return np.array([(64 - float(self.bits[r, i] @ self.bits[r, j])) / 2 for r in both])
+    hashes: Hashes
+    thumbs: Callable[[int], Sequence[np.ndarray | None]]
+    video: Sequence[str]
 
     def same_roles(self, i: int, j: int) -> bool:
         """False where a role is flat in one clip and clearly a picture in the other."""
-        one = (
-            a if b is None else b for a, b in ((role[i], role[j]) for role in self.thumbs) if (a is None) != (b is None)
-        )
+        pairs = zip(self.thumbs(i), self.thumbs(j), strict=True)
+        one = (a if b is None else b for a, b in pairs if (a is None) != (b is None))
         return all(thumb is not None and float(thumb[0].std()) < _FLAT_STD for thumb in one)
 
     def pictures(self, i: int, j: int, shifted: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -87,7 +78,7 @@ class Fingerprints:
         With `shifted` each role's frame is paired with the frame of the other clip, near that role in time, that it is
         most like.
         """
-        both = ((role[i], role[j]) for role in self.thumbs)
+        both = zip(self.thumbs(i), self.thumbs(j), strict=True)
         return [
             _nearest_in_time(a, b) if shifted else (_soft(a[0]), _soft(b[0]))
             for a, b in both
@@ -107,47 +98,25 @@ def _soft(thumb: np.ndarray) -> np.ndarray:
 
 
 def _fingerprints(clips: "pd.DataFrame") -> Fingerprints:
-    n = len(clips)
-    bits = np.zeros((len(ROLES), n, 64), np.float32)
-    thumbs: list[list[np.ndarray | None]] = [[None] * n for _ in ROLES]
-    for r, role in enumerate(ROLES):
-        for i, value in enumerate(clips.get(f"phash_{role}", ())):
-            if isinstance(value, str):
-                bits[r, i] = np.unpackbits(np.frombuffer(bytes.fromhex(value), np.uint8)).astype(np.float32) * 2 - 1
-        for i, value in enumerate(clips.get(f"thumb_{role}", ())):
-            if isinstance(value, bytes) and value:
-                thumbs[r][i] = np.frombuffer(value, np.uint8).reshape(-1, _SIDE_PX, _SIDE_PX)
-    duration = clips["duration_s"].to_numpy(np.float64) if "duration_s" in clips else np.full(n, np.nan)
-    return Fingerprints(bits, thumbs, clips["video_id"].tolist(), duration)
+    duration = clips["duration_s"].to_numpy(np.float64) if "duration_s" in clips else np.full(len(clips), np.nan)
+    columns = [list(clips.get(f"phash_{role}", ())) for role in ROLES]
+    return Fingerprints(hashes_of(columns, duration), _thumbs_of(clips), clips["video_id"].tolist())
 
 
-def candidates(prints: Fingerprints, config: DedupConfig, clips: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which of `others` (int64 [M]) may be the footage of each of `clips` (int64 [L]): bool [L, M], True where one role
-    is within `radius_bits`, False where the length tells that they are not.
-
-    Hamming = (64 - a . b) / 2, so a block of all pairs is one matrix product, and the search is exact.
-    """
-    near, least = np.zeros((len(clips), len(others)), bool), 64 - 2 * config.radius_bits
-    possible = np.flatnonzero(_in_reach(prints.duration_s[clips], prints.duration_s[others], config.duration_ratio))
-    for start in range(0, len(possible), _BLOCK):
-        some = possible[start : start + _BLOCK]
-        for role in prints.bits:
-            near[:, some] |= role[clips] @ role[others[some]].T >= least
-    return near
+def _thumbs_of(clips: "pd.DataFrame") -> Callable[[int], Sequence[np.ndarray | None]]:
+    columns = [list(clips.get(f"thumb_{role}", ())) for role in ROLES]
+    return lambda i: [_thumb(column[i]) if column else None for column in columns]
 
 
-def _in_reach(some_s: np.ndarray, others_s: np.ndarray, ratio: float) -> np.ndarray:
-    """bool [M]: which others are not much too long or too short for all of some. NaN: unknown, in anybody's reach."""
-    if not len(some_s) or np.isnan(some_s).any():
-        return np.ones(len(others_s), bool)
-    slack = 1 + 1e-9  # whether a pair is out of reach, `same_footage` says exactly
-    within = (others_s * slack >= ratio * some_s.min()) & (ratio * others_s <= some_s.max() * slack)
-    return np.asarray(within | np.isnan(others_s))
+def _thumb(value: object) -> np.ndarray | None:
+    if not isinstance(value, bytes) or not value:
+        return None
+    return np.frombuffer(value, np.uint8).reshape(-1, _SIDE_PX, _SIDE_PX)
 
 
 def same_footage(prints: Fingerprints, i: int, j: int, config: DedupConfig) -> bool:
     """Whether clips i and j show the same footage."""
-    short, long = sorted((prints.duration_s[i], prints.duration_s[j]))
+    short, long = sorted((prints.hashes.duration_s[i], prints.hashes.duration_s[j]))
     same_video = prints.video[i] == prints.video[j]
     if short < config.duration_ratio * long or not prints.same_roles(i, j):
         return False
@@ -156,7 +125,10 @@ def same_footage(prints: Fingerprints, i: int, j: int, config: DedupConfig) -> b
         return False
     plain = min(correlation(a, b) for a, b in pairs)
     if same_video:
-        return bool(prints.hamming(i, j).max() <= config.same_video_bits) and plain >= config.same_video_similarity
+        return (
+            bool(prints.hashes.distances(i, j).max() <= config.same_video_bits)
+            and plain >= config.same_video_similarity
+        )
     if (
         plain >= config.same_video_similarity
         or aligned_similarity(pairs, config.overlay, config.similarity) >= config.similarity

@@ -12,7 +12,7 @@ import torch
 from helpers.commands import SHARED, curate, invoke, models, one_line
 
 from clipmill.curate import weights
-from clipmill.curate.duplicates.semantic import near_pairs, semantic_duplicates
+from clipmill.curate.duplicates.semantic import semantic_duplicates
 from clipmill.curate.errors import UserError
 from clipmill.curate.export.shards import ClipDataset
 from clipmill.curate.networks.aesthetic_heads import load_head
@@ -115,8 +115,6 @@ def planted(rng: np.random.Generator, groups: int, size: int, cosine: float) -> 
 
 @pytest.mark.parametrize("exact_clips", [200_000, 10])
 def test_planted_duplicates_by_meaning_are_found_and_nothing_else(exact_clips: int):
-    if exact_clips == 10:
-        pytest.importorskip("usearch")
     vectors, wanted = planted(np.random.default_rng(2), 60, 48, 0.975)
     ids = [f"{i:04d}" for i in np.random.default_rng(3).permutation(len(vectors))]
     clips = pd.DataFrame({"clip_id": ids, "aesthetics": np.random.default_rng(4).normal(size=len(ids))})
@@ -136,18 +134,6 @@ def test_planted_duplicates_by_meaning_are_found_and_nothing_else(exact_clips: i
         assert clips.loc[kept.index[0], "aesthetics"] == clips.loc[group.index, "aesthetics"].max()
         assert (group.loc[group["semantic_rank"] > 0, "semantic_of"] == kept["clip_id"].iloc[0]).all()
         assert set(group.index) & centres
-
-
-def test_the_graph_finds_the_pairs_that_all_pairs_find():
-    pytest.importorskip("usearch")
-    vectors, _ = planted(np.random.default_rng(5), 300, 32, 0.97)
-    joined = vectors.reshape(len(vectors), -1) / np.sqrt(3)
-    likeness = joined @ joined.T
-    exact = {(int(i), int(j)) for i, j in zip(*np.nonzero(likeness >= 0.95), strict=True) if i < j}
-    assert len(exact) > 200
-    found = set(near_pairs(joined, 0.95))
-    assert found <= exact
-    assert len(found) >= 0.99 * len(exact)
 
 
 def test_clips_without_embeddings_are_in_no_group():

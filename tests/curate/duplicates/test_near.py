@@ -13,8 +13,9 @@ from helpers.annotator_clips import clip, of_file, texture
 from PIL import Image
 
 from clipmill.curate.annotators.phash import PHash, phash64
-from clipmill.curate.duplicates.groups import gather, star_groups
-from clipmill.curate.duplicates.near import Fingerprints, candidates, near_duplicates
+from clipmill.curate.duplicates.groups import gather
+from clipmill.curate.duplicates.hash_search import hashes_of
+from clipmill.curate.duplicates.near import near_duplicates
 from clipmill.curate.settings.dedup import DedupConfig
 
 ROLES = ("first", "middle", "last")
@@ -193,44 +194,63 @@ def test_no_clips_and_no_fingerprints():
     assert groups_of(pd.DataFrame({"clip_id": ["a", "b"], "video_id": ["v", "w"]})) == set()
 
 
+def star_groups(order, alike):
+    """What gathering is, told by a table of all pairs that are alike."""
+    groups, taken = [], set()
+    for i in order:
+        mates = [j for j in order if j != i and alike[i, j] and j not in taken]
+        if i not in taken and mates:
+            groups.append([i, *mates])
+            taken.update(mates)
+        taken.add(i)
+    return groups
+
+
+def listed(near):
+    """A table of pairs, bool [N, N], as `gather` asks for it."""
+    return lambda some, free: [np.flatnonzero(row & free) for row in near[some]]
+
+
 def test_chains_do_not_grow_groups():
     """0 - 1 - 2 - 3 in a chain: 1 is best, 3 resembles only 2."""
-    assert star_groups([1, 0, 2, 3], [(0, 1), (1, 2), (2, 3)]) == [[1, 0, 2]]
-    assert star_groups([0, 1, 2, 3], [(0, 1), (1, 2), (2, 3)]) == [[0, 1], [2, 3]]
+    chain = np.abs(np.subtract.outer(np.arange(4), np.arange(4))) == 1
+    assert gather([1, 0, 2, 3], listed(chain)) == [[1, 0, 2]]
+    assert gather([0, 1, 2, 3], listed(chain)) == [[0, 1], [2, 3]]
 
 
-def test_candidates_are_exactly_the_pairs_within_the_radius(monkeypatch):
-    monkeypatch.setattr("clipmill.curate.duplicates.near._BLOCK", 17)
+@pytest.mark.parametrize("counts", ["numpy's", "own"])
+def test_candidates_are_exactly_the_pairs_within_radius_and_reach(monkeypatch, counts):
+    """Also by numpy 1, which counts no bits."""
+    if counts == "own":
+        monkeypatch.delattr(np, "bitwise_count")
     rng = np.random.default_rng(0)
-    codes = rng.integers(0, 2, (60, 64))
-    codes[30:] = codes[:30] ^ (rng.random((30, 64)) < 0.2)
-    bits = (codes * 2 - 1).astype(np.float32)[None]
-    distance = (codes[:, None] != codes[None]).sum(-1)
-    expected = {(i, j) for i in range(60) for j in range(60) if distance[i, j] <= 14}
-    assert len(expected) > 60 + 5
-
-    def found(length: np.ndarray) -> set[tuple[int, int]]:
-        prints, all_clips = Fingerprints(bits, [], [], length), np.arange(60)
-        rows = [candidates(prints, DedupConfig(), all_clips[k : k + 7], all_clips) for k in range(0, 60, 7)]
-        return {(int(i), int(j)) for i, j in zip(*np.nonzero(np.concatenate(rows)), strict=True)}
-
-    assert found(np.full(60, np.nan)) == expected
+    codes = rng.integers(0, 2, (2, 60, 64))
+    codes[:, 30:] = codes[:, :30] ^ (rng.random((2, 30, 64)) < 0.2)
+    known = rng.random((2, 60)) < 0.9
+    near = (codes[:, :, None] != codes[:, None]).sum(-1) <= 14
+    expected = (near & known[:, :, None] & known[:, None]).any(axis=0)
+    texts = [
+        [f"{int(''.join(map(str, code)), 2):016x}" if has else None for code, has in zip(*role, strict=True)]
+        for role in zip(codes, known, strict=True)
+    ]
     length = rng.uniform(1, 30, 60)
-    close = {(i, j) for i, j in expected if min(length[i], length[j]) >= 0.9 * max(length[i], length[j])}
-    assert close <= found(length) <= expected
+    length[:5] = np.nan
+    apart = np.minimum.outer(length, length) < 0.9 * np.maximum.outer(length, length)
+    free = rng.random(60) < 0.8
+    for lengths, wanted in ((np.full(60, np.nan), expected), (length, expected & ~apart)):
+        found = list(hashes_of(texts, lengths).near(14, 0.9, np.arange(60), free))
+        assert [row.tolist() for row in found] == [np.flatnonzero(row & free).tolist() for row in wanted]
+        assert sum(map(len, found)) > 60
 
 
-def test_gathering_is_star_groups_without_a_list_of_pairs(monkeypatch):
-    monkeypatch.setattr("clipmill.curate.duplicates.groups._LEADERS", 7)
+def test_gathering_needs_no_list_of_pairs():
     rng = np.random.default_rng(1)
     for share in (0.01, 0.05, 0.2, 1.0):
         near = np.triu(rng.random((50, 50)) < share, 1)
         alike = near & (rng.random((50, 50)) < 0.7)
         order = rng.permutation(50).tolist()
-        edges = [(int(i), int(j)) for i, j in zip(*np.nonzero(alike), strict=True)]
-        both = near | near.T
-        found = gather(order, lambda some, others, both=both: both[some][:, others], lambda i, j, a=alike: a[i, j])
-        assert found == star_groups(order, edges)
+        found = gather(order, listed(near | near.T), lambda i, j, a=alike: bool(a[i, j]), leaders=7)
+        assert found == star_groups(order, alike | alike.T)
 
 
 def test_of_many_alike_each_is_compared_once():
@@ -241,7 +261,7 @@ def test_of_many_alike_each_is_compared_once():
         asked.append((i, j))
         return True
 
-    (group,) = gather(range(2000), lambda some, others: np.ones((len(some), len(others)), bool), same)
+    (group,) = gather(range(2000), listed(np.ones((2000, 2000), bool)), same)
     assert group == list(range(2000))
     assert asked == [(0, j) for j in range(1, 2000)]
 
