@@ -171,14 +171,11 @@ def check_unchanged(tasks: Sequence[VideoTask], run: RunDir) -> None:
     """Raise UserError, one line, where a task must decode a video again that holds other bytes now: what other settings
     make of the one that was cannot be told any more, and the values that there are would go.
     """
-    prints = tasks[0].config.fingerprints if tasks else None
+    decoders = {name for task in tasks if BASE not in task.stale for name in _decoders(task)}
+    there = {name: run.units(tasks[0].config.fingerprints.tables[name]) for name in decoders}
     replaced: dict[str, list[str]] = {}
     for task in tasks:
-        names = [
-            n
-            for n in _decoders(task)
-            if prints and BASE not in task.stale and run.has_any(prints.tables[n], task.video_id)
-        ]
+        names = [n for n in _decoders(task) if BASE not in task.stale and task.video_id in there[n]]
         if names and not _is_unchanged(task):
             replaced[task.relpath] = names
     if replaced:

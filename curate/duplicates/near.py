@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _SIDE_PX = 32
 _MIN_VALID = 0.6
 _FLAT_STD = 8.0
+# Of blurred pictures, not aligned: 200 planted copies of 20 real shots, cropped by up to 8 % on each side, had 0.81 at
+# least; of pairs with alike hashes that are no copies one in seven has less.
+_HOPELESS = 0.75
 
 
 def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) -> "pd.DataFrame":
@@ -147,9 +150,13 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 def aligned_similarity(pairs: Sequence[tuple[np.ndarray, np.ndarray]], overlay: float, enough: float) -> float:
     """Correlation of the worst role after the best common alignment, without overlays. pairs: float32 [32, 32] each.
 
-    The crop of a copy is the same in all its frames: one alignment serves all roles. `enough` ends the search early.
+    The crop of a copy is the same in all its frames: one alignment serves all roles. `enough` ends the search early;
+    -1 where the pictures differ so much in the large that no search is worth its time.
     """
-    best = _masked(pairs, np.eye(2, 3, dtype=np.float32), overlay)
+    whole = np.eye(2, 3, dtype=np.float32)
+    if _masked([(_blurred(a), _blurred(b)) for a, b in pairs], whole, overlay) < _HOPELESS:
+        return -1.0
+    best = _masked(pairs, whole, overlay)
     for a, b in pairs:
         if best >= enough:
             break
@@ -157,6 +164,12 @@ def aligned_similarity(pairs: Sequence[tuple[np.ndarray, np.ndarray]], overlay: 
         if warp is not None:
             best = max(best, _masked(pairs, warp, overlay))
     return best
+
+
+def _blurred(picture: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 2.0))
 
 
 def _align(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:

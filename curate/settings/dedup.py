@@ -16,7 +16,7 @@ class DedupConfig:
     semantic_similarity: mean cosine, -1 to 1, of the CLIP embeddings of two clips' frames from which they count as the
     same thing (see `clipmill.curate.duplicates.semantic`). semantic_keep: name of the column whose largest value is
     kept of such a group; none: as for near duplicates. semantic_exact_clips: up to so many clips all pairs are
-    compared.
+    compared, beyond that those within and between neighbouring cells.
     """
 
     radius_bits: int = 14

@@ -79,8 +79,14 @@ class RunDir:
             return set()
         return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
 
+    def units(self, table: str) -> set[str]:
+        """Units that have a part of `table`, whatever made it: one directory listing."""
+        folder = self.root / table
+        names = os.listdir(folder) if folder.is_dir() else []
+        return {name.partition("-")[0] for name in names if name.endswith(".parquet")}
+
     def has_any(self, table: str, unit: str) -> bool:
-        """Whether there is a part of the unit, whatever made it."""
+        """Whether there is a part of the unit, whatever made it: a listing for one unit, `units` for many."""
         return any((self.root / table).glob(f"{unit}-*.parquet"))
 
     def damaged(self, table: str, fingerprint: str, is_good: Callable[[Path], bool] = is_whole) -> set[str]:
