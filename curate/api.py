@@ -178,10 +178,7 @@ class Run:
         Raises:
             UserError: A column that the run does not have, a condition that does not work.
         """
-        from clipmill.curate.common.sql import rows_where
-
-        table = read_manifest(self._dir, columns if where is None else None)
-        found = table if where is None else rows_where(table, where)
+        found = read_manifest(self._dir, columns, where)
         return found if columns is None else _selected(found, columns)
 
     def pandas(self, where: str | None = None, columns: Sequence[str] | None = None) -> "pd.DataFrame":

@@ -94,7 +94,7 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     Console().print(waterfall.render(waterfall.waterfall(outcomes), waterfall.joint(outcomes)))
     counts = outcome_counts(outcomes)
     say(f"{counts['clips']} clips: {counts['kept']} kept; saved as decisions/{outcomes.policy.name}.parquet")
-    for line in empty_splits(read_manifest(RunDir(root), ["clip_id", "split"]), outcomes, config_of(RunDir(root))):
+    for line in empty_splits(read_manifest(RunDir(root), ["split"]), outcomes, config_of(RunDir(root))):
         say(line)
     if outcomes.policy.name != before:
         own = before == title_of(config_of(RunDir(root)).preset)

@@ -19,15 +19,17 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from clipmill.curate.common.old_conditions import to_sql
-from clipmill.curate.common.sql import frame_where
+from clipmill.curate.common.sql import frame_where, rows_where
 from clipmill.curate.errors import DecodeError, UserError
+from clipmill.curate.tables.manifest import Manifest
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import read_manifest
+from clipmill.curate.tables.run_json import open_manifest
 from clipmill.curate.tables.shard_files import HEADER_BYTES, check_shards, names_clip
 from clipmill.curate.video.resize_to_cover import covered
 
 _MAX_OPEN_SHARDS = 32
 _COLUMNS = ("clip_id", "shard", "offset", "size")
+_WANTED = ("sha256", "captions", "export_n_frames")
 
 
 class Draw(int):
@@ -176,7 +178,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             verify,
             transform,
         )
-        found = _found(read_manifest(RunDir(Path(run))) if table is None else table, where)
+        found = _found(open_manifest(RunDir(Path(run))) if table is None else table, where, columns)
         exported = found[found["shard"].notna()]
         self.n_not_exported = len(found) - len(exported)
         rows = exported[_long_enough(exported, self._span)]
@@ -270,12 +272,25 @@ class _ShardFiles:
                 os.close(descriptor)
 
 
-def _found(table: pa.Table | pd.DataFrame, where: str | None) -> pd.DataFrame:
-    names = table.column_names if isinstance(table, pa.Table) else table.columns
+def _found(table: Manifest | pa.Table | pd.DataFrame, where: str | None, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows, of a manifest only the columns that are needed."""
+    names = list(table.columns) if isinstance(table, pd.DataFrame) else table.column_names
     missing = [name for name in _COLUMNS if name not in names]
     if missing:
         raise UserError(f"the manifest has no column {missing[0]!r}: run `curate export` first")
-    return frame_where(table, where)
+    if isinstance(table, pd.DataFrame):
+        return frame_where(table, where)
+    wanted = [name for name in names if name in {*_COLUMNS, *_WANTED, *columns}]
+    if isinstance(table, Manifest):
+        return _frame(table.read(wanted, where))
+    return _frame((table if where is None else rows_where(table, where)).select(wanted))
+
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    """In pandas; lists stay in Arrow and become Python's when one is looked at: a list for each of a million clips
+    takes gigabytes.
+    """
+    return rows.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_nested(kind) else None)
 
 
 def _needed(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ parsed before it runs: one boolean expression, no second statement, no subquery,
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -54,8 +54,10 @@ def connect(tables: Mapping[str, pa.Table]) -> "duckdb.DuckDBPyConnection":
     return connection
 
 
-def taken(table: pa.Table | pd.DataFrame, condition: str) -> np.ndarray:
-    """bool [rows], True where the condition is true. Raises UserError, one line, for a condition that does not work."""
+def taken(table: pa.Table | pd.DataFrame, condition: str, known: Sequence[str] | None = None) -> np.ndarray:
+    """bool [rows], True where the condition is true. known: columns that there are, where the table holds only some.
+    Raises UserError, one line, for a condition that does not work.
+    """
     import duckdb
 
     try:
@@ -67,13 +69,27 @@ def taken(table: pa.Table | pd.DataFrame, condition: str) -> np.ndarray:
     except duckdb.InterruptException as error:
         raise UserError(f"the condition {condition[:200]!r} takes longer than {_MOST_S:g} s") from error
     except (duckdb.Error, UserError) as error:
-        names = list(map(str, table.column_names if isinstance(table, pa.Table) else table.columns))
+        names = list(map(str, known or (table.column_names if isinstance(table, pa.Table) else table.columns)))
         raise UserError(f"the condition {condition!r} does not work: {_reason(error, condition, names)}") from error
 
 
-def rows_where(table: pa.Table, condition: str) -> pa.Table:
-    """The rows for which the condition is true, in their order. Raises UserError as `taken` does."""
-    return table.filter(pa.array(taken(table, condition)))
+def columns_of(condition: str, names: Sequence[str]) -> list[str]:
+    """Which of these columns the condition names. Raises UserError, one line, where it is no condition."""
+    import duckdb
+
+    try:
+        with connect({}) as connection:
+            mentioned = _mentioned(connection, condition)
+    except (duckdb.Error, UserError) as error:
+        raise UserError(
+            f"the condition {condition!r} does not work: {_reason(error, condition, list(names))}"
+        ) from error
+    return [name for name in names if name.lower() in mentioned]
+
+
+def rows_where(table: pa.Table, condition: str, known: Sequence[str] | None = None) -> pa.Table:
+    """The rows for which the condition is true, in their order. known, raises: as `taken`."""
+    return table.filter(pa.array(taken(table, condition, known)))
 
 
 def frame_where(table: pa.Table | pd.DataFrame, condition: str | None) -> pd.DataFrame:

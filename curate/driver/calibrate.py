@@ -25,8 +25,9 @@ from clipmill.curate.export.old_shards import remove_old_shards
 from clipmill.curate.policy import decisions, waterfall
 from clipmill.curate.policy.policy import Filter, Policy, check_columns
 from clipmill.curate.tables.join import makers, with_decisions, with_shards
+from clipmill.curate.tables.manifest import DECISION_COLUMNS
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import DECISION_COLUMNS, read_manifest
+from clipmill.curate.tables.run_json import read_manifest
 
 Side = Literal["lowest", "highest"]
 

@@ -13,7 +13,7 @@ from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.scenes.spans import spans
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import read_manifest
+from clipmill.curate.tables.run_json import open_manifest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +25,7 @@ def compare_cuts(run: RunDir, now: Config, then: Config) -> pd.DataFrame:
     A proposal that the network never saw cannot be judged without the video: there `fused` counts only what the curves
     alone make obvious. Raises UserError where the run has no curves.
     """
-    read_manifest(run)
+    open_manifest(run)
     base = now.fingerprints.base
     rows = []
     for video in read_table(run.videos, schema.VIDEOS).to_pylist():

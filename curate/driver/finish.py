@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipmill.curate.common.publish import publish
+from clipmill.curate.common.publish import publish, publish_decisions
 from clipmill.curate.config import Config
 from clipmill.curate.driver.policy_of_run import policy_of
 from clipmill.curate.driver.run_facts import outcome_counts
@@ -18,9 +18,10 @@ from clipmill.curate.errors import UserError
 from clipmill.curate.policy import decisions, waterfall
 from clipmill.curate.policy.by_hand import with_hand
 from clipmill.curate.policy.policy import Policy
-from clipmill.curate.tables.join import Joined, join, makers, with_decisions
+from clipmill.curate.tables.join import Joined, join, makers
+from clipmill.curate.tables.manifest import DECISION_COLUMNS
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import DECISION_COLUMNS, read_manifest, read_run_json
+from clipmill.curate.tables.run_json import open_manifest, read_manifest, read_run_json
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,13 @@ def finish(run: RunDir, config: Config, units: Sequence[str], policy: Policy | N
 def _publish(run: RunDir, clips: pa.Table, found: decisions.Outcomes, files: Mapping[str, Any]) -> None:
     """clips: the joined view without decisions. files: those beside the manifest and the decisions."""
     decided = decisions.files_of(found, waterfall.summary(found))
-    publish(run.root, with_decisions(clips, decisions.to_arrow(found)), {**decided, **files})
+    publish(run.root, clips, {**decided, **files}, decisions.path_of(found.policy.name))
 
 
 def empty_splits(joined: pa.Table, found: decisions.Outcomes, config: Config) -> list[str]:
-    """A line for each split of which the policy keeps nothing."""
-    clips = joined.select(["clip_id", "split"]).to_pandas()
-    kept = found.clip_ids[found.clips == 0]
-    return without_kept(clips.assign(keep=clips["clip_id"].isin(kept)), config.export.split)
+    """A line for each split of which the policy keeps nothing. joined: the clips that it decided, in their order."""
+    clips = joined.select(["split"]).to_pandas()
+    return without_kept(clips.assign(keep=found.clips == 0), config.export.split)
 
 
 def _changed_sides(run: RunDir, joined: pa.Table) -> list[str]:
@@ -79,19 +79,22 @@ def redecide(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:
     """Decide again from the manifest alone: seconds, and no video. The manifest then carries this policy's
     decisions.
     """
-    manifest = read_manifest(run)
-    undecided = manifest.drop_columns([c for c in DECISION_COLUMNS if c in manifest.column_names])
-    found = with_hand(decide(undecided, config, policy), run.root)
+    manifest = open_manifest(run)
+    scores = manifest.read(["clip_id", "score_status", *policy.columns])
+    found = with_hand(decide(scores, config, policy), run.root)
     facts = read_run_json(run)
     facts["policy"] = policy.name
     facts["counts"] |= outcome_counts(found)
-    _publish(run, undecided, found, {run.run_json.name: facts})
+    files = decisions.files_of(found, waterfall.summary(found)) | {run.run_json.name: facts}
+    path = decisions.path_of(found.policy.name)
+    if not publish_decisions(run.root, path, files):
+        publish(run.root, manifest.read([n for n in manifest.column_names if n not in DECISION_COLUMNS]), files, path)
     return found
 
 
 def n_exported_not_kept(run: RunDir) -> int:
     """Clips that an earlier export packed and that are not kept now."""
-    manifest = read_manifest(run)
+    manifest = read_manifest(run, ["shard", "keep"])
     if "shard" not in manifest.column_names:
         return 0
     exported, kept = pc.is_valid(manifest["shard"]), pc.fill_null(manifest["keep"], False)

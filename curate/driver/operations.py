@@ -45,7 +45,7 @@ from clipmill.curate.policy.policy import Policy, asked, check_columns, override
 from clipmill.curate.report import write_report
 from clipmill.curate.tables.join import makers
 from clipmill.curate.tables.run_dir import RunDir, changing
-from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json
+from clipmill.curate.tables.run_json import config_of, open_manifest, read_manifest, read_run_json
 
 _ENCODES = ("export.short_side_px", "export.fps")
 
@@ -149,7 +149,7 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     run_dir = RunDir(root)
     config = config_of(run_dir)
     policy = _chosen(run_dir, config, preset, name)
-    columns = [*read_manifest(run_dir).column_names, *makers(config)]
+    columns = [*open_manifest(run_dir).column_names, *makers(config)]
     policy = override(policy, [s.removeprefix("policy.") for s in sets])
     check_columns(policy, columns, root)
     with changing(run_dir):
@@ -246,7 +246,7 @@ def _export(work: Work, facts: Mapping[str, Any] | None = None) -> Exported:
     if not remove_old_shards(work.run):
         work.tell("the shards of the earlier export stay while they are read; the next `curate export` removes them")
     work.tell(done.text)
-    if line := enlarged_text(read_manifest(work.run), work.config.export):
+    if line := enlarged_text(read_manifest(work.run, ["width", "height", "shard"]), work.config.export):
         work.tell(line)
     return done
 

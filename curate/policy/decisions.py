@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipmill.curate.common.files import is_bare, read_json, readable, write_atomic, write_json
-from clipmill.curate.common.memory import check_unpacked
 from clipmill.curate.common.publish import settle
 from clipmill.curate.common.shapes import described
 from clipmill.curate.contract import schema
@@ -156,13 +155,20 @@ def files_of(found: Outcomes, summary: Mapping[str, Any]) -> dict[str, pa.Table 
 
     `summary` is added to the JSON (waterfall, joint, overlap: see `clipmill.curate.policy.waterfall.summary`).
     """
-    table, path = to_arrow(found), f"decisions/{found.policy.name}"
+    path = f"decisions/{found.policy.name}"
     head = {
         "name": found.policy.name,
         "policy_id": policy_id(found.policy),
         "filters": [to_json(f) for f in found.policy.filters],
     }
-    return {f"{path}.parquet": table, f"{path}.json": head | {"counts": counts(to_frame(table))} | dict(summary)}
+    kinds = np.bincount(found.clips, minlength=len(CLIP_OUTCOMES))
+    counted = {"clips": len(found.clips)} | dict(zip(CLIP_OUTCOMES, map(int, kinds), strict=True))
+    return {path_of(found.policy.name): to_arrow(found), f"{path}.json": head | {"counts": counted} | dict(summary)}
+
+
+def path_of(policy: str) -> str:
+    """Where in a run the decisions of the policy of that name lie."""
+    return f"decisions/{policy}.parquet"
 
 
 def save(run: Path, found: Outcomes, summary: Mapping[str, Any]) -> Path:
@@ -187,15 +193,6 @@ def load(run: Path, name: str) -> tuple[Policy, pd.DataFrame, dict[str, Any]]:
     with readable(folder / f"{name}.parquet"):
         decided = pq.read_table(folder / f"{name}.parquet")
     return policy, to_frame(decided), note
-
-
-def read_scores(manifest: Path) -> pd.DataFrame:
-    """manifest.parquet for `freeze` and `outcomes`, in `to_frame`'s types: no Python object per clip, so it reads
-    fast.
-    """
-    check_unpacked(manifest)
-    with readable(manifest):
-        return to_frame(pq.read_table(manifest))
 
 
 def saved(run: Path) -> list[str]:

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from clipmill.curate.common.files import is_bare, readable
+from clipmill.curate.common.files import is_bare, read_table
 from clipmill.curate.config import Config, load, load_tree
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.inputs.files import path_of, printable
 from clipmill.curate.policy import decisions
 from clipmill.curate.policy.policy import Filter, Policy
-from clipmill.curate.tables.checked import checked
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_manifest, read_run_json
 
@@ -85,14 +83,13 @@ def find(run: Path, prefix: str) -> Clip:
         raise UserError(f"{len(found)} clips start with {prefix!r}: {_some(found)}; give more digits")
     if not found:
         raise UserError(f"no clip starts with {prefix!r}{_near(run, prefix, ids)}")
-    path = RunDir(run).manifest
-    row = checked(path, _read(path, filters=[("clip_id", "==", found[0])])).to_pylist(maps_as_pydicts="lossy")[0]
+    row = read_manifest(RunDir(run), where=_is("clip_id", found[0])).to_pylist(maps_as_pydicts="lossy")[0]
     return Clip(run, row, info)
 
 
-def _read(path: Path, columns: list[str] | None = None, filters: list[tuple[str, str, Any]] | None = None) -> pa.Table:
-    with readable(path):
-        return pq.read_table(path, columns=columns, filters=filters)
+def _is(column: str, value: str) -> str:
+    """The SQL condition."""
+    return f"{column} = '{value.replace(chr(39), chr(39) * 2)}'"
 
 
 def _near(run: Path, prefix: str, ids: Sequence[str]) -> str:
@@ -151,7 +148,7 @@ def _duplicates(clip: Clip) -> str | None:
     if group is None:
         return None
     columns = ["clip_id", "dup_rank", "relpath", "start_s"]
-    rows = _read(RunDir(clip.run).manifest, columns, [("dup_group_id", "==", group)]).to_pylist()
+    rows = read_manifest(RunDir(clip.run), columns, _is("dup_group_id", group)).to_pylist()
     others = sorted((r for r in rows if r["clip_id"] != clip.id), key=lambda r: (r["dup_rank"], r["clip_id"]))
     names = ", ".join(f"{r['clip_id'][:12]} ({r['relpath']} at {r['start_s']:.2f} s)" for r in others[:3])
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
@@ -205,7 +202,7 @@ def _decision(clip: Clip, name: str) -> list[str]:
 
 
 def _judge(clip: Clip, policy: Policy) -> decisions.Outcomes:
-    table = _read(RunDir(clip.run).manifest, filters=[("clip_id", "==", clip.id)])
+    table = read_manifest(RunDir(clip.run), where=_is("clip_id", clip.id))
     return decisions.outcomes(policy, decisions.to_frame(table), clip.makers)
 
 
@@ -250,7 +247,8 @@ def _made_by(clip: Clip, maker: str) -> str:
     parts = sorted(folder.glob(f"{clip.row['video_id']}-*.parquet")) if is_bare(maker) else []
     marks = [f"fingerprint {parts[-1].stem.rpartition('-')[2]}"] if parts else []
     if status == "error" and parts:
-        rows = _read(parts[-1], ["error"], [("clip_id", "==", clip.id)])["error"].to_pylist()
+        table = read_table(parts[-1], columns=["clip_id", "error"])
+        rows = table.filter(pc.equal(table["clip_id"], clip.id))["error"].to_pylist()
         status += f" ({rows[0]})" if rows and rows[0] else ""
     return f"{maker}: " + ", ".join([status, *marks, *(f"{k} = {v}" for k, v in _parameters(clip, name).items())])
 

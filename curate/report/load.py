@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from clipmill.curate.common.files import read_json, read_table, readable
-from clipmill.curate.common.publish import settle
+from clipmill.curate.common.publish import FOLDER, POINTER, manifest_files, settle
 from clipmill.curate.common.shapes import described
 from clipmill.curate.contract import schema
 from clipmill.curate.policy.by_hand import path_of_hand
@@ -21,7 +21,7 @@ from clipmill.curate.policy.decisions import NOTE_SHAPE, to_frame
 from clipmill.curate.policy.policy import Policy, from_json
 from clipmill.curate.report import fmt
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import RUN_SHAPE, no_run
+from clipmill.curate.tables.run_json import RUN_SHAPE, no_run, open_manifest
 
 NESTED_COLUMNS = ("score_status", "failed_filters")
 
@@ -75,12 +75,11 @@ class Run:
 
 def load_run(folder: Path) -> Run:
     """Read everything but the pictures. Raises UserError where the folder is no run or a file of it is unreadable."""
-    if not any((folder / name).exists() for name in ("run.json", "manifest.parquet", "videos", "decisions")):
+    if not any((folder / name).exists() for name in ("run.json", POINTER, FOLDER, "videos", "decisions")):
         raise no_run(RunDir(folder))
     settle(folder)
     info = described(_read_json(folder / "run.json"), RUN_SHAPE, str(folder / "run.json"))
-    manifest = read_file(folder / "manifest.parquet", schema.CLIPS)
-    manifest = manifest.select([f.name for f in manifest.schema if f.name in NESTED_COLUMNS or _is_scalar(f.type)])
+    manifest = _manifest(folder)
     manifest = manifest.take(pc.sort_indices(manifest["clip_id"]))
     clips = to_frame(manifest)
     makers = {str(k): str(v) for k, v in (info.get("columns") or {}).items()}
@@ -95,6 +94,14 @@ def load_run(folder: Path) -> Run:
         policies=_policies(folder, clips, str(info.get("policy") or "")),
         shards=to_frame(read_file(folder / "shards.parquet", schema.SHARDS)),
     )
+
+
+def _manifest(folder: Path) -> pa.Table:
+    """What the report shows of it; no rows before a run is finished."""
+    if not manifest_files(folder).switch.exists():
+        return schema.CLIPS.empty_table()
+    manifest = open_manifest(RunDir(folder))
+    return manifest.read([f.name for f in manifest.schema if f.name in NESTED_COLUMNS or _is_scalar(f.type)])
 
 
 def _is_scalar(kind: pa.DataType) -> bool:

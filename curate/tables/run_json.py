@@ -7,12 +7,12 @@ import pyarrow as pa
 
 from clipmill.curate.common.files import read_json, read_table
 from clipmill.curate.common.memory import check_unpacked
-from clipmill.curate.common.publish import newest, settle
+from clipmill.curate.common.publish import manifest_files, newest, settle
 from clipmill.curate.common.shapes import described
 from clipmill.curate.config import Config, load_tree
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
-from clipmill.curate.tables.checked import checked
+from clipmill.curate.tables.manifest import Manifest
 from clipmill.curate.tables.run_dir import RunDir
 
 RUN_SHAPE: dict[str, Any] = {
@@ -29,7 +29,6 @@ RUN_SHAPE: dict[str, Any] = {
     "processed": {"videos": float, "frames_decoded": float, "stage_seconds": {str: float}},
     "export_before": dict,
 }
-DECISION_COLUMNS = ("keep", "outcome", "failed_filters", "margins")
 
 
 def check_folder(run: RunDir) -> None:
@@ -43,19 +42,25 @@ def no_run(run: RunDir) -> UserError:
     return UserError(f"{run.root} is no run directory: no run.json; `curate run VIDEOS --out {run.root}` makes one")
 
 
-def read_manifest(run: RunDir, columns: Sequence[str] | None = None) -> pa.Table:
-    """manifest.parquet, or these columns of it. Raises UserError, one line, where the folder is no finished run, the
-    file is damaged, or it is none that can be believed (see `checked`).
+def read_manifest(run: RunDir, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+    """The manifest, one file or a folder of files, or these columns of it, or the rows for which an SQL condition is
+    true. Raises UserError, one line, where the folder is no finished run, a file is damaged, or it is none that can be
+    believed (see `checked`).
     """
+    return open_manifest(run).read(columns, where)
+
+
+def open_manifest(run: RunDir) -> Manifest:
+    """The manifest of a finished run. Raises UserError where there is none."""
     check_folder(run)
     settle(run.root)
-    if not run.manifest.is_file():
+    files = manifest_files(run.root)
+    if not files.switch.is_file():
         raise UserError(
             f"{run.root} is no finished run: there is no manifest.parquet; start with `curate run VIDEOS --out"
             f" {run.root}`"
         )
-    check_unpacked(run.manifest, columns)
-    return checked(run.manifest, read_table(run.manifest, columns=columns))
+    return Manifest(files)
 
 
 def read_exported(run: RunDir) -> pa.Table:

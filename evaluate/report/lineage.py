@@ -10,6 +10,7 @@ from typing import Any
 from clipmill.curate.common.files import parse_json, read_json
 from clipmill.curate.common.publish import newest
 from clipmill.curate.errors import UserError
+from clipmill.curate.tables.manifest import folder_of
 from clipmill.evaluate.report.curve import Curve, curve_of
 from clipmill.evaluate.report.kept_words import kept_words
 from clipmill.evaluate.report.moving import moving_picture
@@ -113,7 +114,7 @@ def _compared(rows: Sequence[ScoreRow]) -> tuple[Compared, ...]:
     for row in rows:
         sets.setdefault(row.fake, {})[row.title] = row.value
         if isinstance(row.fake_from.get("manifest"), str):
-            folders[row.fake] = Path(row.fake_from["manifest"]).parent
+            folders[row.fake] = folder_of(Path(row.fake_from["manifest"]))
     return tuple(_beside(name, scores, folders.get(name)) for name, scores in sets.items())
 
 
@@ -125,7 +126,7 @@ def _beside(name: str, scores: dict[str, float], folder: Path | None) -> Compare
 
 
 def _samples(origin: dict[str, Any]) -> Samples:
-    folder = Path(origin["manifest"]).parent
+    folder = folder_of(Path(origin["manifest"]))
     facts = _json(folder / "sampling.json")
     checkpoints = origin["checkpoint"] if isinstance(origin["checkpoint"], list) else [origin["checkpoint"]]
     training = _training(Path(checkpoints[0])) if len(checkpoints) == 1 else None
@@ -198,7 +199,7 @@ def _relative(word: str) -> str:
 
 
 def _run_of_manifest(manifest: Any) -> Run | None:
-    return _run(Path(manifest).parent) if manifest else None
+    return _run(folder_of(Path(manifest))) if manifest else None
 
 
 def _run(folder: Path) -> Run | None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from clipmill.curate.common.publish import manifest_files
 from clipmill.curate.errors import UserError
 
 
@@ -96,8 +97,8 @@ def _open(spec: Any, where: str | None, index: Path | None) -> VideoSet:
         return _without_where(where, arrays.file_set, path)
     if path.suffix == ".parquet" and path.is_file():
         return runs.manifest_set(path, where, index)
-    if (path / "manifest.parquet").is_file():
-        return runs.manifest_set(path / "manifest.parquet", where, index)
+    if path.is_dir() and (manifest := manifest_files(path).switch).is_file():
+        return runs.manifest_set(manifest, where, index)
     if path.suffix in (".txt", ".lst") and path.is_file():
         return _without_where(where, lists.list_set, path, index)
     if path.exists():

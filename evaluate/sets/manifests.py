@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from clipmill.curate.common.publish import manifest_files
+from clipmill.curate.errors import UserError
+from clipmill.curate.tables.manifest import manifest_at
 from clipmill.evaluate.sets.specs import Spec
 
 _OF_SAMPLES = {"path", "checkpoint", "weights_sha256"}
@@ -18,16 +19,16 @@ def manifest_of(spec: Spec) -> Path | None:
     path = Path(spec)
     if path.suffix == ".parquet":
         return path
-    inside = path / "manifest.parquet"
-    return inside if inside.is_file() else None
+    inside = manifest_files(path).switch if path.is_dir() else path
+    return inside if path.is_dir() and inside.is_file() else None
 
 
 def is_samples(spec: Spec) -> bool:
     """Whether the set is what `models sample` made of a checkpoint."""
     path = manifest_of(spec)
     try:
-        return path is not None and set(pq.read_schema(path).names) >= _OF_SAMPLES
-    except (OSError, pa.ArrowInvalid):
+        return path is not None and set(manifest_at(path).column_names) >= _OF_SAMPLES
+    except (OSError, UserError):
         return False  # whoever opens the set says what is wrong with it
 
 

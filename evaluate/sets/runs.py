@@ -12,15 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipmill.curate.common.content import Digests, Span
-from clipmill.curate.common.files import is_bare, is_below, readable
+from clipmill.curate.common.files import is_bare, is_below
 from clipmill.curate.common.log import say
 from clipmill.curate.common.memory import check_unpacked
+from clipmill.curate.common.publish import POINTER, manifest_files
 from clipmill.curate.common.sql import frame_where
 from clipmill.curate.contract.crop import crop_box
 from clipmill.curate.contract.schema import clip_id as id_of_clip
 from clipmill.curate.contract.schema import video_id
 from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.inputs.files import path_of
+from clipmill.curate.tables.manifest import folder_of, manifest_at
 from clipmill.curate.weights import sha256
 from clipmill.evaluate.sets import Skip, Video, VideoSet
 from clipmill.evaluate.sets.files import Opened, file_frames, unchanged
@@ -37,9 +39,7 @@ def manifest_set(path: Path, where: str | None, index: Path | None = None) -> Vi
     tell, not the manifest: where the two disagree it is skipped. index: remembers what was read. Raises UserError where
     the file is no manifest or nothing matches.
     """
-    check_unpacked(path)
-    with readable(path, "copy or make it again"):
-        whole = pq.read_table(path)
+    whole = manifest_at(path).read()
     n_all = len(whole)
     if "keep" in whole.column_names:
         whole = whole.filter(pc.fill_null(whole["keep"], False))  # older runs have nulls where a score is missing
@@ -56,16 +56,21 @@ def manifest_set(path: Path, where: str | None, index: Path | None = None) -> Vi
     )
     if missing:
         raise UserError(f"{path} is no manifest: it has no column {missing[0]!r}")
-    clips = _Clips(path.parent, _sizes(path.parent), Digests(index and index.with_suffix(".content"), say))
+    root = folder_of(path)
+    clips = _Clips(root, _sizes(root), Digests(index and index.with_suffix(".content"), say))
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(clips.video, table.to_dict("records")))
     clips.digests.save()
     videos = [v for v in found if isinstance(v, Video)]
     skipped = [v for v in found if isinstance(v, Skip)]
-    name = f"{path.parent if path.name == 'manifest.parquet' else path}" + (f" where {where}" if where else "")
+    name = f"{root if path in _of_a_folder(root) else path}" + (f" where {where}" if where else "")
     return VideoSet(
         name, "manifest", sorted(videos, key=lambda v: v.video_id), tuple(skipped), _origin(path, table, where)
     )
+
+
+def _of_a_folder(root: Path) -> tuple[Path, ...]:
+    return root / POINTER, manifest_files(root).switch
 
 
 def _origin(path: Path, table: pd.DataFrame, where: str | None) -> dict[str, Any]:

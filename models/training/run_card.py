@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from clipmill.curate.common.publish import manifest_files
 from clipmill.curate.weights import sha256
 from clipmill.models.config import ModelConfig
 from clipmill.models.training.data.batch_plan import BatchPlan
@@ -32,7 +33,7 @@ def run_card(
         "autoencoder_sha256": weights_sha256,
         "perceptual": perceptual,
         "run": str(run.resolve()),
-        "manifest_sha256": sha256(run / "manifest.parquet"),
+        "manifest_sha256": sha256(manifest_files(run).switch),
         "shards": _shard_hashes(run, shards),
         "clips_sha256": clips_sha256(buckets),
         "buckets": [{"shape": str(b), "clips": len(b.rows), "batch": b.batch} for b in buckets.buckets],

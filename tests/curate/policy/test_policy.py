@@ -14,6 +14,7 @@ import pytest
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.policy import decisions, policy, waterfall
+from clipmill.curate.tables.manifest import manifest_at
 
 MAKERS = {"motion": "motion.v1", "text_area": "text.v2", "sharp": "quality.v1", "camera": "motion.v1"}
 
@@ -76,7 +77,7 @@ def test_invariants_on_random_tables(seed, tmp_path):
     rows = random_table(rng, int(rng.choice([0, 1, 2, 60, 300])))
     pq.write_table(rows, tmp_path / "m.parquet")
     makers = MAKERS | {"lost": "lost.v1"}
-    table = decisions.read_scores(tmp_path / "m.parquet")
+    table = decisions.to_frame(manifest_at(tmp_path / "m.parquet").read())
     frozen = decisions.freeze(random_policy(rng), table, makers)
     found = decisions.outcomes(frozen, table, makers)
     decided = decisions.decide(frozen, table, makers)
