@@ -242,6 +242,14 @@ def browse(
 
 
 @app.command()
+def compact(run_dir: Run) -> None:
+    """Gather the run's many small files into few; every row stays as it is."""
+    from clipmill.curate import commands
+
+    commands.compact(run_dir)
+
+
+@app.command()
 def cuts(run_dir: Run, set_: Set = None) -> None:
     """How many cuts other thresholds would find, from the stored curves; decodes nothing, changes nothing."""
     from clipmill.curate import commands

@@ -105,6 +105,12 @@ def filter_(root: Path, preset: str | None, sets: Sequence[str], name: str | Non
     say(f"next: curate report {root}   curate export {root}")
 
 
+def compact(root: Path) -> None:
+    """`curate compact`."""
+    done = operations.compact(root)
+    say(f"{done.before} files of the run's tables before, {done.after} now")
+
+
 def calibrate(root: Path, axis: str, drop: str, side: str, base: str, options: RunOptions) -> None:
     """`curate calibrate`."""
     subsets = operations.calibrate(root, axis, _shares(drop), side, base, options)

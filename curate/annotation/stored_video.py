@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from clipmill.curate.annotation.clip_view import ClipSource
 from clipmill.curate.annotation.collector import Collector
-from clipmill.curate.common.files import read_table
 from clipmill.curate.settings.fingerprints import Fingerprints
 from clipmill.curate.tables.run_dir import RunDir
 
@@ -58,8 +57,8 @@ class StoredVideo:
 
     def annotations(self, name: str) -> dict[str, dict[str, Any]]:
         """clip id -> the annotator's row; empty where it has not run."""
-        path = self._run.part(self._prints.tables[name], self._unit, self._prints.annotations[name])
-        return {row["clip_id"]: row for row in read_table(path).to_pylist()} if path.exists() else {}
+        rows = self._run.rows(self._prints.tables[name], self._unit, self._prints.annotations[name])
+        return {} if rows is None else {row["clip_id"]: row for row in rows.to_pylist()}
 
     @functools.cached_property
     def _frames(self) -> tuple[pa.Table, dict[str, dict[str, int]]]:
@@ -70,4 +69,7 @@ class StoredVideo:
         return frames, places
 
     def _base(self, table: str) -> pa.Table:
-        return read_table(self._run.part(table, self._unit, self._prints.base))
+        rows = self._run.rows(table, self._unit, self._prints.base)
+        if rows is None:
+            raise FileNotFoundError(f"{self._run.root}: there is no part of {table} for the video {self._unit}")
+        return rows

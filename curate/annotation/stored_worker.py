@@ -18,7 +18,6 @@ from clipmill.curate.annotation.clip_view import ClipSource, empty_row, unusable
 from clipmill.curate.annotation.ready import Ready
 from clipmill.curate.annotation.stored_video import StoredVideo
 from clipmill.curate.common.device import resolve_device
-from clipmill.curate.common.files import read_table
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.contract.annotator import ClipFrames
@@ -151,8 +150,7 @@ class _Pass:
 
     def _opened(self, unit: StoredUnit) -> _Video:
         stored = StoredVideo(self.run, unit.video_id, self.prints)
-        part = self.run.part(self.prints.tables[self.name], unit.video_id, self.prints.annotations[self.name])
-        rows = {row["clip_id"]: row for row in read_table(part).to_pylist()} if part.exists() else {}
+        rows = stored.annotations(self.name)
         inputs = {other: stored.annotations(other) for other in self.inputs}
         return _Video(unit, stored.source(), inputs, stored, rows)
 

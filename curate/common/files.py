@@ -204,10 +204,10 @@ def write_atomic_streamed(path: Path, schema: "pa.Schema", parts: "Iterable[pa.T
 
     path.parent.mkdir(parents=True, exist_ok=True)
     # Types as a reader gets them, one chunk per column: how the rows came together must not show in the bytes.
-    as_read = _as_read(schema.serialize().to_pybytes())
-    with beside(path, synced) as temporary, pq.ParquetWriter(temporary, as_read, compression="zstd") as writer:
+    stored = as_read(schema)
+    with beside(path, synced) as temporary, pq.ParquetWriter(temporary, stored, compression="zstd") as writer:
         for rows in parts:
-            writer.write_table(rows.cast(as_read).combine_chunks())
+            writer.write_table(rows.cast(stored).combine_chunks())
 
 
 def table_bytes(rows: "pa.Table") -> bytes:
@@ -218,6 +218,11 @@ def table_bytes(rows: "pa.Table") -> bytes:
     file = pa.BufferOutputStream()
     pq.write_table(rows, file, compression="zstd")
     return bytes(file.getvalue())
+
+
+def as_read(schema: "pa.Schema") -> "pa.Schema":
+    """The schema that comes back from a Parquet file of it."""
+    return _as_read(schema.serialize().to_pybytes())
 
 
 @lru_cache(maxsize=64)

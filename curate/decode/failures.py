@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipmill.curate.common.files import read_table
 from clipmill.curate.contract import schema
 from clipmill.curate.decode.task import BASE, VideoTask
 from clipmill.curate.decode.unread import remember
@@ -41,7 +40,7 @@ def _kept(task: VideoTask) -> list[str]:
         return []
     run, prints = RunDir(Path(task.run)), task.config.fingerprints
     if BASE in task.stale:
-        rows = all(run.part(table, task.video_id, prints.base).exists() for table in ("videos", "clips"))
+        rows = all(run.has(table, task.video_id, prints.base) for table in ("videos", "clips"))
         return [BASE] if rows else []
     return [name for name in task.annotators if run.has_any(prints.tables[name], task.video_id)]
 
@@ -70,7 +69,8 @@ def _failed_video(task: VideoTask, stage: str, message: str) -> list[str]:
 
 def _failed_annotations(task: VideoTask, names: Sequence[str], message: str) -> list[str]:
     run, prints = RunDir(Path(task.run)), task.config.fingerprints
-    clip_ids = read_table(run.part("clips", task.video_id, prints.base))["clip_id"].to_pylist()
+    clips = run.rows("clips", task.video_id, prints.base)
+    clip_ids = [] if clips is None else clips["clip_id"].to_pylist()
     for name in names:
         columns = task.config.annotators[name].columns
         rows = [{"clip_id": c, **dict.fromkeys(columns), "status": "error", "error": message} for c in clip_ids]

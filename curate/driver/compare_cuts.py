@@ -29,10 +29,11 @@ def compare_cuts(run: RunDir, now: Config, then: Config) -> pd.DataFrame:
     base = now.fingerprints.base
     rows = []
     for video in read_table(run.videos, schema.VIDEOS).to_pylist():
-        part = run.part("curves", video["video_id"] or "", base)
-        if video["status"] not in ("ok", "partial") or not part.exists():
+        if video["status"] not in ("ok", "partial"):
             continue
-        table = read_table(part)
+        table = run.rows("curves", video["video_id"], base)
+        if table is None:
+            continue
         curves = {name: table[name].to_numpy().astype(np.float32) for name in table.column_names if name != "pts"}
         pts = table["pts"].to_numpy()
         t_s = (pts - pts[0]) * float(Fraction(video["time_base_num"], video["time_base_den"]))

@@ -14,6 +14,7 @@ from typing import Any
 
 from clipmill.curate.common.device import check_device
 from clipmill.curate.common.files import write_json
+from clipmill.curate.common.log import say
 from clipmill.curate.common.publish import settle
 from clipmill.curate.common.settings import preset_names, title_of
 from clipmill.curate.config import Config, load, load_tree
@@ -43,9 +44,11 @@ from clipmill.curate.formats import check_format, write_format
 from clipmill.curate.policy import decisions
 from clipmill.curate.policy.policy import Policy, asked, check_columns, override, parse
 from clipmill.curate.report import write_report
+from clipmill.curate.tables.compact import Compacted
+from clipmill.curate.tables.compact import compact as gather_parts
 from clipmill.curate.tables.join import makers
 from clipmill.curate.tables.run_dir import RunDir, changing
-from clipmill.curate.tables.run_json import config_of, open_manifest, read_manifest, read_run_json
+from clipmill.curate.tables.run_json import check_folder, config_of, open_manifest, read_manifest, read_run_json
 
 _ENCODES = ("export.short_side_px", "export.fps")
 
@@ -200,6 +203,14 @@ def calibrate(
     question = calibration.Question(axis, calibration.side_of(side, work.config, axis), filters)
     with changing(run_dir):
         return calibration.calibrate(work, question, drops)
+
+
+def compact(root: Path) -> Compacted:
+    """Gather the parts of a run's tables in few files."""
+    run_dir = RunDir(root)
+    check_folder(run_dir)
+    with changing(run_dir):
+        return gather_parts(run_dir, say)
 
 
 def report(root: Path) -> Path:

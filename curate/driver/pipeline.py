@@ -33,6 +33,7 @@ from clipmill.curate.leases.lease import Lease
 from clipmill.curate.policy.decisions import Outcomes
 from clipmill.curate.policy.policy import Policy, asked, policy_id
 from clipmill.curate.settings.fingerprints import BASE_TABLES
+from clipmill.curate.tables.compact import compact, has_many_parts
 from clipmill.curate.tables.join import Joined
 from clipmill.curate.tables.run_dir import RunDir
 
@@ -125,6 +126,8 @@ def _curate(work: Work, listing: Listing, policy: Policy | None, told: Told) -> 
     in_play = config if policy is None else replace(config, policy=asked(policy))
     totals += run_passes(run, in_play, listing.names, options)
     _remove_others(run, config, list(listing.names))
+    if has_many_parts(run):
+        compact(run, work.tell)
     done = finish(run, config, [s.video_id or "" for s in listing.units], policy)
     facts = run_facts(config, done.joined, done.outcomes, told(totals))
     changes = done.split_changes(run, config)

@@ -13,12 +13,10 @@ from functools import partial
 from itertools import takewhile
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipmill.curate.annotation.ready import Ready
 from clipmill.curate.annotation.stored_worker import StoredTask, StoredUnit, annotate_stored, wanted
 from clipmill.curate.common.device import resolve_device
-from clipmill.curate.common.files import read_table, readable
 from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
 from clipmill.curate.contract.schema import annotation_schema
@@ -70,22 +68,19 @@ def _units(
     units = []
     for video_id, relpath in videos.items():
         if video_id in done:
-            clips = run.part("clips", video_id, prints.base)
-            with readable(clips):
-                n_clips = pq.read_metadata(clips).num_rows
-            unit = StoredUnit(video_id, relpath, n_clips, dropped.get(video_id, {}))
+            clips = run.rows("clips", video_id, prints.base, columns=["clip_id"])
+            unit = StoredUnit(video_id, relpath, 0 if clips is None else len(clips), dropped.get(video_id, {}))
             if any(_is_stale(run, prints, name, unit, options.retry_errors) for name in names):
                 units.append(unit)
     return units
 
 
 def _is_stale(run: RunDir, prints: Fingerprints, name: str, unit: StoredUnit, retry_errors: bool) -> bool:
-    path = run.part(prints.tables[name], unit.video_id, prints.annotations[name])
-    if not path.exists():
+    columns = ["clip_id", "status", "error"]
+    rows = run.rows(prints.tables[name], unit.video_id, prints.annotations[name], columns=columns)
+    if rows is None:
         return True
-    with readable(path):
-        rows = pq.read_table(path, columns=["clip_id", "status", "error"]).to_pylist()
-    return any(wanted(row, unit.out_of_play, row["clip_id"], retry_errors) for row in rows)
+    return any(wanted(row, unit.out_of_play, row["clip_id"], retry_errors) for row in rows.to_pylist())
 
 
 def _out_of_play(run: RunDir, config: Config, videos: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -172,9 +167,10 @@ def _failed(run: RunDir, task: StoredTask, message: str) -> dict[str, object]:
     prints, failed = task.config.fingerprints, 0
     for name in task.annotators:
         unit, columns = task.units[0], task.config.annotators[name].columns
-        path = run.part(prints.tables[name], unit.video_id, prints.annotations[name])
-        old = {row["clip_id"]: row for row in read_table(path).to_pylist()} if path.exists() else {}
-        ids = read_table(run.part("clips", unit.video_id, prints.base))["clip_id"].to_pylist()
+        there = run.rows(prints.tables[name], unit.video_id, prints.annotations[name])
+        old = {} if there is None else {row["clip_id"]: row for row in there.to_pylist()}
+        clips = run.rows("clips", unit.video_id, prints.base)
+        ids = [] if clips is None else clips["clip_id"].to_pylist()
         error = {**dict.fromkeys(columns), "status": "error", "error": message}
         rows = [
             error | {"clip_id": i} if wanted(old.get(i), unit.out_of_play, i, task.retry_errors) else old[i]

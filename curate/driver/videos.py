@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from clipmill.curate.common.content import unchanged
-from clipmill.curate.common.files import check_no_address, is_readable, read_table, write_atomic
+from clipmill.curate.common.files import check_no_address, is_readable, write_atomic
 from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
@@ -63,6 +63,8 @@ def remove_damaged(run: RunDir, config: Config, options: RunOptions, units: Coll
     tables = dict.fromkeys(_NEEDED, prints.base)
     tables |= {prints.tables[name]: prints.annotations[name] for name in config.annotators}
     for table, made_by in tables.items():
+        for path in run.remove_lost(table) if units is None else ():
+            options.tell(f"{path} is damaged: what it held is made again")
         damaged = run.damaged(table, made_by)
         _remove(run, table, made_by, damaged if units is None else damaged.intersection(units), options)
 
@@ -84,14 +86,12 @@ def remove_unreadable(listing: Listing, run: RunDir, config: Config, options: Ru
         _remove(run, table, made_by, damaged, options)
         if table not in _NEEDED and made_by == prints.base:
             # Pictures alone do not make a video stale: another table of the same decode goes with them.
-            for unit in damaged:
-                run.part(_NEEDED[0], unit, made_by).unlink(missing_ok=True)
+            run.remove(_NEEDED[0], damaged, made_by)
     return found > 0
 
 
 def _remove(run: RunDir, table: str, made_by: str, units: set[str], options: RunOptions) -> None:
-    for unit in units:
-        run.part(table, unit, made_by).unlink(missing_ok=True)
+    run.remove(table, units, made_by)
     if units:
         options.tell(f"{table}: {len(units)} damaged {'part is' if len(units) == 1 else 'parts are'} made again")
 
@@ -144,7 +144,11 @@ def tasks_of(listing: Listing, run: RunDir, config: Config, options: RunOptions)
 
 def _with_errors(run: RunDir, table: str, fingerprint: str, units: set[str]) -> set[str]:
     """The units whose part of this table holds an error row."""
-    return {u for u in units if "error" in read_table(run.part(table, u, fingerprint))["status"].to_pylist()}
+    return {
+        unit
+        for unit in units
+        if (rows := run.rows(table, unit, fingerprint)) is not None and "error" in rows["status"].to_pylist()
+    }
 
 
 def check_lost(listing: Listing, run: RunDir, config: Config, options: RunOptions) -> None:
@@ -275,18 +279,19 @@ def refresh_videos(listing: Listing, run: RunDir, config: Config) -> list[str]:
     """
     fingerprint, warnings = config.fingerprints.base, list(listing.sidecars.warnings)
     for source in listing.units:
-        path = run.part("videos", source.video_id or "", fingerprint)
         # What a list says of an object is known; nobody can see what lies beside it.
         seen = str(source.path) in listing.sidecars.texts if source.address else os.path.exists(source.path)
-        if not path.exists() or not seen:
+        there = run.rows("videos", source.video_id or "", fingerprint) if seen else None
+        if there is None:
             continue
         text, found = sidecar_text(source.path, source.relpath, listing.sidecars)
         warnings.extend(found)
-        row = read_table(path).to_pylist()[0]
+        row = there.to_pylist()[0]
         current = row | {"uri": source.uri, "relpath": source.relpath} | text
         if current["caption"] != row["caption"]:
             _forget_judgements(run, config, source.video_id or "")
         if current != row:
+            path = run.part("videos", source.video_id or "", fingerprint)
             write_atomic(path, pa.Table.from_pylist([current], schema=schema.VIDEOS))
     return warnings
 
@@ -295,7 +300,7 @@ def _forget_judgements(run: RunDir, config: Config, unit: str) -> None:
     prints = config.fingerprints
     for name in config.stored:
         if config.annotators[name].reads_sidecar:
-            run.part(prints.tables[name], unit, prints.annotations[name]).unlink(missing_ok=True)
+            run.remove(prints.tables[name], [unit], prints.annotations[name])
 
 
 def now() -> str:

@@ -32,11 +32,18 @@ _MANY, _FEW = 60, 8
 _HOPELESS = 0.95
 
 
-def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) -> "pd.DataFrame":
+# Position of a clip -> of each role uint8 [k, 32, 32], the role's own frame first, or None.
+Thumbs = Callable[[int], Sequence[np.ndarray | None]]
+
+
+def near_duplicates(
+    clips: "pd.DataFrame", config: DedupConfig | None = None, thumbs: Thumbs | None = None
+) -> "pd.DataFrame":
     """Groups of near-duplicate clips.
 
     clips: clip_id, video_id, duration_s, phash_<role> (hex strings), thumb_<role> (bytes), and to choose which to keep
-    width, height (px) and sharpness; absent columns count as unknown. Returns one row per clip, in the order given:
+    width, height (px) and sharpness; absent columns count as unknown. thumbs: see `Thumbs`, in place of the columns
+    thumb_<role>, for those that are compared. Returns one row per clip, in the order given:
     clip_id; dup_group_id, the smallest clip_id of its group, null where the clip is unique; dup_rank, 0 for the one to
     keep (most pixels, then longest, then sharpest, then smallest clip_id; also 0 for unique clips), then 1, 2, ...;
     dup_of, the clip_id of rank 0, null for rank 0 and unique clips. Every member of a group matches the clip that is
@@ -45,7 +52,7 @@ def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) ->
     import pandas as pd
 
     config = config or DedupConfig()
-    prints = _fingerprints(clips)
+    prints = _fingerprints(clips, thumbs or _thumbs_of(clips))
     ids = clips["clip_id"].tolist()
     near = partial(prints.hashes.near, config.radius_bits, config.duration_ratio)
     groups = gather(keep_order(clips), near, lambda i, j: same_footage(prints, i, j, config))
@@ -59,14 +66,10 @@ def near_duplicates(clips: "pd.DataFrame", config: DedupConfig | None = None) ->
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What is known of N clips.
-
-    hashes: of each role. thumbs: clip -> [3] uint8 [k, 32, 32] or None: the role's own frame first, then its neighbours
-    in time. video: N video ids.
-    """
+    """What is known of N clips. hashes: of each role. thumbs: see `Thumbs`. video: N video ids."""
 
     hashes: Hashes
-    thumbs: Callable[[int], Sequence[np.ndarray | None]]
+    thumbs: Thumbs
     video: Sequence[str]
 
     def same_roles(self, i: int, j: int) -> bool:
@@ -101,18 +104,19 @@ def _soft(thumb: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.GaussianBlur(thumb.astype(np.float32), (0, 0), 0.7))
 
 
-def _fingerprints(clips: "pd.DataFrame") -> Fingerprints:
+def _fingerprints(clips: "pd.DataFrame", thumbs: Thumbs) -> Fingerprints:
     duration = clips["duration_s"].to_numpy(np.float64) if "duration_s" in clips else np.full(len(clips), np.nan)
     columns = [list(clips.get(f"phash_{role}", ())) for role in ROLES]
-    return Fingerprints(hashes_of(columns, duration), _thumbs_of(clips), clips["video_id"].tolist())
+    return Fingerprints(hashes_of(columns, duration), thumbs, clips["video_id"].tolist())
 
 
-def _thumbs_of(clips: "pd.DataFrame") -> Callable[[int], Sequence[np.ndarray | None]]:
+def _thumbs_of(clips: "pd.DataFrame") -> Thumbs:
     columns = [list(clips.get(f"thumb_{role}", ())) for role in ROLES]
-    return lambda i: [_thumb(column[i]) if column else None for column in columns]
+    return lambda i: [thumb_of(column[i]) if column else None for column in columns]
 
 
-def _thumb(value: object) -> np.ndarray | None:
+def thumb_of(value: object) -> np.ndarray | None:
+    """A stored value as uint8 [k, 32, 32]; None where there is none."""
     if not isinstance(value, bytes) or not value:
         return None
     return np.frombuffer(value, np.uint8).reshape(-1, _SIDE_PX, _SIDE_PX)

@@ -249,11 +249,11 @@ def _unit_is_done(run: RunDir, task: ExportTask, packed: PackedClips, options: R
     a disk that was away. So is what lost its content since, as when the power fails. Clips of an earlier export are
     taken from its shards.
     """
-    part = run.part(TABLE, task.unit, task.fingerprint)
-    if not part.exists():
-        return False
     try:
-        found = read_table(part, ENCODED).to_pylist()
+        found_rows = run.rows(TABLE, task.unit, task.fingerprint, ENCODED)
+        if found_rows is None:
+            return False
+        found = found_rows.to_pylist()
     except (UserError, KeyError):
         options.tell(f"exporting {task.video['relpath']} again: its list of clips is damaged")
         return False
@@ -274,9 +274,9 @@ def _unit_is_done(run: RunDir, task: ExportTask, packed: PackedClips, options: R
 
 def _is_unread(run: RunDir, task: ExportTask) -> bool:
     """Whether the source could not be read when it was tried last."""
-    part = run.part(TABLE, task.unit, task.fingerprint)
     try:
-        return part.exists() and UNREAD in read_table(part, columns=["status"])["status"].to_pylist()
+        rows = run.rows(TABLE, task.unit, task.fingerprint, columns=["status"])
+        return rows is not None and UNREAD in rows["status"].to_pylist()
     except UserError:  # damaged: it is made again
         return False
 
@@ -318,9 +318,8 @@ def _collect(run: RunDir, kept: pa.Table, tasks: Sequence[ExportTask]) -> tuple[
     from clipmill.curate.export.encode import EncodedClip
     from clipmill.curate.export.shards import Sample
 
-    rows = [
-        row for task in tasks for row in read_table(run.part(TABLE, task.unit, task.fingerprint), ENCODED).to_pylist()
-    ]
+    found = (run.rows(TABLE, task.unit, task.fingerprint, ENCODED) for task in tasks)
+    rows = [row for table in found if table is not None for row in table.to_pylist()]
     about = {row["clip_id"]: row for row in kept.select(["clip_id", "split", *_META]).to_pylist()}
     samples: list[Sample] = []
     errors: list[str] = []

@@ -16,13 +16,14 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from clipmill.curate.common.files import is_bare, read_table
+from clipmill.curate.common.files import is_bare
 from clipmill.curate.config import Config, load, load_tree
 from clipmill.curate.contract import schema
 from clipmill.curate.errors import UserError
 from clipmill.curate.inputs.files import path_of, printable
 from clipmill.curate.policy import decisions
 from clipmill.curate.policy.policy import Filter, Policy
+from clipmill.curate.tables.parts import Parts
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import read_manifest, read_run_json
 
@@ -243,12 +244,13 @@ def _made_by(clip: Clip, maker: str) -> str:
     name = maker.partition(".")[0]
     statuses = clip.row.get("score_status") or {}
     status = str(statuses.get(name) or statuses.get(maker) or "not_run")
-    folder = clip.run / "annotations" / maker
-    parts = sorted(folder.glob(f"{clip.row['video_id']}-*.parquet")) if is_bare(maker) else []
-    marks = [f"fingerprint {parts[-1].stem.rpartition('-')[2]}"] if parts else []
-    if status == "error" and parts:
-        table = read_table(parts[-1], columns=["clip_id", "error"])
-        rows = table.filter(pc.equal(table["clip_id"], clip.id))["error"].to_pylist()
+    run, unit, place = RunDir(clip.run), clip.row["video_id"], f"annotations/{maker}"
+    there = run.listing(place) if is_bare(maker) else Parts()
+    prints = sorted(p for p in there.fingerprints if unit in there.of(p).units)
+    marks = [f"fingerprint {prints[-1]}"] if prints else []
+    if status == "error" and prints:
+        table = run.rows(place, unit, prints[-1], columns=["clip_id", "error"])
+        rows = [] if table is None else table.filter(pc.equal(table["clip_id"], clip.id))["error"].to_pylist()
         status += f" ({rows[0]})" if rows and rows[0] else ""
     return f"{maker}: " + ", ".join([status, *marks, *(f"{k} = {v}" for k, v in _parameters(clip, name).items())])
 

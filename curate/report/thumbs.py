@@ -55,8 +55,10 @@ def _frames(run: Run, roles: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[st
         rows: list[dict[str, Any]] = []
         with suppress(Damaged), readable(path):  # a page without a picture is one; `curate run` makes the part again
             part = pq.ParquetFile(path)
-            keep = pc.is_in(part.read(["clip_id"])["clip_id"], wanted)
-            rows = part.read(["clip_id", "role", "jpeg"]).filter(keep).to_pylist() if pc.any(keep).as_py() else []
+            for group in range(part.num_row_groups):  # of a bucket, whose pictures need not be in memory together
+                keep = pc.is_in(part.read_row_group(group, ["clip_id"])["clip_id"], wanted)
+                if pc.any(keep).as_py():
+                    rows += part.read_row_group(group, ["clip_id", "role", "jpeg"]).filter(keep).to_pylist()
         for row in rows:
             if row["role"] in roles[row["clip_id"]] and row["jpeg"]:
                 yield row["clip_id"], row["role"], row["jpeg"]

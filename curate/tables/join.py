@@ -17,14 +17,16 @@ from clipmill.curate.common.publish import newest
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
 from clipmill.curate.contract.annotator import ROLES
-from clipmill.curate.contract.captions import PREFIX, caption
+from clipmill.curate.contract.captions import PREFIX
 from clipmill.curate.contract.schema import INDEX
-from clipmill.curate.duplicates.near import near_duplicates
+from clipmill.curate.duplicates.near import Thumbs, near_duplicates
 from clipmill.curate.duplicates.semantic import semantic_duplicates
 from clipmill.curate.duplicates.splits import assign_splits
 from clipmill.curate.networks.clip_columns import column as embedding_column
 from clipmill.curate.settings.fingerprints import Fingerprints
+from clipmill.curate.tables.columns_of_rows import Writer, caption_lists, status_maps
 from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.stored_thumbs import StoredThumbs
 
 SIDECAR = ("caption", "title", "tags", "license", "source_url")
 
@@ -71,23 +73,21 @@ def join(run: RunDir, config: Config, units: Sequence[str]) -> Joined:
     videos = read_videos(run, units, prints)
     columns: dict[str, Any] = {name: clips[name] for name in clips.column_names}
     columns.update(_of_video(clips, videos))
-    statuses: dict[str, list[str | None]] = {}
+    statuses: dict[str, pa.ChunkedArray] = {}
     for name, annotator in config.annotators.items():
-        table = run.read(
-            prints.tables[name], units, prints.annotations[name], schema.annotation_schema(annotator.columns)
-        )
+        stored = schema.annotation_schema({c: t for c, t in annotator.columns.items() if not _is_picture(t.type)})
+        table = run.read(prints.tables[name], units, prints.annotations[name], stored)
         table = table.take(pc.index_in(clips["clip_id"], table["clip_id"].combine_chunks()))
-        statuses[name] = table["status"].to_pylist()
-        columns.update({c: table[c] for c in annotator.columns if c not in columns})
-    columns["score_status"] = _status_maps(statuses, len(clips))
-    columns["captions"] = _captions(columns, config, statuses)
+        statuses[name] = pc.fill_null(table["status"], "not_run")
+        columns.update({c: table[c] for c in annotator.columns if c in table.column_names and c not in columns})
+    columns["score_status"] = status_maps(statuses, len(clips))
+    columns["captions"] = caption_lists(columns["caption"], _writers(columns, config, statuses))
     joined = pa.table(columns)
     embeddings = [field.name for field in joined.schema if pa.types.is_fixed_size_list(field.type)]
-    frame = joined.drop_columns(["score_status", "captions", "tags", *embeddings]).to_pandas()
-    # Signatures and embeddings serve later stages alone; people read the manifest.
-    signatures = [field.name for field in joined.schema if pa.types.is_binary(field.type)]
-    joined = joined.drop_columns([*signatures, *embeddings])
-    found = _duplicates(frame, config) | _semantic(frame, _vectors(columns), config)
+    frame = joined.select([n for n in _alike_by(config) if n in joined.column_names]).to_pandas()
+    # Embeddings serve later stages alone; people read the manifest.
+    joined = joined.drop_columns(embeddings)
+    found = _duplicates(frame, config, StoredThumbs(run, config, clips)) | _semantic(frame, _vectors(columns), config)
     for name, values in found.items():
         joined = joined.append_column(name, values)
     joined = joined.append_column("caption_of", _caption_of(clips, videos))
@@ -115,9 +115,8 @@ def _videos_of(clips: pa.Table, videos: pa.Table, columns: Sequence[str]) -> pa.
 def _caption_of(clips: pa.Table, videos: pa.Table) -> pa.Array:
     """What the text beside each clip's video describes: that clip, or the whole video of which the clip is a part."""
     of = _videos_of(clips, videos, ["duration_s", "caption"])
-    spans = zip(clips["duration_s"].to_pylist(), of["duration_s"].to_pylist(), strict=True)
-    parts = ["clip" if whole is None or part >= _WHOLE * whole else "video" for part, whole in spans]
-    return pc.if_else(pc.is_valid(of["caption"]), pa.array(parts, pa.string()), None)
+    whole = pc.fill_null(pc.greater_equal(clips["duration_s"], pc.multiply(_WHOLE, of["duration_s"])), True)
+    return pc.if_else(pc.is_valid(of["caption"]), pc.if_else(whole, "clip", "video"), None)
 
 
 def _shared_captions(joined: pa.Table) -> list[str]:
@@ -131,34 +130,40 @@ def _shared_captions(joined: pa.Table) -> list[str]:
     ]
 
 
-def _status_maps(statuses: Mapping[str, Sequence[str | None]], n: int) -> pa.Array:
-    maps = [[(name, values[i] or "not_run") for name, values in statuses.items()] for i in range(n)]
-    return pa.array(maps, pa.map_(pa.string(), pa.string()))
+def _is_picture(kind: pa.DataType) -> bool:
+    """Small pictures, by which clips are compared: they are read when two are, and are most of what is stored."""
+    return bool(pa.types.is_binary(kind))
 
 
-def _captions(
-    columns: Mapping[str, Any],
-    config: Config,
-    statuses: Mapping[str, Sequence[str | None]],
-) -> pa.Array:
-    """Every caption of a clip, failed ones included: the sidecar's first, then one per caption annotator."""
-    rows: list[list[dict[str, Any]]] = [
-        [] if text is None else [caption("sidecar", None, text, 1.0, "ok")] for text in columns["caption"].to_pylist()
+def _alike_by(config: Config) -> list[str]:
+    """Columns by which duplicates are found, and which of them is kept."""
+    hashes = [f"phash_{role}" for role in ROLES]
+    return [
+        "clip_id",
+        "video_id",
+        "duration_s",
+        "width",
+        "height",
+        "sharpness",
+        *hashes,
+        config.dedup.semantic_keep or "",
     ]
-    for name, writer in config.annotators.items():
-        if isinstance(writer, CaptionAnnotator):
-            texts = columns[name].to_pylist()
-            for captions, text, status in zip(rows, texts, statuses[name], strict=True):
-                source = name.removeprefix(PREFIX)
-                captions.append(caption(source, writer.model, text, writer.sample_weight, status or "not_run"))
-    return pa.array(rows, pa.list_(schema.CAPTION))
 
 
-def _duplicates(frame: pd.DataFrame, config: Config) -> dict[str, pa.Array]:
+def _writers(columns: Mapping[str, Any], config: Config, statuses: Mapping[str, pa.ChunkedArray]) -> list[Writer]:
+    """The caption annotators and what they wrote."""
+    return [
+        Writer(name.removeprefix(PREFIX), writer.model, writer.sample_weight, columns[name], statuses[name])
+        for name, writer in config.annotators.items()
+        if isinstance(writer, CaptionAnnotator)
+    ]
+
+
+def _duplicates(frame: pd.DataFrame, config: Config, thumbs: Thumbs) -> dict[str, pa.Array]:
     kinds = {"dup_group_id": pa.string(), "dup_rank": pa.int32(), "dup_of": pa.string()}
     if "phash" not in config.annotators or frame.empty:
         return {name: pa.nulls(len(frame), kind) for name, kind in kinds.items()}
-    groups = near_duplicates(frame, config.dedup).set_index("clip_id").reindex(frame["clip_id"])
+    groups = near_duplicates(frame, config.dedup, thumbs).set_index("clip_id").reindex(frame["clip_id"])
     return {name: pa.array(groups[name], kind, from_pandas=True) for name, kind in kinds.items()}
 
 

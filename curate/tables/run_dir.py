@@ -1,13 +1,14 @@
 """The run directory: where each table lies, atomic part files that are their own resume markers, and reading them back.
 
 A part is `<table>/<unit>-<fingerprint>.parquet`: one source video's rows, and the fingerprint of what made them. It is
-written as `.tmp`, synced and renamed, so it is there whole or not at all; what a disk lost since is made again.
+written as `.tmp`, synced and renamed, so it is there whole or not at all; what a disk lost since is made again. Parts
+of many units may lie together, see `buckets`: ask for rows, not for files.
 """
 
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from clipmill.curate.common.log import Tell, silent
 from clipmill.curate.common.publish import settle
 from clipmill.curate.errors import UserError
 from clipmill.curate.leases.lease import Lease, held, leases
+from clipmill.curate.tables.buckets import MARK, Bucket, beginnings, bucket_path, conform, open_bucket
+from clipmill.curate.tables.parts import Parts, listed, print_of, without
 
 _UNFINISHED = re.compile(r".*\.([A-Za-z0-9-]+-)?\d+\.tmp")
 _WHOLE = "run"  # the lease of what changes all of a run
@@ -72,28 +75,70 @@ class RunDir:
             raise UserError(f"{self.root}: {unit!r} is no id of a video")
         return self.root / table / f"{unit}-{fingerprint}.parquet"
 
+    def listing(self, table: str) -> "Parts":
+        """What there is of `table`: one directory listing."""
+        return listed(self.root / table)
+
     def done(self, table: str, fingerprint: str) -> set[str]:
-        """Units whose part of `table` was made by `fingerprint`: one directory listing."""
-        folder, suffix = self.root / table, f"-{fingerprint}.parquet"
-        if not folder.is_dir():
-            return set()
-        return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
+        """Units whose rows of `table` were made by `fingerprint`: one directory listing."""
+        return self.listing(table).of(fingerprint).units
 
     def units(self, table: str) -> set[str]:
-        """Units that have a part of `table`, whatever made it: one directory listing."""
-        folder = self.root / table
-        names = os.listdir(folder) if folder.is_dir() else []
-        return {name.partition("-")[0] for name in names if name.endswith(".parquet")}
+        """Units that have rows in `table`, whatever made them: one directory listing."""
+        return self.listing(table).units
 
     def has_any(self, table: str, unit: str) -> bool:
-        """Whether there is a part of the unit, whatever made it: a listing for one unit, `units` for many."""
-        return any((self.root / table).glob(f"{unit}-*.parquet"))
+        """Whether there are rows of the unit, whatever made them: a listing for one unit, `units` for many."""
+        return unit in self.units(table)
+
+    def has(self, table: str, unit: str, fingerprint: str) -> bool:
+        """Whether there are rows of the unit by `fingerprint`, in a part of its own or in a bucket."""
+        return self.part(table, unit, fingerprint).exists() or self._bucket(table, unit, fingerprint) is not None
+
+    def rows(
+        self, table: str, unit: str, fingerprint: str, schema: pa.Schema | None = None, columns: Sequence[str] = ()
+    ) -> pa.Table | None:
+        """The rows of one unit; None where there are none by `fingerprint`. schema: its columns in that order, null
+        where the file has none of that name. columns: only these; () for all. Raises Damaged.
+        """
+        part = self.part(table, unit, fingerprint)
+        if part.exists():
+            return read_table(part, schema, columns or None)
+        bucket = self._bucket(table, unit, fingerprint)
+        if bucket is None:
+            return None
+        rows = bucket.rows(unit, columns or None)
+        return rows if schema is None else conform(rows, schema)
+
+    def _bucket(self, table: str, unit: str, fingerprint: str) -> Bucket | None:
+        paths = (bucket_path(self.root / table, start, fingerprint) for start in beginnings(unit))
+        return next((found for path in paths if (found := open_bucket(path)) and unit in found.units), None)
 
     def damaged(self, table: str, fingerprint: str, is_good: Callable[[Path], bool] = is_whole) -> set[str]:
-        """The units whose part by `fingerprint` is no whole file, as a loss of power leaves them. is_good: another way
-        to tell.
+        """The units whose part by `fingerprint` is no whole file, as a loss of power leaves them, or which lie in a
+        bucket that is none. is_good: another way to tell.
         """
-        return {u for u in self.done(table, fingerprint) if not is_good(self.part(table, u, fingerprint))}
+        there = self.listing(table).of(fingerprint)
+        bad = {unit for unit, _ in there.parts if not is_good(self.part(table, unit, fingerprint))}
+        for bucket in there.buckets:
+            bad |= set() if is_good(bucket.path) else {u for u, held in there.holders.items() if held is bucket}
+        return bad
+
+    def remove_lost(self, table: str) -> list[Path]:
+        """Remove the buckets that cannot be opened, so that nobody knows which units they held: their paths."""
+        lost = self.listing(table).lost
+        for path in lost:
+            path.unlink(missing_ok=True)
+        return lost
+
+    def remove(self, table: str, units: Iterable[str], fingerprint: str) -> None:
+        """Take the rows of these units away, as if they had not been made."""
+        gone = set(units)
+        for unit in gone:
+            self.part(table, unit, fingerprint).unlink(missing_ok=True)
+        for bucket in self.listing(table).of(fingerprint).buckets if gone else ():
+            if gone & set(bucket.units):
+                without(bucket, gone)
 
     def write(self, table: str, unit: str, fingerprint: str, rows: pa.Table) -> None:
         """Write a unit's part. What other parameters made of the unit stays until `remove_others`."""
@@ -111,16 +156,33 @@ class RunDir:
         """
         folder = self.root / table
         there = set(os.listdir(folder)) if folder.is_dir() else set()
+        made = {unit for unit, wanted in fingerprints.items() if f"{unit}-{wanted}.parquet" in there}
+        found = listed(folder, there) if any(name.startswith(MARK) for name in there) else Parts()
+        for wanted in set(fingerprints.values()) if found.buckets else ():
+            made |= {unit for unit in found.of(wanted).units if fingerprints.get(unit) == wanted}
         for name in there:
-            unit = name.partition("-")[0]
-            made = f"{unit}-{fingerprints.get(unit)}.parquet"
-            if name != made and made in there and name.endswith(".parquet"):
+            unit, _, rest = name.partition("-")
+            if unit in made and rest != f"{fingerprints[unit]}.parquet" and name.endswith(".parquet"):
                 (folder / name).unlink(missing_ok=True)
+        for bucket in found.buckets:
+            others = {unit for unit in bucket.units if fingerprints.get(unit) != print_of(bucket.path)}
+            if others and others <= made and len(others) == len(bucket.units):
+                bucket.path.unlink(missing_ok=True)
 
     def read(self, table: str, units: Iterable[str], fingerprint: str, schema: pa.Schema) -> pa.Table:
-        """The rows of these units, in the order given; units without a part are left out."""
-        paths = [self.part(table, unit, fingerprint) for unit in units]
-        parts = [read_table(path, schema) for path in paths if path.exists()]
+        """The rows of these units, in the order given; units without rows are left out. A bucket is read once."""
+        there, whole = self.listing(table).of(fingerprint), dict[Path, pa.Table]()
+        loose, parts = {unit for unit, _ in there.parts}, list[pa.Table]()
+        for unit in units:
+            bucket = there.holders.get(unit)
+            if unit in loose:
+                parts.append(read_table(self.part(table, unit, fingerprint), schema))
+            elif bucket is not None:
+                if bucket.path not in whole:
+                    names = [name for name in schema.names if name in bucket.names]
+                    whole[bucket.path] = conform(bucket.table(names), schema)
+                first, end = bucket.units[unit]
+                parts.append(whole[bucket.path].slice(first, end - first))
         return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
