@@ -249,6 +249,22 @@ def compact(run_dir: Run) -> None:
     commands.compact(run_dir)
 
 
+@app.command(epilog="Example: curate estimate --clips 1e8 --set cpu_hour=0.04 --set gb_month=0.02")
+def estimate(
+    clips: Annotated[str, typer.Option(help="How many clips, such as 1e9.")] = "",
+    hours: Annotated[str, typer.Option(help="Hours of footage, in place of --clips.")] = "",
+    run_dir: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="Take the rates that this run measured.")
+    ] = None,
+    rates: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Rates; docs/scale.md lists them.")] = None,
+    set_: Set = None,
+) -> None:
+    """What curating so much would cost: CPU and GPU hours by stage, bytes, objects, dollars. Reads no video."""
+    from clipmill.curate import commands
+
+    commands.estimate(clips, hours, run_dir, rates, set_ or [])
+
+
 @app.command()
 def cuts(run_dir: Run, set_: Set = None) -> None:
     """How many cuts other thresholds would find, from the stored curves; decodes nothing, changes nothing."""

@@ -111,6 +111,20 @@ def compact(root: Path) -> None:
     say(f"{done.before} files of the run's tables before, {done.after} now")
 
 
+def estimate(clips: str, hours: str, run: Path | None, file: Path | None, sets: Sequence[str]) -> None:
+    """`curate estimate`."""
+    from clipmill.curate.costs.estimate import clips_in, lines_of
+    from clipmill.curate.costs.rates import rates_of
+
+    rates = rates_of(run, file, sets)
+    try:
+        number = clips_in(clips, hours, rates)
+    except ValueError as error:
+        raise UserError(f"--clips, --hours: {error}") from error
+    for line in lines_of(number, rates):
+        say(line)
+
+
 def calibrate(root: Path, axis: str, drop: str, side: str, base: str, options: RunOptions) -> None:
     """`curate calibrate`."""
     subsets = operations.calibrate(root, axis, _shares(drop), side, base, options)

@@ -18,10 +18,12 @@ from clipmill.curate.browse.facts import Facts, read_facts
 from clipmill.curate.browse.mapped import ROW, mapped_copy, read_batches, with_search
 from clipmill.curate.browse.rules import Rules
 from clipmill.curate.browse.view import Asked, View, view_of
+from clipmill.curate.common.publish import manifest_files
 from clipmill.curate.common.sql import connect, taken
 from clipmill.curate.errors import UserError
 from clipmill.curate.policy.by_hand import Word, read_words, say_words
 from clipmill.curate.tables.run_dir import RunDir
+from clipmill.curate.tables.run_json import open_manifest
 
 _VIEWS = 8  # lists of row numbers that are remembered, four bytes a clip
 _HAND = pa.schema([(ROW, pa.int32()), ("verdict", pa.string())])
@@ -44,12 +46,13 @@ class Clips:
         self.rows_copied = 0
         self._table: pa.Table | None = None
         self._ready = threading.Event()
-        self._stamp = _stamp(self.run.manifest)
+        self._manifest = open_manifest(self.run)
+        self._stamp = _stamp(self._manifest.where.switch)
         threading.Thread(target=self._copy, daemon=True).start()
 
     def _copy(self) -> None:
         try:
-            table = mapped_copy(self.run.manifest, self._tick)
+            table = mapped_copy(self._manifest, self._tick)
             self._batches = table.to_batches()
             self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)]).tolist()
             self._connection = connect({"clips": table})
@@ -70,7 +73,7 @@ class Clips:
     def refresh(self) -> None:
         """Read the run again where a command has changed it since."""
         with self._lock:
-            if self.is_ready and _stamp(self.run.manifest) != self._stamp:
+            if self.is_ready and _stamp(manifest_files(self.run.root).switch) != self._stamp:
                 self._views.clear()
                 self.words = read_words(self.run.root)
                 self._load()
@@ -83,7 +86,7 @@ class Clips:
 
     def first(self, n: int) -> list[dict[str, Any]]:
         """The first clips of the manifest, without the copy."""
-        batch = next(iter(read_batches(self.run.manifest, max(n, 1))))
+        batch = next(iter(read_batches(self._manifest, max(n, 1))))
         return with_search(batch, 0).slice(0, n).to_pylist()
 
     def rules(self) -> Rules:

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipmill.curate.browse.mapped import is_plain, shown_columns
-from clipmill.curate.common.files import readable
 from clipmill.curate.contract import schema as contract
-from clipmill.curate.errors import UserError
 from clipmill.curate.policy import decisions
 from clipmill.curate.policy.policy import Filter
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import check_folder, read_run_json
+from clipmill.curate.tables.run_json import check_folder, open_manifest, read_run_json
 
 _IDS = {"clip_id", "video_id", "sha256", "uri", "relpath", "dup_of", "semantic_of", "caption", "title", "source_url"}
 _PLACES = {"offset", "size", "start_pts", "end_pts", "time_base_num", "time_base_den", "keyframe_start_pts"}
@@ -54,16 +51,13 @@ def read_facts(run: RunDir) -> Facts:
     """Raises UserError where the folder is no finished run."""
     check_folder(run)
     info = read_run_json(run)
-    if not run.manifest.is_file():
-        raise UserError(f"{run.root} is no finished run: there is no manifest.parquet")
-    with readable(run.manifest):
-        file = pq.ParquetFile(run.manifest)
-    names, saved = shown_columns(file.schema_arrow), decisions.saved(run.root)
+    manifest = open_manifest(run)
+    names, saved = shown_columns(manifest.schema), decisions.saved(run.root)
     filters = decisions.load(run.root, info["policy"])[0].filters if info["policy"] in saved else ()
     docs = {name: column.doc for name, column in (contract.CLIP_COLUMNS | contract.JOINED_COLUMNS).items()}
     return Facts(
-        file.metadata.num_rows,
-        pa.schema([file.schema_arrow.field(name) for name in names]),
+        manifest.n_rows,
+        pa.schema([manifest.schema.field(name) for name in names]),
         info["policy"],
         tuple(filters),
         tuple(saved),

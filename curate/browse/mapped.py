@@ -7,18 +7,15 @@ is gone when the process ends, however it ends.
 
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipmill.curate.common.content import cache_home
-from clipmill.curate.common.files import readable
+from clipmill.curate.tables.manifest import Manifest
 
 ROW, TEXT = "_row", "_text"  # number of the clip in the manifest; what a search looks into, lower case
 _BATCH = 32_768
-_BUFFER_BYTES = 1 << 20
 _SEARCHED = ("relpath", "title", "screen_text")
 _NESTED = ("captions", "score_status", "failed_filters", "tags")
 
@@ -35,13 +32,13 @@ def is_plain(kind: pa.DataType) -> bool:
     return wide or text or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_timestamp(kind)
 
 
-def mapped_copy(manifest: Path, tick: Callable[[int], None]) -> pa.Table:
-    """The columns of a Parquet file that people look at, with ROW and TEXT, mapped. tick: is told how many rows are
+def mapped_copy(manifest: Manifest, tick: Callable[[int], None]) -> pa.Table:
+    """The columns of a manifest that people look at, with ROW and TEXT, mapped. tick: is told how many rows are
     there. Raises Damaged where the file cannot be read, OSError where the cache folder has no room.
     """
     folder = cache_home()
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="browse-") as file, readable(manifest):
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="browse-") as file:
         batches = read_batches(manifest, _BATCH)
         first = with_search(next(batches), 0)
         with pa.OSFile(file.name, "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
@@ -54,16 +51,15 @@ def mapped_copy(manifest: Path, tick: Callable[[int], None]) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
 
 
-def read_batches(manifest: Path, rows: int) -> Iterator[pa.RecordBatch]:
-    """The shown columns of the file in parts, at least one, however large its row groups are."""
-    file = pq.ParquetFile(manifest, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-    columns = shown_columns(file.schema_arrow)
+def read_batches(manifest: Manifest, rows: int) -> Iterator[pa.RecordBatch]:
+    """The shown columns in parts, at least one, however large the row groups of its files are."""
+    columns = shown_columns(manifest.schema)
     found = False
-    for batch in file.iter_batches(rows, columns=columns, use_threads=False):
+    for batch in manifest.batches(columns, rows):
         found = True
         yield batch
     if not found:
-        empty = pa.schema([file.schema_arrow.field(name) for name in columns]).empty_table()
+        empty = pa.schema([manifest.schema.field(name) for name in columns]).empty_table()
         yield pa.RecordBatch.from_arrays([c.combine_chunks() for c in empty.columns], schema=empty.schema)
 
 

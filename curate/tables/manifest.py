@@ -15,6 +15,7 @@ from clipmill.curate.common.sql import columns_of, taken
 from clipmill.curate.errors import Damaged
 from clipmill.curate.tables.checked import checked
 
+_BUFFER_BYTES = 1 << 20
 DECISION_COLUMNS = ("keep", "outcome", "failed_filters", "margins")
 
 
@@ -66,15 +67,44 @@ class Manifest:
                 yield pa.schema([self.schema.field(name) for name in names]).empty_table()
             start += len(mask)
 
-    def _rows(self, path: Path, names: Sequence[str], decided: pa.Table | None, start: int) -> pa.Table:
-        """These columns of one file, whose first row is the manifest's row `start`."""
-        own = [n for n in names if decided is None or n not in decided.column_names]
-        rows = _read(path, own or self.schema.names[:1])
-        for name in () if decided is None else (n for n in names if n not in own):
+    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """These columns, at most so many rows at once, however large the files are; nothing where there is no row."""
+        decided, start = self._decided(columns), 0
+        own = [n for n in columns if decided is None or n not in decided.column_names]
+        for path in self.where.files:
+            check_unpacked(path, own)
+            with readable(path):
+                file = pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+                for batch in file.iter_batches(rows, columns=own, use_threads=False):
+                    found = pa.Table.from_batches([batch])
+                    more = found if decided is None else self._with(found, decided, start)
+                    start += batch.num_rows
+                    yield from more.select(list(columns)).combine_chunks().to_batches()
+
+    def _with(self, rows: pa.Table, decided: pa.Table, start: int) -> pa.Table:
+        """The rows, of which the first is the manifest's row `start`, with their decisions."""
+        for name in decided.column_names:
             column = decided[name].slice(start, len(rows))
             if len(column) < len(rows):
                 raise Damaged(f"{self.where.decided} has fewer rows than the manifest: run `curate filter` again")
             rows = rows.append_column(decided.schema.field(name), column)
+        return rows
+
+    @property
+    def n_rows(self) -> int:
+        """Clips."""
+        found = 0
+        for path in self.where.files:
+            with readable(path):
+                found += pq.read_metadata(path).num_rows
+        return found
+
+    def _rows(self, path: Path, names: Sequence[str], decided: pa.Table | None, start: int) -> pa.Table:
+        """These columns of one file, whose first row is the manifest's row `start`."""
+        own = [n for n in names if decided is None or n not in decided.column_names]
+        rows = _read(path, own or self.schema.names[:1])
+        if decided is not None and len(own) < len(names):
+            rows = self._with(rows, decided, start)
         return rows.select(names) if names else rows
 
     def _decided(self, names: Sequence[str]) -> pa.Table | None:

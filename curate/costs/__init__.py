@@ -1,0 +1,4 @@
+"""What curating so many clips costs: hours, bytes, objects, money.
+
+May import: tables, settings, common.
+"""
