@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clipmill.curate.config import Config
 from clipmill.curate.contract import schema
@@ -37,8 +38,11 @@ def outcome_counts(found: decisions.Outcomes) -> dict[str, int]:
 
 def failed_scores(clips: pa.Table) -> dict[str, int]:
     """Annotator -> how many clips it failed for; those that failed for none are left out."""
-    pairs = (pair for pairs in clips["score_status"].to_pylist() for pair in pairs)
-    return dict(Counter(name for name, status in pairs if status == "error"))
+    maps = clips["score_status"].combine_chunks()
+    first, end = maps.offsets[0].as_py(), maps.offsets[-1].as_py()
+    names, words = (part.slice(first, end - first) for part in (maps.keys, maps.items))
+    found = pc.value_counts(names.filter(pc.equal(words, "error")))
+    return {pair["values"]: pair["counts"] for pair in found.to_pylist()}
 
 
 def run_facts(config: Config, joined: Joined, found: decisions.Outcomes, told: dict[str, Any]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def test_commands_say_the_same_of_a_compacted_run(runs: tuple[Path, Path], tmp_p
     """And what they write holds the same bytes; nothing is decoded again."""
     loose, few = runs
     inputs = Run(few).facts["inputs"]
-    assert len(list(few.rglob("videos/*"))) == 2
+    assert all(path.name.startswith(("_", "unprocessed")) for path in (few / "videos").iterdir())
     clip = Run(few).arrow(columns=["clip_id"])["clip_id"][3].as_py()
     for words in (("inspect", clip), ("cuts",), ("report",), ("annotate", "--only", "phash"), ("export",)):
         said = [curate(words[0], run, *words[1:]).stdout.replace(str(run), "RUN") for run in runs]
