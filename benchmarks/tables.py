@@ -1,4 +1,5 @@
-"""Run the benchmarks and put their tables into docs/measured.md, between `<!-- table NAME -->` and `<!-- end NAME -->`.
+"""Run the benchmarks and put their tables into docs/measured.md, between `<!-- table NAME -->` and `<!-- end NAME -->`;
+that of the systems into docs/systems.md.
 
     python benchmarks/tables.py [--videos ../shared/videos] [--only cuts,speed,...]
 
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "measured.md"
+DOCS = HERE.parent / "docs"
 # Of the experiment: its pools and trainings, and what notebook 06 and `gain_figure.py` read.
 WORK, RESULTS = HERE.parent / "demo" / "gain", HERE / "results"
 
@@ -60,15 +61,30 @@ def scripts(videos):
         "backbones": ["backbone_speed.py", "--threads", "2"],
         "gpu": ["gpu.py", "table"],
         "soak": ["soak.py"],
+        "trained": [
+            "systems.py",
+            "--work",
+            str(WORK.with_name("systems")),
+            "--results",
+            str(RESULTS / "systems.json"),
+            "--sheets",
+            str(DOCS / "systems"),
+        ],
     }
 
 
-def replace_table(text, name, table):
-    """The page's text with one table replaced. A page without the place for it is an error."""
+def page_of(name):
+    """Where a table stands."""
+    return DOCS / ("systems.md" if name == "trained" else "measured.md")
+
+
+def put_table(page, name, table):
+    """Replaces one table of a page. A page without the place for it is an error."""
+    text = page.read_text(encoding="utf-8")
     pattern = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"{PAGE.name} has no place for the table {name!r}")
-    return pattern.sub(lambda m: f"{m[1]}{table.strip()}\n{m[2]}", text)
+        raise SystemExit(f"{page.name} has no place for the table {name!r}")
+    page.write_text(pattern.sub(lambda m: f"{m[1]}{table.strip()}\n{m[2]}", text), encoding="utf-8")
 
 
 def main():
@@ -83,7 +99,7 @@ def main():
         done = subprocess.run(
             [sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True, check=True
         )
-        PAGE.write_text(replace_table(PAGE.read_text(encoding="utf-8"), name, done.stdout), encoding="utf-8")
+        put_table(page_of(name), name, done.stdout)
         print(f"{name}\n{done.stdout}")
     if {"gain", "calibration"} & set(chosen):
         subprocess.run([sys.executable, str(HERE / "gain_figure.py"), "--work", str(WORK)], check=True)

@@ -122,8 +122,8 @@ def systems_page() -> str:
     head, _, rest = (DOCS / "systems.md").read_text(encoding="utf-8").partition(_SYSTEMS[0])
     rows = [_system(path) for path in sorted((DOCS / "systems").glob("*.md"))]
     table = [
-        _row("system", "paper", "here", "not here", "property, tested", "presets"),
-        "|---|---|---|---|---|---|",
+        _row("system", "paper", "here", "not here", "property, tested", "presets", "samples"),
+        "|---|---|---|---|---|---|---|",
         *rows,
     ]
     return head + "\n".join([_SYSTEMS[0], *table, _SYSTEMS[1]]) + rest.partition(_SYSTEMS[1])[2]
@@ -134,7 +134,8 @@ def _system(path: Path) -> str:
     facts = dict(re.findall(r"^\| ([a-z ]+) \| (.*) \|$", text.split("\n\n")[1], re.MULTILINE))
     name = text.splitlines()[0].removeprefix("# ")
     told = (facts[key].replace("\\|", "|") for key in ("paper", "here", "not here", "property", "presets"))
-    return _row(f"[{name}](systems/{path.name})", *told)
+    sheet = path.with_suffix(".jpg")
+    return _row(f"[{name}](systems/{path.name})", *told, f"[sheet](systems/{sheet.name})" if sheet.is_file() else "")
 
 
 if __name__ == "__main__":
