@@ -1,4 +1,4 @@
-"""What threads and other busy processes cost a training: the preset `demo` and the network of `curation_gain.py`, with
+"""What threads and other busy processes cost a training: the preset `demo` and the small network of `curation_gain.py`, with
 one thread and with two, alone and beside two processes that never rest.
 
     python benchmarks/beside_others.py [--minutes 0.6] [--run RUN]
@@ -23,7 +23,7 @@ from curation_gain import SIZES
 
 BUSY = "while True: pass"
 SPIN = {"OMP_WAIT_POLICY": "ACTIVE", "OPENBLAS_THREAD_TIMEOUT": "26"}
-SYSTEMS = {"demo": (), "experiment": SIZES["cpu"].settings}
+SYSTEMS = {"demo": (), "experiment": SIZES["window"].settings}
 # Threads, and what they do while they wait.
 WAYS = {(1, "sleep"): {}, (2, "sleep"): {}, (2, "spin"): SPIN}
 WARM_UP_STEPS = 20

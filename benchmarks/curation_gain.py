@@ -2,7 +2,7 @@
 videos.
 
     python benchmarks/curation_gain.py [--work DIR] [--minutes 12] [--steps N] [--seeds 0,1,2] [--samples 256]
-                                       [--pools A,B,C,R] [--size cpu|gpu] [--at-once N] [--results FILE]
+                                       [--pools A,B,C,R] [--size cpu|window|gpu] [--at-once N] [--results FILE]
 
 Pools of one run, one export: A, every clip (about half carry a planted defect); B, A after the default policy; C, the
 clips that the demo's truth calls clean; R, as many clips of A as B has, drawn at random: is it cleanliness, or only
@@ -11,7 +11,8 @@ were found once for all of them, in every clip of another seed. Samples are comp
 demo seeds by a Fréchet distance on the features of `mini` (no FVD), by mean motion, by the share that curate's own
 annotators find defective, and by how far they are from the nearest window they were trained on; training windows that
 went through the latents and back are the floor. With --work everything is kept there, and what is there is not made
-again. --at-once: trainings side by side. Prints Markdown tables, and writes the figures of each set and training to
+again. --size: cpu is the network that `gain_settings.py` chose, window the one whose samples are nearest for the same
+time. --at-once: trainings side by side. Prints Markdown tables, and writes the figures of each set and training to
 FILE (DIR/curation_gain.json); minutes and CPU minutes, of all calls with one DIR, are among them.
 """
 
@@ -28,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from _networks import CANDIDATES, CHOSEN
+from _networks import CANDIDATES, CHOSEN, WINDOW
 from _pools import clean_clips, everything_policy, write_pool
 from demo_training import baselines, command, features, floor, motion, nearest_to, samples, windows
 
@@ -72,6 +73,7 @@ class Size:
 SIZES = {
     # Of networks so small, two trainings with a thread each are done before one with two threads after the other.
     "cpu": Size(CANDIDATES[CHOSEN], "cpu", 2, 1),
+    "window": Size(CANDIDATES[WINDOW], "cpu", 2, 1),
     "gpu": Size((*_GPU, "backbone.options.plans=['spatial','temporal']"), "cuda", 1, None),
 }
 REAL, THROUGH = "real, other clips", "through the latents"
