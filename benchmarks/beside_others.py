@@ -1,5 +1,5 @@
-"""What threads and other busy processes cost a training: the preset `demo` and the small network of `curation_gain.py`, with
-one thread and with two, alone and beside two processes that never rest.
+"""What threads and other busy processes cost a training: the preset `demo` and the small network of
+`curation_gain.py`, with one thread and with two, alone and beside two processes that never rest.
 
     python benchmarks/beside_others.py [--minutes 0.6] [--run RUN]
 

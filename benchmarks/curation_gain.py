@@ -11,9 +11,10 @@ were found once for all of them, in every clip of another seed. Samples are comp
 demo seeds by a Fréchet distance on the features of `mini` (no FVD), by mean motion, by the share that curate's own
 annotators find defective, and by how far they are from the nearest window they were trained on; training windows that
 went through the latents and back are the floor. With --work everything is kept there, and what is there is not made
-again. --size: cpu is the network that `gain_settings.py` chose, window the one whose samples are nearest for the same
-time. --at-once: trainings side by side. Prints Markdown tables, and writes the figures of each set and training to
-FILE (DIR/curation_gain.json); minutes and CPU minutes, of all calls with one DIR, are among them.
+again. --size: cpu is the network that `gain_settings.py` chose; window one with a token for a whole window, which takes
+a fourth of the time and learns windows by heart. --at-once: trainings side by side. Prints Markdown tables, and writes
+the figures of each set and training to FILE (DIR/curation_gain.json); minutes and CPU minutes, of all calls with one
+DIR, are among them.
 """
 
 import argparse
