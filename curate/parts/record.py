@@ -130,7 +130,8 @@ class PartFiles:
 
     def events(self) -> Events:
         """What was told of its videos. A line that is cut short, as a killed process leaves it, is left out."""
-        path, n_ended, failed = self._path(".jsonl"), 0, set()
+        path, n_ended = self._path(".jsonl"), 0
+        failed: set[str] = set()
         if not path.is_file():
             return Events(0, None, frozenset())
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -67,7 +67,7 @@ def facts_of(address: str) -> Facts:
     """
     check_address(address)
     with _of_host(address):
-        return _way(address).facts_of(address)
+        return objects.facts_of(address) if _is_of_store(address) else web.facts_of(address)
 
 
 def known_sha256(address: str, facts: Facts) -> str | None:
@@ -82,8 +82,8 @@ def remember(address: str, facts: Facts, sha256: str) -> None:
     write_text(_record(place_of(address)), text)
 
 
-def _way(address: str):  # noqa: ANN202 - a module
-    return objects if urlsplit(address).scheme in OBJECTS else web
+def _is_of_store(address: str) -> bool:
+    return urlsplit(address).scheme in OBJECTS
 
 
 def _record(place: Path) -> Path:
@@ -126,7 +126,7 @@ def _fetch(address: str, place: Path, size_bytes: int | None) -> None:
     _make_room(size_bytes or 0)
     part = place.with_name(f"{place.name}.part")
     with _of_host(address):
-        _way(address).fetch(address, part)
+        (objects.fetch if _is_of_store(address) else web.fetch)(address, part)
     os.replace(part, place)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 class WeightsServer(ThreadingHTTPServer):
     """files: path -> bytes. cuts: how many bytes the next answers send before the connection drops, None for all of
     them.
-    statuses: of the next answers to GET, instead of what was asked for.
+    redirects: path -> address. statuses: of the next answers to GET, instead of what was asked for.
     ranges: whether `Range` is honoured. log: (method, path, Range or None). sent_bytes: of bodies, in all.
     """
 
@@ -20,7 +20,7 @@ class WeightsServer(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.cuts, self.ranges, self.log, self.sent_bytes = {}, [], True, [], 0
-        self.statuses = []
+        self.statuses, self.redirects = [], {}
 
     @property
     def url(self):
@@ -46,6 +46,11 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, body):
         path, wanted = unquote(self.path.partition("?")[0]), self.headers.get("Range")
         self.server.log.append((self.command, path, wanted))
+        if path in self.server.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirects[path])
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         if body and self.server.statuses:
             self.send_response(self.server.statuses.pop(0))
             self.send_header("Content-Length", "0")
