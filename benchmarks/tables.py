@@ -22,6 +22,7 @@ def scripts(videos):
     """table name -> command."""
     return {
         "cuts": ["cuts.py", "--videos", str(videos / "dev")],
+        "kinds": ["cut_kinds.py"],
         "demo": ["demo_truth.py"],
         "motion": ["motion.py"],
         "text": ["text_area.py"],

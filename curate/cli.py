@@ -334,11 +334,14 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo videos go.")],
     minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of video in all.")] = 2.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
+    cuts: Annotated[
+        bool, typer.Option("--cuts", help="Short videos of every kind of cut, and of what is none, instead.")
+    ] = False,
 ) -> None:
     """Render demo videos with known truth: shots, motion, text, borders and planted defects."""
     from clipmill.curate import commands
 
-    commands.demo(folder, minutes, seed)
+    commands.demo(folder, None if cuts else minutes, seed)
 
 
 def main() -> None:

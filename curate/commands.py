@@ -227,11 +227,12 @@ def doctor() -> None:
         sys.exit(1)
 
 
-def demo(folder: Path, minutes: float, seed: int) -> None:
-    """`curate demo`."""
+def demo(folder: Path, minutes: float | None, seed: int) -> None:
+    """`curate demo`. minutes: None for the videos of every kind of cut."""
     from clipmill.curate.demo import render
+    from clipmill.curate.demo.cut_set import render_cuts
 
-    truth = render(folder, minutes, seed, say)
+    truth = render_cuts(folder, seed, say) if minutes is None else render(folder, minutes, seed, say)
     say(f"demo videos: {folder}; truth: {truth}")
 
 

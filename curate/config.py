@@ -100,6 +100,8 @@ def load_tree(saved: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config
     """The configuration that `Config.as_dict` saved, with `key=value` overrides. Raises UserError."""
     tree = {k: v for k, v in saved.items() if k not in ("preset", "parameters", "policy", "found_weights")}
     tree |= saved["parameters"] | {"policy": saved["policy"]}
+    if "scenes" in tree:  # those of a run from before there was a choice have no name
+        tree["scenes"] = {"rules": "first"} | tree["scenes"]
     for text in overrides:
         tree = _merge(tree, parse_override(text))
     return replace(_resolve(saved["preset"], tree), found_weights=saved.get("found_weights", {}))

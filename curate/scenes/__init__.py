@@ -10,7 +10,7 @@ import numpy as np
 
 from clipmill.curate.errors import UserError
 from clipmill.curate.scenes.transition import Transition
-from clipmill.curate.settings.scenes import DETECTORS, ScenesConfig
+from clipmill.curate.settings.scenes import DETECTORS, RULES, ScenesConfig
 
 if TYPE_CHECKING:
     from clipmill.curate.scenes.transnet import WindowNetwork
@@ -29,10 +29,12 @@ def detect(
     read_thumbs(start, stop) -> uint8 [stop - start, 27, 48, 3] and the network are needed by `fused` and `transnetv2`
     alone; without them they decide on the stored "network" curve. The second value is the network's probability of
     every frame, float32 [N], NaN where it did not look; None for detectors without it. Raises UserError for an unknown
-    detector.
+    detector or unknown rules.
     """
     from clipmill.curate.scenes.slow_frames import with_slow_cuts
 
+    if config.rules not in RULES:
+        raise UserError(f"there are no rules {config.rules!r} for cuts; there are: {', '.join(RULES)}")
     found, looked = _detected(curves, t_s, config, read_thumbs, network)
     return with_slow_cuts(found, curves, t_s, config), looked
 
@@ -67,7 +69,7 @@ def scores(curves: Mapping[str, np.ndarray], config: ScenesConfig, looked: np.nd
     """
     from clipmill.curate.scenes import cascade
 
-    real = cascade.replaced(curves, config.hard_structure)
+    real = cascade.replaced(curves, config.hard_structure, config.light)
     score = np.where(real, cascade.as_score(cascade.hard_evidence(curves), config.hard_evidence), 0.0).astype(
         np.float32
     )

@@ -26,26 +26,36 @@ _COLOUR_NOISE = 0.01
 _PEAK_FRAMES = 3
 _DIP = 0.25
 _FLAT_CONTRAST = 6.0
+_BLACK_CONTRAST = 1.0
 _FLAT_S = 2.0
 _LASTING = 0.3
 _END_S = 0.5
 _UNRELATED = 50.0
+_RECOLOURED = 0.9
+_STILL_TURNED = 0.1  # nothing moves there that could turn a slope
+_BESIDE = 6  # frames
+_SPREAD = 0.35
+_OTHER = 0.5
+_STAYS = 0.85
+_SEEN, _GREAT = 12.0, 40.0  # code values
+_GREAT_SHARE = 0.75
 _OVERSHOOT = 0.25
 
 
 def detect(curves: Mapping[str, np.ndarray], t_s: np.ndarray, config: ScenesConfig) -> list[Transition]:
     """Transitions in order of time. curves: name -> float32 [N] of CurveBuilder; t_s: float64 [N], s."""
-    found = hard_candidates(curves, config.hard_evidence, config.hard_structure)
+    found = hard_candidates(curves, config.hard_evidence, config.hard_structure, config.light)
     found += unexplained(still_screens(curves, config), found, len(t_s), _PEAK_FRAMES)
     slow = gradual_candidates(curves, config.gradual_evidence, config.hard_structure)
-    return tidy(found + strongest(slow, found, len(t_s)), curves, t_s)
+    return tidy(found + strongest(slow, found, len(t_s)), curves, t_s, config)
 
 
 def obvious(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
-    """Changes between still screens, and hard cuts far above the threshold."""
-    found = still_screens(curves, config)
-    sharp = hard_candidates(curves, config.obvious_factor * config.hard_evidence, config.hard_structure)
-    return found + unexplained(sharp, found, len(curves["jump"]), _PEAK_FRAMES)
+    """Changes between still screens, hard cuts far above the threshold, and sharp changes that last."""
+    found, n = still_screens(curves, config), len(curves["jump"])
+    sharp = hard_candidates(curves, config.obvious_factor * config.hard_evidence, config.hard_structure, config.light)
+    found += unexplained(sharp, found, n, _PEAK_FRAMES)
+    return found if config.first_rules else found + unexplained(lasting_cuts(curves, config), found, n, _PEAK_FRAMES)
 
 
 def unexplained(candidates: list[Transition], found: list[Transition], n: int, reach: int) -> list[Transition]:
@@ -68,21 +78,21 @@ def strongest(candidates: list[Transition], found: list[Transition], n: int) -> 
     return unexplained(sorted(candidates, key=lambda t: (-t.score, t.frame)), found, n, SIDE_FRAMES // 2)
 
 
-def tidy(found: list[Transition], curves: Mapping[str, np.ndarray], t_s: np.ndarray) -> list[Transition]:
+def tidy(
+    found: list[Transition], curves: Mapping[str, np.ndarray], t_s: np.ndarray, config: ScenesConfig
+) -> list[Transition]:
     """In order of time; a fade out, flat frames and a fade in become one; flat ends of the video are no shots;
     intervals widened.
     """
     out: list[Transition] = []
     for t in sorted(found):
         last = out[-1] if out else None
-        if last and last.kind == t.kind == "gradual" and _blank_between(last, t, curves, t_s):
+        if last and last.kind == t.kind == "gradual" and _blank_between(last, t, curves, t_s, config):
             middle = (last.start + t.end) // 2
             out[-1] = Transition(middle, last.start, t.end, "gradual", max(last.score, t.score), t.detector)
         else:
             out.append(t)
-    picture = np.flatnonzero(curves["contrast"] >= _FLAT_CONTRAST)
-    first = int(picture[0]) if len(picture) else len(t_s)
-    return _widened([t for t in out if t.kind == "hard" or not _at_an_end(t, first, t_s)], len(t_s))
+    return _widened([t for t in out if t.kind == "hard" or not _at_an_end(t, curves, t_s, config)], len(t_s))
 
 
 def _widened(found: list[Transition], n: int) -> list[Transition]:
@@ -99,17 +109,33 @@ def _widened(found: list[Transition], n: int) -> list[Transition]:
     return out
 
 
-def _blank_between(last: Transition, t: Transition, curves: Mapping[str, np.ndarray], t_s: np.ndarray) -> bool:
+def _blank_between(
+    last: Transition, t: Transition, curves: Mapping[str, np.ndarray], t_s: np.ndarray, config: ScenesConfig
+) -> bool:
     """Whether the frames between two fades hold no picture and are too few for a shot of their own."""
+    if t.start < last.end and not config.first_rules:  # two halves of one: it is blank between their middles
+        return bool(curves["contrast"][last.frame : t.frame + 1].min(initial=np.inf) < _FLAT_CONTRAST)
     low, high = min(last.end, t.start, len(t_s) - 1), max(last.end, t.start) + 1
     between = curves["contrast"][low:high]
     blank = between.min() < _FLAT_CONTRAST and np.median(between) < 2 * _FLAT_CONTRAST
     return bool(blank) and t_s[t.start] - t_s[low] <= _FLAT_S
 
 
-def _at_an_end(t: Transition, first_picture: int, t_s: np.ndarray) -> bool:
-    """Whether only flat frames precede the transition, or next to nothing follows it."""
-    return max(first_picture, 1) >= t.start or t_s[-1] - t_s[min(t.end, len(t_s) - 1)] < _END_S
+def _at_an_end(t: Transition, curves: Mapping[str, np.ndarray], t_s: np.ndarray, config: ScenesConfig) -> bool:
+    """Whether next to nothing comes before or after the transition: less than half a second of black, say."""
+    contrast, n = curves["contrast"], len(t_s)
+    start, end = t.start, t.end
+    if config.first_rules:
+        picture = np.flatnonzero(contrast >= _FLAT_CONTRAST)
+        if max(int(picture[0]) if len(picture) else n, 1) >= start:
+            return True
+    else:
+        black = np.flatnonzero(contrast < _BLACK_CONTRAST)
+        before, after = black[(black >= start) & (black <= t.frame)], black[(black >= t.frame) & (black <= end)]
+        start, end = int(before[-1]) + 1 if len(before) else start, int(after[0]) if len(after) else end
+        if t_s[min(start, n - 1)] - t_s[0] < _END_S:
+            return True
+    return bool(t_s[-1] - t_s[min(end, n - 1)] < _END_S)
 
 
 def contrast(curve: np.ndarray, floor: float) -> np.ndarray:
@@ -147,18 +173,27 @@ def _peaks(score: np.ndarray, threshold: float, reach: int) -> list[int]:
     return found
 
 
-def replaced(curves: Mapping[str, np.ndarray], least: float) -> np.ndarray:
+def replaced(curves: Mapping[str, np.ndarray], least: float, turned: float) -> np.ndarray:
     """Whether the picture was replaced at each frame, in structure or in colour, bool [N]; an overlay replaces little
-    of either.
+    of either. Where less than `turned` of the slopes point elsewhere, the light has changed and no more, unless hardly
+    any colour is left.
     """
-    return (curves["structure"] >= least) | (curves["colour_jump"] >= least)
+    other_picture = (curves["structure"] >= least) | (curves["colour_jump"] >= least)
+    return other_picture & ((turned_slopes(curves) >= turned) | (curves["colour_jump"] >= _RECOLOURED))
 
 
-def hard_candidates(curves: Mapping[str, np.ndarray], evidence: float, structure: float) -> list[Transition]:
+def turned_slopes(curves: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The curve "turned", float32 [N]; all 1, which vetoes nothing, where an earlier version stored none."""
+    return curves["turned"] if "turned" in curves else np.ones(len(curves["jump"]), np.float32)
+
+
+def hard_candidates(
+    curves: Mapping[str, np.ndarray], evidence: float, structure: float, turned: float
+) -> list[Transition]:
     """Peaks of the hard evidence from `evidence` up (score 0.5 there) where at least `structure` of the picture is
-    replaced for good.
+    replaced for good, and not by light alone (see `replaced`).
     """
-    real = replaced(curves, structure) & (curves["between_4"] >= curves["within_4"]) & _lasting(curves)
+    real = replaced(curves, structure, turned) & (curves["between_4"] >= curves["within_4"]) & _lasting(curves)
     score = np.where(real, as_score(hard_evidence(curves), evidence), 0.0)
     return [Transition(i, i, i, "hard", float(score[i]), "full rate") for i in _peaks(score, 0.5, _PEAK_FRAMES)]
 
@@ -174,9 +209,38 @@ def _lasting(curves: Mapping[str, np.ndarray]) -> np.ndarray:
     return lasting
 
 
+def lasting_cuts(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
+    """Sharp changes that stay: one frame's step far above every step around it, and as far from what was before 4, 8
+    and 16 frames on. Jump cuts and punch-ins, which leave the background where it was and so escape a network. The
+    larger the step, the less of the picture must be replaced: an overlay is a small step.
+    """
+    jump = curves["jump"]
+    alone = jump >= config.lasting_factor * (_largest_beside(jump) + _NOISE)
+    stays = np.minimum.reduce([curves[f"between_{k}"] for k in (4, 8, 16)]) >= _STAYS * jump
+    if "turned" not in curves:  # stored by an earlier version: nothing tells a cut from an overlay
+        return []
+    share = np.where(jump >= _GREAT, _GREAT_SHARE, 1.0)
+    other = (curves["structure"] >= share * config.lasting_structure) & (
+        curves["turned"] >= share * config.lasting_turned
+    )
+    real = other & alone & stays & (jump >= _SEEN)
+    score = np.where(real, as_score(hard_evidence(curves), config.lasting_share * config.hard_evidence), 0.0)
+    return [Transition(i, i, i, "hard", float(score[i]), "lasting") for i in _peaks(score, 0.5, _PEAK_FRAMES)]
+
+
+def _largest_beside(curve: np.ndarray) -> np.ndarray:
+    """The largest value among the 6 frames on either side of each, itself left out, [N]; the first frame has no step
+    before it.
+    """
+    around = [_shifted(curve, k) for k in range(-_BESIDE, _BESIDE + 1) if k]
+    return np.maximum.reduce(around) if len(curve) else curve
+
+
 def still_screens(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
     """Changes between two stretches of 16 frames without motion."""
-    still = (curves["within_16"] <= config.still_within) & replaced(curves, config.still_structure)
+    still = (curves["within_16"] <= config.still_within) & replaced(
+        curves, config.still_structure, min(config.light, _STILL_TURNED)
+    )
     score = np.where(still, as_score(curves["between_16"], config.still_between), 0.0)
     return [Transition(i, i, i, "hard", float(score[i]), "still screens") for i in _peaks(score, 0.5, _PEAK_FRAMES)]
 
@@ -206,6 +270,26 @@ def gradual_evidence(curves: Mapping[str, np.ndarray], gap: int) -> np.ndarray:
     outside = np.where(flat, 0.0, curves[f"span_overshoot_{gap}"])
     size = between / _UNRELATED * np.sqrt(SPAN_FRAMES[0] / gap)
     return between / (within + _NOISE) * size * np.sqrt(excess) * np.exp(-outside / _OVERSHOOT)
+
+
+def is_spread(t: Transition, curves: Mapping[str, np.ndarray]) -> bool:
+    """Whether the change of a gradual candidate is spread over its frames: no step of exposure, no whip pan."""
+    gap, low = _gap(t), max(t.start - 2, 1)
+    return bool(curves["jump"][low : t.end + 3].max(initial=0.0) <= _SPREAD * curves[f"span_between_{gap}"][t.frame])
+
+
+def is_plain(t: Transition, curves: Mapping[str, np.ndarray], evidence: float) -> bool:
+    """Whether a gradual candidate needs no network: evidence of at least `evidence` at its gap, and another picture
+    after it, not the same in another light.
+    """
+    gap = _gap(t)
+    other = curves.get(f"span_other_{gap}")
+    return other is not None and other[t.frame] >= _OTHER and gradual_evidence(curves, gap)[t.frame] >= evidence
+
+
+def _gap(t: Transition) -> int:
+    """The gap of a gradual candidate, frames."""
+    return int(t.detector.split()[1])
 
 
 def gradual_candidates(curves: Mapping[str, np.ndarray], evidence: float, structure: float) -> list[Transition]:

@@ -28,6 +28,9 @@ _BINS = 512
 _SHARP_FRAMES = 2
 _FLAT_CONTRAST = 0.5
 _CONTRAST_CAP = 12.0
+_FLAT_SLOPE = 1.0  # squared code values
+_OTHER_LUMA = 4.0
+_DETAILED = 2.0  # code values of mean local contrast: more than the outline of one thing before a flat ground
 
 
 def curve_names() -> tuple[str, ...]:
@@ -36,9 +39,9 @@ def curve_names() -> tuple[str, ...]:
     spans = [
         f"{name}_{t}"
         for t in SPAN_FRAMES
-        for name in ("span_between", "span_within", "span_overshoot", "span_structure")
+        for name in ("span_between", "span_within", "span_overshoot", "span_structure", "span_other")
     ]
-    return ("jump", "colour_jump", "contrast", "structure", *steps, *spans)
+    return ("jump", "colour_jump", "contrast", "structure", "turned", *steps, *spans)
 
 
 class CurveBuilder:
@@ -53,7 +56,12 @@ class CurveBuilder:
     and
         what enters, 0 to 1: an overlay that appears replaces little, a new shot most of it (cf. the edge change ratio
         of Zabih et al., ACM Multimedia 1995).
+    turned: share of the local slopes of luma that point elsewhere across the boundary (k = 2), 0 to about 1: no tone
+        curve turns a slope, so a step of exposure or white balance leaves it near 0, a cut does not. Where there are no
+        slopes it is the share of the picture with another luma.
     span_between_T, span_within_T, span_structure_T: the same, with a gap of T frames centred on i and 8 frames a side.
+    span_other_T: over that gap, the smaller of `turned` and of the share of the picture with another luma; less where
+        one side has hardly any local contrast.
     span_overshoot_T: how far frame i lies outside the range of the two sides, over span_between_T: 0 where each pixel
     goes
         monotonically from one side to the other (dissolve, fade, wipe), larger for motion.
@@ -151,6 +159,8 @@ _WEIGHTS = np.concatenate([np.full(_CELLS, 1 / _CELLS), np.full(2 * _COLOUR_CELL
     np.float32
 )
 _MEAN = np.full(_CELLS, 1 / _CELLS, np.float32)
+_SLOPE_CELLS = (_GRID[0] - 1) * (_GRID[1] - 1)
+_SLOPE_MEAN = np.full(_SLOPE_CELLS, 1 / _SLOPE_CELLS, np.float32)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -215,6 +225,7 @@ class _Structure:
         self._luma = np.ascontiguousarray(mean[:, :_CELLS])
         self._contrast = _contrast(self._luma)
         self._total = self._contrast @ _MEAN + _FLAT_CONTRAST
+        self._slopes, self._weight = _slopes(self._luma)
 
     def replaced(self, left: slice, right: slice) -> np.ndarray:
         """Share of local contrast replaced between two runs, the smaller of leaving and entering, float32 [n]."""
@@ -223,6 +234,34 @@ class _Structure:
         change = cv2.absdiff(self._luma[left], self._luma[right])
         shares = [(cv2.min(change, self._contrast[s]) @ _MEAN + _FLAT_CONTRAST) / self._total[s] for s in (left, right)]
         return np.minimum(*shares)
+
+    def turned(self, left: slice, right: slice) -> np.ndarray:
+        """1 - mean cosine between the slopes of two runs, weighted by both slopes' sizes; float32 [n]."""
+        x, y = self._slopes
+        dot = x[left] * x[right]
+        dot += y[left] * y[right]
+        weight = self._weight[left] * self._weight[right]
+        same = 1 - self.changed(left, right)
+        return 1 - (dot @ _SLOPE_MEAN + _FLAT_SLOPE * same) / (weight @ _SLOPE_MEAN + _FLAT_SLOPE)
+
+    def changed(self, left: slice, right: slice) -> np.ndarray:
+        """Share of the picture whose luma differs between two runs, float32 [n]."""
+        return (np.abs(self._luma[left] - self._luma[right]) >= _OTHER_LUMA) @ _MEAN
+
+    def other(self, left: slice, right: slice) -> np.ndarray:
+        """How far this is another picture, float32 [n]: other slopes and lumas, less where little is to be seen."""
+        seen = np.minimum(self._total[left], self._total[right]) / _DETAILED
+        return np.minimum(self.turned(left, right), self.changed(left, right)) * np.minimum(seen, 1)
+
+
+def _slopes(luma: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Slopes to the right and down, no steeper than the cap, float32 [n, 527] each, and their size."""
+    grid = luma.reshape(-1, *_GRID)
+    x, y = grid[:, :-1, 1:] - grid[:, :-1, :-1], grid[:, 1:, :-1] - grid[:, :-1, :-1]
+    size = np.hypot(x, y)
+    part = _CONTRAST_CAP / np.maximum(size, _CONTRAST_CAP)
+    x, y, size = ((v * part).reshape(len(luma), -1) for v in (x, y, size))
+    return (x, y), size
 
 
 def _window_curves(frames: np.ndarray) -> np.ndarray:
@@ -241,6 +280,7 @@ def _window_curves(frames: np.ndarray) -> np.ndarray:
         _distance(frames[at(-1)], current),
         current[:, :_CELLS].std(1),
         structure[_SHARP_FRAMES].replaced(at(-_SHARP_FRAMES), at(0)),
+        structure[_SHARP_FRAMES].turned(at(-_SHARP_FRAMES), at(0)),
     ]
     for k in STEP_FRAMES:
         rows += [runs[k].between(at(-k), at(0)), runs[k].within(at(-k), at(0))]
@@ -254,5 +294,6 @@ def _window_curves(frames: np.ndarray) -> np.ndarray:
             side.within(left, right),
             detour / np.maximum(between, 1.0),
             structure[SIDE_FRAMES].replaced(left, right),
+            structure[SIDE_FRAMES].other(left, right),
         ]
     return np.stack(rows).astype(np.float32)

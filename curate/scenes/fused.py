@@ -48,7 +48,9 @@ def proposals(curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[tu
     """Stretches [start, stop) of frames that may hold a boundary and are not obvious, in order of time."""
     settled = cascade.obvious(curves, config)
     n = len(curves["jump"])
-    generous = cascade.hard_candidates(curves, config.propose_share * config.hard_evidence, config.propose_structure)
+    generous = cascade.hard_candidates(
+        curves, config.propose_share * config.hard_evidence, config.propose_structure, config.light
+    )
     slow = cascade.gradual_candidates(curves, config.propose_share * config.gradual_evidence, config.hard_structure)
     found = cascade.unexplained(generous, settled, n, 1) + cascade.strongest(slow, settled, n)
     cores = [(max(t.start, t.frame - _SLOW_FRAMES), min(t.end, t.frame + _SLOW_FRAMES)) for t in found]
@@ -79,30 +81,62 @@ def decide(
 ) -> list[Transition]:
     """Transitions from the curves and what the network said, in order of time; no decoding, no network."""
     n, found = len(t_s), cascade.obvious(curves, config)
-    certain = cascade.hard_candidates(curves, config.hard_evidence, config.hard_structure)
+    certain = cascade.hard_candidates(curves, config.hard_evidence, config.hard_structure, config.light)
     agreed = [t for t in certain if _beside(probability, t.frame) >= config.network_agreement]
     found += cascade.unexplained(agreed, found, n, _SAME_FRAMES)
     seen = cascade.unexplained(boundaries(probability, config.network_threshold), found, n, _SAME_FRAMES)
-    found += _placed(seen, curves, config)
+    found += _placed(_in_steady_light(seen, curves, config), curves, config)
     strong = cascade.gradual_candidates(curves, config.support_factor * config.gradual_evidence, config.hard_structure)
-    supported = [_at_peak(t, probability) for t in strong if _highest(probability, t) >= config.network_hesitation]
-    return cascade.tidy(found + cascade.strongest(supported, found, n), curves, t_s)
+    supported = [_at_peak(t, probability) for t in strong if _is_supported(t, curves, probability, config)]
+    return cascade.tidy(found + cascade.strongest(supported, found, n), curves, t_s, config)
+
+
+def _is_supported(
+    t: Transition, curves: Mapping[str, np.ndarray], probability: np.ndarray, config: ScenesConfig
+) -> bool:
+    """Whether a gradual candidate with strong evidence is one: by the network, or without it where the change is slow
+    enough and another picture comes of it.
+    """
+    hesitant = _highest(probability, t) >= config.network_hesitation
+    if config.first_rules:
+        return hesitant
+    alone = config.gradual_factor * config.gradual_evidence
+    return cascade.is_spread(t, curves) and (hesitant or cascade.is_plain(t, curves, alone))
+
+
+def _in_steady_light(
+    seen: list[Transition], curves: Mapping[str, np.ndarray], config: ScenesConfig
+) -> list[Transition]:
+    """The network's boundaries without those at a step of exposure or white balance."""
+    evidence, structure = config.propose_share * config.hard_evidence, config.propose_structure
+    sharp = cascade.hard_candidates(curves, evidence, structure, 0.0)
+    cuts = {t.frame for t in cascade.hard_candidates(curves, evidence, structure, config.light)}
+    steps = [t.frame for t in sharp if t.frame not in cuts]
+    return [t for t in seen if not any(t.start - _SAME_FRAMES <= i <= t.end + _SAME_FRAMES for i in steps)]
 
 
 def _placed(seen: list[Transition], curves: Mapping[str, np.ndarray], config: ScenesConfig) -> list[Transition]:
     """The network's boundaries at the sharp or slow changes beside them; those left out where hardly any picture is
     replaced.
     """
-    sharp = cascade.hard_candidates(curves, config.propose_share * config.hard_evidence, config.propose_structure)
+    sharp = cascade.hard_candidates(
+        curves, config.propose_share * config.hard_evidence, config.propose_structure, config.light
+    )
     slow = cascade.gradual_candidates(curves, config.propose_share * config.gradual_evidence, config.hard_structure)
-    replaced = cascade.replaced(curves, config.propose_structure)
+    replaced = cascade.replaced(curves, config.propose_structure, config.light)
     out = []
     for t in seen:
         beside = _around(sharp, t.frame, _SAME_FRAMES)
         within = [s for s in _around(slow, t.frame, max(SPAN_FRAMES)) if s.start <= t.frame <= s.end]
-        if within or replaced[max(t.start - 1, 0) : t.end + 2].any():
+        thrown = bool(within) and not beside and not config.first_rules and not _is_slow(within, curves)
+        if not thrown and (within or replaced[max(t.start - 1, 0) : t.end + 2].any()):
             out.append(_localised(t, beside, within))
     return out
+
+
+def _is_slow(within: list[Transition], curves: Mapping[str, np.ndarray]) -> bool:
+    """Whether the strongest slow change around a boundary of the network is one, and no whip pan."""
+    return cascade.is_spread(max(within, key=lambda t: t.score), curves)
 
 
 def _around(found: list[Transition], frame: int, reach: int) -> list[Transition]:
@@ -122,7 +156,9 @@ def _highest(probability: np.ndarray, transition: Transition) -> float:
 
 
 def _at_peak(t: Transition, probability: np.ndarray) -> Transition:
-    """The transition with its frame where the network's probability is highest."""
+    """The transition with its frame where the network's probability is highest, if it looked."""
+    if np.isnan(probability[t.start : t.end]).all():
+        return t
     frame = t.start + int(np.nanargmax(probability[t.start : t.end])) + 1
     return Transition(min(frame, t.end), t.start, t.end, t.kind, t.score, t.detector)
 

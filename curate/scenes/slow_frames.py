@@ -28,7 +28,7 @@ def with_slow_cuts(
     if not held.any():
         return found
     recoloured = (curves["jump"] >= _RECOLOURED[0]) & (curves["colour_jump"] >= _RECOLOURED[1])
-    different = ((curves["jump"] >= _DIFFERENT) | recoloured) & replaced(curves, config.hard_structure)
+    different = ((curves["jump"] >= _DIFFERENT) | recoloured) & replaced(curves, config.hard_structure, config.light)
     cuts = np.flatnonzero(held & different).tolist()
     kept = [t for t in found if t.kind == "hard" or not any(t.start <= i <= t.end for i in cuts)]
     there = {t.frame for t in kept if t.kind == "hard"}

@@ -59,7 +59,7 @@ def fingerprints(
         "base": BASE_VERSION,
         "libraries": {name: library_version(name) for name in _LIBRARIES},
         "decode": asdict(decode),
-        "scenes": asdict(scenes),
+        "scenes": scenes.identity(),
         "frames": asdict(frames),
     }
     if scenes.detector in ("fused", "transnetv2"):

@@ -190,14 +190,16 @@ def test_an_overlay_on_moving_pictures_is_no_cut():
     assert cut(frames) == []
 
 
-def test_fade_out_black_fade_in_is_one_transition_and_an_opening_fade_none():
+def test_fade_out_black_fade_in_is_one_transition_and_so_is_an_opening_fade_after_black():
     frames = fade(shot(11, 90), shot(12, 90), 20, black=20)
     (found,) = cut(frames)
     assert found.kind == "gradual"
     assert found.start <= 75
     assert found.end >= 122
-    opening = fade(shot(11, 90) * 0, shot(12, 90), 20, black=10)
-    assert cut(opening) == []
+    dark = shot(11, 90) * 0
+    (found,) = cut(fade(dark, shot(12, 90), 20, black=10))
+    assert 80 <= found.start <= 102
+    assert cut(fade(dark[:8], shot(12, 90), 8, black=2)) == [], "less than half a second of black is no shot"
 
 
 def test_thresholds_are_applied_to_stored_curves():
