@@ -21,13 +21,9 @@ from clipmill.curate.config import Config, load, load_tree
 from clipmill.curate.contract.annotator_order import in_order
 from clipmill.curate.driver import calibrate as calibration
 from clipmill.curate.driver.finish import redecide
-<<<<<<< HEAD
 from clipmill.curate.driver.kept_export import BEFORE, asked_before, changed_by_export, kept_export
 from clipmill.curate.driver.listing import Listing, list_inputs, listing_of
-=======
-from clipmill.curate.driver.kept_cuts import kept_cuts
-from clipmill.curate.driver.kept_export import asked_before, changed_by_export, kept_export
->>>>>>> 0b70398 (Cuts: jump cuts, punch-ins and wipes without the network; steps of light and whip pans are none; runs keep their rules; every kind rendered with its truth)
+from clipmill.curate.driver.made_before import kept_cuts
 from clipmill.curate.driver.pipeline import Work, curate, write_shards
 from clipmill.curate.driver.policy_of_run import filtered_policy, kept_policy, policy_of, policy_stays, with_settings
 from clipmill.curate.driver.preflight import preflight
@@ -77,10 +73,12 @@ def run(
 ) -> None:
     """Curate the videos into `out`, which may hold an interrupted or older run. export_: write the kept clips."""
     check_device(options.device)
+    config, message = kept_cuts(RunDir(out), config)
     work = Work(RunDir(out), preflight(config, tell=options.tell), options)
+    if message:
+        work.tell(message)
     assert work.engine is not None  # an unknown one is told before anything is written
     prepare_out(out)
-<<<<<<< HEAD
     with changing(work.run, options.tell) as lease:
         complete(
             replace(work, lease=lease), lambda w: list_inputs(videos, w.run, options, w.config.inputs), export_, request
@@ -126,28 +124,6 @@ def own_config(run: RunDir) -> Config | None:
 
 def _settings(config: Config) -> str:
     return json.dumps(replace(config, found_weights={}).as_dict(), sort_keys=True, default=list)
-=======
-    with changing(work.run):
-        config, exports = kept_export(work.run, work.config)
-        config, cuts = kept_cuts(work.run, config)
-        work = Work(work.run, config, options)
-        for message in filter(None, (exports, cuts)):
-            work.tell(message)
-        listing = list_inputs(videos, work.run, options)
-        check_lost(listing, work.run, work.config, options)
-        policy, message = kept_policy(work.run, work.config)
-        if message:
-            work.tell(message)
-        curate(work, listing, policy, partial(_told, work, listing.inputs, request))
-        try:
-            if export_:
-                _export(work)
-                _write_times(work.run, request)
-        except UserError:
-            _report(work)  # what was found out is worth its report, shards or not
-            raise
-        _report(work)
->>>>>>> 0b70398 (Cuts: jump cuts, punch-ins and wipes without the network; steps of light and whip pans are none; runs keep their rules; every kind rendered with its truth)
 
 
 def annotate(root: Path, names: Sequence[str], sets: Sequence[str], options: RunOptions, request: Request) -> None:

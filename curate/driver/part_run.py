@@ -11,6 +11,7 @@ from clipmill.curate.common.device import check_device
 from clipmill.curate.common.log import append_event
 from clipmill.curate.config import Config, load_tree
 from clipmill.curate.driver.listing import Listing, join_parts, list_part
+from clipmill.curate.driver.made_before import kept_cuts
 from clipmill.curate.driver.operations import Request, complete
 from clipmill.curate.driver.pipeline import Work, make_part
 from clipmill.curate.driver.preflight import preflight
@@ -34,6 +35,9 @@ def run_part(
     """
     check_device(options.device)
     files = PartFiles(out, part)
+    config, message = kept_cuts(RunDir(out), config)
+    if message:
+        options.tell(message)
     work = Work(RunDir(out, files.events_name), preflight(config, tell=options.tell), options)
     assert work.engine is not None  # an unknown one is told before anything is written
     prepare_out(out)

@@ -10,7 +10,7 @@ import pytest
 from clipmill.curate import scenes
 from clipmill.curate.config import load, load_tree
 from clipmill.curate.demo.changes import SLIDES_FPS, film
-from clipmill.curate.driver.kept_cuts import kept_cuts
+from clipmill.curate.driver.made_before import kept_cuts
 from clipmill.curate.scenes.curves import CurveBuilder
 from clipmill.curate.settings.scenes import FIRST_HESITATION, SINCE_SECOND, ScenesConfig
 from clipmill.curate.tables.run_dir import RunDir
