@@ -22,10 +22,11 @@ from clipmill.curate import scenes
 from clipmill.curate.demo.changes import KINDS
 from clipmill.curate.demo.cut_set import render_cuts
 from clipmill.curate.demo.truth import FILE
-from clipmill.curate.settings.scenes import ScenesConfig
+from clipmill.curate.settings.scenes import FIRST_HESITATION, ScenesConfig
 
 GRID = {"lasting_structure": (0.5, 0.55, 0.6), "gradual_factor": (2.1, 3.0), "network_hesitation": (0.1, 0.15)}
 FOLDS = 5
+FIRST = ScenesConfig(rules="first", network_hesitation=FIRST_HESITATION)
 
 
 def scored(truth, found):
@@ -46,18 +47,24 @@ def scored(truth, found):
     return rows
 
 
-def kinds_table(truth, found):
-    """The Markdown table."""
-    lines = ["| kind | events | precision | recall |", "|---|---|---|---|"]
-    for kind, row in scored(truth, found).items():
-        title = kind.replace("_", " ")
-        if row["found"] + row["missed"] == 0:
-            right = 1 - row["false"] / row["events"]
-            lines.append(f"| no cut: {title} | {row['events']} | {right:.3f} |  |")
-            continue
-        precision = row["found"] / max(row["found"] + row["false"], 1)
-        recall = row["found"] / (row["found"] + row["missed"])
-        lines.append(f"| {title} | {row['events']} | {precision:.3f} | {recall:.3f} |")
+def rates(row):
+    """(precision, recall) as text; of a disturbance the share at which nothing is found, and nothing."""
+    if row["found"] + row["missed"] == 0:
+        return f"{1 - row['false'] / row['events']:.3f}", ""
+    precision = row["found"] / (row["found"] + row["false"]) if row["found"] + row["false"] else 0.0
+    return f"{precision:.3f}", f"{row['found'] / (row['found'] + row['missed']):.3f}"
+
+
+def kinds_table(truth, second, first):
+    """The Markdown table, of what both rules found: file -> boundaries."""
+    lines = [
+        "| kind | events | precision | recall | first rules: precision | first rules: recall |",
+        "|---|---|---|---|---|---|",
+    ]
+    before = scored(truth, first)
+    for kind, row in scored(truth, second).items():
+        title = kind.replace("_", " ") if row["found"] + row["missed"] else f"no cut: {kind.replace('_', ' ')}"
+        lines.append("| " + " | ".join((title, str(row["events"]), *rates(row), *rates(before[kind]))) + " |")
     return "\n".join(lines)
 
 
@@ -111,7 +118,8 @@ def main():
         if not (folder / FILE).exists():
             render_cuts(folder, args.seed)
         found, _ = cuts.one_pass("fused", sorted(folder.glob("*.mp4")))
-        print(kinds_table(pd.read_parquet(folder / FILE), {f.file: f.frames for f in found}))
+        stored = {f.file: f.stored for f in found if f.stored}
+        print(kinds_table(pd.read_parquet(folder / FILE), {f.file: f.frames for f in found}, decided(stored, FIRST)))
 
 
 if __name__ == "__main__":

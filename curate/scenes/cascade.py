@@ -31,7 +31,7 @@ _FLAT_S = 2.0
 _LASTING = 0.3
 _END_S = 0.5
 _UNRELATED = 50.0
-_RECOLOURED = 0.9
+_RECOLOURED = 0.97
 _STILL_TURNED = 0.1  # nothing moves there that could turn a slope
 _BESIDE = 6  # frames
 _SPREAD = 0.35
@@ -284,7 +284,9 @@ def is_plain(t: Transition, curves: Mapping[str, np.ndarray], evidence: float) -
     """
     gap = _gap(t)
     other = curves.get(f"span_other_{gap}")
-    return other is not None and other[t.frame] >= _OTHER and gradual_evidence(curves, gap)[t.frame] >= evidence
+    if other is None or other[t.frame] < _OTHER:
+        return False
+    return bool(gradual_evidence(curves, gap)[t.frame] >= evidence)
 
 
 def _gap(t: Transition) -> int:
