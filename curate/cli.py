@@ -153,10 +153,18 @@ def filter_(
     ] = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option(help="Name under which the decisions are saved.")] = None,
+    include: Annotated[
+        Path | None, typer.Option(metavar="LIST", help="Clip ids, one a line, that are kept by hand from now on.")
+    ] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(metavar="LIST", help="Clip ids, one a line, that are dropped by hand from now on.")
+    ] = None,
 ) -> None:
     """Decide again with other thresholds, from the tables alone: takes a second and no video."""
     from clipmill.curate import commands
+    from clipmill.curate.browse import hand
 
+    hand.decide_lists(run_dir, include, exclude)
     commands.filter_(run_dir, policy, set_ or [], name)
 
 
@@ -263,6 +271,30 @@ def estimate(
     from clipmill.curate import commands
 
     commands.estimate(clips, hours, run_dir, rates, set_ or [])
+
+
+@app.command()
+def use(
+    run_dir: Run, policy: Annotated[str, typer.Argument(help="Name of decisions that were saved in this run.")]
+) -> None:
+    """Make saved decisions the run's policy, as `curate filter --policy NAME` does."""
+    from clipmill.curate import commands
+
+    commands.use(run_dir, policy)
+
+
+@app.command(epilog="Example: curate hand RUN --to decisions.csv")
+def hand(
+    run_dir: Run,
+    to: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write them to a CSV.")] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE.csv", help="Take them from such a CSV, over those there are.")
+    ] = None,
+) -> None:
+    """Decisions by hand: how many there are, to a CSV and from one."""
+    from clipmill.curate.browse import hand as by_hand
+
+    by_hand.command(run_dir, to, from_)
 
 
 @app.command()

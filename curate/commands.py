@@ -18,6 +18,7 @@ from clipmill.curate.driver.operations import Request
 from clipmill.curate.driver.run_facts import outcome_counts
 from clipmill.curate.engines.options import RunOptions
 from clipmill.curate.errors import UserError, closest
+from clipmill.curate.policy import decisions
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import config_of, read_manifest, read_run_json
 
@@ -123,6 +124,14 @@ def estimate(clips: str, hours: str, run: Path | None, file: Path | None, sets: 
         raise UserError(f"--clips, --hours: {error}") from error
     for line in lines_of(number, rates):
         say(line)
+
+
+def use(root: Path, name: str) -> None:
+    """`curate use`."""
+    saved = decisions.saved(root)
+    if name not in saved:
+        raise UserError(f"no decisions of policy {name!r} in {root}{closest(name, saved)}")
+    filter_(root, name, [], None)
 
 
 def calibrate(root: Path, axis: str, drop: str, side: str, base: str, options: RunOptions) -> None:

@@ -2,7 +2,6 @@
 tables, policies, export (to play what is not exported), and nothing imports it but the command.
 """
 
-import getpass
 import secrets
 import socket
 import tempfile
@@ -45,15 +44,9 @@ def guarded_app(clips: "Clips", folder: Path, token: str, port: int) -> "Guard":
     """The page as an ASGI application. folder: for videos that are made on demand. token, port: see `Guard`."""
     from clipmill.curate.browse.app import Desk
     from clipmill.curate.browse.guard import Guard
+    from clipmill.curate.browse.hand import user_name
     from clipmill.curate.browse.media import Media
     from clipmill.curate.browse.stills import Stills
 
-    desk = Desk(clips, Media(clips.run, folder), Stills(clips.run), _user())
+    desk = Desk(clips, Media(clips.run, folder), Stills(clips.run), user_name())
     return Guard(desk.app(), token, port)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name
-        return ""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from clipmill.curate.browse.clips import Clips
-from clipmill.curate.browse.mapped import ROW, TEXT
+from clipmill.curate.browse.mapped import NOT_RUN, ROW, TEXT
 from clipmill.curate.browse.rules import HAND, OUTCOME, quoted
 from clipmill.curate.browse.view import Asked, View, checked
 from clipmill.curate.errors import UserError
@@ -55,8 +55,8 @@ def _judged(clips: Clips, view: View, rows: Sequence[int]) -> dict[int, dict[str
     """Row number -> outcome under the view's thresholds and the filters that fail."""
     filters = view.rules.filters
     codes = ", ".join(["", *(f"_c{i}" for i in range(len(filters)))])
-    sql = f"SELECT {ROW}, {OUTCOME}{codes} FROM {view.rules.source()} WHERE list_contains(?, {ROW})"
-    found = clips.ask(sql, [list(rows)]).to_pylist() if rows else []
+    sql = f"SELECT {ROW}, {OUTCOME}{codes} FROM {view.rules.source('few')}"
+    found = clips.ask_of(rows, sql).to_pylist() if rows else []
     return {
         row[ROW]: {
             "outcome": row[OUTCOME],
@@ -100,7 +100,11 @@ def check_known(clips: Clips, clip_ids: Sequence[str]) -> None:
 def clip(clips: Clips, clip_id: str, asked: Asked) -> dict[str, Any]:
     """Every column of a clip, every caption, its outcome under the view's thresholds, its duplicates."""
     row = clips.one(clip_id)
-    found = {name: value for name, value in row.items() if name not in (TEXT, "score_status")}
+    found = {
+        name: value
+        for name, value in row.items()
+        if name not in (TEXT, "score_status") and not name.startswith(NOT_RUN)
+    }
     judged = _judged(clips, clips.view(asked), [row[ROW]])[row[ROW]]
     alike = []
     if row.get("dup_group_id"):
@@ -119,6 +123,9 @@ def facets(clips: Clips, asked: Asked) -> dict[str, Any]:
     for name in _TEXTS:
         if name in clips.facts.schema.names:
             found[name] = _counts(clips, view, quoted(name), name)
+    if view.rules.filters != list(clips.facts.filters):
+        own = clips.view([(name, value) for name, value in asked if not name.startswith("t.")])
+        found["before"] = _counts(clips, own, OUTCOME, "outcome")
     return found | {"funnel": _funnel(clips, view)}
 
 

@@ -15,6 +15,8 @@ from starlette.routing import Route
 from clipmill.curate.browse import answers
 from clipmill.curate.browse.clips import Clips
 from clipmill.curate.browse.media import Bytes, Media, asked_range
+from clipmill.curate.browse.review import estimate
+from clipmill.curate.browse.saving import save_policy
 from clipmill.curate.browse.stills import Stills
 from clipmill.curate.contract.annotator import ROLES
 from clipmill.curate.errors import UserError
@@ -47,6 +49,8 @@ class Desk:
             Route("/api/histogram", self.histogram),
             Route("/api/clip/{clip}", self.clip),
             Route("/api/decide", self.decide, methods=["POST"]),
+            Route("/api/review", self.review),
+            Route("/api/policy", self.policy, methods=["POST"]),
             Route("/media/{clip}", self.video),
             Route("/still/{clip}/{role}", self.still),
         ]
@@ -79,6 +83,10 @@ class Desk:
         """One column of a view."""
         return _json(answers.histogram(self._clips, request.query_params.multi_items()))
 
+    def review(self, request: Request) -> Response:
+        """How right the filters are on a random sample."""
+        return _json(estimate(self._clips, request.query_params.multi_items()))
+
     def clip(self, request: Request) -> Response:
         """All that is known of a clip."""
         return _json(answers.clip(self._clips, request.path_params["clip"], request.query_params.multi_items()))
@@ -94,6 +102,16 @@ class Desk:
         await run_in_threadpool(answers.check_known, self._clips, [word.clip_id for word in words])
         await run_in_threadpool(self._clips.say, words)
         return _json({"words": answers.words_of(self._clips, [word.clip_id for word in words])})
+
+    async def policy(self, request: Request) -> Response:
+        """Save the moved thresholds of the address as a policy of the run; another one goes on deciding it."""
+        from starlette.concurrency import run_in_threadpool
+
+        name = (await _body(request)).get("name")
+        if not isinstance(name, str):
+            raise UserError("name: a text")
+        asked = request.query_params.multi_items()
+        return _json(await run_in_threadpool(save_policy, self._clips, name, asked))
 
     def video(self, request: Request) -> Response:
         """The clip's bytes, or a range of them."""

@@ -25,6 +25,7 @@ from clipmill.curate.policy.by_hand import Word, read_words, say_words
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import open_manifest
 
+_FIRST, _MOST_PLACES = 240, 20_000
 _VIEWS = 8  # lists of row numbers that are remembered, four bytes a clip
 _HAND = pa.schema([(ROW, pa.int32()), ("verdict", pa.string())])
 
@@ -44,6 +45,8 @@ class Clips:
     def _load(self) -> None:
         self.facts: Facts = read_facts(self.run)
         self.rows_copied = 0
+        self._places: dict[str, int] = {}
+        self._first: list[dict[str, Any]] = []
         self._table: pa.Table | None = None
         self._ready = threading.Event()
         self._manifest = open_manifest(self.run)
@@ -52,7 +55,7 @@ class Clips:
 
     def _copy(self) -> None:
         try:
-            table = mapped_copy(self._manifest, self._tick)
+            table = mapped_copy(self._manifest, list(dict.fromkeys(self.facts.makers.values())), self._tick)
             self._batches = table.to_batches()
             self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)]).tolist()
             self._connection = connect({"clips": table})
@@ -85,9 +88,11 @@ class Clips:
             raise self._failure
 
     def first(self, n: int) -> list[dict[str, Any]]:
-        """The first clips of the manifest, without the copy."""
-        batch = next(iter(read_batches(self._manifest, max(n, 1))))
-        return with_search(batch, 0).slice(0, n).to_pylist()
+        """The first clips of the manifest, at most _FIRST, without the copy."""
+        if not self._first:
+            batch = next(iter(read_batches(self._manifest, _FIRST)))
+            self._first = with_search(batch, 0).to_pylist()
+        return self._first[:n]
 
     def rules(self) -> Rules:
         """The run's own policy over these clips."""
@@ -99,6 +104,8 @@ class Clips:
 
     def found(self, view: View) -> np.ndarray:
         """int32 [n]: row numbers of the view's clips, in its order."""
+        if not view.parts and view.order == ROW and not view.where:
+            return np.arange(self.facts.n_clips, dtype=np.int32)
         sql, values = view.rows()
         key = (sql, tuple(values), view.where)
         with self._lock:
@@ -127,19 +134,30 @@ class Clips:
         with self._lock:
             return self._connection.sql(sql, params=list(values)).to_arrow_table()
 
+    def ask_of(self, rows: Sequence[int], sql: str) -> pa.Table:
+        """The answer to a query over `few`, a table of these clips alone, and `hand`."""
+        few = pa.Table.from_batches([self._slice(row) for row in rows], self.table.schema)
+        with self._lock:
+            self._connection.register("few", few)
+            return self._connection.sql(sql).to_arrow_table()
+
     def take(self, rows: Iterable[int]) -> list[dict[str, Any]]:
         """All shown columns of these rows, in their order."""
         self.wait()
-        found = []
-        for row in rows:
-            at = bisect_right(self._starts, row) - 1
-            found += self._batches[at].slice(row - self._starts[at], 1).to_pylist()
+        found = [self._slice(row).to_pylist()[0] for row in rows]
+        if len(self._places) > _MOST_PLACES:
+            self._places.clear()
+        self._places.update((clip["clip_id"], clip[ROW]) for clip in found)
         return found
+
+    def _slice(self, row: int) -> pa.RecordBatch:
+        at = bisect_right(self._starts, row) - 1
+        return self._batches[at].slice(row - self._starts[at], 1)
 
     def one(self, clip_id: str) -> dict[str, Any]:
         """A clip by its id. Raises UserError where there is none."""
         if not self.is_ready:
-            found = [clip for clip in self.first(500) if clip["clip_id"] == clip_id]
+            found = [clip for clip in self.first(_FIRST) if clip["clip_id"] == clip_id]
             if found:
                 return found[0]
         rows = self.rows_of([clip_id])
@@ -149,8 +167,8 @@ class Clips:
 
     def rows_of(self, clip_ids: Sequence[str]) -> dict[str, int]:
         """clip_id -> row number, of those that are there."""
-        if not clip_ids:
-            return {}
+        if all(clip in self._places for clip in clip_ids):
+            return {clip: self._places[clip] for clip in clip_ids}
         found = self.ask(f"SELECT clip_id, {ROW} FROM clips WHERE list_contains(?, clip_id)", [list(clip_ids)])
         return dict(zip(found["clip_id"].to_pylist(), found[ROW].to_pylist(), strict=True))
 

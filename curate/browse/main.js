@@ -2,6 +2,7 @@
 import * as decide from "./decide.js";
 import * as grid from "./grid.js";
 import * as histogram from "./histogram.js";
+import * as review from "./review.js";
 import * as side from "./side.js";
 import * as state from "./state.js";
 import { count, make, notice, one } from "./state.js";
@@ -43,6 +44,7 @@ async function show() {
     notice("");
     if (!run.ready) await ready();
     side.draw(await state.ask("/api/facets?" + state.text()));
+    await review.load();
     await histogram.load();
   } catch (error) { notice(error.message); }
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from clipmill.curate.browse.mapped import NOT_RUN as NOT_RUN_FLAG
 from clipmill.curate.policy.decisions import ERROR, FAIL, NOT_RUN, PASS
 from clipmill.curate.policy.policy import Filter
 
@@ -23,14 +24,14 @@ class Rules:
     schema: pa.Schema
     makers: Mapping[str, str]
 
-    def source(self) -> str:
-        """A FROM clause: all columns of `clips`, what each filter says as _c0, _c1, ..., the outcome, and a person's
-        verdict and caption.
+    def source(self, clips: str = "clips") -> str:
+        """A FROM clause: all columns of the table `clips`, what each filter says as _c0, _c1, ..., the outcome, and a
+        person's verdict.
         """
         codes = "".join(f", {self._code(f)} AS _c{i}" for i, f in enumerate(self.filters))
         return (
             f"(SELECT judged.*, hand.verdict AS {HAND}, {self._outcome()} AS {OUTCOME}"
-            f" FROM (SELECT clips.*{codes} FROM clips) AS judged LEFT JOIN hand USING (_row)) AS seen"
+            f" FROM (SELECT {clips}.*{codes} FROM {clips}) AS judged LEFT JOIN hand USING (_row)) AS seen"
         )
 
     def margin(self, filter_: Filter) -> str:
@@ -73,8 +74,7 @@ class Rules:
         maker = self.makers.get(filter_.column)
         if maker is None or "score_status" not in self.schema.names:
             return str(error)
-        said = [f"score_status[{_literal(name)}]" for name in dict.fromkeys((maker.partition(".")[0], maker))]
-        return f"CASE WHEN coalesce({', '.join(said)}, 'not_run') = 'not_run' THEN {NOT_RUN} ELSE {error} END"
+        return f"CASE WHEN {quoted(NOT_RUN_FLAG + maker)} THEN {NOT_RUN} ELSE {error} END"
 
     def _limits(self, filter_: Filter) -> tuple[str, str]:
         """As SQL, in the column's precision, because scores are compared in it; "" for a side that is open."""

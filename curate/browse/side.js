@@ -23,6 +23,7 @@ export function draw(found) {
   const places = ["split", "shard"].filter((name) => found[name]).map((name) => group(name === "split" ? "Split" : "Shard", name, Object.entries(found[name]).filter(([v]) => v).slice(0, 12)));
   one("splits").replaceChildren(...places);
   funnel(found.funnel);
+  moved(found);
   chosen();
 }
 
@@ -39,8 +40,25 @@ function funnel(rows) {
   if (!rows.length) one("funnel").append(make("p", { className: "hint", textContent: "This run has no decisions of a policy." }));
 }
 
+// Thresholds that were moved: what that would change, put back, saved under a name.
+function moved(found) {
+  const names = state.entries().map(([name]) => name).filter((name) => name.startsWith("t."));
+  const place = one("moved");
+  place.hidden = !names.length;
+  if (!names.length) return;
+  const before = found.before?.kept || 0, after = found.outcome.kept || 0;
+  const name = make("input", { placeholder: "name of a policy", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*", autocomplete: "off", aria_label: "name of a policy" });
+  const form = make("form", { onsubmit: async (event) => {
+    event.preventDefault();
+    try { state.notice((await state.send("/api/policy?" + state.text(), { name: name.value })).told, true); } catch (error) { state.notice(error.message); }
+  } }, name, make("button", { textContent: "Save" }));
+  place.replaceChildren(
+    make("p", {}, make("b", { textContent: "Thresholds moved. " }), `Kept: ${count(before)} → ${count(after)} (${after < before ? "−" : "+"}${count(Math.abs(after - before))})`),
+    form, make("p", {}, make("button", { type: "button", className: "tag", textContent: "put them back", onclick: () => state.change(Object.fromEntries(names.map((key) => [key, ""]))) })));
+}
+
 function chosen() {
-  const asked = state.entries().filter(([name]) => !PLAIN.has(name));
+  const asked = state.entries().filter(([name]) => !PLAIN.has(name) && !name.startsWith("t."));
   const place = one("chosen");
   place.hidden = !asked.length;
   place.replaceChildren(make("div", { className: "tags" },

@@ -2,7 +2,7 @@
 
     outcome=kept  by=motion  split=train  shard=NAME  video=ID  dup=ID  hand=keep|drop|unsure|any|none
     q=WORDS  where=CONDITION  r.motion=0.1..0.5  v.camera_direction=left
-    t.motion.min=0.02 (a moved threshold)  sort=motion|-motion|near:motion|fails|random
+    sample=100 (so many at random)  t.motion.min=0.02 (a moved threshold)  sort=motion|-motion|near:motion|fails|random
 
 Names of columns are looked up in the table's schema, values are bound: nothing of an address becomes SQL text, but for
 `where`, which is checked as every condition is (`common.sql`).
@@ -24,7 +24,8 @@ from clipmill.curate.policy.policy import Filter
 Asked = Sequence[tuple[str, str]]
 _EXACT = {"split": "split", "shard": "shard", "video": "video_id", "dup": "dup_group_id"}
 _HAND = {"any": f"{HAND} IS NOT NULL", "none": f"{HAND} IS NULL"}
-_ORDERS = {"random": f"hash(clip_id || '0'), {ROW}", "fails": f"_fails DESC, {ROW}"}
+_CHANCE = "hash(clip_id || '0')"
+_ORDERS = {"random": f"{_CHANCE}, {ROW}", "fails": f"_fails DESC, {ROW}"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def moved(filters: Sequence[Filter], asked: Asked) -> list[Filter]:
 
 
 def _part(name: str, values: list[str], rules: Rules) -> Part | None:
-    if name in ("outcome", "by", "hand", "q"):
+    if name in _NAMED:
         return _NAMED[name](values, rules)
     if name in _EXACT or name.startswith("v."):
         column = checked(_EXACT.get(name) or name[2:], rules.schema)
@@ -126,7 +127,15 @@ def _words(values: list[str], rules: Rules) -> Part:
     return Part("q", " AND ".join(f"contains({TEXT}, ?)" for _ in words) or "true", tuple(words))
 
 
-_NAMED = {"outcome": _outcome, "by": _by, "hand": _hand, "q": _words}
+def _sample(values: list[str], rules: Rules) -> Part:
+    n = int(number("sample", values[-1]))
+    if n < 1:
+        raise UserError(f"sample={n}: it is one clip or more")
+    drawn = f"SELECT {_CHANCE} AS chance FROM clips ORDER BY chance LIMIT {n}"
+    return Part("sample", f"{_CHANCE} <= (SELECT max(chance) FROM ({drawn}))")
+
+
+_NAMED = {"outcome": _outcome, "by": _by, "hand": _hand, "q": _words, "sample": _sample}
 
 
 def _range(name: str, value: str, rules: Rules) -> Part:

@@ -16,12 +16,15 @@ from clipmill.curate.driver.run_facts import outcome_counts
 from clipmill.curate.duplicates.split_changes import changed_sides, without_kept
 from clipmill.curate.errors import UserError
 from clipmill.curate.policy import decisions, waterfall
-from clipmill.curate.policy.by_hand import with_hand
+from clipmill.curate.policy.by_hand import Word, read_words, with_hand
+from clipmill.curate.policy.hand_captions import with_hand_captions
 from clipmill.curate.policy.policy import Policy
 from clipmill.curate.tables.join import Joined, join, makers
 from clipmill.curate.tables.manifest import DECISION_COLUMNS
 from clipmill.curate.tables.run_dir import RunDir
 from clipmill.curate.tables.run_json import open_manifest, read_manifest, read_run_json
+
+HAND_CAPTIONS = "hand_captions"  # of run.json: how many captions a person corrected
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,14 @@ def finish(run: RunDir, config: Config, units: Sequence[str], policy: Policy | N
 def _publish(run: RunDir, clips: pa.Table, found: decisions.Outcomes, files: Mapping[str, Any]) -> None:
     """clips: the joined view without decisions. files: those beside the manifest and the decisions."""
     decided = decisions.files_of(found, waterfall.summary(found))
-    publish(run.root, clips, {**decided, **files}, decisions.path_of(found.policy.name))
+    words = read_words(run.root)
+    if n := _n_captions(words):
+        files = {**files, run.run_json.name: {**files[run.run_json.name], HAND_CAPTIONS: n}}
+    publish(run.root, with_hand_captions(clips, words), {**decided, **files}, decisions.path_of(found.policy.name))
+
+
+def _n_captions(words: Mapping[str, Word]) -> int:
+    return sum(bool(word.caption) for word in words.values())
 
 
 def empty_splits(joined: pa.Table, found: decisions.Outcomes, config: Config) -> list[str]:
@@ -85,10 +95,23 @@ def redecide(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:
     facts = read_run_json(run)
     facts["policy"] = policy.name
     facts["counts"] |= outcome_counts(found)
+    words = read_words(run.root)
+    corrects = bool(facts.pop(HAND_CAPTIONS, 0)) or bool(_n_captions(words))  # or did, which has to be undone
+    if n := _n_captions(words):
+        facts[HAND_CAPTIONS] = n
     files = decisions.files_of(found, waterfall.summary(found)) | {run.run_json.name: facts}
     path = decisions.path_of(found.policy.name)
-    if not publish_decisions(run.root, path, files):
-        publish(run.root, manifest.read([n for n in manifest.column_names if n not in DECISION_COLUMNS]), files, path)
+    if corrects or not publish_decisions(run.root, path, files):
+        clips = manifest.read([n for n in manifest.column_names if n not in DECISION_COLUMNS])
+        publish(run.root, with_hand_captions(clips, words), files, path)
+    return found
+
+
+def save_decisions(run: RunDir, config: Config, policy: Policy) -> decisions.Outcomes:
+    """decisions/<policy>.parquet and .json, and nothing else: another policy goes on deciding the run."""
+    scores = open_manifest(run).read(["clip_id", "score_status", *policy.columns])
+    found = with_hand(decide(scores, config, policy), run.root)
+    decisions.save(run.root, found, waterfall.summary(found))
     return found
 
 

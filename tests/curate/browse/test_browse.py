@@ -12,6 +12,7 @@ import pytest
 from helpers.browsed import Browsed, browsed
 from helpers.commands import curate
 
+from clipmill.curate.browse.review import wilson
 from clipmill.curate.policy import decisions
 from clipmill.curate.policy.by_hand import read_words
 from clipmill.curate.policy.policy import override
@@ -195,3 +196,45 @@ def test_a_decision_by_hand_stands_above_the_policy(run, tmp_path):
     assert pd.read_parquet(root / "manifest.parquet")["keep"].tolist() == before["keep"].tolist()
     curate("export", root)
     assert set(pq.read_table(root / "manifest.parquet").filter(np.array(before["keep"]))["shard"].to_pylist())
+
+
+def test_moved_thresholds_are_saved_as_a_policy_and_nothing_else_changes(run, tmp_path):
+    root = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("shards"))
+    before = pd.read_parquet(root / "manifest.parquet")
+    with browsed(root, tmp_path) as page:
+        kept = page.json("/api/facets", **{"t.motion.min": 0.3})["outcome"]["kept"]
+        answer = page.send("/api/policy?t.motion.min=0.3", {"name": "stricter"})
+        assert f"stricter keeps {kept} of {len(before)} clips" in json.loads(answer.data)["told"]
+        assert page.send("/api/policy?t.motion.min=0.3", {"name": "mine"}).status == 400  # it decides the run
+        assert page.send("/api/policy?t.motion.min=0.3", {"name": "../x"}).status == 400
+        assert page.send("/api/policy?t.motion.min=0.3", {"name": "x"}, Origin="http://evil.example").status == 403
+    assert pd.read_parquet(root / "manifest.parquet")["keep"].tolist() == before["keep"].tolist()
+    assert decisions.saved(root) == sorted({*decisions.saved(run), "stricter"})
+    policy, decided, _ = decisions.load(root, "stricter")
+    assert next(f.min for f in policy.filters if f.column == "motion") == np.float32(0.3)
+    assert decided["keep"].sum() == kept
+
+
+def test_a_review_says_how_right_a_filter_is(run, tmp_path):
+    root = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("shards"))
+    with browsed(root, tmp_path) as page:
+        drawn = page.json("/api/clips", sample=12, sort="random")["clips"]
+        assert len(drawn) == 12
+        assert [clip["clip_id"] for clip in drawn[:5]] == ids(page, sample=5, sort="random")
+        bad = {clip["clip_id"] for clip in drawn[::3]}
+        words = [{"clip_id": c["clip_id"], "verdict": "drop" if c["clip_id"] in bad else "keep"} for c in drawn]
+        outside = next(c for c in ids(page) if c not in {clip["clip_id"] for clip in drawn})
+        page.send("/api/decide", {"words": [*words, {"clip_id": outside, "verdict": "drop"}]})
+        found = page.json("/api/review", sample=12)
+    dropped = {clip["clip_id"] for clip in drawn if "motion" in clip["failed"]}
+    row = next(row for row in found["filters"] if row["filter"] == "motion")
+    assert (found["drawn"], found["decided"], found["bad"]) == (12, 12, len(bad))
+    assert row["precision"][0] == pytest.approx(len(bad & dropped) / len(dropped))
+    assert row["recall"][0] == pytest.approx(len(bad & dropped) / len(bad))
+    assert row["precision"][1] <= row["precision"][0] <= row["precision"][2]
+
+
+def test_the_interval_is_wilsons():
+    assert wilson(0, 10) == pytest.approx((0, 0, 0.2775), abs=1e-4)
+    assert wilson(5, 10) == pytest.approx((0.5, 0.2366, 0.7634), abs=1e-4)  # statsmodels: proportion_confint, wilson
+    assert wilson(0, 0) is None
