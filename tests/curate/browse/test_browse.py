@@ -18,7 +18,7 @@ from clipmill.curate.policy.by_hand import read_words
 from clipmill.curate.policy.policy import override
 from clipmill.curate.tables.join import makers
 from clipmill.curate.tables.run_dir import RunDir
-from clipmill.curate.tables.run_json import config_of
+from clipmill.curate.tables.run_json import config_of, read_manifest
 from clipmill.curate.video.open_av import open_av
 
 
@@ -72,7 +72,7 @@ def test_a_view_holds_the_clips_that_the_tables_hold(page, manifest):
 def test_moved_thresholds_decide_as_the_policy_does(page, run, threshold):
     config = config_of(RunDir(run))
     policy = override(decisions.load(run, "mine")[0], [f"motion.min={threshold}"])
-    scores = decisions.read_scores(run / "manifest.parquet")
+    scores = decisions.to_frame(read_manifest(RunDir(run)))
     frozen = decisions.freeze(policy, scores, makers(config))
     expected = decisions.to_frame(decisions.to_arrow(decisions.outcomes(frozen, scores, makers(config))))
     shown = page.json("/api/clips", **{"t.motion.min": threshold})["clips"]
