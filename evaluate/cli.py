@@ -26,7 +26,7 @@ from clipmill.evaluate.cli_options import (
     Where,
     Workers,
 )
-from clipmill.evaluate.questions import compare, over_time, power
+from clipmill.evaluate.questions import compare, over_time, power, reconstruct
 
 app = new_app("evaluate", "Score videos: FVD, KVD and others, each number with its protocol and its error bar.")
 
@@ -138,6 +138,9 @@ def stats(
 
 app.command("compare", epilog="Example: evaluate compare model_a/ model_b/ --real RUN --features mini")(compare.command)
 app.command("power", epilog="Example: evaluate power model_a/ model_b/ --real RUN --difference 20")(power.command)
+app.command("reconstruct", epilog="Example: evaluate reconstruct originals/ decoded/ --chunk 4 --features mini")(
+    reconstruct.command
+)
 app.command("over-time", epilog="Example: evaluate over-time long/ --real RUN --windows 8 --features mini")(
     over_time.command
 )

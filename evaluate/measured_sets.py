@@ -60,6 +60,7 @@ class MeasuredSets:
     _measured: dict[tuple[str, str], Measured | UserError] = field(default_factory=dict)
     _pairs: Pairs | None = None
     _read_originals: measurements.Originals | None = None
+    _with_frames: bool = False
 
     def __post_init__(self) -> None:
         """Raises UserError, before any work, for a device that is not here, for a condition that neither set can be
@@ -104,6 +105,16 @@ class MeasuredSets:
         job = (role, self._protocols[role]), measurements.of_features(name, self.network(name), self._protocols[role])
         self._measure_all([job])
         return self._found(*job)
+
+    def frames(self) -> Measured:
+        """Each frame of the reconstructions beside that of its original, see `measurements.of_frames`."""
+        job = self._frames_job()
+        self._measure_all([job])
+        return self._found(*job)
+
+    def _frames_job(self) -> Job:
+        real, fake = (measurements.pair_protocol(self._protocols[role]) for role in ("real", "fake"))
+        return ("pairs", fake), measurements.of_frames(self._originals(real), fake)
 
     def pixels(self, clips: int) -> list[np.ndarray]:
         """The first `clips` clips that the protocol takes of the fake set, uint8 [T, H, W, 3] each; those that fail are
@@ -185,10 +196,14 @@ class MeasuredSets:
         assert isinstance(metric, TextMetric)
         return [(("captions", fake[1]), measurements.of_texts(name, metric, fake[1], device))]
 
+    def ask_frames(self) -> None:
+        """Whatever is measured next, `frames` will be measured in the same pass."""
+        self._with_frames = True
+
     def _measure_all(self, jobs: Sequence[Job]) -> None:
         """Each set is decoded once for all that is measured of it."""
         waiting: dict[bool, dict[tuple[str, str], tuple[Source, Measurement]]] = {}
-        for source, what in jobs:
+        for source, what in [*jobs, *([self._frames_job()] if self._with_frames else [])]:
             if (source[0], what.fingerprint) not in self._measured:
                 waiting.setdefault(source[0] == "real", {})[source[0], what.fingerprint] = source, what
         for of_real, several in waiting.items():

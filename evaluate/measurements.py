@@ -12,6 +12,7 @@ from clipmill.curate.errors import DecodeError, UserError
 from clipmill.evaluate.extraction.clips import Clip, read_clip
 from clipmill.evaluate.extraction.measure import Measurement
 from clipmill.evaluate.features import FeatureNetwork
+from clipmill.evaluate.frames.per_frame import per_frame
 from clipmill.evaluate.frames.protocol import Protocol
 from clipmill.evaluate.metrics import Metric, PairMetric, TextMetric, VideoMetric
 from clipmill.evaluate.sets import Video, VideoSet
@@ -115,6 +116,23 @@ def of_pairs(name: str, metric: PairMetric, originals: Originals, fake: Protocol
     facts = value_facts(name, metric, fake) | {"key": "content and original"}
     facts |= {} if originals.protocol == fake else {"real": value_facts(name, metric, originals.protocol)}
     return Measurement(value, list, fingerprint(facts), infinite=True)
+
+
+def of_frames(originals: Originals, fake: Protocol) -> Measurement:
+    """Each frame of a reconstruction beside that of its original, see `clipmill.evaluate.frames.per_frame`:
+    [3 T].
+    """
+
+    def value(pixels: np.ndarray, fps: float, video: Video) -> np.ndarray:
+        original = originals.read(video.video_id)
+        if original.shape != pixels.shape:
+            raise DecodeError(f"{_shape(pixels)} here, {_shape(original)} in the real set")
+        return per_frame(original, pixels).ravel().astype(np.float32)
+
+    facts = {k: v for k, v in asdict(fake).items() if k in _CLIP_FIELDS} | fake.declared
+    facts |= {"measure": "per frame 1", "picture": PICTURE_VERSION, "decoder": decoder_version(), "key": "original"}
+    facts |= {} if originals.protocol == fake else {"real": asdict(originals.protocol)}
+    return Measurement(value, list, fingerprint(facts))
 
 
 def value_facts(name: str, metric: Metric, protocol: Protocol) -> dict[str, Any]:
