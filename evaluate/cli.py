@@ -52,8 +52,25 @@ def _one_metric(metric: str) -> Callable[..., None]:
         clips: Clips = None,
         by: By = None,
     ) -> None:
-        own, means = (real_set, fake_set), (device, batch, workers, cache)
-        run(real, fake, metric, protocol, features, set_, *own, weights, where, out, *means, clips, by)
+        own = (real_set, fake_set)
+        run(
+            real,
+            fake,
+            metric,
+            protocol,
+            features,
+            set_,
+            *own,
+            weights=weights,
+            where=where,
+            out=out,
+            device=device,
+            batch=batch,
+            workers=workers,
+            cache=cache,
+            clips=clips,
+            by=by,
+        )
 
     return command
 

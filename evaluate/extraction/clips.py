@@ -67,6 +67,7 @@ def place(protocol: Protocol, key: str) -> str:
 
 Pictures = tuple[np.ndarray, ClipFacts]
 """uint8 [T, H, W, 3] of a clip, and what it is."""
+Problem = DecodeError | UserError | OSError
 
 
 def decoded(clip: Clip, protocol: Protocol) -> Pictures:
@@ -77,7 +78,7 @@ def decoded(clip: Clip, protocol: Protocol) -> Pictures:
         return _pictures(frames.read(index), times_s, index, protocol, bool(getattr(frames, "has_alpha", False)))
 
 
-def decoded_together(parts: Sequence[tuple[Clip, Protocol]]) -> dict[Protocol, Pictures | Exception]:
+def decoded_together(parts: Sequence[tuple[Clip, Protocol]]) -> dict[Protocol, Pictures | Problem]:
     """One clip, with the frames that each of several protocols takes of it, from one reading of its video; where one of
     them cannot be had, each from its own. DecodeError, UserError and OSError are found, not raised.
     """
@@ -88,7 +89,7 @@ def decoded_together(parts: Sequence[tuple[Clip, Protocol]]) -> dict[Protocol, P
     return {protocol: _or_problem(clip, protocol) for protocol, clip in protocols.items()}
 
 
-def _or_problem(clip: Clip, protocol: Protocol) -> Pictures | Exception:
+def _or_problem(clip: Clip, protocol: Protocol) -> Pictures | Problem:
     try:
         return decoded(clip, protocol)
     except (DecodeError, UserError, OSError) as error:

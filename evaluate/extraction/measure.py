@@ -311,7 +311,7 @@ def _load(parts: Work) -> list[tuple[Clip, _Going, Loaded | str | UserError]]:
     found: list[tuple[Clip, _Going, Loaded | str | UserError]] = []
     for clip, going in asking:
         seen = pictures[going.asked.protocol]
-        if isinstance(seen, Exception):
+        if not isinstance(seen, tuple):
             found.append((clip, going, _reason(seen)))
             continue
         try:

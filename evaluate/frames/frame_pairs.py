@@ -1,6 +1,6 @@
 """Frames of a reconstruction beside those of its original, as torch takes them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,3 +32,11 @@ def _pictures(frames: np.ndarray) -> "torch.Tensor":
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+
+
+def mean_similarity(measure: "Callable[..., torch.Tensor]", real: np.ndarray, fake: np.ndarray) -> float:
+    """Mean over frames of a similarity of torchmetrics; see `frame_batches`."""
+    values = [
+        np.atleast_1d(np.asarray(measure(b, a, data_range=1.0, reduction="none"))) for a, b in frame_batches(real, fake)
+    ]
+    return float(np.concatenate(values).mean())

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.frames.frame_pairs import frame_batches
+from clipmill.evaluate.frames.frame_pairs import mean_similarity
 from clipmill.evaluate.metrics import PairMetric
 
 # Four halvings of it leave the 11 px of the Gaussian window.
@@ -29,8 +29,4 @@ class MSSSIM(PairMetric):
 
         if min(real.shape[1:3]) < _LEAST_PX:
             raise UserError(f"MS-SSIM needs pictures of at least {_LEAST_PX} px, not {real.shape[2]}x{real.shape[1]}")
-        values = [
-            np.atleast_1d(np.asarray(ms_ssim(b, a, data_range=1.0, reduction="none")))
-            for a, b in frame_batches(real, fake)
-        ]
-        return float(np.concatenate(values).mean())
+        return mean_similarity(ms_ssim, real, fake)

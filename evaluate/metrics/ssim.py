@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from clipmill.curate.errors import UserError
-from clipmill.evaluate.frames.frame_pairs import frame_batches
+from clipmill.evaluate.frames.frame_pairs import mean_similarity
 from clipmill.evaluate.metrics import PairMetric
 
 _WINDOW_PX = 11
@@ -28,8 +28,4 @@ class SSIM(PairMetric):
 
         if min(real.shape[1:3]) < _WINDOW_PX:
             raise UserError(f"SSIM needs pictures of at least {_WINDOW_PX} px, not {real.shape[2]}x{real.shape[1]}")
-        values = [
-            np.atleast_1d(np.asarray(structural_similarity_index_measure(b, a, data_range=1.0, reduction="none")))
-            for a, b in frame_batches(real, fake)
-        ]
-        return float(np.concatenate(values).mean())
+        return mean_similarity(structural_similarity_index_measure, real, fake)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from clipmill.evaluate.cli_options import (
     Where,
     Workers,
 )
+
+if TYPE_CHECKING:
+    from clipmill.evaluate.commands import Options
 
 Draws = Annotated[int, typer.Option(min=19, help="Permutations of each test: p is never below 2 / (draws + 1).")]
 
@@ -65,7 +68,7 @@ def _compare(
     sets: Sequence[str],
     real: str | None,
     metrics: Sequence[str],
-    options: "commands.Options",  # noqa: F821
+    options: "Options",
     how: tuple[str, int, Path | None],
 ) -> None:
     from clipmill.curate.common.console import command_line

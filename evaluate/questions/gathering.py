@@ -44,7 +44,9 @@ def gather(
     first = options.evaluation(real, sets[0], uses_protocol)
     if windows:
         first.windows(windows)
-    found, problems, warnings = [], {}, []
+    found: list[dict[str, Gathered]] = []
+    problems: dict[str, str] = {}
+    warnings: list[str] = []
     names = _names(sets)
     for name, one in zip(names, sets, strict=True):
         evaluation = first if one is sets[0] else first.beside(one)
