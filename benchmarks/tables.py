@@ -28,6 +28,7 @@ def scripts(videos):
         "text": ["text_area.py"],
         "speed": ["speed.py", str(videos / "dev")],
         "memory": ["memory.py"],
+        "scale": ["scale.py"],
         "goldens": ["goldens.py"],
         "bias": ["fvd_bias.py"],
         "i3d": ["i3d_speed.py"],
