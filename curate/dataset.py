@@ -290,7 +290,10 @@ def _frame(rows: pa.Table) -> pd.DataFrame:
     """In pandas; lists stay in Arrow and become Python's when one is looked at: a list for each of a million clips
     takes gigabytes.
     """
-    return rows.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_nested(kind) else None)
+    made: pd.DataFrame = rows.to_pandas(
+        types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_nested(kind) else None
+    )
+    return made
 
 
 def _needed(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:

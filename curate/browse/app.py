@@ -153,7 +153,8 @@ def _word(row: dict[str, Any]) -> Word:
     texts = {name: row.get(name) for name in ("clip_id", "verdict", "note", "caption")}
     if not isinstance(texts["clip_id"], str) or any(v is not None and not isinstance(v, str) for v in texts.values()):
         raise UserError("clip_id, verdict, note and caption are texts")
-    return Word(texts["clip_id"], *((texts[name] or "").strip() or None for name in ("verdict", "note", "caption")))
+    verdict, note, caption = ((texts[name] or "").strip() or None for name in ("verdict", "note", "caption"))
+    return Word(texts["clip_id"], verdict, note, caption)
 
 
 def _json(value: Any) -> Response:

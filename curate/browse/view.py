@@ -81,8 +81,9 @@ def moved(filters: Sequence[Filter], asked: Asked) -> list[Filter]:
         if side not in ("min", "max") or not column:
             raise UserError(f"{name}: a threshold is t.COLUMN.min or t.COLUMN.max")
         old = found.get(column, Filter(column, n_scored=0))
-        found[column] = replace(old, **{side: number(name, value) if value else None})
-        found[column] = replace(found[column], drop_lowest=None, drop_highest=None)
+        limit = number(name, value) if value else None
+        changed = replace(old, min=limit) if side == "min" else replace(old, max=limit)
+        found[column] = replace(changed, drop_lowest=None, drop_highest=None)
     return [f for f in found.values() if f.one_of is not None or f.min is not None or f.max is not None]
 
 

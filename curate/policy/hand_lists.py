@@ -55,7 +55,8 @@ def listed(paths: Mapping[str, Path | None], known: Iterable[str]) -> list[Word]
     """Words of lists: {"keep": FILE, "drop": FILE}. Raises UserError for a clip that the run does not have, or that
     stands in both lists.
     """
-    clips, words = set(known), {}
+    clips = set(known)
+    words: dict[str, str] = {}
     for verdict, path in paths.items():
         for clip in read_list(path) if path else ():
             if clip not in clips:

@@ -95,7 +95,8 @@ def write_bucket(path: Path, parts: Iterable[tuple[str, pa.Table]], schema: pa.S
     """Units and their rows, in order, whole or not at all; columns that a part lacks are null. The same parts give the
     same bytes. No more than a row group is in memory.
     """
-    stored, counts = as_read(schema), []
+    stored = as_read(schema)
+    counts: list[tuple[str, int]] = []
     with beside(path, synced=True) as temporary, pq.ParquetWriter(temporary, stored, compression="zstd") as writer:
         for group in _grouped(parts, stored, counts):
             writer.write_table(group, row_group_size=len(group))

@@ -1,7 +1,7 @@
 """Frames of a reconstruction beside those of its original, as torch takes them."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def _pictures(frames: np.ndarray) -> "torch.Tensor":
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
 
 
-def mean_similarity(measure: "Callable[..., torch.Tensor]", real: np.ndarray, fake: np.ndarray) -> float:
+def mean_similarity(measure: Callable[..., Any], real: np.ndarray, fake: np.ndarray) -> float:
     """Mean over frames of a similarity of torchmetrics; see `frame_batches`."""
     values = [
         np.atleast_1d(np.asarray(measure(b, a, data_range=1.0, reduction="none"))) for a, b in frame_batches(real, fake)
