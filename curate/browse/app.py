@@ -1,6 +1,5 @@
 """The page's requests, and what answers each."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from clipmill.curate.browse.media import Bytes, Media, asked_range
 from clipmill.curate.browse.review import estimate
 from clipmill.curate.browse.saving import save_policy
 from clipmill.curate.browse.stills import Stills
+from clipmill.curate.common.files import parse_json
 from clipmill.curate.contract.annotator import ROLES
 from clipmill.curate.errors import UserError
 from clipmill.curate.policy.by_hand import Word
@@ -141,8 +141,8 @@ async def _body(request: Request) -> dict[str, Any]:
         raise HTTPException(415, "JSON, please")
     body = await request.body()
     try:
-        value = json.loads(body) if len(body) <= _MOST_BODY else None
-    except (ValueError, RecursionError):
+        value = parse_json(body) if len(body) <= _MOST_BODY else None
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise HTTPException(400, "a JSON object of up to 1 MB, please")

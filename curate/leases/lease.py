@@ -130,8 +130,12 @@ def this_process() -> Holder:
 
 
 def _write(path: Path) -> int:
-    """A new file in the place of what was there, locked, open."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    """A new file in the place of what was there, locked, open. Its name until then is the next one's as well, who comes
+    when this process is killed here: none stays for ever.
+    """
+    temporary = path.with_name(f".new-{path.name}-{this_process().host}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     os.write(descriptor, json.dumps(asdict(this_process())).encode())
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,17 +12,21 @@ from clipmill.curate.errors import UserError, one_line
 from clipmill.curate.policy.by_hand import HAND, Word
 
 _TEXTS = ("clip_id", "verdict", "note", "caption", "who")
+# What a spreadsheet takes for a formula. An apostrophe before it makes it text there, and is taken off again here.
+_FORMULA, _DISARMED = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
 
 
 def write_csv(path: Path, words: Mapping[str, Word]) -> None:
-    """One line per clip, by clip, under the names of HAND's columns; UTF-8, times in ISO 8601."""
+    """One line per clip, by clip, under the names of HAND's columns; UTF-8, times in ISO 8601. No text is a formula to a
+    spreadsheet.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HAND.names)
     for clip in sorted(words):
         word = words[clip]
         when = word.when.astimezone(UTC).isoformat() if word.when else ""
-        writer.writerow([*(getattr(word, name) or "" for name in _TEXTS), when])
+        writer.writerow([*(_disarmed(getattr(word, name) or "") for name in _TEXTS), when])
     write_text(path, out.getvalue())
 
 
@@ -67,6 +72,14 @@ def listed(paths: Mapping[str, Path | None], known: Iterable[str]) -> list[Word]
     return [Word(clip, verdict, note=f"from {_name(paths[verdict])}") for clip, verdict in words.items()]
 
 
+def _disarmed(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _armed(text: str) -> str:
+    return text[1:] if _DISARMED.match(text) else text
+
+
 def _name(path: Path | None) -> str:
     return path.name if path else ""
 
@@ -79,7 +92,7 @@ def _text(path: Path) -> str:
 
 
 def _word(row: Mapping[str, str | None], where: str) -> Word:
-    clip, verdict, note, caption, who = ((row.get(name) or "").strip() or None for name in _TEXTS)
+    clip, verdict, note, caption, who = (_armed((row.get(name) or "").strip()) or None for name in _TEXTS)
     if clip is None:
         raise UserError(f"{where}: there is no clip_id")
     try:

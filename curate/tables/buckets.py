@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipmill.curate.common.files import as_read, beside, readable
+from clipmill.curate.common.files import as_read, beside, parse_json, readable
 from clipmill.curate.errors import Damaged
 
 MARK = "_"
@@ -75,7 +75,7 @@ def _opened(path: Path, mtime_ns: int, size_bytes: int) -> Bucket:
     with readable(path):
         metadata = pq.read_metadata(path)
     try:
-        counts = json.loads((metadata.metadata or {})[_UNITS])
+        counts = parse_json((metadata.metadata or {})[_UNITS])
         units, first = {}, 0
         for unit, n_rows in counts:
             units[str(unit)] = (first, first + int(n_rows))

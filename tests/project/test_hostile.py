@@ -52,10 +52,12 @@ OUT = ("../a.tar", "/etc/passwd", "..", "a/../../b", "", "a\0b")
 
 
 def test_no_table_for_spreadsheets_is_written():
-    """A caption `=cmd(...)` would be a formula in one. Parquet, JSON and text have none; the demo's CSV is our own."""
+    """A caption `=cmd(...)` would be a formula in one. Parquet, JSON and text have none; the demo's CSV is our own, and
+    that of decisions by hand disarms them (tests/curate/policy/test_by_hand.py).
+    """
     root = Path(annotators.__file__).parents[2]
     paths = [path for room in ("curate", "evaluate", "models") for path in (root / room).rglob("*.py")]
-    rooms = [path for path in paths if path.parent.name != "demo"]
+    rooms = [path for path in paths if path.parent.name != "demo" and path.name not in ("hand_lists.py", "hand.py")]
     assert len(rooms) > 100
     writers = ("csv.writer", "csv.DictWriter", ".to_csv(", "write_csv(", ".to_excel(")
     assert not [path for path in rooms if any(word in path.read_text() for word in writers)]
@@ -109,7 +111,7 @@ def test_a_manifest_reads_nothing_outside(row: dict, tmp_path: Path):
     row = {k: v.replace("SECRET", str(secret)) if isinstance(v, str) else v for k, v in row.items()}
     rest = {"clip_id": "c", "uri": secret.as_uri(), "start_pts": 0, "end_pts": 9} | row
     pq.write_table(pa.Table.from_pylist([rest]), folder / "manifest.parquet")
-    with pytest.raises(UserError, match=r"not within|no file of this machine"):
+    with pytest.raises(UserError, match=r"not within|no file of this machine|no name of a file"):
         open_set(str(folder))
 
 

@@ -59,8 +59,8 @@ def test_the_same_columns_come_out(continued):
 def test_run_json_says_the_same(continued):
     folder, _ = continued
     before, after = (json.loads((place / "run" / "run.json").read_text()) for place in (STORED, folder))
+    # Its own settings are kept, so filters that came later are not there: its columns are.
     for name in NEW:
-        assert after["config"]["policy"].pop(name)["max"] == 0
         after["column_docs"].pop(name, None)
     for name in NEW_COLUMNS:
         after["column_docs"].pop(name)

@@ -1,5 +1,6 @@
 """Decisions by hand through the commands: lists, CSV, corrected captions, saved policies."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -50,12 +51,14 @@ def test_a_wrong_list_changes_nothing(run, tmp_path):
 
 def test_a_csv_brings_every_decision_to_another_copy(run, tiny_run, tmp_path):
     ids = list(manifest(run)["clip_id"])
-    notes = ['"quoted", with a comma', "two\nlines", "=1+1"]
+    notes = ['"quoted", with a comma', "two\nlines", "=1+1", "'=1+1", "-"]
     say_words(run, [Word(clip, "drop", note, who="ann") for clip, note in zip(ids, notes, strict=False)])
     say_words(run, [Word(ids[5], None, None, "A caption.")])
     curate("hand", run, "--to", tmp_path / "all.csv")
     other = shutil.copytree(tiny_run, tmp_path / "other", ignore=shutil.ignore_patterns("shards"))
-    assert "4 decisions taken over" in curate("hand", other, "--from", tmp_path / "all.csv").stdout
+    cells = [cell for row in csv.reader((tmp_path / "all.csv").read_text().splitlines()) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "-"))], "no formula for a spreadsheet"
+    assert "6 decisions taken over" in curate("hand", other, "--from", tmp_path / "all.csv").stdout
     assert read_words(other).keys() == read_words(run).keys()
     for clip, word in read_words(run).items():
         taken = read_words(other)[clip]
