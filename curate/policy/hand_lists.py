@@ -17,8 +17,8 @@ _FORMULA, _DISARMED = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
 
 
 def write_csv(path: Path, words: Mapping[str, Word]) -> None:
-    """One line per clip, by clip, under the names of HAND's columns; UTF-8, times in ISO 8601. No text is a formula to a
-    spreadsheet.
+    """One line per clip, by clip, under the names of HAND's columns; UTF-8, times in ISO 8601. To a spreadsheet no text
+    is a formula.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
