@@ -52,15 +52,6 @@ def scripts(videos):
             "--results",
             str(RESULTS / "curation_gain.json"),
         ],
-        "gain-window": [
-            "curation_gain.py",
-            "--size",
-            "window",
-            "--work",
-            str(WORK.with_name("gain-window")),
-            "--results",
-            str(RESULTS / "curation_gain_window.json"),
-        ],
         "calibration": [
             "calibration_curve.py",
             "--work",

@@ -25,8 +25,6 @@ BOUNDARIES = (
     "near_start",
     "wipe",
     "dissolve",
-    "fade_in",
-    "fade_out",
 )
 DISTURBANCES = ("exposure", "white_balance", "overlay", "flash", "whip_pan")
 
@@ -57,6 +55,14 @@ def test_boundaries_are_found_where_they_are(kind):
     assert len(cuts) == len(events)
     for cut, event in zip(cuts, events, strict=True):
         assert event.start - reach <= cut.frame <= max(event.start, event.end - 1) + reach
+
+
+@pytest.mark.parametrize("kind", ["fade_in", "fade_out"])
+def test_fades_at_the_ends_are_boundaries_to_the_cascade(kind):
+    """With the network it is the network that confirms them: what fades is one picture, which becomes no other."""
+    cuts, events = found(kind, dataclasses.replace(CONFIG, detector="cascade"))
+    assert len(cuts) == len(events) == 1
+    assert events[0].start - 2 <= cuts[0].frame <= events[0].end + 1
 
 
 @pytest.mark.parametrize("kind", DISTURBANCES)
